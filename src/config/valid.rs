@@ -1,0 +1,385 @@
+//! Checked settings: what the rest of the house sees. A value of these types cannot be wrong in itself; what may
+//! still be wrong is the world (a missing file, an expired certificate), which fails one integration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use crate::dialect::Format;
+use crate::names::{IntegrationName, ModelName};
+use crate::secret::Secret;
+use crate::tls;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The proxy listener and its limits.
+    pub server: Server,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Logging.
+    pub log: Log,
+    /// How the handlers run.
+    pub handlers: Handlers,
+    /// The integrations, by name.
+    pub integrations: BTreeMap<IntegrationName, Integration>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// One or more addresses.
+    pub listen: Vec<Listen>,
+    /// What callers must present as Bearer.
+    pub api_key: Option<SecretSource>,
+    /// Inbound TLS.
+    pub tls: Option<InboundTls>,
+    /// Whether what is wrong in the world stops the start.
+    pub strict_start: bool,
+    /// Whether files are watched.
+    pub watch: bool,
+    /// Runtime threads, at least 1.
+    pub workers: usize,
+    /// A full request head must arrive within.
+    pub header_timeout: Duration,
+    /// Silence while a request body is read.
+    pub body_timeout: Duration,
+    /// Idle keep-alive.
+    pub idle_timeout: Duration,
+    /// The longest head, in bytes.
+    pub max_header_bytes: usize,
+    /// The longest body, in bytes.
+    pub max_body: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// After SIGTERM: keep serving until idle this long.
+    pub linger: Duration,
+    /// After SIGTERM: at most this long.
+    pub drain_timeout: Duration,
+}
+
+/// `server.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundTls {
+    /// The chain, PEM.
+    pub cert_file: PathBuf,
+    /// The key, PEM.
+    pub key_file: PathBuf,
+    /// Demands client certificates signed by one of these.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The admin listener; `None` is `"off"`.
+    pub listen: Option<Listen>,
+    /// A second listener with probes and metrics alone.
+    pub metrics_listen: Option<Listen>,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least level that is written.
+    pub level: Level,
+    /// How lines look.
+    pub format: LogFormat,
+    /// Whether each request writes a line.
+    pub access: bool,
+}
+
+/// A level of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the words explain themselves")]
+pub enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON unless stdout is a terminal.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[handlers]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handlers {
+    /// Whether handlers run at all.
+    pub enabled: bool,
+    /// Where their files are.
+    pub directory: PathBuf,
+    /// The interpreter.
+    pub python: String,
+    /// Processes per handler.
+    pub workers: usize,
+    /// Import and construct.
+    pub start_timeout: Duration,
+    /// How long a request waits for a handler that is starting.
+    pub start_wait: Duration,
+    /// Until the answer or its first chunk.
+    pub request_timeout: Duration,
+    /// Private memory of one worker, in bytes.
+    pub memory: usize,
+    /// Replace a worker after so many calls; 0 = never.
+    pub max_requests: usize,
+    /// Calls at once, per worker.
+    pub max_in_flight: usize,
+    /// Threads for synchronous methods.
+    pub sync_threads: usize,
+    /// Whether `api_base` leads through Outrider.
+    pub egress: bool,
+    /// How methods are called.
+    pub call_style: CallStyle,
+    /// Environment names passed on besides the default list.
+    pub env: Vec<String>,
+}
+
+/// How a handler's method is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallStyle {
+    /// By its signature.
+    Auto,
+    /// With litellm's keywords.
+    Litellm,
+    /// With flat OpenAI parameters.
+    Direct,
+}
+
+/// One integration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Integration {
+    /// Its name.
+    pub name: IntegrationName,
+    /// Where it is defined, for messages: `config.toml:12` or `acme.json`.
+    pub origin: String,
+    /// The provider's format.
+    pub format: Format,
+    /// The base URL: absolute, http or https, without query or fragment, no slash at its end.
+    pub endpoint: Uri,
+    /// Replaces the path that the format appends; `{model}` is filled in.
+    pub path: Option<String>,
+    /// Added to every URL, in order.
+    pub query: Vec<(String, String)>,
+    /// Azure's `api-version`.
+    pub api_version: Option<String>,
+    /// How the request gets its right to enter.
+    pub authorization: Authorization,
+    /// The models, at least one unless a handler or default says otherwise.
+    pub models: Vec<Model>,
+    /// What serves a request without `model`.
+    pub default_model: Option<ModelName>,
+    /// Set on every request, overriding.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The runner's ids under the customer's header names.
+    pub header_mapping: Vec<(RunnerId, HeaderName)>,
+    /// Client headers let through.
+    pub forward_headers: Vec<HeaderName>,
+    /// A Python class that answers.
+    pub handler: Option<Handler>,
+    /// Limits on images and files in one request.
+    pub media: MediaLimits,
+    /// TLS towards the endpoint.
+    pub tls: tls::Profile,
+    /// TLS towards the token endpoint.
+    pub token_tls: tls::Profile,
+    /// The proxy towards both.
+    pub proxy: Proxy,
+    /// Limits.
+    pub limits: Limits,
+    /// Edits of the OpenAI body.
+    pub edits: Edits,
+    /// Whether a field that would be dropped is a refusal.
+    pub strict: bool,
+    /// The tables of a declared format, as JSON; checked when that format is built.
+    pub declared: Option<serde_json::Value>,
+    /// What is wrong in the world already while reading (an unreadable `${file:…}`): fails this integration.
+    pub world: Vec<String>,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SecretSource {
+    /// Written in the configuration or expanded from the environment.
+    Inline(Secret),
+    /// In a file, read when the integration is built; one trailing newline is trimmed.
+    File(PathBuf),
+}
+
+/// How a request gets its right to enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// Nothing is added.
+    None,
+    /// One header, set verbatim.
+    ApiKey {
+        /// Its name.
+        header: HeaderName,
+        /// Its value.
+        value: SecretSource,
+    },
+    /// A bearer by OAuth2 client credentials.
+    OAuth2(Box<OAuth2>),
+    /// One of ours that this version has not yet: its word.
+    Later(&'static str),
+}
+
+/// OAuth2 client credentials (RFC 6749 §4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// The token endpoint.
+    pub token_url: Uri,
+    /// The client's id.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretSource,
+    /// How the client proves itself to the token endpoint.
+    pub client_auth: ClientAuth,
+    /// Sent as `scope`.
+    pub scope: Option<String>,
+    /// Sent as `audience`.
+    pub audience: Option<String>,
+    /// Sent as `resource`.
+    pub resource: Option<String>,
+    /// Further form fields.
+    pub extra_params: Vec<(String, String)>,
+    /// Further headers of the token request.
+    pub extra_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The header that carries the token.
+    pub header: HeaderName,
+    /// What stands before it.
+    pub prefix: String,
+    /// Where the answer has the token.
+    pub token_field: String,
+    /// Where the answer has its lifetime, in seconds.
+    pub expires_field: String,
+}
+
+/// How the client proves itself to the token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAuth {
+    /// `client_id` and `client_secret` in the form.
+    Post,
+    /// HTTP Basic, both form-encoded first (RFC 6749 §2.3.1).
+    Basic,
+}
+
+/// One model of an integration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// Goes verbatim to the provider.
+    pub name: ModelName,
+    /// What a client selects by; the name where no alias is given.
+    pub alias: ModelName,
+    /// The only parameters that pass, as OpenAI's wire names; `None` lets all pass.
+    pub supported: Option<Vec<String>>,
+    /// Whether the model takes a JSON schema, if said.
+    pub json_schema: Option<bool>,
+}
+
+/// One of the runner's own ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RunnerId {
+    /// `job_id`, from `x-galileo-job-id`.
+    Job,
+    /// `user_id`, from `x-galileo-user-id`.
+    User,
+    /// `project_id`, from `x-galileo-project-id`.
+    Project,
+    /// `run_id`, from `x-galileo-run-id`.
+    Run,
+}
+
+/// `custom_llm_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handler {
+    /// A bare file name.
+    pub file_name: String,
+    /// The class in it.
+    pub class_name: String,
+    /// Given to its constructor.
+    pub init_kwargs: serde_json::Map<String, serde_json::Value>,
+    /// How its methods are called.
+    pub call_style: CallStyle,
+}
+
+/// `multi_modal_config`; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaLimits {
+    /// File and image parts in one request.
+    pub max_files: Option<u64>,
+    /// Bytes of one part, decoded.
+    pub max_file_size_bytes: Option<u64>,
+}
+
+/// The way out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Proxy {
+    /// Straight to the endpoint.
+    Direct,
+    /// Through an HTTP proxy, but for the hosts in `no_proxy`.
+    Through {
+        /// Its URL, which may hold credentials.
+        url: Secret,
+        /// Its URL without them, for messages.
+        shown: String,
+    },
+}
+
+/// Limits of one integration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// DNS + TCP + TLS + proxy.
+    pub connect: Duration,
+    /// Until the upstream's response head.
+    pub first_byte: Duration,
+    /// Silence inside a response body or stream.
+    pub idle: Duration,
+    /// One token request.
+    pub token: Duration,
+    /// Requests at once.
+    pub max_concurrent: usize,
+    /// How long a request may wait for its turn.
+    pub queue_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub pool_idle: Duration,
+    /// The oldest that a connection is used again.
+    pub max_connection_age: Duration,
+    /// The longest whole answer that is read, in bytes.
+    pub max_answer: usize,
+    /// The longest event or line of a stream, in bytes.
+    pub max_event: usize,
+}
+
+/// Edits of the OpenAI body, made before translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Set when the client gave none; values as JSON text.
+    pub defaults: Vec<(String, String)>,
+    /// From, to.
+    pub rename: Vec<(String, String)>,
+    /// Left out.
+    pub drop: Vec<String>,
+}

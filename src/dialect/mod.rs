@@ -1,0 +1,222 @@
+//! Dialects: one folder a provider, each turning an OpenAI request into the provider's and its answer back.
+//!
+//! All of it is pure: no socket, no clock, no randomness. Ids and times come in through [`Context`]. A dialect is
+//! built once for an integration ([`build`]) and shared by its requests; what belongs to one request lives in the
+//! [`Decoder`] that [`Dialect::prepare`] returns with it.
+
+pub mod anthropic;
+pub mod openai;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::HeaderMap;
+
+use crate::openai::{Completion, Envelope, Fault, Operation};
+use crate::outbound::{Report, Unsigned};
+
+/// Translates requests of one format.
+pub trait Dialect: Send + Sync + fmt::Debug {
+    /// Turns `request` into the provider's, or says which field the format cannot express.
+    fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable>;
+
+    /// The tails that [`Dialect::prepare`] uses for every model alike, so that their URLs can be built once.
+    fn tails(&self) -> &'static [&'static str];
+
+    /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
+    fn is_openai_compatible(&self) -> bool {
+        false
+    }
+}
+
+/// What a translation needs to know besides the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// What the client called.
+    pub operation: Operation,
+    /// The model's name as the provider knows it.
+    pub provider_model: &'a str,
+    /// The model's name as the client wrote it: an answer carries this one.
+    pub client_model: &'a str,
+    /// An id for the answer where the provider gives none, `chatcmpl-…`.
+    pub id: &'a str,
+    /// Seconds since the epoch.
+    pub created: u64,
+    /// Whether a field that would be dropped is a refusal instead.
+    pub strict: bool,
+}
+
+/// A request ready for `dress` and `sign`, and the decoder for its answer.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The provider's request.
+    pub unsigned: Unsigned,
+    /// What could not be carried over as it was.
+    pub report: Report,
+    /// Reads the answer.
+    pub decoder: Box<dyn Decoder>,
+}
+
+/// The head of an upstream's answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// Reads one answer. It knows the request that it answers: alias, id, time, `include_usage`, tool names.
+pub trait Decoder: Send + fmt::Debug {
+    /// How a successful answer that is not a stream reaches the client.
+    fn whole(&mut self, head: Head<'_>, body: &[u8]) -> Result<Completion, Broken>;
+
+    /// Whether a whole answer goes on byte for byte, unread ([`Decoder::whole`] is then never called).
+    fn passes_whole(&self) -> bool {
+        false
+    }
+
+    /// Takes the next bytes of a stream, cut anywhere; writes complete OpenAI events to `out`.
+    ///
+    /// With [`Fed::Through`] nothing was written: the input itself is what goes on, unchanged.
+    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken>;
+
+    /// Ends the stream. [`End::Clean`]: the upstream ended properly; whatever is missing (finish, usage, `[DONE]`)
+    /// is written, but a stream that ended too early becomes an error event. [`End::Broken`]: an error event is
+    /// written, never `[DONE]`. Nothing is written after an event that already ended the stream.
+    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome;
+
+    /// Whether the client has been told that the stream is complete (`[DONE]` went out).
+    fn is_done(&self) -> bool;
+
+    /// Reads an answer of status 400 or above. Never fails: what makes no sense is wrapped.
+    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault;
+
+    /// The usage that the answer carried, as far as it has been seen.
+    fn usage(&self) -> Option<crate::openai::Usage> {
+        None
+    }
+}
+
+/// What [`Decoder::feed`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// The input goes on as it is.
+    Through,
+    /// What stands in `out` goes on, which may be nothing yet.
+    Rewritten,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug)]
+pub enum End<'a> {
+    /// The upstream closed its body properly.
+    Clean,
+    /// It broke off: the fault to tell the client.
+    Broken(&'a Fault),
+}
+
+/// What the client was told when the stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A complete answer, with `[DONE]`.
+    Complete,
+    /// An error event; for the log and the metrics.
+    Failed(String),
+}
+
+/// Why an answer could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The upstream reported an error inside a 200 or in the middle of a stream.
+    Upstream(Fault),
+    /// Bytes that make no sense as an answer of this format.
+    Garbled(String),
+}
+
+/// A request that the format cannot express: a 400 that names the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untranslatable {
+    /// OpenAI's `param`: the path of the field (`messages[2].content[0].input_audio`).
+    pub param: String,
+    /// What is wrong and what to do, for the client.
+    pub message: String,
+    /// Whether the body itself is malformed (`invalid_body`), rather than asking for what the format lacks
+    /// (`unsupported_parameter`).
+    pub malformed: bool,
+}
+
+impl Untranslatable {
+    /// A field that the format has no place for.
+    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { param: param.into(), message: message.into(), malformed: false }
+    }
+
+    /// A field that no OpenAI client should send.
+    pub fn malformed(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { param: param.into(), message: message.into(), malformed: true }
+    }
+}
+
+/// The formats of the configuration contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// OpenAI's own and everything compatible with it.
+    OpenAi,
+    /// Anthropic's Messages.
+    Anthropic,
+    /// Azure OpenAI.
+    Azure,
+    /// Mistral.
+    Mistral,
+    /// Gemini.
+    Gemini,
+    /// Gemini on Vertex AI.
+    Vertex,
+    /// Bedrock's Converse.
+    Bedrock,
+    /// Cohere v2.
+    Cohere,
+    /// Ollama's own API.
+    Ollama,
+    /// Declared in the configuration.
+    Declared,
+}
+
+impl Format {
+    /// Every format with the word that names it in the configuration.
+    pub const ALL: [(&'static str, Self); 10] = [
+        ("openai", Self::OpenAi),
+        ("anthropic", Self::Anthropic),
+        ("azure", Self::Azure),
+        ("mistral", Self::Mistral),
+        ("gemini", Self::Gemini),
+        ("vertex", Self::Vertex),
+        ("bedrock", Self::Bedrock),
+        ("cohere", Self::Cohere),
+        ("ollama", Self::Ollama),
+        ("declared", Self::Declared),
+    ];
+
+    /// The word that names it in the configuration.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(_, f)| *f == self).map_or("?", |(w, _)| w)
+    }
+}
+
+/// The dialect of `format`, or `None` where this version has none yet.
+pub fn build(format: Format) -> Option<Arc<dyn Dialect>> {
+    match format {
+        Format::OpenAi => Some(Arc::new(openai::OpenAi)),
+        Format::Anthropic => Some(Arc::new(anthropic::Anthropic)),
+        Format::Azure
+        | Format::Mistral
+        | Format::Gemini
+        | Format::Vertex
+        | Format::Bedrock
+        | Format::Cohere
+        | Format::Ollama
+        | Format::Declared => None,
+    }
+}

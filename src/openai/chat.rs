@@ -1,0 +1,4 @@
+//! (scaffold)
+/// A chat request.
+#[derive(Debug)]
+pub struct ChatRequest;
