@@ -116,6 +116,7 @@ async fn send(mut order: Order) -> Result<Upstream, Failure> {
             id: &order.id,
             created: order.created,
             strict: integration.settings().strict,
+            max_event: integration.settings().limits.max_event,
         };
         let prepared = integration.dialect().prepare(&order.envelope, &context)?;
         let unsigned =
