@@ -52,7 +52,8 @@ impl Trouble {
 /// Reads a whole answer. The body is never quoted but for the fields that name an error.
 pub(super) fn read(status: u16, body: &[u8], credential: &Credential) -> Result<Granted, Trouble> {
     if (300..400).contains(&status) {
-        let words = format!("it answered with a redirect ({status}), which is not followed; check the token URL");
+        let words =
+            format!("it answered with a redirect ({status}), which is not followed; check the token URL");
         return Err(Trouble::Unavailable(words));
     }
     let json = serde_json::from_slice::<Map<String, Value>>(body).ok();
@@ -76,7 +77,8 @@ fn refusal(status: u16, json: &Map<String, Value>, credential: &Credential) -> T
     let token = json.get(credential.token_field()).and_then(Value::as_str);
     let words = |fields: &[&str]| {
         let text = fields.iter().find_map(|field| words_of(json.get(*field)?))?;
-        let text = token.filter(|t| !t.is_empty()).map_or_else(|| text.to_owned(), |t| text.replace(t, "***"));
+        let text =
+            token.filter(|t| !t.is_empty()).map_or_else(|| text.to_owned(), |t| text.replace(t, "***"));
         Some(clean(&credential.hide(&text))).filter(|text| !text.is_empty())
     };
     let (error, description) = (words(&ERROR_FIELDS), words(&DESCRIPTION_FIELDS));
@@ -108,7 +110,9 @@ fn check_type(given: Option<&Value>, credential: &Credential) -> Result<(), Trou
         Some(Value::String(word)) if known(word) => Ok(()),
         Some(Value::String(word)) => {
             let word = clean(&credential.hide(word));
-            Err(Trouble::Unavailable(format!("it gives tokens of type `{word}`, and only `Bearer` can be used")))
+            Err(Trouble::Unavailable(format!(
+                "it gives tokens of type `{word}`, and only `Bearer` can be used"
+            )))
         }
         Some(_) => Err(Trouble::unavailable("its `token_type` is not text")),
     }
@@ -189,7 +193,10 @@ mod tests {
     #[test]
     fn the_type_is_read_without_case_and_any_other_is_a_failure() {
         for good in ["\"Bearer\"", "\"bEaReR\"", "\"BearerToken\"", "null"] {
-            assert!(read(200, &format!("{{\"access_token\":\"t\",\"token_type\":{good}}}")).is_ok(), "{good}");
+            assert!(
+                read(200, &format!("{{\"access_token\":\"t\",\"token_type\":{good}}}")).is_ok(),
+                "{good}"
+            );
         }
         for bad in ["\"mac\"", "\"DPoP\"", "\"\"", "1"] {
             words(200, &format!("{{\"access_token\":\"t\",\"token_type\":{bad}}}"));
@@ -221,7 +228,9 @@ mod tests {
         settings.expires_field = "ttl".into();
         let credential = Credential::read(&settings, &Default::default()).unwrap();
         let granted = super::read(200, b"{\"id_token\":\"t\",\"ttl\":7,\"expires_in\":1}", &credential);
-        assert!(matches!(granted, Ok(Granted { token, lifetime }) if token == "t" && lifetime.as_secs() == 7));
+        assert!(
+            matches!(granted, Ok(Granted { token, lifetime }) if token == "t" && lifetime.as_secs() == 7)
+        );
     }
 
     #[test]
@@ -236,7 +245,9 @@ mod tests {
             assert_eq!(read(status, body), Err(want));
         }
         let long = format!("{{\"error\":\"{}\"}}", "x".repeat(5000));
-        assert!(matches!(read(400, &long), Err(Trouble::Refused { error: Some(e), .. }) if e.len() == MAX_WORDS));
+        assert!(
+            matches!(read(400, &long), Err(Trouble::Refused { error: Some(e), .. }) if e.len() == MAX_WORDS)
+        );
         let bare = Trouble::Refused { status: 401, error: None, description: None };
         assert_eq!(read(401, "<html>login</html>"), Err(bare));
     }
@@ -244,7 +255,8 @@ mod tests {
     #[test]
     fn an_error_in_a_200_is_a_refusal_even_beside_a_token_and_does_not_show_it() {
         let body = "{\"error\":\"x\",\"error_description\":\"for tok-1\",\"access_token\":\"tok-1\"}";
-        let want = Trouble::Refused { status: 200, error: Some("x".into()), description: Some("for ***".into()) };
+        let want =
+            Trouble::Refused { status: 200, error: Some("x".into()), description: Some("for ***".into()) };
         assert_eq!(read(200, body), Err(want));
         assert!(read(200, "{\"error\":null,\"access_token\":\"t\"}").is_ok());
         assert!(read(200, "{\"error\":\"\",\"access_token\":\"t\"}").is_ok());

@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn post_puts_the_client_into_the_form() {
         let request = credential(&settings("http://idp.test/token")).request();
-        let want = [("grant_type", "client_credentials"), ("client_id", "the id"), ("client_secret", "s:e/c&r=t")];
+        let want =
+            [("grant_type", "client_credentials"), ("client_id", "the id"), ("client_secret", "s:e/c&r=t")];
         assert_eq!(body(&request), want.map(|(k, v)| (k.to_owned(), v.to_owned())));
         assert_eq!(request.headers[CONTENT_TYPE], "application/x-www-form-urlencoded");
         assert!(!request.headers.contains_key(AUTHORIZATION));
@@ -186,7 +187,8 @@ mod tests {
         settings.extra_headers = vec![(HeaderName::from_static("x-tenant"), HeaderValue::from_static("t1"))];
         let request = credential(&settings).request();
         let sent = body(&request);
-        let field = |name: &str| sent.iter().filter(|(k, _)| k == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+        let field =
+            |name: &str| sent.iter().filter(|(k, _)| k == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
         assert_eq!(field("scope"), ["a b"]);
         assert_eq!(field("audience"), ["other"]);
         assert_eq!(field("resource"), ["urn:r"]);

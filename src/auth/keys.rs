@@ -16,7 +16,9 @@ pub fn read_secret(source: &SecretSource) -> Result<Secret, String> {
     match source {
         SecretSource::Inline(secret) if secret.is_empty() => Err("the secret is empty".into()),
         SecretSource::Inline(secret) => Ok(secret.clone()),
-        SecretSource::File(path) => read_file(path).map_err(|why| format!("secret file {}: {why}", path.display())),
+        SecretSource::File(path) => {
+            read_file(path).map_err(|why| format!("secret file {}: {why}", path.display()))
+        }
     }
 }
 

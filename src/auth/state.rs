@@ -48,7 +48,13 @@ pub(super) struct Token {
 
 impl Token {
     /// A token that was asked for at `born`; `chance` is from 0 to 1.
-    pub(super) fn new(stamp: Stamp, value: HeaderValue, born: Instant, lifetime: Duration, chance: f64) -> Self {
+    pub(super) fn new(
+        stamp: Stamp,
+        value: HeaderValue,
+        born: Instant,
+        lifetime: Duration,
+        chance: f64,
+    ) -> Self {
         Self {
             stamp,
             value,
@@ -137,6 +143,11 @@ impl State {
         self.token.as_ref().filter(|token| now < token.ends && !token.is_refused())
     }
 
+    /// What the latest fetch failed of, as it stands at `now`.
+    pub(super) fn error(&self, now: Instant) -> Option<AuthError> {
+        self.failure.as_ref().map(|failure| failure.error(now))
+    }
+
     /// What a request has to do at `now`.
     pub(super) fn plan(&self, now: Instant) -> Plan<'_> {
         let resting = self.failure.as_ref().filter(|failure| now < failure.until);
@@ -184,7 +195,14 @@ impl State {
 
     /// The state after the fetch `number` that failed at `now`: the token stays, for as long as it lives. `chance`
     /// is from 0 to 1.
-    pub(super) fn failed(&self, number: u64, host: Arc<str>, trouble: Trouble, now: Instant, chance: f64) -> Self {
+    pub(super) fn failed(
+        &self,
+        number: u64,
+        host: Arc<str>,
+        trouble: Trouble,
+        now: Instant,
+        chance: f64,
+    ) -> Self {
         let run = self.failure.as_ref().map_or(1, |failure| failure.run.saturating_add(1));
         let failure = Some(Failure { host, trouble, run, until: now + pause(run, chance) });
         Self { number, failure, ..self.clone() }
@@ -234,7 +252,8 @@ mod tests {
     fn a_token_is_used_then_renewed_behind_then_waited_for_then_dead() {
         let born = Instant::now();
         let state = holding(born, HOUR);
-        for (share, want) in [(0.0, "use"), (0.79, "use"), (0.89, "renew"), (0.92, "renew"), (0.94, "wait"), (1.1, "wait")]
+        for (share, want) in
+            [(0.0, "use"), (0.79, "use"), (0.89, "renew"), (0.92, "renew"), (0.94, "wait"), (1.1, "wait")]
         {
             assert_eq!(word(&state.plan(born + HOUR.mul_f64(share))), want, "at {share}");
         }
@@ -248,7 +267,11 @@ mod tests {
         let state = down(&holding(born, HOUR), failed_at);
         assert_eq!(word(&state.plan(failed_at)), "use", "while the endpoint rests");
         assert_eq!(word(&state.plan(failed_at + after(1.0))), "renew", "after the pause");
-        assert_eq!(word(&state.plan(born + HOUR - after(0.1))), "renew", "nobody waits in the leeway of an outage");
+        assert_eq!(
+            word(&state.plan(born + HOUR - after(0.1))),
+            "renew",
+            "nobody waits in the leeway of an outage"
+        );
         assert_eq!(word(&state.plan(born + HOUR)), "wait", "a dead token is not used");
         let dead = down(&state, born + HOUR);
         assert_eq!(word(&dead.plan(born + HOUR)), "fail");
