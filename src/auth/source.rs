@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 use moka::future::Cache;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Granted, Trouble};
 use super::credential::Credential;
@@ -76,7 +76,7 @@ impl Source {
         put: impl FnOnce(&Token) -> T,
     ) -> Result<T, AuthError> {
         let now = Instant::now();
-        {
+        let live = {
             let latest = self.latest.load();
             if let Some(token) = latest.fresh(now) {
                 return Ok(put(token));
@@ -88,10 +88,18 @@ impl Source {
                     return Ok(put(token));
                 }
                 Plan::Fail(failure) => return Err(failure.error(now)),
-                Plan::Wait => {}
+                Plan::Wait => latest.live(now).map(Arc::clone),
             }
+        };
+        let Some(live) = live else {
+            return Ok(put(&*self.wait(seat, way).await?));
+        };
+        // A silent endpoint is as good as one that is down: the last token goes out while it still lives.
+        let patience = now + (live.ends - now) / 2;
+        match timeout_at(patience, self.wait(seat, way)).await {
+            Ok(token) => Ok(put(&*token?)),
+            Err(_) => Ok(put(&live)),
         }
-        Ok(put(&*self.wait(seat, way).await?))
     }
 
     /// An upstream answered 401 to the token with `stamp`: whether there is another now.
@@ -243,10 +251,14 @@ mod tests {
 
     /// Makes the token in use as old as `share` of its life of 100 s.
     async fn age(authorizer: &Authorizer, share: f64) {
+        hold(authorizer, Duration::from_secs(100), share).await;
+    }
+
+    /// Makes a token of `life` the one in use, as old as `share` of it.
+    async fn hold(authorizer: &Authorizer, life: Duration, share: f64) {
         let source = source(authorizer);
         let (number, value) =
             (source.serial.fetch_add(1, Ordering::Relaxed) + 1, HeaderValue::from_static("Bearer old"));
-        let life = Duration::from_secs(100);
         let now = Instant::now();
         let token = Token::new(Stamp(number), value, now - life.mul_f64(share), life, 0.0);
         let state = Arc::new(State::default().granted(token, now));
@@ -348,6 +360,16 @@ mod tests {
         let error = sign(&authorizer).await.unwrap_err();
         assert!(error.to_string().contains("it answered 503;"), "{error}");
         assert_eq!(endpoint.calls(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_token_in_its_leeway_goes_out_before_it_ends_when_its_endpoint_is_silent() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.close();
+        hold(&authorizer, Duration::from_secs(4), 0.95).await;
+        assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer old");
+        assert_eq!(endpoint.calls(), 1);
     }
 
     #[tokio::test]
