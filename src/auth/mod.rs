@@ -15,6 +15,7 @@ mod state;
 mod testing;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -109,6 +110,12 @@ impl Authorizer {
                 AuthStatus { kind: "oauth2", oauth2: Some(TokenStatus::of(&bearer.source)) }
             }
         }
+    }
+}
+
+impl fmt::Debug for Authorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.status().kind)
     }
 }
 
@@ -215,6 +222,12 @@ impl Tokens {
         let source = Arc::new(Source::new(Arc::clone(&credential), states, serial, self.tasks.clone()));
         sources.insert(credential, Arc::downgrade(&source));
         Ok(source)
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("credentials", &self.states.entry_count()).finish_non_exhaustive()
     }
 }
 

@@ -26,7 +26,7 @@ use crate::config::valid;
 use crate::outbound::Signed;
 use crate::tasks::{Seat, Tasks};
 use crate::tls;
-use connect::Destination;
+use connect::{Address, Destination};
 use message::Outgoing;
 use pool::{Keep, Line, Pool};
 
@@ -48,6 +48,20 @@ pub struct EgressLimits {
     pub pool_idle: Duration,
     /// The oldest that a connection is used again.
     pub max_connection_age: Duration,
+}
+
+/// Longer than any process lives, and short enough to be added to a clock.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl EgressLimits {
+    fn within(self, most: Duration) -> Self {
+        Self {
+            connect: self.connect.min(most),
+            first_byte: self.first_byte.min(most),
+            pool_idle: self.pool_idle.min(most),
+            max_connection_age: self.max_connection_age.min(most),
+        }
+    }
 }
 
 /// The answer to a request.
@@ -75,7 +89,7 @@ impl Egress {
         let mut request = message::dress(request, to.host_field());
         loop {
             let (line, connected) = self.line(seat).await?;
-            match self.exchange(line, seat, request).await {
+            match self.exchange(line, connected.is_some(), seat, request).await {
                 Ok(response) => return Ok(Sent { response, connected }),
                 Err((_, Some(unsent))) if connected.is_none() => request = unsent,
                 Err((error, _)) => return Err(error),
@@ -97,6 +111,7 @@ impl Egress {
     async fn exchange(
         &self,
         mut line: Line,
+        fresh: bool,
         seat: Seat,
         request: http::Request<Outgoing>,
     ) -> Result<http::Response<Body>, (SendError, Option<http::Request<Outgoing>>)> {
@@ -105,7 +120,7 @@ impl Egress {
             Ok(Ok(response)) => response,
             Ok(Err(mut failure)) => {
                 let unsent = failure.take_message();
-                return Err((to.explain(&failure.into_error(), unsent.is_some()), unsent));
+                return Err((to.explain(&failure.into_error(), unsent.is_some(), fresh), unsent));
             }
             Err(_) => return Err((SendError::silent(to.shown(), self.limits.first_byte), None)),
         };
@@ -130,7 +145,8 @@ pub struct Clients {
 /// certificates.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    destination: String,
+    address: Address,
+    tls: Option<tls::Material>,
     proxy: valid::Proxy,
     keep: Keep,
 }
@@ -142,6 +158,9 @@ impl Clients {
     }
 
     /// The egress for one endpoint, of which only scheme and authority count.
+    ///
+    /// Reads certificate files: it belongs to the building of an integration, not to a request. The system's
+    /// authorities are read once, for the first https endpoint.
     ///
     /// # Errors
     ///
@@ -157,21 +176,27 @@ impl Clients {
         if let valid::Proxy::Through { shown, .. } = proxy {
             return Err(format!("the proxy {shown} cannot be used: a proxy is not in this version"));
         }
-        let _ = profile;
-        let destination = Destination::new(destination)?;
-        let keep = Keep { idle: limits.pool_idle, age: limits.max_connection_age };
-        let key = Key { destination: destination.url(), proxy: proxy.clone(), keep };
+        let address = Address::new(destination)?;
+        let limits = limits.within(FOREVER);
+        let key = Key {
+            tls: if address.is_secure() { Some(tls::read(profile)?) } else { None },
+            address,
+            proxy: proxy.clone(),
+            keep: Keep { idle: limits.pool_idle, age: limits.max_connection_age },
+        };
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|_, pool| pool.strong_count() > 0);
-        let pool = match pools.get(&key).and_then(Weak::upgrade) {
+        let known = pools.get(&key).and_then(Weak::upgrade);
+        let pool = match known {
             Some(pool) => pool,
             None => {
-                let pool = Pool::new(destination, keep, self.seats, self.tasks.clone());
+                let destination = Destination::new(key.address.clone(), key.tls.as_ref())?;
+                let pool = Pool::new(destination, key.keep, self.seats, self.tasks.clone());
                 pools.insert(key, Arc::downgrade(&pool));
                 pool
             }
         };
-        Ok(Egress { pool, limits: *limits })
+        Ok(Egress { pool, limits })
     }
 
     /// Closes idle connections, and busy ones as soon as their answer has been read: for a stop.

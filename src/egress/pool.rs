@@ -78,7 +78,7 @@ impl Pool {
         let pulse = Arc::new(Pulse::default());
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&pulse)));
         let handshake = Builder::new().max_header_size(MAX_HEAD).handshake(wire).await;
-        let (sender, connection) = handshake.map_err(|error| self.destination.explain(&error, true))?;
+        let (sender, connection) = handshake.map_err(|error| self.destination.explain(&error, true, true))?;
         self.tasks.spawn(async move {
             // Its errors reach whoever waits for an answer; an idle connection ends without a word.
             let _ = connection.await;

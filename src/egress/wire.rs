@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// Bytes that may arrive before a response head is complete: more is a flood of interim answers. One read of hyper's
 /// is at most 408 KiB, and may bring a head and what follows it.
@@ -68,6 +69,8 @@ pub(super) struct Wire {
 pub(super) enum Stream {
     /// TCP alone.
     Plain(TcpStream),
+    /// TLS over TCP, shaken hands.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Does `$call` with the stream itself, whatever carries it.
@@ -78,6 +81,10 @@ macro_rules! with {
                 let $io = Pin::new($io);
                 $call
             }
+            Stream::Tls($io) => {
+                let $io = Pin::new($io);
+                $call
+            }
         }
     };
 }
@@ -85,6 +92,16 @@ macro_rules! with {
 impl Wire {
     pub(super) fn new(stream: Stream, pulse: Arc<Pulse>) -> Self {
         Self { stream, pulse }
+    }
+
+    /// A write failed: under TLS the peer's last words, still unread, say more than the socket does.
+    fn last_words(&mut self, cx: &mut Context<'_>, failed: io::Error) -> io::Error {
+        let Stream::Tls(tls) = &mut self.stream else { return failed };
+        let mut scratch = [0; 512];
+        match Pin::new(tls).poll_read(cx, &mut ReadBuf::new(&mut scratch)) {
+            Poll::Ready(Err(words)) => words,
+            Poll::Ready(Ok(())) | Poll::Pending => failed,
+        }
     }
 
     /// Refuses to write for nobody: else a peer that does not read would keep an abandoned connection open.
@@ -108,7 +125,8 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        with!(&mut self.stream, io => io.poll_write(cx, bytes))
+        let wrote = ready!(with!(&mut self.stream, io => io.poll_write(cx, bytes)));
+        Poll::Ready(wrote.map_err(|failed| self.last_words(cx, failed)))
     }
 
     fn poll_write_vectored(
@@ -117,7 +135,8 @@ impl AsyncWrite for Wire {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        with!(&mut self.stream, io => io.poll_write_vectored(cx, pieces))
+        let wrote = ready!(with!(&mut self.stream, io => io.poll_write_vectored(cx, pieces)));
+        Poll::Ready(wrote.map_err(|failed| self.last_words(cx, failed)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -126,7 +145,8 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wanted()?;
-        with!(&mut self.stream, io => io.poll_flush(cx))
+        let flushed = ready!(with!(&mut self.stream, io => io.poll_flush(cx)));
+        Poll::Ready(flushed.map_err(|failed| self.last_words(cx, failed)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
