@@ -97,8 +97,12 @@ impl Integration {
             }
             Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => None,
         };
-        let authorizer =
-            workshop.tokens.authorizer(&settings.authorization, token_egress, settings.limits.token)?;
+        let authorizer = workshop.tokens.authorizer(
+            &settings.authorization,
+            token_egress,
+            &settings.token_tls,
+            settings.limits.token,
+        )?;
         Ok(Self {
             urls: url::Urls::new(&settings, dialect.tails()),
             headers: headers::Headers::new(&settings),
