@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 
 use crate::auth::Tokens;
-use crate::config::valid::{Listen, Settings};
+use crate::config::valid::{Listen, SecretSource, Settings};
 use crate::config::{Loaded, Problems};
 use crate::egress::Clients;
 use crate::integration::{Entry, Registry, Workshop};
@@ -97,15 +97,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let workers = spawn_workers(&doors, &serving, settings.server.workers)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
-    let control = Control {
-        house,
-        workshop,
-        stopper: stopper.clone(),
-        connections,
-        tasks,
-        settings,
-        reread,
-    };
+    let control = Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, reread };
     let control = spawn_control(control, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
 }
@@ -149,11 +141,15 @@ fn caller_key(settings: &Settings) -> Result<Option<crate::secret::Secret>, Star
     if settings.server.tls.is_some() {
         return Err(StartError::Cannot("server.tls: inbound TLS is not in this version of Outrider".into()));
     }
-    let key = settings.server.api_key.as_ref().map(crate::auth::read_secret).transpose();
+    let key = settings.server.api_key.as_ref().map(SecretSource::load).transpose();
     key.map_err(|why| StartError::Cannot(format!("server.api_key: {why}")))
 }
 
-fn spawn_workers(doors: &[Bound], serving: &Serving, workers: usize) -> Result<Vec<JoinHandle<()>>, StartError> {
+fn spawn_workers(
+    doors: &[Bound],
+    serving: &Serving,
+    workers: usize,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
     let spawn = |seat: usize| -> std::io::Result<JoinHandle<()>> {
         let doors = doors.iter().map(Bound::try_clone).collect::<std::io::Result<Vec<_>>>()?;
         let serving = serving.clone();
