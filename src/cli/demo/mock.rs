@@ -81,23 +81,23 @@ fn openai(request: &Value) -> Answer {
     if request["stream"] != true {
         let message = json!({"role": "assistant", "content": turn.words.concat()});
         let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
-        return reply(StatusCode::OK, &openai_object("chat.completion", json!([choice]), usage));
+        return reply(StatusCode::OK, &openai_object("chat.completion", &json!([choice]), &usage));
     }
     let chunk = |delta: Value, finish: Value| {
         let choice = json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
-        openai_object("chat.completion.chunk", choice, Value::Null).to_string()
+        openai_object("chat.completion.chunk", &choice, &Value::Null).to_string()
     };
     let mut lines = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
     lines.extend(turn.words.iter().map(|word| chunk(json!({"content": word}), Value::Null)));
     lines.push(chunk(json!({}), json!("stop")));
     if request["stream_options"]["include_usage"] == true {
-        lines.push(openai_object("chat.completion.chunk", json!([]), usage).to_string());
+        lines.push(openai_object("chat.completion.chunk", &json!([]), &usage).to_string());
     }
     lines.push("[DONE]".to_owned());
     streamed(lines.into_iter().map(|line| format!("data: {line}\n\n")))
 }
 
-fn openai_object(object: &str, choices: Value, usage: Value) -> Value {
+fn openai_object(object: &str, choices: &Value, usage: &Value) -> Value {
     let created = 1_700_000_000;
     let id = "chatcmpl-demo";
     json!({"id": id, "object": object, "created": created, "model": OPENAI_MODEL, "choices": choices, "usage": usage})

@@ -6,66 +6,75 @@ mod steps;
 mod tokens;
 mod world;
 
-use std::any::Any;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::time::Duration;
 
+use super::Exit;
+use crate::app::{self, Running, Start};
+use crate::config::{self, Options};
+use crate::observe::Sink;
+use crate::server::listen::Address;
 use crate::tasks::Tasks;
 use world::World;
 
-/// A sidecar that was started for the demo.
-pub struct Started {
-    /// Where it proxies.
-    pub proxy: SocketAddr,
-    /// Where its admin listener is.
-    pub admin: Option<SocketAddr>,
-    /// Whatever keeps it running: held to the end of the demo.
-    pub running: Box<dyn Any + Send>,
+/// Shows the demo on stdout; without `once` it then serves until Ctrl-C.
+pub(super) fn run(once: bool) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("no runtime: {error}")),
+    };
+    match runtime.block_on(demo(once, &mut io::stdout())) {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Failed,
+        Err(words) => failed(&words),
+    }
 }
 
-/// Starts the mocks and, by `start`, the sidecar with the configuration file that `start` is given; walks through the
-/// steps and writes what happened to `out`. Without `once` it then serves until Ctrl-C. `true`: every step went well.
-///
-/// # Errors
-///
-/// The demo itself could not run: no port, no temporary directory, a sidecar that does not start, a closed `out`.
-pub async fn run<S>(once: bool, tasks: &Tasks, out: &mut (dyn Write + Send), start: S) -> Result<bool, String>
-where
-    S: AsyncFnOnce(PathBuf) -> Result<Started, String>,
-{
-    let world = World::start(tasks).await?;
-    let sidecar = start(world.config()).await?;
-    let well = show(&world, &sidecar, tasks, out).await?;
-    if !once {
-        hints(&world, &sidecar, out).map_err(closed)?;
+/// The whole demo, written to `out`. `true`: every step went well. The error says why it could not be shown.
+async fn demo(once: bool, out: &mut impl Write) -> Result<bool, String> {
+    let tasks = Tasks::new();
+    let world = World::start(&tasks).await?;
+    let (running, proxy) = start(&world)?;
+    let shown = show(&world, proxy, &tasks, out).await;
+    if shown.is_ok() && !once {
+        hints(&world, proxy, running.admin.as_ref(), out).map_err(|e| closed(&e))?;
         tokio::signal::ctrl_c().await.map_err(|e| format!("cannot wait for Ctrl-C: {e}"))?;
     }
-    Ok(well)
+    running.stop();
+    shown
+}
+
+/// Starts the real sidecar with the demo's configuration, and nothing of the environment.
+fn start(world: &World) -> Result<(Running, SocketAddr), String> {
+    let options = Options { file: Some(world.config()), ..Options::default() };
+    let loaded = config::load(&options).map_err(|problems| problems.render(false))?;
+    let (sink, _writer) = Sink::to(io::sink(), true, Duration::ZERO);
+    let start = Start { settings: loaded.settings, sink, reread: None };
+    let running = app::start(start).map_err(|e| e.to_string())?;
+    let Some(&Address::Tcp(proxy)) = running.proxy.first() else {
+        return Err("the sidecar does not listen where it was told to".to_owned());
+    };
+    Ok((running, proxy))
 }
 
 /// Walks through the steps and writes one line for each as it ends.
-async fn show(
-    world: &World,
-    sidecar: &Started,
-    tasks: &Tasks,
-    out: &mut (dyn Write + Send),
-) -> Result<bool, String> {
+async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Write) -> Result<bool, String> {
     let (plain, secure) = (world.plain, world.secure);
     write!(
         out,
         "Outrider demo: everything runs in this process, on 127.0.0.1.\n\
          runner -> Outrider http://{} -> OpenAI mock http://{plain}\n                                       \
          -> Anthropic mock https://{secure}, tokens from the same\n\n{}\n",
-        sidecar.proxy,
+        proxy,
         steps::HEADING
     )
-    .map_err(closed)?;
-    let lines = steps::Lines::new(world, sidecar.proxy, tasks)?;
+    .map_err(|e| closed(&e))?;
+    let lines = steps::Lines::new(world, proxy, tasks)?;
     let (mut count, mut well) = (0, 0);
     for step in steps::all() {
         let row = lines.walk(&step, world).await?;
-        writeln!(out, "{row}").and_then(|()| out.flush()).map_err(closed)?;
+        writeln!(out, "{row}").and_then(|()| out.flush()).map_err(|e| closed(&e))?;
         count += 1;
         well += usize::from(row.is_well());
     }
@@ -76,13 +85,12 @@ async fn show(
          byte;\n`added` is what the same call took longer than straight to the mock. One token served them all.",
         steps::REPEATS
     )
-    .map_err(closed)?;
+    .map_err(|e| closed(&e))?;
     Ok(well == count)
 }
 
 /// What to try by hand.
-fn hints(world: &World, sidecar: &Started, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
-    let (proxy, config) = (sidecar.proxy, world.config());
+fn hints(world: &World, proxy: SocketAddr, admin: Option<&Address>, out: &mut impl Write) -> io::Result<()> {
     let model = mock::ANTHROPIC_MODEL;
     write!(
         out,
@@ -99,13 +107,19 @@ Try it by hand:
 
 "#
     )?;
-    if let Some(admin) = sidecar.admin {
+    if let Some(admin) = admin {
         writeln!(out, "  curl http://{admin}/integrations")?;
     }
-    writeln!(out, "The configuration: {}\nCtrl-C ends the demo.", config.display())?;
+    writeln!(out, "The configuration: {}\nCtrl-C ends the demo.", world.config().display())?;
     out.flush()
 }
 
-fn closed(error: std::io::Error) -> String {
+fn failed(words: &str) -> Exit {
+    // There is nobody left to tell if stderr is gone.
+    _ = writeln!(io::stderr(), "outrider demo: {words}");
+    Exit::Failed
+}
+
+fn closed(error: &io::Error) -> String {
     format!("cannot write the demo's output: {error}")
 }

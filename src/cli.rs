@@ -1,3 +1,0 @@
-//! (scaffold)
-
-pub mod demo;
