@@ -61,13 +61,14 @@ fn start(world: &World) -> Result<(Running, SocketAddr), String> {
 /// Walks through the steps and writes one line for each as it ends.
 async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Write) -> Result<bool, String> {
     let (plain, secure) = (world.plain, world.secure);
+    let way = format!("runner -> Outrider http://{proxy} ");
+    let (indent, heading) = (way.len(), steps::HEADING);
     write!(
         out,
-        "Outrider demo: everything runs in this process, on 127.0.0.1.\n\
-         runner -> Outrider http://{} -> OpenAI mock http://{plain}\n                                       \
-         -> Anthropic mock https://{secure}, tokens from the same\n\n{}\n",
-        proxy,
-        steps::HEADING
+        "Outrider demo: everything runs in this process, on 127.0.0.1.\n\n\
+         {way}-> OpenAI mock http://{plain}\n{:indent$}-> Anthropic mock https://{secure}, which issues the tokens\n\n\
+         {heading}\n",
+        ""
     )
     .map_err(|e| closed(&e))?;
     let lines = steps::Lines::new(world, proxy, tasks)?;
@@ -81,8 +82,9 @@ async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Wr
     let verdict = if well == count { "all went well" } else { "the rest did not: see above" };
     writeln!(
         out,
-        "\n{well} of {count} steps: {verdict}. The time is the median of {} calls over one connection, to the last \
-         byte;\n`added` is what the same call took longer than straight to the mock. One token served them all.",
+        "\n{well} of {count} steps: {verdict}. The token endpoint was asked {} time(s).\n\
+         time: median of {} calls, to the last byte; added: how much longer than straight to the mock.",
+        world.desk.calls(),
         steps::REPEATS
     )
     .map_err(|e| closed(&e))?;
@@ -122,4 +124,41 @@ fn failed(words: &str) -> Exit {
 
 fn closed(error: &io::Error) -> String {
     format!("cannot write the demo's output: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_step_goes_well_without_a_configuration_or_a_network() {
+        let mut out = Vec::new();
+        let well = demo(true, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(well, "{text}");
+        let rows: Vec<_> =
+            text.lines().filter(|line| line.contains(" 200 ") || line.contains(" 404 ")).collect();
+        assert_eq!(rows.len(), 9, "{text}");
+        assert!(
+            rows[6].starts_with("claude-oauth") && rows[6].ends_with("  1"),
+            "one token is fetched: {text}"
+        );
+        assert!(rows[7].ends_with("  0") && text.contains("was asked 1 time(s)"), "and used again: {text}");
+        for secret in [mock::KEY.1, tokens::CLIENT.1] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_to_try_by_hand_names_the_addresses_that_are_served() {
+        let world = World::start(&Tasks::new()).await.unwrap();
+        let (mut out, admin) = (Vec::new(), Address::Tcp("127.0.0.1:2".parse().unwrap()));
+        hints(&world, "127.0.0.1:1".parse().unwrap(), Some(&admin), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for want in
+            ["http://127.0.0.1:1/v1/chat/completions", "http://127.0.0.1:2/integrations", "config.toml"]
+        {
+            assert!(text.contains(want), "{text}");
+        }
+    }
 }

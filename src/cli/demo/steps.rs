@@ -100,7 +100,8 @@ impl Lines {
         let first = post(&self.sidecar, &path, &[], &body).await?;
         let (mut through, mut direct) = (Vec::new(), Vec::new());
         let bearer = format!("Bearer {}", world.desk.issue());
-        for _ in 0..REPEATS {
+        let answer = ask.check(&first);
+        for _ in 0..if answer.is_ok() { REPEATS } else { 0 } {
             through.push(post(&self.sidecar, &path, &[], &body).await?.took);
             if ask != Ask::WrongModel {
                 direct.push(self.direct(integration, ask, &bearer).await?);
@@ -110,14 +111,7 @@ impl Lines {
         let added = (!direct.is_empty()).then(|| time.as_secs_f64() - median(&mut direct).as_secs_f64());
         let fetched = world.desk.calls() - fetched_before;
         let fetched = (integration == Integration::ClaudeOAuth).then_some(fetched);
-        Ok(Row {
-            step: Step(integration, ask),
-            status: first.status,
-            answer: ask.check(&first),
-            time,
-            added,
-            fetched,
-        })
+        Ok(Row { step: Step(integration, ask), status: first.status, answer, time, added, fetched })
     }
 
     /// The same question straight to the mock, in its own format.
@@ -284,5 +278,43 @@ impl fmt::Display for Row {
         let added = self.added.map_or_else(|| "-".to_owned(), |added| format!("{:+.0} µs", added * 1e6));
         let fetched = self.fetched.map_or_else(|| "-".to_owned(), |fetched| fetched.to_string());
         write!(f, "{answer:<20} {time:>9} {added:>10}  {fetched}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_mocks_refuse_who_cannot_prove_himself() {
+        let tasks = Tasks::new();
+        let world = World::start(&tasks).await.unwrap();
+        let lines = Lines::new(&world, world.plain, &tasks).unwrap();
+        let (openai, anthropic) = (Ask::Whole.openai(Integration::OpenAiKey), Ask::Whole.anthropic());
+        let status = async |to, path, headers: &[(&'static str, &str)], body| {
+            post(to, path, headers, body).await.unwrap().status.as_u16()
+        };
+        let chat = "/v1/chat/completions";
+        assert_eq!(status(&lines.plain, chat, &[], &openai).await, 401);
+        assert_eq!(status(&lines.plain, chat, &[("api-key", "other")], &openai).await, 401);
+        assert_eq!(status(&lines.plain, chat, &[KEY], &openai).await, 200);
+        let bearer = format!("Bearer {}", world.desk.issue());
+        let (bearer, version) = (("authorization", bearer.as_str()), ("anthropic-version", "2023-06-01"));
+        assert_eq!(status(&lines.secure, "/v1/messages", &[version], &anthropic).await, 401);
+        assert_eq!(status(&lines.secure, "/v1/messages", &[bearer], &anthropic).await, 400);
+        assert_eq!(status(&lines.secure, "/v1/messages", &[bearer, version], &anthropic).await, 200);
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_or_says_something_else_is_no_success() {
+        let event = |word: &str| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": word}}]}));
+        let whole = event(&echo(QUESTION));
+        assert_eq!(
+            streamed(format!("{whole}data: [DONE]\n\n").as_bytes()),
+            Ok("1 chunks, [DONE]".to_owned())
+        );
+        assert!(streamed(whole.as_bytes()).unwrap_err().contains("[DONE]"));
+        assert!(streamed(format!("{}data: [DONE]\n\n", event("You")).as_bytes()).is_err());
+        assert!(streamed(b"").is_err());
     }
 }

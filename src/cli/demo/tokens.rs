@@ -72,3 +72,33 @@ fn is_our_client(headers: &HeaderMap, body: &[u8]) -> bool {
 fn field(body: &[u8], name: &str) -> Option<String> {
     parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(desk: &TokenDesk, authorization: Option<&str>, body: &str) -> u16 {
+        let headers = authorization.map(|value| (AUTHORIZATION, value.parse().unwrap()));
+        desk.answer(&headers.into_iter().collect(), body.as_bytes()).status().as_u16()
+    }
+
+    #[test]
+    fn only_our_client_gets_tokens_by_form_or_by_basic() {
+        let desk = TokenDesk::default();
+        let grant = "grant_type=client_credentials";
+        let form = "client_id=demo-client&client_secret=demo+secret%3A+of%2Fno%26value";
+        let basic = "Basic ZGVtby1jbGllbnQ6ZGVtbytzZWNyZXQlM0Erb2YlMkZubyUyNnZhbHVl";
+        assert_eq!(status(&desk, None, &format!("{grant}&{form}")), 200);
+        assert_eq!(status(&desk, Some(basic), grant), 200);
+        assert_eq!(status(&desk, None, grant), 401);
+        assert_eq!(status(&desk, None, &format!("{grant}&{form}x")), 401);
+        assert_eq!(status(&desk, Some("Basic eDp4"), grant), 401);
+        assert_eq!(status(&desk, None, form), 400);
+        assert_eq!(desk.calls(), 6);
+        assert!(
+            desk.has_issued(Some(&desk.issue()))
+                && !desk.has_issued(Some("demo-1"))
+                && !desk.has_issued(None)
+        );
+    }
+}
