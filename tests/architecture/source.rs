@@ -29,7 +29,7 @@ pub(crate) struct Source {
 impl Source {
     /// Reads `text` as the file at `path`.
     pub(crate) fn read(path: &str, text: &str) -> Self {
-        let (tokens, test_modules) = without_tests(Lexer::new(text).tokens());
+        let (tokens, test_modules) = without_tests(&Lexer::new(text).tokens());
         Self {
             path: path.to_owned(),
             lines: text.lines().count(),
@@ -178,7 +178,7 @@ fn block_comment(text: &str) -> usize {
 }
 
 /// Leaves out every item under `#[cfg(test)]`; also tells which modules are declared so in files of their own.
-fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
+fn without_tests(tokens: &[Token]) -> (Vec<Token>, Vec<String>) {
     let (mut kept, mut modules, mut at) = (Vec::new(), Vec::new(), 0);
     while at < tokens.len() {
         if !spells(&tokens[at..], &["#", "[", "cfg", "(", "test", ")", "]"]) {
@@ -186,13 +186,10 @@ fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
             at += 1;
             continue;
         }
-        let end = item_end(&tokens, at + 7);
+        let end = item_end(tokens, at + 7);
         let item = &tokens[at + 7..end];
-        if let Some(place) = (0..item.len()).find(|i| spells(&item[*i..], &["mod"])) {
-            if item.len() == place + 3 && item[place + 2].text == ";" {
-                modules.push(item[place + 1].text.clone());
-            }
-        }
+        let declared = (0..item.len()).find(|i| spells(&item[*i..], &["mod"]));
+        modules.extend(declared.filter(|i| item.len() == i + 3).map(|i| item[i + 1].text.clone()));
         at = end;
     }
     (kept, modules)

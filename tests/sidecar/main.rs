@@ -2,4 +2,20 @@
 
 mod support;
 
+mod admin;
+mod auth_api_key;
+mod auth_oauth2;
 mod chat;
+mod cli;
+mod config;
+mod degrade;
+mod edits;
+mod faults;
+mod formats;
+mod headers;
+mod journeys;
+mod limits;
+mod refusals;
+mod routing;
+mod stream;
+mod tls;

@@ -157,7 +157,8 @@ impl Connection {
 
     /// Connects over TCP with a receive buffer of a few KiB.
     pub(crate) fn open_narrow(address: SocketAddr) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("sockets are to be had");
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("sockets are to be had");
         socket.set_recv_buffer_size(4096).expect("a socket takes a buffer size");
         socket.connect(&address.into()).expect("the sidecar listens");
         Self::over(Socket::Tcp(socket.into()))
@@ -187,13 +188,17 @@ impl Connection {
     pub(crate) fn head(&mut self) -> (u16, Head) {
         loop {
             let head = self.wire.head().expect("the sidecar answers");
-            let status = head.first_line.split(' ').nth(1).and_then(|s| s.parse().ok());
-            let status: u16 = status.expect("an answer begins with a status");
+            let status = status_of(&head);
             if status >= 200 {
                 self.framing = if status == 204 { Framing::Length(0) } else { head.framing(false) };
                 return (status, head);
             }
         }
+    }
+
+    /// The status of the next head, which is no final answer.
+    pub(crate) fn interim(&mut self) -> u16 {
+        status_of(&self.wire.head().expect("the sidecar answers"))
     }
 
     /// The next whole answer.
@@ -224,7 +229,11 @@ impl Connection {
     /// The data of the next event; fails at the end of the stream.
     pub(crate) fn data(&mut self) -> String {
         let event = self.event().expect("one more event comes");
-        event.strip_prefix("data:").expect("an event of an OpenAI stream has data alone").trim_start().to_owned()
+        event
+            .strip_prefix("data:")
+            .expect("an event of an OpenAI stream has data alone")
+            .trim_start()
+            .to_owned()
     }
 
     /// The data of all events that are left.
@@ -245,4 +254,9 @@ impl Connection {
     pub(crate) fn reset(self) {
         self.wire.socket.reset_on_drop();
     }
+}
+
+fn status_of(head: &Head) -> u16 {
+    let status = head.first_line.split(' ').nth(1).and_then(|s| s.parse().ok());
+    status.expect("an answer begins with a status")
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{Answer, Call, Connection};
+use super::upstream::Upstream;
 use super::{PATIENCE, Watched};
 
 /// What a sidecar is started with. The proxy and the admin listener take free ports.
@@ -39,7 +40,27 @@ impl Ended {
     }
 }
 
+/// The table of the integration `name`: no authentication and the models `m` (for the provider `real-model`) and
+/// `plain`, where `lines` do not say otherwise.
+pub(crate) fn integration(name: &str, endpoint: &str, lines: &str) -> String {
+    let mut table = format!("[integrations.{name}]\nendpoint = \"{endpoint}\"\n");
+    if !lines.contains("authentication_type") {
+        table.push_str("authentication_type = \"none\"\n");
+    }
+    if !lines.contains("models =") && !lines.contains("model_properties") {
+        table.push_str(
+            "model_properties = [{ name = \"real-model\", alias = \"m\" }, { name = \"plain\" }]\n",
+        );
+    }
+    format!("{table}{lines}\n\n")
+}
+
 impl Setup {
+    /// One integration, `acme`, whose provider is `upstream`; `lines` as in [`integration`].
+    pub(crate) fn before(upstream: &Upstream, lines: &str) -> Self {
+        Self::new(integration("acme", &upstream.url("/v1"), lines))
+    }
+
     /// `tables` are the tables of the configuration but for `[server]` and `[admin]`.
     pub(crate) fn new(tables: impl Into<String>) -> Self {
         Self {
@@ -101,28 +122,31 @@ impl Setup {
     /// Starts the sidecar and waits until it listens.
     pub(crate) fn start(self) -> Sidecar {
         let config = self.write();
-        let mut command = self.command(&["--config", &config.to_string_lossy()]);
-        let child = command.spawn().expect("the binary was built");
-        Sidecar::watch(child, self)
+        let command = self.command(&["--config", &config.to_string_lossy()]);
+        Sidecar::watch(Process::new(command), self)
     }
 
     /// Runs the binary with `args` until it ends by itself; fails loudly if it does not.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        let child = self.command(args).spawn().expect("the binary was built");
-        let mut process = Process::new(child);
-        let status = process.wait();
-        assert!(status.is_some(), "`outrider {}` did not end in {PATIENCE:?}:\n{}", args.join(" "), process.output());
-        let code = status.and_then(|s| s.code()).unwrap_or(-1);
-        Ended { code, stdout: text(&process.stdout), stderr: text(&process.stderr) }
+        run_to_end(self.command(args), &format!("`outrider {}`", args.join(" ")))
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outrider"));
         command.args(args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.current_dir(self.dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null());
         command
     }
+}
+
+/// Runs `command` until it ends by itself; fails loudly if it does not. `what` names it.
+pub(crate) fn run_to_end(command: Command, what: &str) -> Ended {
+    let mut process = Process::new(command);
+    let status = process.wait();
+    assert!(status.is_some(), "{what} did not end in {PATIENCE:?}:\n{}", process.output());
+    let code = status.and_then(|s| s.code()).unwrap_or(-1);
+    Ended { code, stdout: text(&process.stdout), stderr: text(&process.stderr) }
 }
 
 /// What came out of one pipe.
@@ -140,7 +164,9 @@ struct Process {
 }
 
 impl Process {
-    fn new(mut child: Child) -> Self {
+    fn new(mut command: Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program is there");
         let stdout = listen_to(child.stdout.take().expect("stdout is a pipe"));
         let stderr = listen_to(child.stderr.take().expect("stderr is a pipe"));
         Self { child, stdout, stderr }
@@ -195,8 +221,7 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    fn watch(child: Child, setup: Setup) -> Self {
-        let process = Process::new(child);
+    fn watch(process: Process, setup: Setup) -> Self {
         let start = process.stdout.wait(|pipe| {
             let found = pipe.lines.iter().find_map(|line| fields_of(line, "listening"));
             found.map(Some).or(pipe.ended.then_some(None))
@@ -251,11 +276,6 @@ impl Sidecar {
         found.unwrap_or_default()
     }
 
-    /// The whole of a log line whose message is `message`, once it is there.
-    pub(crate) fn logged(&self, message: &str) -> Value {
-        self.log_line(&format!("`{message}`"), |line| message_of(line) == Some(message))
-    }
-
     /// Asks it to read its configuration again.
     pub(crate) fn reload(&self) {
         self.signal("HUP");
@@ -275,7 +295,8 @@ impl Sidecar {
 
     fn signal(&self, name: &str) {
         // `kill` is a word of every shell; a program of that name is not on every machine.
-        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.process.child.id())]).status();
+        let sent =
+            Command::new("sh").args(["-c", &format!("kill -{name} {}", self.process.child.id())]).status();
         assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod launch;
+pub(crate) mod python;
 pub(crate) mod tls;
 pub(crate) mod token_server;
 pub(crate) mod upstream;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 pub(crate) use client::{Answer, Call, Connection};
-pub(crate) use launch::{Ended, Setup, Sidecar};
+pub(crate) use launch::{Setup, Sidecar, integration};
 pub(crate) use token_server::TokenServer;
 pub(crate) use upstream::{Turn, Upstream};
 

@@ -40,6 +40,7 @@ impl TokenServer {
 
 /// Answers with the token `token-NUMBER`, good for `seconds`.
 pub(crate) fn issue(turn: &mut Turn, number: usize, seconds: u64) {
-    let body = json!({"access_token": format!("token-{number}"), "token_type": "Bearer", "expires_in": seconds});
+    let body =
+        json!({"access_token": format!("token-{number}"), "token_type": "Bearer", "expires_in": seconds});
     turn.answer(200, body.to_string());
 }

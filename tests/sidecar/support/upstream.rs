@@ -21,8 +21,6 @@ pub(crate) struct Request {
     pub(crate) head: Head,
     /// The body without its framing.
     pub(crate) body: Vec<u8>,
-    /// Which connection it came on, counted from 0.
-    pub(crate) connection: usize,
 }
 
 impl Request {
@@ -147,7 +145,10 @@ impl Drop for Upstream {
         // Wakes the accepting thread; if it is gone already, so much the better.
         let _ = TcpStream::connect(self.address);
         let failures = self.shared.seen.change(|seen| std::mem::take(&mut seen.failures));
-        assert!(failures.is_empty() || std::thread::panicking(), "the upstream's script failed: {failures:?}");
+        assert!(
+            failures.is_empty() || std::thread::panicking(),
+            "the upstream's script failed: {failures:?}"
+        );
     }
 }
 
@@ -159,11 +160,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(socket) = socket else { continue };
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
-            let number = shared.seen.change(|seen| {
-                seen.connections += 1;
-                seen.connections - 1
-            });
-            let served = catch_unwind(AssertUnwindSafe(|| serve(socket, number, &shared)));
+            shared.seen.change(|seen| seen.connections += 1);
+            let served = catch_unwind(AssertUnwindSafe(|| serve(socket, &shared)));
             shared.seen.change(|seen| {
                 seen.closed += 1;
                 if let Err(panic) = served {
@@ -176,7 +174,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 /// Serves one connection until either side ends it.
-fn serve(socket: TcpStream, connection: usize, shared: &Shared) {
+fn serve(socket: TcpStream, shared: &Shared) {
     socket.set_nodelay(true).expect("a TCP socket takes TCP_NODELAY");
     let socket = match &shared.tls {
         None => Socket::Tcp(socket),
@@ -193,7 +191,7 @@ fn serve(socket: TcpStream, connection: usize, shared: &Shared) {
         if !complete {
             return;
         }
-        let request = Arc::new(Request { head, body, connection });
+        let request = Arc::new(Request { head, body });
         let mut turn = Turn { request: Arc::clone(&request), wire, open: true };
         shared.seen.change(|seen| seen.requests.push(request));
         (shared.script)(&mut turn);
@@ -267,6 +265,11 @@ impl Turn {
         self.event(last.to_string());
         self.event("[DONE]");
         self.end();
+    }
+
+    /// How long one write may wait for a reader before it fails.
+    pub(crate) fn write_limit(&self, limit: Duration) {
+        self.wire.socket.set_write_timeout(limit);
     }
 
     /// The last chunk of a chunked body.

@@ -27,6 +27,16 @@ impl Socket {
         result.expect("an open socket takes a timeout");
     }
 
+    /// How long one write may wait.
+    pub(crate) fn set_write_timeout(&self, limit: Duration) {
+        let result = match self {
+            Self::Tcp(socket) => socket.set_write_timeout(Some(limit)),
+            Self::Unix(socket) => socket.set_write_timeout(Some(limit)),
+            Self::Tls(stream) => stream.sock.set_write_timeout(Some(limit)),
+        };
+        result.expect("an open socket takes a timeout");
+    }
+
     /// Says goodbye both ways, properly.
     pub(crate) fn close(&self) {
         // The other side may have left first; then there is nothing to close.
