@@ -68,7 +68,12 @@ pub struct Unsigned {
 
 impl Unsigned {
     /// A request to `tail` with `headers` and `body`; its URL is filled in by `integration.dress`.
-    pub fn new(method: Method, tail: impl Into<Cow<'static, str>>, headers: HeaderMap, body: Segments) -> Self {
+    pub fn new(
+        method: Method,
+        tail: impl Into<Cow<'static, str>>,
+        headers: HeaderMap,
+        body: Segments,
+    ) -> Self {
         Self { method, tail: tail.into(), uri: Uri::default(), headers, body }
     }
 
@@ -141,7 +146,12 @@ impl Report {
     }
 
     /// Notes one change.
-    pub fn note(&mut self, what: Done, field: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) {
+    pub fn note(
+        &mut self,
+        what: Done,
+        field: impl Into<Cow<'static, str>>,
+        why: impl Into<Cow<'static, str>>,
+    ) {
         self.changes.push(Change { what, field: field.into(), why: why.into() });
     }
 

@@ -19,6 +19,13 @@ impl Secret {
         &self.0
     }
 
+    /// Whether `candidate` is this secret, in a time that depends on its length alone.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        let mine = self.0.as_bytes();
+        let differs = mine.iter().zip(candidate).fold(0u8, |acc, (a, b)| std::hint::black_box(acc | (a ^ b)));
+        mine.len() == candidate.len() && differs == 0
+    }
+
     /// Whether there is nothing in it: an empty credential must never become an unauthenticated request.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -40,5 +47,14 @@ mod tests {
         let secret = Secret::new("sk-live-1234");
         assert_eq!(format!("{secret:?}"), "***");
         assert_eq!(format!("{:?}", Some(&secret)), "Some(***)");
+    }
+
+    #[test]
+    fn a_secret_matches_itself_and_nothing_else() {
+        let secret = Secret::new("abc");
+        assert!(secret.matches(b"abc"));
+        for other in ["", "ab", "abcd", "abd"] {
+            assert!(!secret.matches(other.as_bytes()), "{other} was taken");
+        }
     }
 }

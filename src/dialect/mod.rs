@@ -45,6 +45,8 @@ pub struct Context<'a> {
     pub created: u64,
     /// Whether a field that would be dropped is a refusal instead.
     pub strict: bool,
+    /// The longest event of a stream, in bytes (`limits.max_event`).
+    pub max_event: usize,
 }
 
 /// A request ready for `dress` and `sign`, and the decoder for its answer.

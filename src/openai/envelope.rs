@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn dropping_keeps_commas_right_wherever_the_field_stands() {
-        for (drop, want) in [("a", "{ \"b\": 2 , \"c\":3 }"), ("b", "{\"a\":1 , \"c\":3 }"), ("c", "{\"a\":1, \"b\": 2 }")]
+        for (drop, want) in
+            [("a", "{ \"b\": 2 , \"c\":3 }"), ("b", "{\"a\":1 , \"c\":3 }"), ("c", "{\"a\":1, \"b\": 2 }")]
         {
             let mut envelope = read("{\"a\":1, \"b\": 2 , \"c\":3 }");
             assert!(envelope.drop_field(drop));

@@ -1,11 +1,17 @@
 //! An upstream's refusal, reduced to what an OpenAI error can say.
 
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use serde::Serialize;
+use serde_json::Value;
+
 /// What an upstream said when it refused: its own status and words. The reply room turns it into an OpenAI error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
     /// The upstream's HTTP status, 400 to 599; for an error inside a 200 or a stream, the nearest one.
     pub status: u16,
-    /// The upstream's own words, at most 500 characters of them, never empty.
+    /// The upstream's own words, never empty: 2,000 characters of a message, 500 of anything else (HTML, text).
     pub message: String,
     /// OpenAI's `type`, when the upstream's word for it is known.
     pub kind: Option<String>,
@@ -15,4 +21,263 @@ pub struct Fault {
     pub code: Option<String>,
     /// `retry-after` and its like (`retry-after-ms`, `x-should-retry`), to be handed on as they are.
     pub headers: Vec<(&'static str, String)>,
+}
+
+/// OpenAI's error body: `{"error":{"message","type","param","code"}}`, all four keys always there.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    /// The only member.
+    pub error: ErrorFields<'a>,
+}
+
+/// What stands inside an OpenAI error body.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorFields<'a> {
+    /// What happened and what to do.
+    pub message: &'a str,
+    /// The family of the error.
+    #[serde(rename = "type")]
+    pub kind: &'a str,
+    /// The path of the field that caused it.
+    pub param: Option<&'a str>,
+    /// The word that programs look at.
+    pub code: Option<&'a str>,
+}
+
+impl Fault {
+    /// Reads an answer of status 400 or above in any shape: OpenAI's error, other vendors' JSON, HTML, text, nothing.
+    pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let mut fault = match serde_json::from_slice::<Value>(body) {
+            Ok(Value::Object(object)) => {
+                from_object(&object).unwrap_or_else(|| wrapped(status, headers, body))
+            }
+            Ok(Value::String(text)) if !text.trim().is_empty() => Self::saying(text),
+            _ => wrapped(status, headers, body),
+        };
+        fault.status = status;
+        fault.headers = PASSED_ON.iter().filter_map(|name| Some((*name, text_of(headers, name)?))).collect();
+        fault
+    }
+
+    /// Reads an error that came as JSON inside a stream or a 200; `None` if it does not look like one.
+    pub fn inside(json: &[u8]) -> Option<Self> {
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(json) else { return None };
+        let mut fault = from_object(&object)?;
+        fault.status = status_of(fault.kind.as_deref(), fault.code.as_deref());
+        Some(fault)
+    }
+
+    /// A fault of our own finding in what the upstream sent: 502 `upstream_garbled`.
+    pub fn garbled(message: impl Into<String>) -> Self {
+        Self {
+            status: 502,
+            kind: Some("upstream_error".to_owned()),
+            code: Some("upstream_garbled".to_owned()),
+            ..Self::saying(message.into())
+        }
+    }
+
+    /// The OpenAI error body that tells a client of this fault.
+    pub fn body(&self) -> ErrorBody<'_> {
+        let kind = self.kind.as_deref().unwrap_or_else(|| kind_of(self.status));
+        let (param, code) = (self.param.as_deref(), self.code.as_deref());
+        ErrorBody { error: ErrorFields { message: &self.message, kind, param, code } }
+    }
+
+    fn saying(message: String) -> Self {
+        Self { message: cut(message, 2000), ..Self::default() }
+    }
+}
+
+/// The headers of a refusal that tell a client when to come again.
+const PASSED_ON: [&str; 3] = ["retry-after", "retry-after-ms", "x-should-retry"];
+
+fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+/// The shapes that public providers use: an `error` object or text, or the same fields on top.
+fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
+    let inner = match object.get("error") {
+        Some(Value::Object(inner)) => inner,
+        Some(Value::String(text)) if !text.trim().is_empty() => {
+            // `{"error":"invalid_token","error_description":"…"}` is how OAuth2-guarded gateways answer.
+            let description =
+                object.get("error_description").or_else(|| object.get("message")).and_then(Value::as_str);
+            let code = description.map(|_| text.clone());
+            return Some(Fault { code, ..Fault::saying(description.unwrap_or(text).to_owned()) });
+        }
+        _ => object,
+    };
+    let message = MESSAGES.iter().find_map(|key| words(inner.get(*key)?))?;
+    let word = |key: &str| match inner.get(key)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    Some(Fault { kind: word("type"), param: word("param"), code: word("code"), ..Fault::saying(message) })
+}
+
+/// Where vendors put their words, in the order of trust.
+const MESSAGES: [&str; 9] =
+    ["message", "Message", "detail", "details", "error_message", "errorMessage", "msg", "errors", "reason"];
+
+/// A message, or the messages of a list (FastAPI's `detail`, GraphQL's `errors`), each with its place.
+fn words(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Array(items) => items.iter().filter_map(words).collect::<Vec<_>>().join("; "),
+        Value::Object(object) => {
+            let text =
+                ["msg", "message", "detail", "error"].iter().find_map(|key| words(object.get(*key)?))?;
+            match object.get("loc").and_then(Value::as_array) {
+                Some(place) => format!("{}: {text}", dotted(place)),
+                None => text,
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+fn dotted(place: &[Value]) -> String {
+    let part = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    place.iter().map(part).collect::<Vec<_>>().join(".")
+}
+
+/// What is no error that we know: its first 500 characters, or words of ours when there is nothing.
+fn wrapped(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}' || c == '\0');
+    if text.is_empty() {
+        return Fault::saying(format!("the upstream answered {status}{} with an empty body", reason(status)));
+    }
+    let kind = text_of(headers, "content-type").map_or(Cow::Borrowed("a body"), |kind| kind.into());
+    let kind = kind.split(';').next().unwrap_or_default();
+    let text = cut(text.to_owned(), 500);
+    Fault {
+        message: format!("the upstream answered {status}{} with {kind}: {text}", reason(status)),
+        ..Fault::default()
+    }
+}
+
+fn reason(status: u16) -> String {
+    let known = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+    known.map_or_else(String::new, |words| format!(" ({words})"))
+}
+
+fn cut(mut text: String, characters: usize) -> String {
+    if let Some((at, _)) = text.char_indices().nth(characters) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}
+
+/// OpenAI's word for a status, where the upstream gave none.
+fn kind_of(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        _ => "upstream_error",
+    }
+}
+
+/// The nearest status for an error that came without one.
+fn status_of(kind: Option<&str>, code: Option<&str>) -> u16 {
+    if let Some(status) = code.and_then(|c| c.parse().ok()).filter(|s| (400..600).contains(s)) {
+        return status;
+    }
+    match kind.or(code).unwrap_or_default() {
+        "invalid_request_error" | "BadRequestError" => 400,
+        "authentication_error" => 401,
+        "billing_error" => 402,
+        "permission_error" => 403,
+        "not_found_error" => 404,
+        "request_too_large" => 413,
+        "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" => 429,
+        "api_error" | "server_error" => 500,
+        "overloaded_error" => 503,
+        "timeout_error" => 504,
+        _ => 502,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(status: u16, body: &str) -> Fault {
+        Fault::read(status, &HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn openai_errors_keep_all_four_fields() {
+        let fault = read(
+            401,
+            r#"{"error":{"message":"bad key","type":"auth","param":"p","code":"invalid_api_key"}}"#,
+        );
+        let text = serde_json::to_string(&fault.body()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"error":{"message":"bad key","type":"auth","param":"p","code":"invalid_api_key"}}"#
+        );
+        assert_eq!(fault.status, 401);
+    }
+
+    #[test]
+    fn every_public_shape_gives_its_message() {
+        for (body, wanted) in [
+            (r#"{"message":"m"}"#, "m"),
+            (r#"{"Message":"m"}"#, "m"),
+            (r#"{"error":"m"}"#, "m"),
+            (r#"{"detail":"m"}"#, "m"),
+            (r#"{"error":{"message":"m","code":429}}"#, "m"),
+            (r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#, "m"),
+            (r#"{"object":"error","message":"m","code":400}"#, "m"),
+            (r#"{"detail":[{"loc":["body","n",0],"msg":"x","type":"t"},{"msg":"y"}]}"#, "body.n.0: x; y"),
+            (r#"{"errors":[{"message":"x"},"y"]}"#, "x; y"),
+            (r#"{"error":"invalid_token","error_description":"m"}"#, "m"),
+            (r#""m""#, "m"),
+        ] {
+            assert_eq!(read(400, body).message, wanted, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_error_body_is_wrapped_with_500_characters() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", "text/html; charset=utf-8".parse().unwrap());
+        let fault = Fault::read(502, &headers, format!("<html>{}", "é".repeat(900)).as_bytes());
+        assert!(fault.message.starts_with("the upstream answered 502 (Bad Gateway) with text/html: <html>é"));
+        assert_eq!(fault.message.chars().filter(|c| *c == 'é').count(), 494);
+        assert!(read(503, "").message.contains("503 (Service Unavailable) with an empty body"));
+        assert!(read(500, "{}").message.contains("{}"));
+        assert!(!read(599, "\u{0}\n").message.is_empty());
+    }
+
+    #[test]
+    fn when_to_come_again_is_passed_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "7".parse().unwrap());
+        headers.insert("x-should-retry", "false".parse().unwrap());
+        headers.insert("server", "x".parse().unwrap());
+        let fault = Fault::read(429, &headers, b"{}");
+        assert_eq!(fault.headers, [("retry-after", "7".to_owned()), ("x-should-retry", "false".to_owned())]);
+    }
+
+    #[test]
+    fn an_error_inside_a_stream_gets_the_nearest_status() {
+        let inside = |json: &str| Fault::inside(json.as_bytes()).map(|f| f.status);
+        assert_eq!(
+            inside(r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#),
+            Some(503)
+        );
+        assert_eq!(inside(r#"{"error":{"message":"m","code":429}}"#), Some(429));
+        assert_eq!(inside(r#"{"error":{"message":"m"}}"#), Some(502));
+        assert_eq!(inside(r#"{"choices":[]}"#), None);
+    }
 }

@@ -7,6 +7,7 @@ pub mod chat;
 pub mod completion;
 pub mod envelope;
 pub mod fault;
+pub mod json;
 pub mod scan;
 
 pub use chat::ChatRequest;

@@ -1,13 +1,92 @@
-//! (scaffold) openai
-use super::*;
-/// openai
-#[derive(Debug)]
+//! OpenAI's own format and everything compatible with it: the body leaves as it came, the answer goes on as it comes.
+//!
+//! Reference: <https://platform.openai.com/docs/api-reference/chat>.
+
+mod stream;
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+
+use self::stream::Passing;
+use super::{Context, Dialect, Prepared, Untranslatable};
+use crate::openai::{Envelope, Operation};
+use crate::outbound::{Report, Unsigned};
+
+/// The pass-through.
+#[derive(Clone, Copy, Debug)]
 pub struct OpenAi;
+
 impl Dialect for OpenAi {
-    fn prepare(&self, _: &Envelope, _: &Context<'_>) -> Result<Prepared, Untranslatable> {
-        todo!()
+    fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
+        let tail = match context.operation {
+            Operation::Chat => CHAT,
+            Operation::Embeddings => EMBEDDINGS,
+            Operation::Relay => {
+                return Err(Untranslatable::unsupported("", "a relayed path has no chat request in it"));
+            }
+        };
+        let unsigned = Unsigned::new(Method::POST, tail, headers(request.stream()), request.body());
+        let decoder = Box::new(Passing::new(context.max_event));
+        Ok(Prepared { unsigned, report: Report::default(), decoder })
     }
+
     fn tails(&self) -> &'static [&'static str] {
-        &[]
+        &[CHAT, EMBEDDINGS]
+    }
+
+    fn is_openai_compatible(&self) -> bool {
+        true
+    }
+}
+
+const CHAT: &str = "/chat/completions";
+const EMBEDDINGS: &str = "/embeddings";
+
+fn headers(stream: bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let accept = if stream { "text/event-stream" } else { "application/json" };
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn prepare(body: &'static str, operation: Operation) -> Prepared {
+        let mut envelope = Envelope::read(Bytes::from_static(body.as_bytes())).unwrap();
+        envelope.set_model("real");
+        let context = Context {
+            operation,
+            provider_model: "real",
+            client_model: "alias",
+            id: "chatcmpl-1",
+            created: 1,
+            strict: true,
+            max_event: 1000,
+        };
+        OpenAi.prepare(&envelope, &context).unwrap()
+    }
+
+    #[test]
+    fn the_body_leaves_byte_for_byte_but_for_the_model() {
+        let body =
+            "{\"big\": 12345678901234567890, \"model\":\"alias\",\"new_field\" : [ 1e2 ], \"stream\":true}";
+        let prepared = prepare(body, Operation::Chat);
+        assert_eq!(prepared.unsigned.body.joined(), body.replace("alias", "real"));
+        assert_eq!(prepared.unsigned.tail, "/chat/completions");
+        assert_eq!(prepared.unsigned.headers["accept"], "text/event-stream");
+        assert_eq!(prepared.report, Report::default());
+        assert!(prepared.decoder.passes_whole());
+    }
+
+    #[test]
+    fn embeddings_have_their_own_path() {
+        let prepared = prepare("{\"model\":\"alias\",\"input\":\"x\"}", Operation::Embeddings);
+        assert_eq!(prepared.unsigned.tail, "/embeddings");
+        assert_eq!(prepared.unsigned.headers["accept"], "application/json");
     }
 }

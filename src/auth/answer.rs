@@ -1,0 +1,276 @@
+//! A token endpoint's answer, from bytes to a token or to what is wrong with it (RFC 6749 §5). No sockets, no clock.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::credential::Credential;
+
+/// How long a token lives whose answer does not say so. Short enough that a wrong guess is soon mended, long enough
+/// that the endpoint is not asked for every request.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+/// The longest that a token is believed to live: absurd lifetimes are cut to it.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// The longest that words of the endpoint are quoted, in characters.
+const MAX_WORDS: usize = 300;
+
+/// Where an OAuth2 server, or one that is nearly so, puts the name of an error.
+const ERROR_FIELDS: [&str; 4] = ["error", "errorCode", "ErrorCode", "code"];
+/// Where it puts the words.
+const DESCRIPTION_FIELDS: [&str; 5] = ["error_description", "errorSummary", "Error", "message", "detail"];
+
+/// A token and the lifetime that its answer gave it.
+pub(super) struct Granted {
+    /// The token: not empty, only characters that RFC 6749 §A.12 allows.
+    pub(super) token: String,
+    /// How long it lives; zero for one that serves only those who wait for it.
+    pub(super) lifetime: Duration,
+}
+
+/// Why there is no token. Its words are cleaned, shortened and free of our secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The endpoint refused our credentials.
+    Refused {
+        /// Its status.
+        status: u16,
+        /// Its `error`.
+        error: Option<String>,
+        /// Its `error_description`.
+        description: Option<String>,
+    },
+    /// Anything else, to be read after "no token from HOST: ".
+    Unavailable(String),
+}
+
+impl Trouble {
+    fn unavailable(words: impl Into<String>) -> Self {
+        Self::Unavailable(words.into())
+    }
+}
+
+/// Reads a whole answer. The body is never quoted but for the fields that name an error.
+pub(super) fn read(status: u16, body: &[u8], credential: &Credential) -> Result<Granted, Trouble> {
+    if (300..400).contains(&status) {
+        let words =
+            format!("it answered with a redirect ({status}), which is not followed; check the token URL");
+        return Err(Trouble::Unavailable(words));
+    }
+    let json = serde_json::from_slice::<Map<String, Value>>(body).ok();
+    if !(200..300).contains(&status) {
+        return Err(refusal(status, &json.unwrap_or_default(), credential));
+    }
+    let Some(json) = json else {
+        return Err(Trouble::unavailable("its answer is not a JSON object; check the token URL"));
+    };
+    if json.get("error").is_some_and(is_said) {
+        return Err(refusal(status, &json, credential));
+    }
+    check_type(json.get("token_type"), credential)?;
+    let token = token(&json, credential.token_field())?;
+    Ok(Granted { token, lifetime: lifetime(json.get(credential.expires_field())) })
+}
+
+/// An answer that says no: a 400, 401 or 403 (or an `error` in a 200) blames our credentials, unless it says itself
+/// that the trouble will pass; any other status blames the endpoint.
+fn refusal(status: u16, json: &Map<String, Value>, credential: &Credential) -> Trouble {
+    let token = json.get(credential.token_field()).and_then(Value::as_str);
+    let words = |fields: &[&str]| {
+        let text = fields.iter().find_map(|field| words_of(json.get(*field)?))?;
+        let text =
+            token.filter(|t| !t.is_empty()).map_or_else(|| text.to_owned(), |t| text.replace(t, "***"));
+        Some(clean(&credential.hide(&text))).filter(|text| !text.is_empty())
+    };
+    let (error, description) = (words(&ERROR_FIELDS), words(&DESCRIPTION_FIELDS));
+    let passes = matches!(error.as_deref(), Some("temporarily_unavailable" | "server_error" | "slow_down"));
+    if matches!(status, 200..300 | 400 | 401 | 403) && !passes {
+        return Trouble::Refused { status, error, description };
+    }
+    let said: Vec<_> = [error, description].into_iter().flatten().collect();
+    let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join(": ")) };
+    let hint = if matches!(status, 404 | 405 | 410) { "; check the token URL" } else { "" };
+    Trouble::Unavailable(format!("it answered {status}{said}{hint}"))
+}
+
+/// The words in an error field: text, or the message of an object.
+fn words_of(value: &Value) -> Option<&str> {
+    let text = value.as_str().or_else(|| value.get("message")?.as_str())?;
+    (!text.is_empty()).then_some(text)
+}
+
+fn is_said(error: &Value) -> bool {
+    !matches!(error, Value::Null | Value::Bool(false)) && error.as_str() != Some("")
+}
+
+/// RFC 6749 §7.1: a token of a type that we do not know must not be used. Apigee says `BearerToken`.
+fn check_type(given: Option<&Value>, credential: &Credential) -> Result<(), Trouble> {
+    let known = |word: &str| ["bearer", "bearertoken"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    match given {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(word)) if known(word) => Ok(()),
+        Some(Value::String(word)) => {
+            let word = clean(&credential.hide(word));
+            Err(Trouble::Unavailable(format!(
+                "it gives tokens of type `{word}`, and only `Bearer` can be used"
+            )))
+        }
+        Some(_) => Err(Trouble::unavailable("its `token_type` is not text")),
+    }
+}
+
+fn token(json: &Map<String, Value>, field: &str) -> Result<String, Trouble> {
+    let wrong = |what: &str| Err(Trouble::Unavailable(format!("its answer's `{field}` {what}")));
+    match json.get(field) {
+        None | Some(Value::Null) => wrong("is missing; oauth2.token_field names another"),
+        Some(Value::String(token)) if token.trim().is_empty() => wrong("is empty"),
+        Some(Value::String(token)) if !token.bytes().all(|b| matches!(b, 0x20..=0x7e)) => {
+            wrong("holds characters that cannot stand in a header")
+        }
+        Some(Value::String(token)) => Ok(token.clone()),
+        Some(_) => wrong("is not text"),
+    }
+}
+
+/// A number or a number as text, in seconds; what cannot be read counts as not given, less than none as none.
+fn lifetime(given: Option<&Value>) -> Duration {
+    let seconds = match given {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
+        _ => None,
+    };
+    match seconds.filter(|seconds| !seconds.is_nan()) {
+        Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())),
+        None => DEFAULT_LIFETIME,
+    }
+}
+
+/// A stranger's words made fit for one line.
+fn clean(text: &str) -> String {
+    let line: String = text.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::settings;
+    use super::*;
+
+    fn read(status: u16, body: &str) -> Result<(String, u64), Trouble> {
+        let credential = Credential::read(&settings("http://idp.test/"), &Default::default()).unwrap();
+        super::read(status, body.as_bytes(), &credential).map(|g| (g.token, g.lifetime.as_millis() as u64))
+    }
+
+    fn words(status: u16, body: &str) -> String {
+        match read(status, body) {
+            Err(Trouble::Unavailable(words)) => words,
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lifetime_may_be_a_number_a_float_text_or_missing() {
+        for (given, want) in [
+            ("3600", 3_600_000),
+            ("3600.5", 3_600_500),
+            ("\"3600\"", 3_600_000),
+            ("\" 12.5 \"", 12_500),
+            ("null", 300_000),
+            ("\"soon\"", 300_000),
+            ("\"NaN\"", 300_000),
+            ("[1]", 300_000),
+            ("0", 0),
+            ("-5", 0),
+            ("1e300", 86_400_000),
+            ("\"inf\"", 86_400_000),
+            ("99999999999999999999", 86_400_000),
+        ] {
+            let body = format!("{{\"access_token\":\"t\",\"expires_in\":{given}}}");
+            assert_eq!(read(200, &body), Ok(("t".into(), want)), "{given}");
+        }
+        assert_eq!(read(200, "{\"access_token\":\"t\"}"), Ok(("t".into(), 300_000)));
+    }
+
+    #[test]
+    fn the_type_is_read_without_case_and_any_other_is_a_failure() {
+        for good in ["\"Bearer\"", "\"bEaReR\"", "\"BearerToken\"", "null"] {
+            assert!(
+                read(200, &format!("{{\"access_token\":\"t\",\"token_type\":{good}}}")).is_ok(),
+                "{good}"
+            );
+        }
+        for bad in ["\"mac\"", "\"DPoP\"", "\"\"", "1"] {
+            words(200, &format!("{{\"access_token\":\"t\",\"token_type\":{bad}}}"));
+        }
+        assert!(words(200, "{\"access_token\":\"t\",\"token_type\":\"DPoP\"}").contains("type `DPoP`"));
+    }
+
+    #[test]
+    fn a_token_that_is_missing_empty_or_unfit_for_a_header_is_a_failure_with_its_words() {
+        for (token, want) in [
+            ("null", "is missing"),
+            ("\"\"", "is empty"),
+            ("\"  \"", "is empty"),
+            ("\"a\\r\\nX-Smug: 1\"", "cannot stand in a header"),
+            ("\"a\\u0000\"", "cannot stand in a header"),
+            ("\"é\"", "cannot stand in a header"),
+            ("{}", "is not text"),
+        ] {
+            let words = words(200, &format!("{{\"access_token\":{token}}}"));
+            assert!(words.contains(want) && !words.contains("Smug"), "{token}: {words}");
+        }
+        assert!(words(200, "{}").contains("is missing"));
+    }
+
+    #[test]
+    fn other_fields_can_hold_the_token_and_its_lifetime() {
+        let mut settings = settings("http://idp.test/");
+        settings.token_field = "id_token".into();
+        settings.expires_field = "ttl".into();
+        let credential = Credential::read(&settings, &Default::default()).unwrap();
+        let granted = super::read(200, b"{\"id_token\":\"t\",\"ttl\":7,\"expires_in\":1}", &credential);
+        assert!(
+            matches!(granted, Ok(Granted { token, lifetime }) if token == "t" && lifetime.as_secs() == 7)
+        );
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_endpoints_words_cleaned_and_without_our_secret() {
+        let body = "{\"error\":\"invalid_client\",\"error_description\":\"no\\r\\nclient_secret=s:e/c&r=t\"}";
+        for status in [200, 400, 401, 403] {
+            let want = Trouble::Refused {
+                status,
+                error: Some("invalid_client".into()),
+                description: Some("no  client_secret=***".into()),
+            };
+            assert_eq!(read(status, body), Err(want));
+        }
+        let long = format!("{{\"error\":\"{}\"}}", "x".repeat(5000));
+        assert!(
+            matches!(read(400, &long), Err(Trouble::Refused { error: Some(e), .. }) if e.len() == MAX_WORDS)
+        );
+        let bare = Trouble::Refused { status: 401, error: None, description: None };
+        assert_eq!(read(401, "<html>login</html>"), Err(bare));
+    }
+
+    #[test]
+    fn an_error_in_a_200_is_a_refusal_even_beside_a_token_and_does_not_show_it() {
+        let body = "{\"error\":\"x\",\"error_description\":\"for tok-1\",\"access_token\":\"tok-1\"}";
+        let want =
+            Trouble::Refused { status: 200, error: Some("x".into()), description: Some("for ***".into()) };
+        assert_eq!(read(200, body), Err(want));
+        assert!(read(200, "{\"error\":null,\"access_token\":\"t\"}").is_ok());
+        assert!(read(200, "{\"error\":\"\",\"access_token\":\"t\"}").is_ok());
+    }
+
+    #[test]
+    fn what_is_not_about_our_credentials_is_an_outage() {
+        assert!(words(503, "down").contains("answered 503"));
+        assert!(words(404, "<html>").contains("check the token URL"));
+        assert!(words(429, "{\"error\":\"slow\",\"message\":\"later\"}").contains("429 (slow: later)"));
+        assert!(words(400, "{\"error\":\"temporarily_unavailable\"}").contains("temporarily_unavailable"));
+        assert!(words(302, "").contains("redirect (302)"));
+        for body in ["<html>login</html>", "", "[]", "\"t\"", "{\"access_token\":\"t\"", "\u{feff}{}"] {
+            assert!(words(200, body).contains("not a JSON object"), "{body}");
+        }
+    }
+}

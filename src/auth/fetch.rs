@@ -1,0 +1,139 @@
+//! One token request: out through the egress, its answer read within its limits of time and size.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
+
+use super::answer::{self, Granted, Trouble};
+use super::credential::Credential;
+use crate::egress::{self, Egress};
+use crate::outbound::Stamp;
+use crate::tasks::Seat;
+
+/// The longest answer of a token endpoint that is read, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// How a caller reaches the token endpoint, and how long it gives it.
+#[derive(Clone)]
+pub(super) struct Way {
+    /// Towards the token endpoint.
+    pub(super) egress: Arc<Egress>,
+    /// The whole token request: connecting, the head and the body.
+    pub(super) limit: Duration,
+}
+
+impl Way {
+    /// Asks once for a token.
+    pub(super) async fn ask(&self, seat: Seat, credential: &Credential) -> Result<Granted, Trouble> {
+        let asked = timeout(self.limit, self.exchange(seat, credential)).await;
+        asked.unwrap_or_else(|_| {
+            Err(Trouble::Unavailable(format!("it did not answer within {:?} (limits.token)", self.limit)))
+        })
+    }
+
+    async fn exchange(&self, seat: Seat, credential: &Credential) -> Result<Granted, Trouble> {
+        let request = credential.request().seal(Stamp(0));
+        let sent =
+            self.egress.send(seat, request).await.map_err(|why| Trouble::Unavailable(why.to_string()))?;
+        let (head, body) = sent.response.into_parts();
+        let body = whole(body).await?;
+        answer::read(head.status.as_u16(), &body, credential)
+    }
+}
+
+/// Reads the whole body; one that is too long is left unread, which closes its connection.
+async fn whole(mut body: egress::Body) -> Result<BytesMut, Trouble> {
+    let too_long = || Err(Trouble::Unavailable("its answer is longer than 1 MiB".into()));
+    if body.size_hint().lower() > MAX_ANSWER as u64 {
+        return too_long();
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|why| Trouble::Unavailable(format!("its answer broke off: {why}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > MAX_ANSWER {
+            return too_long();
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::tls::Profile;
+
+    async fn ask(endpoint: &Endpoint, limit: Duration) -> Result<Granted, Trouble> {
+        let credential = Credential::read(&endpoint.settings(), &Profile::default()).unwrap();
+        Way { egress: endpoint.egress(), limit }.ask(SEAT, &credential).await
+    }
+
+    async fn words(answer: Vec<u8>) -> String {
+        let endpoint = Endpoint::saying(move |_| answer.clone()).await;
+        match ask(&endpoint, LIMIT).await {
+            Err(Trouble::Unavailable(words)) => words,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("it was granted"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_request_is_a_form_sent_to_the_path_and_query_of_the_token_url() {
+        let endpoint = Endpoint::granting().await;
+        let granted = ask(&endpoint, LIMIT).await.ok().unwrap();
+        assert_eq!((granted.token.as_str(), granted.lifetime.as_secs()), ("tok-1", 3600));
+        let request = &endpoint.requests()[0];
+        assert!(request.starts_with("POST /token?tenant=t HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("content-type: application/x-www-form-urlencoded\r\n"), "{request}");
+        let form = "grant_type=client_credentials&client_id=the+id&client_secret=s%3Ae%2Fc%26r%3Dt";
+        assert!(request.ends_with(&format!("\r\n\r\n{form}")), "{request}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_over_one_mebibyte_is_not_read_to_its_end() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n";
+        assert!(words(head.into()).await.contains("longer than 1 MiB"));
+        let mut endless = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n200000\r\n".to_vec();
+        endless.resize(endless.len() + (2 << 20), b'a');
+        assert!(words(endless).await.contains("longer than 1 MiB"));
+        let mut padded = format!("{{\"access_token\":\"t\"{}", " ".repeat(1 << 19)).into_bytes();
+        padded.push(b'}');
+        let endpoint = Endpoint::saying(move |_| answer(200, std::str::from_utf8(&padded).unwrap())).await;
+        assert_eq!(ask(&endpoint, LIMIT).await.ok().unwrap().token, "t");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let other = Endpoint::granting().await;
+        let head = format!("HTTP/1.1 307 X\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", other.url());
+        assert!(words(head.into()).await.contains("redirect (307)"));
+        assert_eq!(other.calls(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_a_cut_body_and_noise_are_each_told_in_words() {
+        assert!(words(Vec::new()).await.contains("closed the connection before it answered"));
+        let cut = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 50\r\n\r\n{\"access_token\":\"tok";
+        assert!(words(cut.into()).await.contains("its answer broke off"));
+        let noise = words(b"\x00\x01 noise\r\n\r\n".to_vec()).await;
+        assert!(noise.contains("cannot be used") && noise.starts_with("the answer of 127.0.0.1"), "{noise}");
+    }
+
+    #[tokio::test]
+    async fn one_limit_bounds_the_head_and_the_body_together() {
+        let endpoint = Endpoint::granting().await;
+        endpoint.close();
+        let silent = ask(&endpoint, Duration::from_millis(50)).await.err().unwrap();
+        let want = "it did not answer within 50ms (limits.token)";
+        assert_eq!(silent, Trouble::Unavailable(want.into()));
+        let stalled = Endpoint::saying(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{".to_vec()).await;
+        let stalled = ask(&stalled, Duration::from_millis(200)).await.err().unwrap();
+        assert_eq!(stalled, Trouble::Unavailable(want.replace("50ms", "200ms")));
+    }
+}

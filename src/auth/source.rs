@@ -1,0 +1,492 @@
+//! Where one credential's tokens come from: a pointer for the hot path, and behind it a cache in which a fetch is
+//! made once for all who need it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderValue;
+use moka::future::Cache;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{Granted, Trouble};
+use super::credential::Credential;
+use super::error::AuthError;
+use super::fetch::Way;
+use super::state::{Plan, State, Token, Verdict};
+use crate::outbound::Stamp;
+use crate::tasks::{Seat, Tasks};
+
+/// The states of all credentials. A fetch is moka's init: one for all who ask meanwhile.
+///
+/// Its key is the credential, its value never expires in moka: when a token ends is known by our own value alone.
+pub(super) type States = Cache<Arc<Credential>, Arc<State>>;
+
+/// One credential and what is known of it. Shared by all integrations that have the same credential.
+pub(super) struct Source {
+    credential: Arc<Credential>,
+    host: Arc<str>,
+    states: States,
+    latest: ArcSwap<State>,
+    renewing: AtomicBool,
+    serial: Arc<AtomicU64>,
+    tasks: Tasks,
+    numbers: Numbers,
+}
+
+/// What has been counted for one credential.
+#[derive(Default)]
+pub(super) struct Numbers {
+    /// Token requests that were made.
+    pub(super) fetches: AtomicU64,
+    /// Those of them that gave no token.
+    pub(super) failures: AtomicU64,
+    /// Requests that wait for a token now.
+    pub(super) waiting: AtomicUsize,
+    /// What the last failure said.
+    pub(super) last_error: ArcSwapOption<String>,
+}
+
+impl Source {
+    /// A source for `credential` that keeps its state in `states` and takes its numbers from `serial`.
+    pub(super) fn new(
+        credential: Arc<Credential>,
+        states: States,
+        serial: Arc<AtomicU64>,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            host: credential.host(),
+            credential,
+            states,
+            latest: ArcSwap::default(),
+            renewing: AtomicBool::new(false),
+            serial,
+            tasks,
+            numbers: Numbers::default(),
+        }
+    }
+
+    /// Hands a token to `put`, at once if there is a live one, else after a fetch.
+    pub(super) async fn with_token<T>(
+        self: &Arc<Self>,
+        seat: Seat,
+        way: &Way,
+        put: impl FnOnce(&Token) -> T,
+    ) -> Result<T, AuthError> {
+        let now = Instant::now();
+        let live = {
+            let latest = self.latest.load();
+            if let Some(token) = latest.fresh(now) {
+                return Ok(put(token));
+            }
+            match latest.plan(now) {
+                Plan::Use(token) => return Ok(put(token)),
+                Plan::Renew(token) => {
+                    self.renew(seat, way);
+                    return Ok(put(token));
+                }
+                Plan::Fail(failure) => return Err(failure.error(now)),
+                Plan::Wait => latest.live(now).map(Arc::clone),
+            }
+        };
+        let Some(live) = live else {
+            return Ok(put(&*self.wait(seat, way).await?));
+        };
+        // A silent endpoint is as good as one that is down: the last token goes out while it still lives.
+        let patience = now + (live.ends - now) / 2;
+        match timeout_at(patience, self.wait(seat, way)).await {
+            Ok(token) => Ok(put(&*token?)),
+            Err(_) => Ok(put(&live)),
+        }
+    }
+
+    /// An upstream answered 401 to the token with `stamp`: whether there is another now.
+    pub(super) async fn refused(
+        self: &Arc<Self>,
+        seat: Seat,
+        way: &Way,
+        stamp: Stamp,
+    ) -> Result<bool, AuthError> {
+        match self.latest.load().judge(stamp, Instant::now()) {
+            Verdict::PassOn => return Ok(false),
+            Verdict::Refuse(token) => token.refuse(),
+            Verdict::Outdated => {}
+        }
+        self.with_token(seat, way, |_| true).await
+    }
+
+    /// What has been counted.
+    pub(super) fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// The token endpoint's host.
+    pub(super) fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    /// The live token's age and what is left of its life, if there is one.
+    pub(super) fn held(&self) -> Option<(Duration, Duration)> {
+        let now = Instant::now();
+        let latest = self.latest.load();
+        latest.live(now).map(|token| (now - token.born, token.ends - now))
+    }
+
+    /// Waits for a fetch, our own or one that is under way. It runs as a task of its own, so that it does not die
+    /// with the request that began it (a moka init would).
+    async fn wait(self: &Arc<Self>, seat: Seat, way: &Way) -> Result<Arc<Token>, AuthError> {
+        self.numbers.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = OnDrop(|| _ = self.numbers.waiting.fetch_sub(1, Ordering::Relaxed));
+        let (source, way) = (Arc::clone(self), way.clone());
+        let settled = self.tasks.spawn(async move { source.settle(seat, &way).await }).await;
+        let settled =
+            settled.ok().and_then(|state| state.settled(Instant::now()).map(Result::<&_, _>::cloned));
+        settled.unwrap_or_else(|| {
+            let (host, words) = (Arc::clone(&self.host), "the fetch was cut off".to_owned());
+            Err(AuthError::Unavailable { host, words, retry_after: Duration::from_secs(1) })
+        })
+    }
+
+    /// Begins a fetch behind the requests that still use the token, unless one is under way.
+    fn renew(self: &Arc<Self>, seat: Seat, way: &Way) {
+        if self.renewing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (source, way) = (Arc::clone(self), way.clone());
+        let done = Arc::clone(self);
+        let done = OnDrop(move || done.renewing.store(false, Ordering::Release));
+        drop(self.tasks.spawn(async move {
+            source.settle(seat, &way).await;
+            drop(done);
+        }));
+    }
+
+    /// The state when no fetch is due any more: as it is, or after one fetch that all who are here share.
+    async fn settle(&self, seat: Seat, way: &Way) -> Arc<State> {
+        let entry = self.states.entry_by_ref(&self.credential);
+        let due = |state: &Arc<State>| state.is_due(Instant::now());
+        let state = entry.or_insert_with_if(self.fetch(seat, way), due).await.into_value();
+        self.publish(&state);
+        state
+    }
+
+    /// One fetch, and the state after it.
+    async fn fetch(&self, seat: Seat, way: &Way) -> Arc<State> {
+        let before = self.states.get(&self.credential).await.unwrap_or_default();
+        let number = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
+        let born = Instant::now();
+        self.numbers.fetches.fetch_add(1, Ordering::Relaxed);
+        let asked = way.ask(seat, &self.credential).await;
+        let state = match asked.and_then(|granted| self.token(number, &granted, born)) {
+            Ok(token) => {
+                tracing::debug!(host = &*self.host, took = ?born.elapsed(), lives = ?token.ends - born, "token fetched");
+                before.granted(token, Instant::now())
+            }
+            Err(trouble) => self.failed(&before, number, trouble),
+        };
+        let state = Arc::new(state);
+        // Before moka lets the next one in, so that no request sees the state before this one afterwards.
+        self.publish(&state);
+        state
+    }
+
+    fn token(&self, number: u64, granted: &Granted, born: Instant) -> Result<Token, Trouble> {
+        let value = [self.credential.prefix(), &granted.token].concat();
+        let mut value = HeaderValue::try_from(value)
+            .map_err(|_| Trouble::Unavailable("its token cannot stand in a header".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(Token::new(Stamp(number), value, born, granted.lifetime, fastrand::f64()))
+    }
+
+    fn failed(&self, before: &State, number: u64, trouble: Trouble) -> State {
+        let now = Instant::now();
+        let state = before.failed(number, Arc::clone(&self.host), trouble, now, fastrand::f64());
+        if let Some(error) = state.error(now) {
+            let words = error.to_string();
+            tracing::warn!(live_token = state.live(now).is_some(), "{words}");
+            self.numbers.last_error.store(Some(Arc::new(words)));
+        }
+        self.numbers.failures.fetch_add(1, Ordering::Relaxed);
+        state
+    }
+
+    /// Makes `state` the one that requests see, unless they see a later one already.
+    fn publish(&self, state: &Arc<State>) {
+        self.latest.rcu(|seen| Arc::clone(if seen.number < state.number { state } else { seen }));
+    }
+}
+
+/// Runs its closure when it goes, however that comes.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::super::testing::*;
+    use super::super::{AuthStatus, Authorizer, Tokens};
+    use super::*;
+
+    async fn house() -> (Endpoint, Tokens) {
+        (Endpoint::granting().await, Tokens::new(Tasks::new()))
+    }
+
+    fn source(authorizer: &Authorizer) -> &Arc<Source> {
+        let Authorizer::OAuth2(bearer) = authorizer else { panic!("not OAuth2") };
+        &bearer.source
+    }
+
+    fn numbers(authorizer: &Authorizer) -> (u64, u64, usize) {
+        let AuthStatus { oauth2: Some(status), .. } = authorizer.status() else { panic!("not OAuth2") };
+        (status.token_fetches, status.token_failures, status.token_waiting)
+    }
+
+    /// Makes the token in use as old as `share` of its life of 100 s.
+    async fn age(authorizer: &Authorizer, share: f64) {
+        hold(authorizer, Duration::from_secs(100), share).await;
+    }
+
+    /// Makes a token of `life` the one in use, as old as `share` of it.
+    async fn hold(authorizer: &Authorizer, life: Duration, share: f64) {
+        let source = source(authorizer);
+        let (number, value) =
+            (source.serial.fetch_add(1, Ordering::Relaxed) + 1, HeaderValue::from_static("Bearer old"));
+        let now = Instant::now();
+        let token = Token::new(Stamp(number), value, now - life.mul_f64(share), life, 0.0);
+        let state = Arc::new(State::default().granted(token, now));
+        source.states.insert(Arc::clone(&source.credential), Arc::clone(&state)).await;
+        source.publish(&state);
+    }
+
+    /// Lets the pause after a failure pass.
+    async fn rest(error: &AuthError) {
+        tokio::time::sleep(error.retry_after().unwrap()).await;
+    }
+
+    async fn waiting(authorizer: &Authorizer, n: usize) {
+        while numbers(authorizer).2 < n {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn three_hundred_cold_callers_make_one_call() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.close();
+        let callers = join_all((0..300).map(|_| sign(&authorizer)));
+        let gate = async {
+            waiting(&authorizer, 300).await;
+            endpoint.called(1).await;
+            endpoint.open();
+        };
+        let (signed, ()) = tokio::join!(callers, gate);
+        let first = signed[0].clone().unwrap();
+        assert_eq!(first.0, "Bearer tok-1");
+        assert!(signed.into_iter().all(|s| s == Ok(first.clone())));
+        assert_eq!(sign(&authorizer).await.unwrap(), first);
+        assert_eq!((endpoint.calls(), numbers(&authorizer)), (1, (1, 0, 0)));
+    }
+
+    #[tokio::test]
+    async fn three_hundred_callers_at_the_end_of_a_token_make_one_call() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        for (share, calls) in [(1.0, 1), (0.95, 2)] {
+            age(&authorizer, share).await;
+            let signed = join_all((0..300).map(|_| sign(&authorizer))).await;
+            assert!(signed.iter().all(|s| s.as_ref().unwrap().0 == format!("Bearer tok-{calls}")), "{share}");
+            assert_eq!(endpoint.calls(), calls);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fetch_outlives_the_caller_that_began_it() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.close();
+        tokio::select! {
+            biased;
+            _ = sign(&authorizer) => panic!("it did not wait"),
+            () = endpoint.called(1) => {}
+        }
+        let gate = async {
+            waiting(&authorizer, 1).await;
+            endpoint.open();
+        };
+        let (second, ()) = tokio::join!(sign(&authorizer), gate);
+        assert_eq!(second.unwrap().0, "Bearer tok-1");
+        assert_eq!((endpoint.calls(), numbers(&authorizer)), (1, (1, 0, 0)));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_refreshed_behind_the_requests_that_use_it() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        age(&authorizer, 0.85).await;
+        endpoint.close();
+        for _ in 0..50 {
+            assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer old");
+        }
+        endpoint.called(1).await;
+        assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer old");
+        endpoint.open();
+        while sign(&authorizer).await.unwrap().0 == "Bearer old" {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer tok-1");
+        assert_eq!(endpoint.calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_live_token_is_used_while_its_endpoint_is_down_and_not_after_its_end() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.say(|_| answer(503, "down"));
+        age(&authorizer, 0.95).await;
+        for _ in 0..50 {
+            assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer old");
+        }
+        assert_eq!(endpoint.calls(), 1, "the failure is rested on");
+        age(&authorizer, 1.0).await;
+        let error = sign(&authorizer).await.unwrap_err();
+        assert!(error.to_string().contains("it answered 503;"), "{error}");
+        assert_eq!(endpoint.calls(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_token_in_its_leeway_goes_out_before_it_ends_when_its_endpoint_is_silent() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.close();
+        hold(&authorizer, Duration::from_secs(4), 0.95).await;
+        assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer old");
+        assert_eq!(endpoint.calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn during_an_outage_callers_fail_at_once_and_one_call_is_made_after_each_pause() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.say(|_| answer(503, ""));
+        for calls in 1..=2 {
+            let failed = join_all((0..300).map(|_| sign(&authorizer))).await;
+            assert!(failed.iter().all(|f| matches!(f, Err(AuthError::Unavailable { .. }))));
+            assert_eq!((endpoint.calls(), numbers(&authorizer)), (calls, (calls as u64, calls as u64, 0)));
+            rest(failed[0].as_ref().unwrap_err()).await;
+        }
+        endpoint.say(|n| grant(n, 3600));
+        assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer tok-3");
+        let AuthStatus { oauth2: Some(status), .. } = authorizer.status() else { panic!("not OAuth2") };
+        assert!(status.token_live && status.token_last_error.unwrap().contains("it answered 503"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_with_its_words_and_rested_on() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.say(|_| {
+            answer(401, "{\"error\":\"invalid_client\",\"error_description\":\"s:e/c&r=t is wrong\"}")
+        });
+        for _ in 0..20 {
+            let error = sign(&authorizer).await.unwrap_err();
+            assert!(matches!(error, AuthError::Refused { status: 401, .. }));
+            assert!(error.to_string().contains(": invalid_client: *** is wrong; check"), "{error}");
+        }
+        assert_eq!(endpoint.calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_401_replaces_the_token_once_for_all_who_got_it() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        let (_, stamp) = sign(&authorizer).await.unwrap();
+        let verdicts = join_all((0..100).map(|_| authorizer.refused(SEAT, stamp))).await;
+        assert!(verdicts.into_iter().all(|v| v == Ok(true)));
+        let (token, second) = sign(&authorizer).await.unwrap();
+        assert_eq!((token.as_str(), endpoint.calls()), ("Bearer tok-2", 2));
+        assert_eq!(authorizer.refused(SEAT, stamp).await, Ok(true), "a late 401 to the first one");
+        assert_eq!(authorizer.refused(SEAT, second).await, Ok(false), "the new one is refused too");
+        assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer tok-2");
+        assert_eq!(endpoint.calls(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_401_while_a_refresh_is_under_way_waits_for_that_refresh() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        age(&authorizer, 0.85).await;
+        endpoint.close();
+        let (_, stamp) = sign(&authorizer).await.unwrap();
+        endpoint.called(1).await;
+        let gate = async {
+            waiting(&authorizer, 2).await;
+            endpoint.open();
+        };
+        let (verdict, signed, ()) = tokio::join!(authorizer.refused(SEAT, stamp), sign(&authorizer), gate);
+        assert_eq!((verdict, signed.unwrap().0.as_str()), (Ok(true), "Bearer tok-1"));
+        assert_eq!(endpoint.calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_not_used_again_when_its_endpoint_is_down() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        let (_, stamp) = sign(&authorizer).await.unwrap();
+        endpoint.say(|_| answer(503, ""));
+        let error = authorizer.refused(SEAT, stamp).await.unwrap_err();
+        assert!(sign(&authorizer).await.is_err() && !authorizer.status().oauth2.unwrap().token_live);
+        assert_eq!(endpoint.calls(), 2);
+        endpoint.say(|n| grant(n, 3600));
+        rest(&error).await;
+        assert_eq!(authorizer.refused(SEAT, stamp).await, Ok(true));
+        assert_eq!(endpoint.calls(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_token_without_a_lifetime_serves_all_who_wait_for_it_and_nobody_after() {
+        let (endpoint, tokens) = house().await;
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.say(|n| grant(n, 0));
+        endpoint.close();
+        let gate = async {
+            waiting(&authorizer, 20).await;
+            endpoint.open();
+        };
+        let (signed, ()) = tokio::join!(join_all((0..20).map(|_| sign(&authorizer))), gate);
+        assert!(signed.iter().all(|s| s.as_ref().unwrap().0 == "Bearer tok-1"));
+        assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer tok-2");
+    }
+
+    #[test]
+    fn callers_on_two_runtimes_share_one_fetch() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let main = runtime();
+        let (endpoint, tokens) = main.block_on(house());
+        let authorizer = endpoint.authorizer(&tokens);
+        endpoint.close();
+        let tokens = std::thread::scope(|scope| {
+            let other = || runtime().block_on(async { sign(&authorizer).await.unwrap().0 });
+            let others = [scope.spawn(other), scope.spawn(other)];
+            main.block_on(async {
+                waiting(&authorizer, 2).await;
+                endpoint.called(1).await;
+                endpoint.open();
+                while others.iter().any(|other| !other.is_finished()) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+            others.map(|other| other.join().unwrap())
+        });
+        assert_eq!(tokens, ["Bearer tok-1", "Bearer tok-1"]);
+        assert_eq!(endpoint.calls(), 1);
+    }
+}

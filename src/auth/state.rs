@@ -1,0 +1,357 @@
+//! What is known of one credential after its latest fetch, and what that means at a given moment. Pure: time and
+//! chance come in as values.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use super::answer::Trouble;
+use super::error::AuthError;
+use crate::outbound::Stamp;
+
+/// The refresh begins between these shares of a token's lifetime, at a random point, so that many sidecars that
+/// started together do not ask together.
+const REFRESH_FROM: f64 = 0.80;
+const REFRESH_SPREAD: f64 = 0.08;
+/// From this share on a request waits for the successor: the last 7 % are the leeway for clocks and the way there.
+const STALE_FROM: f64 = 0.93;
+
+/// The first pause after a failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The share of a pause that chance may take off. Small, so that five tries never fit into less than 7 s.
+const PAUSE_JITTER: f64 = 0.05;
+
+/// After a renewal for a 401, a further 401 is passed on for this long.
+const RENEWAL_REST: Duration = Duration::from_secs(30);
+
+/// A token, ready to be put on requests. Immutable but for the mark that an upstream refused it.
+pub(super) struct Token {
+    /// The number of its fetch.
+    pub(super) stamp: Stamp,
+    /// Prefix and token, marked sensitive.
+    pub(super) value: HeaderValue,
+    /// When it was asked for: its age counts from there, since the endpoint may have made it at any time after.
+    pub(super) born: Instant,
+    /// From here on it is refreshed behind the requests that still use it.
+    refresh_at: Instant,
+    /// From here on requests wait for its successor.
+    stale_at: Instant,
+    /// From here on it is not used.
+    pub(super) ends: Instant,
+    refused: AtomicBool,
+}
+
+impl Token {
+    /// A token that was asked for at `born`; `chance` is from 0 to 1.
+    pub(super) fn new(
+        stamp: Stamp,
+        value: HeaderValue,
+        born: Instant,
+        lifetime: Duration,
+        chance: f64,
+    ) -> Self {
+        Self {
+            stamp,
+            value,
+            born,
+            refresh_at: born + lifetime.mul_f64(REFRESH_FROM + REFRESH_SPREAD * chance),
+            stale_at: born + lifetime.mul_f64(STALE_FROM),
+            ends: born + lifetime,
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that an upstream answered 401 to it: it is not used again.
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// A fetch that failed, and how long callers are spared the next.
+#[derive(Clone)]
+pub(super) struct Failure {
+    host: Arc<str>,
+    trouble: Trouble,
+    run: u32,
+    until: Instant,
+}
+
+impl Failure {
+    /// The error as it stands at `now`.
+    pub(super) fn error(&self, now: Instant) -> AuthError {
+        let host = Arc::clone(&self.host);
+        match self.trouble.clone() {
+            Trouble::Refused { status, error, description } => {
+                AuthError::Refused { host, status, error, description }
+            }
+            Trouble::Unavailable(words) => {
+                AuthError::Unavailable { host, words, retry_after: self.until.saturating_duration_since(now) }
+            }
+        }
+    }
+}
+
+/// What is known of one credential after its latest fetch. A fetch makes a new one.
+#[derive(Clone, Default)]
+pub(super) struct State {
+    /// The number of the fetch that made it; 0 before the first.
+    pub(super) number: u64,
+    token: Option<Arc<Token>>,
+    failure: Option<Failure>,
+    renewed: Option<Instant>,
+}
+
+/// What a request has to do.
+pub(super) enum Plan<'a> {
+    /// Use this token.
+    Use(&'a Arc<Token>),
+    /// Use this token, and have it refreshed behind the request.
+    Renew(&'a Arc<Token>),
+    /// Wait for a fetch.
+    Wait,
+    /// Give up at once: the last fetch failed a moment ago.
+    Fail(&'a Failure),
+}
+
+/// What an upstream's 401 to a request with a given stamp means.
+pub(super) enum Verdict<'a> {
+    /// The token has been replaced since, or is being fetched: send once more with what comes.
+    Outdated,
+    /// It is still the one in use: refuse it and fetch another.
+    Refuse(&'a Token),
+    /// Another was fetched for this reason a moment ago: the 401 is the caller's to see.
+    PassOn,
+}
+
+impl State {
+    /// The token if it needs no thought at `now`: the one comparison of the hot path.
+    pub(super) fn fresh(&self, now: Instant) -> Option<&Arc<Token>> {
+        self.token.as_ref().filter(|token| now < token.refresh_at && !token.is_refused())
+    }
+
+    /// The token if it may be used at `now`.
+    pub(super) fn live(&self, now: Instant) -> Option<&Arc<Token>> {
+        self.token.as_ref().filter(|token| now < token.ends && !token.is_refused())
+    }
+
+    /// What the latest fetch failed of, as it stands at `now`.
+    pub(super) fn error(&self, now: Instant) -> Option<AuthError> {
+        self.failure.as_ref().map(|failure| failure.error(now))
+    }
+
+    /// What a request has to do at `now`.
+    pub(super) fn plan(&self, now: Instant) -> Plan<'_> {
+        let resting = self.failure.as_ref().filter(|failure| now < failure.until);
+        match (self.live(now), resting) {
+            (Some(token), _) if now < token.refresh_at => Plan::Use(token),
+            (Some(token), Some(_)) => Plan::Use(token),
+            // A failure says that the endpoint is down: nobody waits for it while the token lives.
+            (Some(token), None) if now < token.stale_at || self.failure.is_some() => Plan::Renew(token),
+            (None, Some(failure)) => Plan::Fail(failure),
+            (_, None) => Plan::Wait,
+        }
+    }
+
+    /// Whether a fetch is due at `now`.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        matches!(self.plan(now), Plan::Renew(_) | Plan::Wait)
+    }
+
+    /// What those who waited for the fetch that made this state get. A token that came with no lifetime serves
+    /// them and nobody after them.
+    pub(super) fn settled(&self, now: Instant) -> Option<Result<&Arc<Token>, AuthError>> {
+        match &self.failure {
+            Some(failure) => Some(self.live(now).ok_or_else(|| failure.error(now))),
+            None => self.token.as_ref().map(Ok),
+        }
+    }
+
+    /// What a 401 to a request with `stamp` means at `now`.
+    pub(super) fn judge(&self, stamp: Stamp, now: Instant) -> Verdict<'_> {
+        match &self.token {
+            Some(token) if token.stamp == stamp => match self.renewed {
+                Some(at) if now < at + RENEWAL_REST => Verdict::PassOn,
+                _ => Verdict::Refuse(token),
+            },
+            _ => Verdict::Outdated,
+        }
+    }
+
+    /// The state after a fetch that gave `token` at `now`.
+    pub(super) fn granted(&self, token: Token, now: Instant) -> Self {
+        let was_refused = self.token.as_ref().is_some_and(|token| token.is_refused());
+        let renewed = if was_refused { Some(now) } else { self.renewed };
+        Self { number: token.stamp.0, token: Some(Arc::new(token)), failure: None, renewed }
+    }
+
+    /// The state after the fetch `number` that failed at `now`: the token stays, for as long as it lives. `chance`
+    /// is from 0 to 1.
+    pub(super) fn failed(
+        &self,
+        number: u64,
+        host: Arc<str>,
+        trouble: Trouble,
+        now: Instant,
+        chance: f64,
+    ) -> Self {
+        let run = self.failure.as_ref().map_or(1, |failure| failure.run.saturating_add(1));
+        let failure = Some(Failure { host, trouble, run, until: now + pause(run, chance) });
+        Self { number, failure, ..self.clone() }
+    }
+}
+
+/// The pause after the `run`th failure in a row. Chance only shortens it.
+fn pause(run: u32, chance: f64) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << run.saturating_sub(1).min(10));
+    doubled.min(LONGEST_PAUSE).mul_f64(1.0 - PAUSE_JITTER * chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn after(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    fn token(number: u64, born: Instant, lifetime: Duration) -> Token {
+        Token::new(Stamp(number), HeaderValue::from_static("Bearer t"), born, lifetime, 0.5)
+    }
+
+    fn holding(born: Instant, lifetime: Duration) -> State {
+        State::default().granted(token(1, born, lifetime), born)
+    }
+
+    fn down(state: &State, now: Instant) -> State {
+        state.failed(9, "idp".into(), Trouble::Unavailable("it answered 503".into()), now, 0.0)
+    }
+
+    fn word(plan: &Plan<'_>) -> &'static str {
+        match plan {
+            Plan::Use(_) => "use",
+            Plan::Renew(_) => "renew",
+            Plan::Wait => "wait",
+            Plan::Fail(_) => "fail",
+        }
+    }
+
+    #[test]
+    fn a_token_is_used_then_renewed_behind_then_waited_for_then_dead() {
+        let born = Instant::now();
+        let state = holding(born, HOUR);
+        for (share, want) in
+            [(0.0, "use"), (0.79, "use"), (0.89, "renew"), (0.92, "renew"), (0.94, "wait"), (1.1, "wait")]
+        {
+            assert_eq!(word(&state.plan(born + HOUR.mul_f64(share))), want, "at {share}");
+        }
+        assert_eq!(word(&State::default().plan(born)), "wait");
+    }
+
+    #[test]
+    fn a_live_token_is_used_through_an_outage_until_it_really_ends() {
+        let born = Instant::now();
+        let failed_at = born + HOUR.mul_f64(0.9);
+        let state = down(&holding(born, HOUR), failed_at);
+        assert_eq!(word(&state.plan(failed_at)), "use", "while the endpoint rests");
+        assert_eq!(word(&state.plan(failed_at + after(1.0))), "renew", "after the pause");
+        assert_eq!(
+            word(&state.plan(born + HOUR - after(0.1))),
+            "renew",
+            "nobody waits in the leeway of an outage"
+        );
+        assert_eq!(word(&state.plan(born + HOUR)), "wait", "a dead token is not used");
+        let dead = down(&state, born + HOUR);
+        assert_eq!(word(&dead.plan(born + HOUR)), "fail");
+        assert!(dead.settled(born + HOUR).unwrap().is_err());
+        assert!(state.settled(failed_at).unwrap().is_ok());
+    }
+
+    #[test]
+    fn callers_fail_at_once_with_the_time_that_is_left() {
+        let now = Instant::now();
+        let state = down(&State::default(), now);
+        let Plan::Fail(failure) = state.plan(now + after(0.1)) else { panic!("it does not rest") };
+        assert_eq!(failure.error(now + after(0.1)).retry_after(), Some(Duration::from_millis(150)));
+        assert_eq!(word(&state.plan(now + after(0.25))), "wait");
+    }
+
+    #[test]
+    fn pauses_double_to_five_seconds_and_a_success_ends_the_run() {
+        let now = Instant::now();
+        let mut state = State::default();
+        for want in [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0] {
+            state = down(&state, now);
+            assert_eq!(state.failure.as_ref().unwrap().until, now + after(want));
+        }
+        state = down(&state.granted(token(2, now, HOUR), now), now);
+        assert_eq!(state.failure.as_ref().unwrap().until, now + FIRST_PAUSE);
+        assert!(pause(u32::MAX, 0.0) == LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_refused_token_is_replaced_once_and_then_left_alone_for_thirty_seconds() {
+        let now = Instant::now();
+        let state = holding(now, HOUR);
+        let Verdict::Refuse(refused) = state.judge(Stamp(1), now) else { panic!("not refused") };
+        refused.refuse();
+        assert_eq!(word(&state.plan(now)), "wait");
+        let state = state.granted(token(2, now, HOUR), now);
+        assert!(matches!(state.judge(Stamp(1), now), Verdict::Outdated));
+        assert!(matches!(state.judge(Stamp(2), now + after(29.9)), Verdict::PassOn));
+        assert_eq!(word(&state.plan(now + after(1.0))), "use", "it is not thrown away meanwhile");
+        assert!(matches!(state.judge(Stamp(2), now + after(30.0)), Verdict::Refuse(_)));
+    }
+
+    #[test]
+    fn a_renewal_that_took_two_tries_still_counts_as_one_for_a_401() {
+        let now = Instant::now();
+        let state = holding(now, HOUR);
+        if let Verdict::Refuse(refused) = state.judge(Stamp(1), now) {
+            refused.refuse();
+        }
+        let state = down(&state, now);
+        assert_eq!(word(&state.plan(now)), "fail", "a refused token is no help in an outage");
+        let state = state.granted(token(3, now, HOUR), now);
+        assert!(matches!(state.judge(Stamp(3), now), Verdict::PassOn));
+    }
+
+    #[test]
+    fn a_token_without_a_lifetime_serves_those_who_waited_and_nobody_else() {
+        let now = Instant::now();
+        let state = holding(now, Duration::ZERO);
+        assert!(state.settled(now + after(1.0)).unwrap().is_ok());
+        assert_eq!(word(&state.plan(now)), "wait");
+    }
+
+    proptest! {
+        #[test]
+        fn no_chance_makes_a_token_used_in_its_last_twentieth(chance in 0.0..=1.0f64, millis in 1u64..86_400_000) {
+            let (born, lifetime) = (Instant::now(), Duration::from_millis(millis));
+            let token = Token::new(Stamp(1), HeaderValue::from_static("t"), born, lifetime, chance);
+            prop_assert!(token.refresh_at >= born + lifetime.mul_f64(0.79));
+            prop_assert!(token.refresh_at < token.stale_at);
+            prop_assert!(token.stale_at <= born + lifetime.mul_f64(0.95));
+            let state = State::default().granted(token, born);
+            prop_assert!(matches!(state.plan(born + lifetime.mul_f64(0.95)), Plan::Wait));
+        }
+
+        #[test]
+        fn at_most_five_tries_fit_into_the_first_seven_seconds(chances in prop::collection::vec(0.0..=1.0f64, 5)) {
+            let total: Duration = (1..).zip(&chances).map(|(run, chance)| pause(run, *chance)).sum();
+            prop_assert!(total > Duration::from_secs(7));
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The answer of an OpenAI-compatible upstream: its events go on untouched, but never half of one, and never as a
+//! success when they end too early.
+
+use bytes::{BufMut, BytesMut};
+use memchr::memmem;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome};
+use crate::framing::sse::{self, Complete, Event, Events, Splitter};
+use crate::openai::{Completion, Fault, Usage};
+
+/// Passes an answer on and watches how it ends.
+#[derive(Debug)]
+pub(super) struct Passing {
+    splitter: Splitter,
+    finished: bool,
+    usage: Option<Usage>,
+    end: Option<Outcome>,
+}
+
+impl Passing {
+    pub(super) fn new(max_event: usize) -> Self {
+        Self { splitter: Splitter::new(max_event), finished: false, usage: None, end: None }
+    }
+
+    /// Looks at all events; the length of what may go on, which is less than all behind the last event.
+    fn look(&mut self, events: &[u8]) -> Result<usize, (usize, Broken)> {
+        let mut good = 0;
+        for event in Events::new(events) {
+            self.look_at(&event).map_err(|broken| (good, broken))?;
+            good = event.end;
+            if self.end.is_some() {
+                return Ok(good);
+            }
+        }
+        Ok(events.len())
+    }
+
+    fn look_at(&mut self, event: &Event<'_>) -> Result<(), Broken> {
+        if event.is_done() {
+            self.end = Some(Outcome::Complete);
+            return Ok(());
+        }
+        let data = &*event.data;
+        if event.name == b"error" || memmem::find(data, b"\"error\"").is_some() {
+            self.look_for_error(event)?;
+        }
+        if says(data, b"\"finish_reason\"") || says(data, b"\"usage\"") {
+            let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(&e, data))?;
+            self.finished |= seen.choices.iter().flatten().any(|c| c.finish_reason.is_some());
+            let usage = seen.usage.and_then(|raw| serde_json::from_str(raw.get()).ok());
+            self.usage = usage.or(self.usage);
+            return Ok(());
+        }
+        serde_json::from_slice::<IgnoredAny>(data).map(drop).map_err(|e| garbled(&e, data))
+    }
+
+    /// An error that clients understand goes on as it is; one that they would overlook is told in OpenAI's words.
+    fn look_for_error(&mut self, event: &Event<'_>) -> Result<(), Broken> {
+        let data = &*event.data;
+        let seen: Result<MaybeError<'_>, _> = serde_json::from_slice(data);
+        let Ok(seen) = seen else {
+            if event.name != b"error" {
+                return Ok(());
+            }
+            let words = String::from_utf8_lossy(data).into_owned();
+            return Err(Broken::Upstream(Fault { status: 502, message: words, ..Fault::default() }));
+        };
+        if seen.error.is_some_and(|raw| !matches!(raw.get(), "false" | "\"\"" | "{}")) {
+            let words =
+                Fault::inside(data).map_or_else(|| "an error without words".to_owned(), |f| f.message);
+            self.end = Some(Outcome::Failed(words));
+            return Ok(());
+        }
+        let is_error = event.name == b"error" || seen.object.is_some_and(|raw| raw.get() == "\"error\"");
+        match Fault::inside(data).filter(|_| is_error) {
+            Some(fault) => Err(Broken::Upstream(fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// What came last without a blank line behind it, if it makes sense.
+    fn take_rest(&mut self, out: &mut BytesMut) {
+        let rest = self.splitter.rest();
+        if Events::new(&rest).next().is_none() {
+            return;
+        }
+        if let Ok(good) = self.look(&rest) {
+            out.extend_from_slice(&rest[..good]);
+        }
+    }
+
+    fn fail(&mut self, fault: &Fault, out: &mut BytesMut) -> Outcome {
+        sse::event(out, |out| {
+            serde_json::to_writer(out.writer(), &fault.body()).expect("a buffer takes any text");
+        });
+        let outcome = Outcome::Failed(fault.message.clone());
+        self.end = Some(outcome.clone());
+        outcome
+    }
+}
+
+impl Decoder for Passing {
+    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Completion, Broken> {
+        serde_json::from_slice(body).map_err(|e| garbled(&e, body))
+    }
+
+    fn passes_whole(&self) -> bool {
+        true
+    }
+
+    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
+        if self.end.is_some() {
+            return Ok(Fed::Rewritten);
+        }
+        let complete = self.splitter.push(input).map_err(|e| Broken::Garbled(e.to_string()))?;
+        let good = self.look(&complete).map_err(|(good, broken)| {
+            out.extend_from_slice(&complete[..good]);
+            broken
+        })?;
+        if matches!(complete, Complete::Input(_)) && good == input.len() {
+            return Ok(Fed::Through);
+        }
+        out.extend_from_slice(&complete[..good]);
+        Ok(Fed::Rewritten)
+    }
+
+    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
+        if self.end.is_none() && matches!(end, End::Clean) {
+            self.take_rest(out);
+        }
+        if let Some(outcome) = &self.end {
+            return outcome.clone();
+        }
+        match end {
+            End::Broken(fault) => self.fail(fault, out),
+            End::Clean if self.finished => {
+                sse::done(out);
+                self.end = Some(Outcome::Complete);
+                Outcome::Complete
+            }
+            End::Clean => self.fail(&Fault::garbled(TOO_EARLY), out),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.end == Some(Outcome::Complete)
+    }
+
+    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
+        Fault::read(head.status, head.headers, body)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+const TOO_EARLY: &str = "the upstream's stream ended early: neither a finish_reason nor [DONE] came";
+
+/// What matters in a chunk; everything else is only checked to be JSON.
+#[derive(Deserialize)]
+struct Seen<'a> {
+    choices: Option<Vec<SeenChoice>>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct SeenChoice {
+    finish_reason: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct MaybeError<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+}
+
+/// Whether `key` stands somewhere with another value than `null`; cheap, and may say yes too often.
+fn says(data: &[u8], key: &[u8]) -> bool {
+    memmem::find_iter(data, key).any(|at| {
+        let value = data[at + key.len()..].trim_ascii_start();
+        let value = value.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| !value.starts_with(b"null"))
+    })
+}
+
+fn garbled(error: &serde_json::Error, data: &[u8]) -> Broken {
+    let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
+    Broken::Garbled(format!("the upstream sent what is not a chunk ({error}): {shown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    const CHUNK: &str = "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\"},\"finish_reason\":null}],\"usage\":null}\n\n";
+    const FINISH: &str =
+        "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const USAGE: &str = "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\n";
+    const DONE: &str = "data: [DONE]\n\n";
+
+    /// What reaches the client when the stream comes in steps of `step` bytes, and how it ended.
+    fn run(stream: &str, step: usize, fault: Option<&Fault>) -> (String, Outcome) {
+        let mut passing = Passing::new(10_000);
+        let mut out = BytesMut::new();
+        let mut broken = None;
+        for piece in stream.as_bytes().chunks(step) {
+            match passing.feed(piece, &mut out) {
+                Ok(Fed::Through) => out.extend_from_slice(piece),
+                Ok(Fed::Rewritten) => {}
+                Err(Broken::Upstream(fault)) => broken = Some(fault),
+                Err(Broken::Garbled(words)) => broken = Some(Fault::garbled(words)),
+            }
+            if broken.is_some() {
+                break;
+            }
+        }
+        let end = broken.as_ref().or(fault).map_or(End::Clean, End::Broken);
+        let outcome = passing.finish(end, &mut out);
+        (String::from_utf8(out.to_vec()).unwrap(), outcome)
+    }
+
+    /// The same, for every cut.
+    fn any_cut(stream: &str, fault: Option<&Fault>) -> (String, Outcome) {
+        let whole = run(stream, stream.len().max(1), fault);
+        for step in 1..stream.len() {
+            assert_eq!(run(stream, step, fault), whole, "in steps of {step}");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_complete_stream_goes_on_untouched() {
+        let stream = format!(": hi\n\n{CHUNK}{FINISH}{USAGE}{DONE}");
+        assert_eq!(any_cut(&stream, None), (stream.clone(), Outcome::Complete));
+        let crlf = stream.replace('\n', "\r\n");
+        assert_eq!(any_cut(&crlf, None).0, crlf);
+    }
+
+    #[test]
+    fn whole_events_are_not_copied_and_the_usage_is_seen() {
+        let (mut passing, mut out) = (Passing::new(10_000), BytesMut::new());
+        for event in [CHUNK, FINISH, USAGE, DONE] {
+            assert_eq!(passing.feed(event.as_bytes(), &mut out), Ok(Fed::Through));
+        }
+        assert!(out.is_empty() && passing.is_done());
+        assert_eq!(passing.usage().unwrap().total_tokens, 3);
+    }
+
+    #[test]
+    fn half_an_event_is_held_back_for_good_when_the_stream_breaks() {
+        let fault = Fault { status: 502, message: "cut".to_owned(), ..Fault::default() };
+        let (text, outcome) = any_cut(&format!("{CHUNK}data: {{\"id\":\"1\",\"cho"), Some(&fault));
+        let error = r#"data: {"error":{"message":"cut","type":"upstream_error","param":null,"code":null}}"#;
+        assert_eq!(text, format!("{CHUNK}{error}\n\n"));
+        assert_eq!(outcome, Outcome::Failed("cut".to_owned()));
+    }
+
+    #[test]
+    fn a_stream_that_ends_too_early_is_an_error_and_not_a_success() {
+        let (text, outcome) = any_cut(CHUNK, None);
+        assert!(
+            text.starts_with(CHUNK) && text.contains("ended early") && !text.contains("data: [DONE]"),
+            "{text}"
+        );
+        assert_eq!(outcome, Outcome::Failed(TOO_EARLY.to_owned()));
+        let (text, _) = any_cut(&format!("{CHUNK}data: {{\"id\":"), None);
+        assert!(text.starts_with(CHUNK) && text.contains("ended early"), "{text}");
+    }
+
+    #[test]
+    fn a_finished_stream_without_its_last_event_gets_it() {
+        let stream = format!("{CHUNK}{FINISH}");
+        assert_eq!(any_cut(&stream, None), (format!("{stream}{DONE}"), Outcome::Complete));
+        assert_eq!(any_cut(&format!("{stream}data: [DONE]"), None).0, format!("{stream}{DONE}"));
+    }
+
+    #[test]
+    fn behind_an_error_event_nothing_follows() {
+        let error = "data: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n";
+        let (text, outcome) = any_cut(&format!("{CHUNK}{error}{DONE}"), None);
+        assert_eq!((text, outcome), (format!("{CHUNK}{error}"), Outcome::Failed("boom".to_owned())));
+    }
+
+    #[test]
+    fn an_error_that_clients_overlook_is_told_in_openai_words() {
+        for event in
+            ["data: {\"object\":\"error\",\"message\":\"boom\",\"code\":400}", "event: error\ndata: boom"]
+        {
+            let (text, _) = any_cut(&format!("{CHUNK}{event}\n\n{DONE}"), None);
+            assert!(text.contains("\"error\":{\"message\":\"boom\"") && !text.contains("[DONE]"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_null_error_or_the_word_in_a_text_is_no_error() {
+        let chunk = CHUNK.replace("\"usage\":null", "\"error\":null").replace("Hel", "say \\\"error\\\"");
+        let stream = format!("{chunk}{FINISH}{DONE}");
+        assert_eq!(any_cut(&stream, None), (stream.clone(), Outcome::Complete));
+    }
+
+    #[test]
+    fn malformed_data_is_garbled_and_the_good_part_stays() {
+        let (text, outcome) = any_cut(&format!("{CHUNK}data: {{\"choices\":[\n\n{DONE}"), None);
+        assert!(
+            text.starts_with(CHUNK) && text.contains("upstream_garbled") && !text.contains("[DONE]"),
+            "{text}"
+        );
+        assert!(matches!(outcome, Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn data_behind_the_end_is_swallowed() {
+        let stream = format!("{CHUNK}{FINISH}{DONE}");
+        assert_eq!(any_cut(&format!("{stream}{CHUNK}"), None).0, stream);
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_words() {
+        let head = Head { status: 401, headers: &HeaderMap::new() };
+        let fault =
+            Passing::new(1).fault(head, br#"{"error":{"message":"bad key","code":"invalid_api_key"}}"#);
+        assert_eq!((fault.status, fault.message.as_str()), (401, "bad key"));
+    }
+}

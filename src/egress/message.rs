@@ -1,0 +1,102 @@
+//! The request as it goes on the wire, and the rules that a response head must keep beyond hyper's own.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::{Frame, SizeHint};
+
+use crate::outbound::{Segments, Signed};
+
+/// What names us upstream.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
+
+/// Fields that belong to one connection or to its framing (RFC 9110 §7.6.1): set by hyper, never copied.
+const FRAMING: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::UPGRADE,
+    header::EXPECT,
+];
+
+/// Makes `signed` ready for a connection to `host`: origin form, our own host and framing.
+pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
+    let mut headers = signed.headers;
+    for name in &FRAMING {
+        headers.remove(name);
+    }
+    headers.insert(header::HOST, host.clone());
+    if !headers.contains_key(header::USER_AGENT) {
+        headers.insert(header::USER_AGENT, USER_AGENT);
+    }
+    let body = Outgoing::new(signed.body);
+    if body.left == 0 && !matches!(signed.method, Method::GET | Method::HEAD) {
+        // hyper says nothing about an empty body; RFC 9110 §8.6 wants it said where the method expects one.
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    let path = signed.uri.path_and_query().cloned();
+    let mut request = Request::new(body);
+    *request.method_mut() = signed.method;
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    *request.headers_mut() = headers;
+    request
+}
+
+/// What is wrong with the framing of `response`, in words: hyper lets these pass, RFC 9112 §6 does not, and a proxy
+/// that guesses lets one answer be smuggled into the next.
+pub(super) fn check<B>(response: &Response<B>) -> Result<(), &'static str> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err("it answered 101 Switching Protocols, which nobody asked for");
+    }
+    let headers: &HeaderMap = response.headers();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err("its answer has both Content-Length and Transfer-Encoding");
+    }
+    if codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        return Err("its answer has a Transfer-Encoding other than `chunked`");
+    }
+    Ok(())
+}
+
+/// A request body: each piece is one frame, nothing is copied, and the length is known.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pieces: std::vec::IntoIter<Bytes>,
+    left: u64,
+}
+
+impl Outgoing {
+    fn new(body: Segments) -> Self {
+        let left = body.len() as u64;
+        Self { pieces: body.into_pieces().into_iter(), left }
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.pieces.find(|piece| !piece.is_empty());
+        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,133 @@
+//! A scripted upstream on a real socket, for the tests of this room.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
+use http_body_util::BodyExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Body, Clients, Egress, EgressLimits, Sent};
+use crate::config::valid::Proxy;
+use crate::outbound::{Segments, Signed, Stamp, Unsigned};
+use crate::tasks::{Seat, Tasks};
+use crate::tls::Profile;
+
+/// A whole answer.
+pub(super) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+/// The seat of every test.
+pub(super) const SEAT: Seat = Seat(0);
+/// Limits that no test reaches.
+pub(super) const LIMITS: EgressLimits = EgressLimits {
+    connect: Duration::from_secs(20),
+    first_byte: Duration::from_secs(20),
+    pool_idle: Duration::from_secs(20),
+    max_connection_age: Duration::from_secs(300),
+};
+
+/// A listener that the test answers for.
+pub(super) struct Upstream(TcpListener);
+
+impl Upstream {
+    pub(super) async fn bind() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    pub(super) fn url(&self, scheme: &str) -> Uri {
+        format!("{scheme}://127.0.0.1:{}/base", self.port()).parse().unwrap()
+    }
+
+    /// A plain egress to here with its own clients.
+    pub(super) fn egress(&self, limits: EgressLimits) -> Egress {
+        let clients = Clients::new(1, Tasks::new());
+        clients.egress(&self.url("http"), &Profile::default(), &Proxy::Direct, &limits).unwrap()
+    }
+
+    pub(super) async fn accept(&self) -> Peer<TcpStream> {
+        Peer::new(self.0.accept().await.unwrap().0)
+    }
+
+    /// Whether a connection is waiting to be accepted.
+    pub(super) async fn is_called(&self) -> bool {
+        tokio::select! { biased; _ = self.0.accept() => true, () = settle() => false }
+    }
+}
+
+/// One accepted connection.
+pub(super) struct Peer<S> {
+    pub(super) io: S,
+    read: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    pub(super) fn new(io: S) -> Self {
+        Self { io, read: Vec::new() }
+    }
+
+    /// One request, head and body, exactly as it came.
+    pub(super) async fn request(&mut self) -> String {
+        loop {
+            let text = String::from_utf8(self.read.clone()).unwrap();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let length = length.map_or(0, |digits| digits.parse().unwrap());
+                if body.len() >= length {
+                    let end = head.len() + 4 + length;
+                    self.read.drain(..end);
+                    return text[..end].to_owned();
+                }
+            }
+            assert!(self.io.read_buf(&mut self.read).await.unwrap() > 0, "closed after {text:?}");
+        }
+    }
+
+    pub(super) async fn say(&mut self, text: &str) {
+        self.io.write_all(text.as_bytes()).await.unwrap();
+        self.io.flush().await.unwrap();
+    }
+
+    /// Takes one request and gives the whole answer.
+    pub(super) async fn serve(&mut self) -> String {
+        let request = self.request().await;
+        self.say(OK).await;
+        request
+    }
+
+    /// Waits until the other side has closed.
+    pub(super) async fn closed(&mut self) {
+        let mut sink = [0; 4096];
+        while self.io.read(&mut sink).await.is_ok_and(|n| n > 0) {}
+    }
+}
+
+/// A POST of `pieces` to `/v1/x?a=1`.
+pub(super) fn post(pieces: &[&'static str]) -> Signed {
+    let body = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+    let mut unsigned = Unsigned::new(Method::POST, "", HeaderMap::new(), Segments::many(body));
+    unsigned.uri = Uri::from_static("https://elsewhere.example/v1/x?a=1");
+    unsigned.headers.insert("content-type", "application/json".parse().unwrap());
+    let Unsigned { method, uri, headers, body, .. } = unsigned;
+    Signed { method, uri, headers, body, stamp: Stamp::default() }
+}
+
+/// Reads the whole body.
+pub(super) async fn text(sent: Sent) -> String {
+    read(sent.response.into_body()).await.unwrap()
+}
+
+/// Reads the whole body, which may break.
+pub(super) async fn read(body: Body) -> Result<String, hyper::Error> {
+    Ok(String::from_utf8(body.collect().await?.to_bytes().to_vec()).unwrap())
+}
+
+/// Lets every task that can run do so, and the sockets be looked at.
+pub(super) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,3 @@
+//! Bytes to events and events to bytes, with no socket in sight.
+
+pub mod sse;

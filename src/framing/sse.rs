@@ -1,0 +1,320 @@
+//! Server-sent events (WHATWG HTML, section 9.2): bytes cut anywhere become events, and events become bytes.
+//!
+//! This is the only place that knows the text of an SSE line. [`Splitter`] finds where events end and keeps what is
+//! not complete; [`Events`] reads what it hands out; the functions at the end write what a client of OpenAI reads.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+
+use bytes::BytesMut;
+use memchr::{memchr, memchr2};
+
+/// A comment that keeps a silent stream alive; every client skips it.
+pub const PING: &[u8] = b": ping\n\n";
+
+/// Cuts a stream of bytes behind its events, wherever the network has cut it.
+#[derive(Debug)]
+pub struct Splitter {
+    held: BytesMut,
+    search: Search,
+    max_event: usize,
+}
+
+/// An event that is longer than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("one event of the upstream's stream is longer than {0} bytes (limits.max_event)")]
+pub struct TooLong(pub usize);
+
+impl Splitter {
+    /// A splitter that refuses to hold more than `max_event` bytes of one event.
+    pub fn new(max_event: usize) -> Self {
+        Self { held: BytesMut::new(), search: Search::default(), max_event }
+    }
+
+    /// Takes the next bytes; returns the events that are now complete and keeps the rest.
+    ///
+    /// # Errors
+    /// [`TooLong`] when an event exceeds the limit and is not yet complete; nothing can be read after that.
+    pub fn push<'i>(&mut self, input: &'i [u8]) -> Result<Complete<'i>, TooLong> {
+        if self.held.is_empty() {
+            let end = self.search.run(input);
+            self.held.extend_from_slice(&input[end..]);
+            self.search.forget(end);
+            return self.checked(Complete::Input(&input[..end]));
+        }
+        self.held.extend_from_slice(input);
+        let end = self.search.run(&self.held);
+        self.search.forget(end);
+        let complete = Complete::Joined(self.held.split_to(end));
+        self.checked(complete)
+    }
+
+    /// What was not complete when the stream ended, closed as if its blank line had come; empty if there is nothing.
+    pub fn rest(&mut self) -> BytesMut {
+        let mut rest = std::mem::take(&mut self.held);
+        self.search = Search::default();
+        if !rest.is_empty() {
+            rest.extend_from_slice(b"\n\n");
+        }
+        rest
+    }
+
+    fn checked<'i>(&self, complete: Complete<'i>) -> Result<Complete<'i>, TooLong> {
+        if self.held.len() > self.max_event {
+            return Err(TooLong(self.max_event));
+        }
+        Ok(complete)
+    }
+}
+
+/// Bytes that end where an event ends.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Complete<'i> {
+    /// The beginning of the input, or all of it, not copied.
+    Input(&'i [u8]),
+    /// What had been held and what completed it.
+    Joined(BytesMut),
+}
+
+impl Deref for Complete<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Input(bytes) => bytes,
+            Self::Joined(bytes) => bytes,
+        }
+    }
+}
+
+/// How far the search for the end of an event has come, so that no byte is looked at twice.
+#[derive(Clone, Copy, Debug, Default)]
+struct Search {
+    line: usize,
+    scanned: usize,
+}
+
+impl Search {
+    /// The end of the last complete event in `bytes`, 0 if there is none.
+    fn run(&mut self, bytes: &[u8]) -> usize {
+        let mut end = 0;
+        while let Some(found) = memchr2(b'\n', b'\r', &bytes[self.scanned..]) {
+            let at = self.scanned + found;
+            let blank = at == self.line;
+            let next = after_line(bytes, at);
+            // A CR at the cut may be half a CRLF; where lines end in a CR alone it is not.
+            if bytes[at..] == *b"\r" && !(blank && bytes[..at].ends_with(b"\r")) {
+                self.scanned = at;
+                return end;
+            }
+            (self.line, self.scanned) = (next, next);
+            if blank {
+                end = next;
+            }
+        }
+        self.scanned = bytes.len();
+        end
+    }
+
+    /// The first `taken` bytes are gone.
+    fn forget(&mut self, taken: usize) {
+        self.line -= taken;
+        self.scanned -= taken;
+    }
+}
+
+fn after_line(bytes: &[u8], at: usize) -> usize {
+    match bytes[at..] {
+        [b'\r', b'\n', ..] => at + 2,
+        _ => at + 1,
+    }
+}
+
+/// One event: its name, its data and where it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The `event` field, empty if there is none.
+    pub name: &'a [u8],
+    /// The `data` fields, joined by line feeds.
+    pub data: Cow<'a, [u8]>,
+    /// The offset behind its blank line, from the beginning of what [`Events`] was given.
+    pub end: usize,
+}
+
+impl Event<'_> {
+    /// Whether this is OpenAI's last event.
+    pub fn is_done(&self) -> bool {
+        self.data.trim_ascii() == b"[DONE]"
+    }
+}
+
+/// The events in bytes that end where an event ends; comments, unknown fields and events without data are skipped.
+#[derive(Clone, Debug)]
+pub struct Events<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Events<'a> {
+    /// Reads `bytes`, which come from a [`Splitter`]; a byte order mark at their beginning is skipped.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let at = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        Self { bytes, at }
+    }
+
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let rest = &self.bytes[self.at..];
+        let length = memchr2(b'\n', b'\r', rest)?;
+        self.at = after_line(self.bytes, self.at + length);
+        Some(&rest[..length])
+    }
+}
+
+impl<'a> Iterator for Events<'a> {
+    type Item = Event<'a>;
+
+    fn next(&mut self) -> Option<Event<'a>> {
+        let (mut name, mut data) = (&b""[..], None);
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                if let Some(data) = data {
+                    return Some(Event { name, data, end: self.at });
+                }
+                name = b"";
+                continue;
+            }
+            match field(line) {
+                (b"data", value) => data = Some(joined(data, value)),
+                (b"event", value) => name = value,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A line's field and its value; a comment is the field without a name.
+fn field(line: &[u8]) -> (&[u8], &[u8]) {
+    let Some(colon) = memchr(b':', line) else { return (line, b"") };
+    let value = &line[colon + 1..];
+    (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+}
+
+fn joined<'a>(data: Option<Cow<'a, [u8]>>, line: &'a [u8]) -> Cow<'a, [u8]> {
+    let Some(data) = data else { return Cow::Borrowed(line) };
+    let mut data = data.into_owned();
+    data.push(b'\n');
+    data.extend_from_slice(line);
+    Cow::Owned(data)
+}
+
+/// Writes one event whose data is what `write` puts down: JSON without line breaks.
+pub fn event(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    out.extend_from_slice(b"data: ");
+    write(out);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Writes the event that tells a client of OpenAI that the stream is complete.
+pub fn done(out: &mut BytesMut) {
+    event(out, |out| out.extend_from_slice(b"[DONE]"));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All events as (name, data), fed in pieces of `step` bytes.
+    fn read(stream: &[u8], step: usize) -> Vec<(String, String)> {
+        let mut splitter = Splitter::new(1 << 20);
+        let mut events = Vec::new();
+        let mut take = |bytes: &[u8]| {
+            for event in Events::new(bytes) {
+                let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+                events.push((text(event.name), text(&event.data)));
+            }
+        };
+        for piece in stream.chunks(step.max(1)) {
+            take(&splitter.push(piece).unwrap());
+        }
+        take(&splitter.rest());
+        events
+    }
+
+    fn pair(name: &str, data: &str) -> (String, String) {
+        (name.to_owned(), data.to_owned())
+    }
+
+    #[test]
+    fn every_line_ending_and_every_kind_of_line_is_read() {
+        let wanted = vec![pair("", "a"), pair("x", "b\nc"), pair("", ""), pair("", " d")];
+        for end in ["\n", "\r\n", "\r"] {
+            let text =
+                "data: a||: note|event: x|id: 7|data:b|data: c||retry: 5||event: lost||data||data:  d||";
+            let stream = text.replace('|', end);
+            for step in 1..stream.len() + 1 {
+                assert_eq!(read(stream.as_bytes(), step), wanted, "{end:?} in steps of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_even_when_it_is_cut() {
+        for step in [1, 2, 100] {
+            assert_eq!(read(b"\xEF\xBB\xBFdata: a\n\n", step), [pair("", "a")]);
+        }
+    }
+
+    #[test]
+    fn whole_events_are_not_copied() {
+        let mut splitter = Splitter::new(100);
+        let input = b"data: a\n\ndata: b\r\n\r\n";
+        let Ok(Complete::Input(through)) = splitter.push(input) else { panic!("copied") };
+        assert_eq!((through.as_ptr(), through.len()), (input.as_ptr(), input.len()));
+        assert!(splitter.rest().is_empty());
+    }
+
+    #[test]
+    fn an_event_ends_with_its_blank_line_and_not_with_the_next_event() {
+        let mut splitter = Splitter::new(100);
+        assert_eq!(&*splitter.push(b"data: a\n").unwrap(), b"");
+        assert_eq!(&*splitter.push(b"\n").unwrap(), b"data: a\n\n");
+        assert_eq!(&*splitter.push(b"data: b\r").unwrap(), b"");
+        assert_eq!(&*splitter.push(b"\n\r").unwrap(), b"");
+        assert_eq!(&*splitter.push(b"\ndata: c\r").unwrap(), b"data: b\r\n\r\n");
+        assert_eq!(&*splitter.push(b"\r").unwrap(), b"data: c\r\r");
+    }
+
+    #[test]
+    fn an_event_over_the_limit_is_refused_while_it_grows() {
+        let mut splitter = Splitter::new(10);
+        assert!(splitter.push(b"data: 123").is_ok());
+        assert_eq!(splitter.push(b"45"), Err(TooLong(10)));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut out = BytesMut::new();
+        event(&mut out, |out| out.extend_from_slice(b"{\"a\":1}"));
+        out.extend_from_slice(PING);
+        done(&mut out);
+        let events: Vec<_> = Events::new(&out).collect();
+        assert_eq!(events.len(), 2);
+        assert_eq!(&*events[0].data, b"{\"a\":1}");
+        assert!(events[1].is_done() && !events[0].is_done());
+        assert_eq!(events[1].end, out.len());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_cut_anywhere_give_the_same_events(
+            stream in proptest::collection::vec(prop_oneof![
+                Just(b'\n'), Just(b'\r'), Just(b':'), Just(b' '), Just(b'd'), any::<u8>()], 0..80),
+            step in 1_usize..9,
+        ) {
+            prop_assert_eq!(read(&stream, step), read(&stream, stream.len()));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The headers that an integration puts on each request: forwarded ones, the runner's ids, static ones.
+
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+use super::edit::Refused;
+use crate::config::valid::{self, RunnerId};
+use crate::openai::Envelope;
+
+/// Built once for an integration.
+#[derive(Debug)]
+pub(super) struct Headers {
+    forward: Vec<HeaderName>,
+    mapping: Vec<(RunnerId, HeaderName)>,
+    fixed: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Headers {
+    pub(super) fn new(settings: &valid::Integration) -> Self {
+        Self {
+            forward: settings.forward_headers.clone(),
+            mapping: settings.header_mapping.clone(),
+            fixed: settings.headers.clone(),
+        }
+    }
+
+    /// Static headers override everything; the authorizer comes after and overrides them.
+    pub(super) fn put(
+        &self,
+        headers: &mut HeaderMap,
+        client: &HeaderMap,
+        request: &Envelope,
+    ) -> Result<(), Refused> {
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        for name in &self.forward {
+            for (at, value) in client.get_all(name).iter().enumerate() {
+                if at == 0 {
+                    headers.insert(name.clone(), value.clone());
+                } else {
+                    headers.append(name.clone(), value.clone());
+                }
+            }
+        }
+        if !self.mapping.is_empty() {
+            self.map(headers, client, request)?;
+        }
+        for (name, value) in &self.fixed {
+            headers.insert(name.clone(), value.clone());
+        }
+        Ok(())
+    }
+
+    fn map(&self, headers: &mut HeaderMap, client: &HeaderMap, request: &Envelope) -> Result<(), Refused> {
+        let mut metadata: Option<Map<String, Value>> = None;
+        for (id, name) in &self.mapping {
+            let (field, header) = words(*id);
+            if let Some(value) = client.get(header) {
+                headers.insert(name.clone(), value.clone());
+                continue;
+            }
+            let metadata = metadata.get_or_insert_with(|| {
+                let raw = request.raw("metadata").unwrap_or(b"{}");
+                serde_json::from_slice(raw).unwrap_or_default()
+            });
+            let text = match metadata.get(field) {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Number(number)) => number.to_string(),
+                Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => continue,
+            };
+            let value = HeaderValue::from_str(&text).map_err(|_| Refused {
+                param: format!("metadata.{field}"),
+                message: format!(
+                    "metadata.{field} goes into the header `{name}` and may not hold control characters"
+                ),
+                unsupported: false,
+            })?;
+            headers.insert(name.clone(), value);
+        }
+        Ok(())
+    }
+}
+
+fn words(id: RunnerId) -> (&'static str, &'static str) {
+    match id {
+        RunnerId::Job => ("job_id", "x-galileo-job-id"),
+        RunnerId::User => ("user_id", "x-galileo-user-id"),
+        RunnerId::Project => ("project_id", "x-galileo-project-id"),
+        RunnerId::Run => ("run_id", "x-galileo-run-id"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn put(client: &[(&str, &str)], body: &str) -> Result<HeaderMap, Refused> {
+        let headers = Headers {
+            forward: vec![HeaderName::from_static("x-tenant")],
+            mapping: vec![
+                (RunnerId::Job, HeaderName::from_static("x-their-job")),
+                (RunnerId::User, HeaderName::from_static("x-their-user")),
+            ],
+            fixed: vec![(HeaderName::from_static("x-team"), HeaderValue::from_static("ml"))],
+        };
+        let mut from = HeaderMap::new();
+        for (name, value) in client {
+            from.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+        }
+        let envelope = Envelope::read(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let mut to = HeaderMap::new();
+        to.insert("x-team", HeaderValue::from_static("old"));
+        headers.put(&mut to, &from, &envelope).map(|()| to)
+    }
+
+    #[test]
+    fn a_runners_id_comes_from_its_header_first_and_from_metadata_else() {
+        let to = put(&[("x-galileo-job-id", "h")], r#"{"metadata":{"job_id":"m","user_id":7}}"#).unwrap();
+        assert_eq!(to["x-their-job"], "h");
+        assert_eq!(to["x-their-user"], "7");
+    }
+
+    #[test]
+    fn an_id_with_control_characters_is_refused_by_name() {
+        let refused = put(&[], r#"{"metadata":{"job_id":"a\r\nx-evil: 1"}}"#).unwrap_err();
+        assert_eq!(refused.param, "metadata.job_id");
+    }
+
+    #[test]
+    fn only_the_named_client_headers_pass_and_static_ones_override() {
+        let to = put(&[("x-tenant", "a"), ("x-tenant", "b"), ("x-other", "c")], "{}").unwrap();
+        assert_eq!(to.get_all("x-tenant").iter().count(), 2);
+        assert!(!to.contains_key("x-other"));
+        assert_eq!(to["x-team"], "ml");
+    }
+
+    #[test]
+    fn metadata_that_is_no_object_is_not_our_business() {
+        assert!(put(&[], r#"{"metadata":"text"}"#).unwrap().get("x-their-job").is_none());
+    }
+}

@@ -1,0 +1,159 @@
+//! One integration assembled: dialect + authorizer + destination + headers + limits, and the registry that finds it.
+
+mod edit;
+mod headers;
+mod media;
+mod permit;
+pub mod registry;
+mod url;
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::auth::{Authorizer, Tokens};
+use crate::config::valid::{self, Authorization};
+use crate::dialect::{self, Dialect};
+use crate::egress::{Clients, Egress, EgressLimits};
+use crate::observe::{IntegrationMetrics, Metrics};
+use crate::openai::Envelope;
+use crate::outbound::{Report, Unsigned};
+
+pub use edit::Refused;
+pub use media::TooMuch;
+pub use permit::{Busy, Permit};
+pub use registry::{Found, NotFound, Registry};
+
+/// Everything that serves the requests of one integration. Shared by requests; never changed once built.
+#[derive(Debug)]
+pub struct Integration {
+    settings: Arc<valid::Integration>,
+    dialect: Arc<dyn Dialect>,
+    /// Puts the right to enter on a request.
+    pub authorizer: Authorizer,
+    /// Sends.
+    pub egress: Egress,
+    urls: url::Urls,
+    headers: headers::Headers,
+    permits: permit::Permits,
+}
+
+/// What integrations are built from: lives as long as the process, so that a reload keeps pools and tokens.
+#[derive(Debug)]
+pub struct Workshop {
+    /// Upstream connections, by TLS profile.
+    pub clients: Clients,
+    /// Tokens, by credential.
+    pub tokens: Tokens,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One configured integration: ready, or failed by the world with the remedy in words.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its settings.
+    pub settings: Arc<valid::Integration>,
+    /// The integration, or what is wrong and what to do.
+    pub state: Result<Integration, String>,
+    /// Its metrics.
+    pub metrics: IntegrationMetrics,
+}
+
+impl Entry {
+    /// Builds `settings`. Never fails as a whole: what is wrong in the world becomes the entry's state.
+    pub fn build(settings: valid::Integration, workshop: &Workshop) -> Self {
+        let settings = Arc::new(settings);
+        let metrics = workshop.metrics.integration(settings.name.as_str());
+        let state = Integration::build(Arc::clone(&settings), workshop);
+        Self { settings, state, metrics }
+    }
+}
+
+impl Integration {
+    fn build(settings: Arc<valid::Integration>, workshop: &Workshop) -> Result<Self, String> {
+        if let Some(remedy) = settings.world.first() {
+            return Err(remedy.clone());
+        }
+        if settings.handler.is_some() {
+            return Err("custom_llm_config: Python handlers are not in this version of Outrider".to_owned());
+        }
+        let dialect = dialect::build(settings.format).ok_or_else(|| {
+            format!("format = \"{}\" is not in this version of Outrider", settings.format.word())
+        })?;
+        let limits = EgressLimits {
+            connect: settings.limits.connect,
+            first_byte: settings.limits.first_byte,
+            pool_idle: settings.limits.pool_idle,
+            max_connection_age: settings.limits.max_connection_age,
+        };
+        let egress = workshop.clients.egress(&settings.endpoint, &settings.tls, &settings.proxy, &limits)?;
+        let token_egress = match &settings.authorization {
+            Authorization::OAuth2(oauth2) => {
+                let limits = EgressLimits { first_byte: settings.limits.token, ..limits };
+                let clients = &workshop.clients;
+                let to = clients.egress(&oauth2.token_url, &settings.token_tls, &settings.proxy, &limits);
+                Some(Arc::new(to.map_err(|words| format!("token endpoint: {words}"))?))
+            }
+            Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => None,
+        };
+        let authorizer = workshop.tokens.authorizer(
+            &settings.authorization,
+            token_egress,
+            &settings.token_tls,
+            settings.limits.token,
+        )?;
+        Ok(Self {
+            urls: url::Urls::new(&settings, dialect.tails()),
+            headers: headers::Headers::new(&settings),
+            permits: permit::Permits::new(settings.limits.max_concurrent, settings.limits.queue_timeout),
+            settings,
+            dialect,
+            authorizer,
+            egress,
+        })
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &valid::Integration {
+        &self.settings
+    }
+
+    /// Its dialect.
+    pub fn dialect(&self) -> &dyn Dialect {
+        &*self.dialect
+    }
+
+    /// Waits for a slot, at most `queue_timeout`; the slot is free again when the permit is dropped.
+    pub async fn permit(&self, metrics: &IntegrationMetrics) -> Result<Permit, Busy> {
+        self.permits.acquire(metrics).await
+    }
+
+    /// Refuses a request with more or larger images and files than `multi_modal_config` allows.
+    pub fn check_media(&self, request: &Envelope) -> Result<(), TooMuch> {
+        media::check(&self.settings.media, request)
+    }
+
+    /// Makes the configured edits on the OpenAI body: model, supported parameters, defaults, rename, drop.
+    pub fn edit(
+        &self,
+        request: &mut Envelope,
+        model: &valid::Model,
+        report: &mut Report,
+    ) -> Result<(), Refused> {
+        edit::apply(&self.settings, model, request, report)
+    }
+
+    /// Puts URL and headers on a prepared request. `client` are the headers that the client sent.
+    pub fn dress(
+        &self,
+        mut unsigned: Unsigned,
+        model: &valid::Model,
+        client: &HeaderMap,
+        request: &Envelope,
+    ) -> Result<Unsigned, Refused> {
+        unsigned.uri = self.urls.of(&unsigned.tail, model.name.as_str());
+        self.headers.put(&mut unsigned.headers, client, request)?;
+        Ok(unsigned)
+    }
+}

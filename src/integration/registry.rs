@@ -1,0 +1,311 @@
+//! The registry: which integration a path or a model belongs to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Entry;
+use crate::config::valid;
+
+/// All integrations of one configuration. Requests hold the snapshot that they began with.
+#[derive(Debug, Default)]
+pub struct Registry {
+    entries: Vec<Arc<Entry>>,
+    by_name: HashMap<String, usize>,
+    by_model: HashMap<String, Vec<(usize, usize)>>,
+    /// Seconds since the epoch at which it was built: `created` in `/v1/models`.
+    pub created: u64,
+}
+
+/// The integration and the model of a request.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// The integration.
+    pub entry: &'a Arc<Entry>,
+    /// Which of its models, by place.
+    pub index: usize,
+}
+
+impl<'a> Found<'a> {
+    /// The model.
+    pub fn model(&self) -> &'a valid::Model {
+        &self.entry.settings.models[self.index]
+    }
+}
+
+/// Why no integration serves a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// The path names an integration that is not there; the nearest names.
+    Integration(String, Vec<String>),
+    /// The model is not there; the nearest names.
+    Model(String, Vec<String>),
+    /// The model stands in several integrations; the forms that name one.
+    Ambiguous(String, Vec<String>),
+    /// No model was given and none is the default; names that would do.
+    Missing(Vec<String>),
+}
+
+impl Registry {
+    /// Orders `entries` for look-up.
+    pub fn new(entries: Vec<Arc<Entry>>, created: u64) -> Self {
+        let mut by_name = HashMap::new();
+        let mut by_model: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
+        for (at, entry) in entries.iter().enumerate() {
+            by_name.insert(entry.settings.name.as_str().to_owned(), at);
+            for (index, model) in entry.settings.models.iter().enumerate() {
+                for word in words(model) {
+                    let places = by_model.entry(word.to_owned()).or_default();
+                    // An alias beats another model's name in the same integration, else the first one stands.
+                    match places.iter_mut().find(|(e, _)| *e == at) {
+                        None => places.push((at, index)),
+                        Some(place) if word == model.alias.as_str() => {
+                            if entry.settings.models[place.1].alias.as_str() != word {
+                                place.1 = index;
+                            }
+                        }
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        Self { entries, by_name, by_model, created }
+    }
+
+    /// All integrations, in order of their names.
+    pub fn entries(&self) -> &[Arc<Entry>] {
+        &self.entries
+    }
+
+    /// The integration of this name.
+    pub fn integration(&self, name: &str) -> Result<&Arc<Entry>, NotFound> {
+        let at = self.by_name.get(name);
+        at.map(|at| &self.entries[*at]).ok_or_else(|| {
+            NotFound::Integration(name.to_owned(), nearest(name, self.by_name.keys().map(String::as_str)))
+        })
+    }
+
+    /// Finds by path first, then by an exact alias or name, then by `integration/model`.
+    pub fn find(&self, path: Option<&str>, model: Option<&str>) -> Result<Found<'_>, NotFound> {
+        match (path, model) {
+            (Some(name), Some(model)) => Self::in_entry(self.integration(name)?, model),
+            (Some(name), None) => Self::default_of(self.integration(name)?),
+            (None, Some(model)) => self.by_model(model),
+            (None, None) => match self.entries.as_slice() {
+                [only] => Self::default_of(only),
+                many => Err(NotFound::Missing(many.iter().flat_map(|e| forms(e).take(1)).take(5).collect())),
+            },
+        }
+    }
+
+    fn by_model(&self, model: &str) -> Result<Found<'_>, NotFound> {
+        match self.by_model.get(model).map(Vec::as_slice) {
+            Some([(entry, index)]) => Ok(Found { entry: &self.entries[*entry], index: *index }),
+            Some(many) => {
+                let forms = many.iter().map(|(e, _)| format!("{}/{model}", self.entries[*e].settings.name));
+                Err(NotFound::Ambiguous(model.to_owned(), forms.collect()))
+            }
+            None => {
+                if let Some((name, rest)) = model.split_once('/')
+                    && let Some(at) = self.by_name.get(name)
+                {
+                    return Self::in_entry(&self.entries[*at], rest);
+                }
+                let known = self.by_model.keys().map(String::as_str);
+                Err(NotFound::Model(model.to_owned(), nearest(model, known)))
+            }
+        }
+    }
+
+    fn in_entry<'a>(entry: &'a Arc<Entry>, model: &str) -> Result<Found<'a>, NotFound> {
+        let models = &entry.settings.models;
+        let by_alias = models.iter().position(|m| m.alias.as_str() == model);
+        let found = by_alias.or_else(|| models.iter().position(|m| m.name.as_str() == model));
+        found
+            .map(|index| Found { entry, index })
+            .ok_or_else(|| NotFound::Model(model.to_owned(), nearest(model, models.iter().flat_map(words))))
+    }
+
+    fn default_of(entry: &Arc<Entry>) -> Result<Found<'_>, NotFound> {
+        match &entry.settings.default_model {
+            Some(name) => Self::in_entry(entry, name.as_str()),
+            None => Err(NotFound::Missing(forms(entry).take(5).collect())),
+        }
+    }
+
+    /// What a client may send as `model`, each with its integration: aliases, or `integration/alias` where the bare
+    /// one stands in several integrations.
+    pub fn models(&self) -> Vec<(String, &str)> {
+        let mut all = Vec::new();
+        for entry in &self.entries {
+            let name = entry.settings.name.as_str();
+            for model in &entry.settings.models {
+                let alias = model.alias.as_str();
+                let alone = self.by_model.get(alias).is_none_or(|places| places.len() == 1);
+                all.push((if alone { alias.to_owned() } else { format!("{name}/{alias}") }, name));
+            }
+        }
+        all
+    }
+}
+
+fn words(model: &valid::Model) -> impl Iterator<Item = &str> {
+    let name = Some(model.name.as_str()).filter(|name| *name != model.alias.as_str());
+    std::iter::once(model.alias.as_str()).chain(name)
+}
+
+fn forms(entry: &Entry) -> impl Iterator<Item = String> {
+    let name = &entry.settings.name;
+    entry.settings.models.iter().map(move |m| format!("{name}/{}", m.alias))
+}
+
+/// Up to three known names that a person may have meant, the nearest first.
+fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    // A client chooses the name: comparing a very long one with all others would cost too much.
+    let wanted: String = wanted.chars().take(64).collect::<String>().to_lowercase();
+    let mut near: Vec<(f64, &str)> = known
+        .map(|k| (strsim::jaro_winkler(&wanted, &k.to_lowercase()), k))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    near.dedup_by(|a, b| a.1 == b.1);
+    near.into_iter().take(3).map(|(_, k)| k.to_owned()).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::auth::Tokens;
+    use crate::dialect::Format;
+    use crate::egress::Clients;
+    use crate::integration::Workshop;
+    use crate::observe::Metrics;
+    use crate::tasks::Tasks;
+    use std::time::Duration;
+
+    /// The settings of an integration with these models, for tests of this room.
+    pub(in crate::integration) fn integration(name: &str, models: &[&str]) -> valid::Integration {
+        let model = |name: &&str| {
+            let (name, alias) = name.split_once(" as ").unwrap_or((name, name));
+            valid::Model {
+                name: name.parse().unwrap(),
+                alias: alias.parse().unwrap(),
+                supported: None,
+                json_schema: None,
+            }
+        };
+        valid::Integration {
+            name: name.parse().unwrap(),
+            origin: "test".into(),
+            format: Format::OpenAi,
+            endpoint: "http://127.0.0.1:9/v1".parse().unwrap(),
+            path: None,
+            query: vec![],
+            api_version: None,
+            authorization: valid::Authorization::None,
+            models: models.iter().map(model).collect(),
+            default_model: None,
+            headers: vec![],
+            header_mapping: vec![],
+            forward_headers: vec![],
+            handler: None,
+            media: valid::MediaLimits::default(),
+            tls: crate::tls::Profile::default(),
+            token_tls: crate::tls::Profile::default(),
+            proxy: valid::Proxy::Direct,
+            limits: valid::Limits {
+                connect: Duration::from_secs(5),
+                first_byte: Duration::from_secs(600),
+                idle: Duration::from_secs(120),
+                token: Duration::from_secs(5),
+                max_concurrent: 8,
+                queue_timeout: Duration::from_secs(30),
+                pool_idle: Duration::from_secs(30),
+                max_connection_age: Duration::from_secs(300),
+                max_answer: 1 << 20,
+                max_event: 1 << 20,
+            },
+            edits: valid::Edits::default(),
+            strict: false,
+            declared: None,
+            world: vec![],
+        }
+    }
+
+    fn registry(all: &[(&str, &[&str], Option<&str>)]) -> Registry {
+        let tasks = Tasks::new();
+        let workshop = Workshop {
+            clients: Clients::new(1, tasks.clone()),
+            tokens: Tokens::new(tasks),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let entries = all.iter().map(|(name, models, default)| {
+            let mut settings = integration(name, models);
+            settings.default_model = default.map(|d| d.parse().unwrap());
+            Arc::new(Entry::build(settings, &workshop))
+        });
+        Registry::new(entries.collect(), 1)
+    }
+
+    fn at(found: Result<Found<'_>, NotFound>) -> (String, String) {
+        let found = found.unwrap();
+        (found.entry.settings.name.to_string(), found.model().name.to_string())
+    }
+
+    fn pair(a: &str, b: &str) -> (String, String) {
+        (a.to_owned(), b.to_owned())
+    }
+
+    #[test]
+    fn an_exact_name_wins_over_integration_slash_model() {
+        let registry = registry(&[("openai", &["gpt"], None), ("together", &["openai/gpt"], None)]);
+        assert_eq!(at(registry.find(None, Some("openai/gpt"))), pair("together", "openai/gpt"));
+        assert_eq!(at(registry.find(Some("openai"), Some("gpt"))), pair("openai", "gpt"));
+        assert_eq!(at(registry.find(None, Some("together/openai/gpt"))), pair("together", "openai/gpt"));
+    }
+
+    #[test]
+    fn a_model_in_two_integrations_is_ambiguous_by_its_bare_name() {
+        let registry = registry(&[("a", &["m"], None), ("b", &["x as m"], None)]);
+        let NotFound::Ambiguous(_, forms) = registry.find(None, Some("m")).unwrap_err() else { panic!() };
+        assert_eq!(forms, ["a/m", "b/m"]);
+        assert_eq!(at(registry.find(None, Some("b/m"))), pair("b", "x"));
+        assert_eq!(at(registry.find(Some("a"), Some("m"))), pair("a", "m"));
+        assert_eq!(registry.models(), [("a/m".to_owned(), "a"), ("b/m".to_owned(), "b")]);
+    }
+
+    #[test]
+    fn an_alias_beats_another_models_name_in_the_same_integration() {
+        let registry = registry(&[("a", &["fast", "slow as fast"], None)]);
+        assert_eq!(at(registry.find(None, Some("fast"))), pair("a", "fast"));
+        let registry = self::registry(&[("a", &["real as shown", "other as real"], None)]);
+        assert_eq!(at(registry.find(None, Some("real"))), pair("a", "other"));
+        assert_eq!(at(registry.find(Some("a"), Some("real"))), pair("a", "other"));
+        assert_eq!(at(registry.find(None, Some("shown"))), pair("a", "real"));
+    }
+
+    #[test]
+    fn a_default_model_serves_by_path_or_where_there_is_only_one_integration() {
+        let one = registry(&[("a", &["m", "n"], Some("n"))]);
+        assert_eq!(at(one.find(None, None)), pair("a", "n"));
+        let two = registry(&[("a", &["m"], Some("m")), ("b", &["n"], None)]);
+        assert_eq!(at(two.find(Some("a"), None)), pair("a", "m"));
+        assert!(
+            matches!(two.find(None, None).unwrap_err(), NotFound::Missing(forms) if forms == ["a/m", "b/n"])
+        );
+        assert!(matches!(two.find(Some("b"), None).unwrap_err(), NotFound::Missing(_)));
+    }
+
+    #[test]
+    fn an_unknown_name_brings_the_nearest_ones() {
+        let registry = registry(&[("acme", &["gpt-4o", "claude-sonnet"], None)]);
+        let NotFound::Model(_, near) = registry.find(None, Some("gpt4o")).unwrap_err() else { panic!() };
+        assert_eq!(near, ["gpt-4o"]);
+        let NotFound::Integration(_, near) = registry.find(Some("acmee"), Some("x")).unwrap_err() else {
+            panic!()
+        };
+        assert_eq!(near, ["acme"]);
+        let NotFound::Model(..) = registry.find(None, Some("../../../etc/passwd")).unwrap_err() else {
+            panic!()
+        };
+    }
+}

@@ -1,0 +1,218 @@
+//! The access line: what one request did, in names, numbers and our own codes; never a prompt, never a secret.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::clock::Stamper;
+use super::log::Sink;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Answered in full.
+    Complete,
+    /// The client left before the end.
+    Cancelled,
+    /// Answered with an error, or a stream that ended in one.
+    Failed,
+}
+
+impl Ending {
+    /// The word in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The facts of one request.
+#[derive(Clone, Debug, Default)]
+pub struct Record<'a> {
+    /// `x-request-id`.
+    pub request_id: &'a str,
+    /// The path that was called, without its query.
+    pub path: &'a str,
+    /// The integration that answered, once known.
+    pub integration: Option<&'a str>,
+    /// The model as the client wrote it.
+    pub model: Option<&'a str>,
+    /// The status that the client was sent; 499 where it left before one.
+    pub status: u16,
+    /// Our code, where the request failed.
+    pub code: Option<&'a str>,
+    /// The cause in words for the log alone.
+    pub cause: Option<&'a str>,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// From the head being read to the end.
+    pub total: Duration,
+    /// From the head being read to the upstream's head.
+    pub first_byte: Option<Duration>,
+    /// Setting up the upstream connection, if a new one was needed.
+    pub connected: Option<Duration>,
+    /// Bytes of the request body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// Prompt and completion tokens, where the answer told them.
+    pub tokens: Option<(u64, u64)>,
+    /// The client's own count of retries (`x-stainless-retry-count`).
+    pub retry: Option<u32>,
+}
+
+/// Writes access lines.
+#[derive(Debug)]
+pub struct Access {
+    sink: Sink,
+    stamper: Mutex<Stamper>,
+}
+
+impl Access {
+    /// Lines go to `sink`.
+    pub fn new(sink: Sink) -> Self {
+        Self { sink, stamper: Mutex::default() }
+    }
+
+    /// Writes one line.
+    pub fn write(&self, record: &Record<'_>, ending: Ending) {
+        self.sink.append(false, |out| {
+            let mut stamper = self.stamper.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.sink.is_json() {
+                json_line(record, ending, &mut stamper, out);
+            } else {
+                text_line(record, ending, &mut stamper, out);
+            }
+        });
+    }
+}
+
+fn json_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    stamper.write(out);
+    out.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
+    let mut line = Fields(out);
+    line.text("request_id", Some(record.request_id));
+    line.text("path", Some(record.path));
+    line.text("integration", record.integration);
+    line.text("model", record.model);
+    line.number("status", Some(record.status.into()));
+    line.text("ending", Some(ending.word()));
+    line.text("code", record.code);
+    line.text("cause", record.cause);
+    line.flag("stream", record.stream);
+    line.millis("total_ms", Some(record.total));
+    line.millis("first_byte_ms", record.first_byte);
+    line.millis("connect_ms", record.connected);
+    line.number("bytes_in", Some(record.bytes_in));
+    line.number("bytes_out", Some(record.bytes_out));
+    line.number("prompt_tokens", record.tokens.map(|t| t.0));
+    line.number("completion_tokens", record.tokens.map(|t| t.1));
+    line.number("client_retry", record.retry.filter(|n| *n > 0).map(u64::from));
+    out.extend_from_slice(b"}\n");
+}
+
+/// `HH:MM:SS.mmm request 200 complete openai-key gpt-4o 12.3 ms …`: for people at a terminal.
+fn text_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &mut Vec<u8>) {
+    stamper.write(out);
+    let (integration, model) = (record.integration.unwrap_or("-"), record.model.unwrap_or("-"));
+    let _ = write!(
+        out,
+        "  INFO request {} {} {integration} {} in {:.1} ms id={}",
+        record.status,
+        ending.word(),
+        printable(model),
+        record.total.as_secs_f64() * 1e3,
+        record.request_id
+    );
+    if let Some(code) = record.code {
+        let _ = write!(out, " code={code}");
+    }
+    if let Some(cause) = record.cause {
+        let _ = write!(out, " cause={}", printable(cause));
+    }
+    out.push(b'\n');
+}
+
+/// A client's words on a terminal must not move its cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Appends `,"name":value` pairs; absent values leave nothing.
+struct Fields<'a>(&'a mut Vec<u8>);
+
+impl Fields<'_> {
+    fn name(&mut self, name: &str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.name(name);
+        let plain = value.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\');
+        if plain {
+            self.0.push(b'"');
+            self.0.extend_from_slice(value.as_bytes());
+            self.0.push(b'"');
+        } else {
+            let _ = serde_json::to_writer(&mut *self.0, value);
+        }
+    }
+
+    fn number(&mut self, name: &str, value: Option<u64>) {
+        let Some(value) = value else { return };
+        self.name(name);
+        let _ = write!(self.0, "{value}");
+    }
+
+    fn millis(&mut self, name: &str, value: Option<Duration>) {
+        let Some(value) = value else { return };
+        self.name(name);
+        let micros = value.as_micros();
+        let _ = write!(self.0, "{}.{:03}", micros / 1000, micros % 1000);
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.name(name);
+        self.0.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_whatever_the_client_named_its_model() {
+        let record = Record {
+            request_id: "r1",
+            path: "/v1/chat/completions",
+            model: Some("a\"b\\c\n\u{1}é"),
+            status: 404,
+            code: Some("model_not_found"),
+            total: Duration::from_micros(1234),
+            ..Record::default()
+        };
+        let mut out = Vec::new();
+        json_line(&record, Ending::Failed, &mut Stamper::default(), &mut out);
+        assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1);
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(line["model"], "a\"b\\c\n\u{1}é");
+        assert_eq!(line["total_ms"], 1.234);
+        assert!(line.get("integration").is_none());
+    }
+
+    #[test]
+    fn a_text_line_holds_no_control_characters() {
+        let record = Record { model: Some("\u{1b}[2Jm\n"), cause: Some("a\r\nb"), ..Record::default() };
+        let mut out = Vec::new();
+        text_line(&record, Ending::Cancelled, &mut Stamper::default(), &mut out);
+        assert_eq!(out.iter().filter(|b| b.is_ascii_control()).count(), 1);
+    }
+}

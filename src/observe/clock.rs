@@ -1,0 +1,88 @@
+//! Wall-clock time as RFC 3339 text, without a formatter call for each line.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds since the epoch; 0 if the clock stands before it.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Remembers the last second it formatted, since log lines come many a second.
+#[derive(Debug, Default)]
+pub struct Stamper {
+    second: u64,
+    text: [u8; 19],
+}
+
+impl Stamper {
+    /// Appends the present time as `2026-11-23T06:04:14.123Z`.
+    pub fn write(&mut self, out: &mut Vec<u8>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.write_at(now.as_secs(), now.subsec_millis(), out);
+    }
+
+    fn write_at(&mut self, second: u64, millis: u32, out: &mut Vec<u8>) {
+        if second != self.second || self.text[0] == 0 {
+            self.second = second;
+            self.text = format_second(second);
+        }
+        out.extend_from_slice(&self.text);
+        out.push(b'.');
+        out.extend_from_slice(&digits::<3>(u64::from(millis)));
+        out.push(b'Z');
+    }
+}
+
+fn format_second(second: u64) -> [u8; 19] {
+    let (year, month, day) = civil(second / 86_400);
+    let (hour, minute, rest) = (second / 3600 % 24, second / 60 % 60, second % 60);
+    let mut text = *b"0000-00-00T00:00:00";
+    text[0..4].copy_from_slice(&digits::<4>(year));
+    for (at, value) in [(5, month), (8, day), (11, hour), (14, minute), (17, rest)] {
+        text[at..at + 2].copy_from_slice(&digits::<2>(value));
+    }
+    text
+}
+
+/// Year, month and day of a count of days since 1970-01-01 (proleptic Gregorian calendar).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+fn digits<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut text = [b'0'; N];
+    for at in (0..N).rev() {
+        text[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339_across_leap_days_and_centuries() {
+        let mut stamper = Stamper::default();
+        for (second, want) in [
+            (0, "1970-01-01T00:00:00.007Z"),
+            (951_782_399, "2000-02-28T23:59:59.007Z"),
+            (951_782_400, "2000-02-29T00:00:00.007Z"),
+            (1_709_164_800, "2024-02-29T00:00:00.007Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.007Z"),
+        ] {
+            let mut out = Vec::new();
+            stamper.write_at(second, 7, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), want);
+        }
+    }
+}

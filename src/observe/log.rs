@@ -1,0 +1,255 @@
+//! The log: lines go into a buffer, one thread writes them to stdout, so that a full pipe never stalls a request.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+
+use crate::config::valid::{Level, LogFormat};
+
+/// How long access lines are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(50);
+/// Above this many bytes of lines that nobody reads, further lines are lost and counted.
+const MOST: usize = 4 << 20;
+
+/// Where log lines go. Clones share one buffer.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    shared: Arc<Shared>,
+    json: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<u8>,
+    lost: u64,
+    urgent: bool,
+    closed: bool,
+}
+
+/// Ends the writer thread when dropped, after all lines have been written.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sink {
+    /// A sink to stdout and the thread that empties it.
+    pub fn stdout(format: LogFormat) -> (Self, Writer) {
+        let terminal = io::stdout().is_terminal();
+        let json = match format {
+            LogFormat::Auto => !terminal,
+            LogFormat::Json => true,
+            LogFormat::Text => false,
+        };
+        let (sink, writer) = Self::to(io::stdout(), json, if terminal { Duration::ZERO } else { GATHER });
+        (sink, writer)
+    }
+
+    /// A sink to `output`, which is written to by a thread of its own.
+    pub fn to(output: impl Write + Send + 'static, json: bool, gather: Duration) -> (Self, Writer) {
+        let shared = Arc::new(Shared::default());
+        let mine = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || mine.write_to(output, gather))
+            .expect("a thread can be started before anything else runs");
+        (Self { shared: Arc::clone(&shared), json }, Writer { shared, thread: Some(thread) })
+    }
+
+    /// Whether lines are JSON objects.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Appends what `write` writes, one or more whole lines; `urgent` has it written without gathering.
+    pub fn append(&self, urgent: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.shared.lock();
+        if state.lines.len() > MOST {
+            state.lost += 1;
+            return;
+        }
+        let was_empty = state.lines.is_empty();
+        write(&mut state.lines);
+        let call = (urgent && !state.urgent) || was_empty;
+        state.urgent |= urgent;
+        drop(state);
+        if call {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Sends `tracing` events at or above `level` here, for the whole process. A second call changes nothing.
+    pub fn install(&self, level: Level) {
+        let ours = match level {
+            Level::Off => LevelFilter::OFF,
+            Level::Error => LevelFilter::ERROR,
+            Level::Warn => LevelFilter::WARN,
+            Level::Info => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Trace => LevelFilter::TRACE,
+        };
+        // Libraries may put header values into their own debug lines: only their warnings come through.
+        let filter = Targets::new().with_target("outrider", ours).with_default(ours.min(LevelFilter::WARN));
+        let fmt = tracing_subscriber::fmt::layer().with_writer(self.clone()).with_target(false);
+        let registry = tracing_subscriber::registry().with(filter);
+        let installed = if self.json {
+            registry.with(fmt.json().flatten_event(true)).try_init()
+        } else {
+            registry.with(fmt.with_ansi(false)).try_init()
+        };
+        if installed.is_err() {
+            tracing::debug!("a log was installed before");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_to(&self, mut output: impl Write, gather: Duration) {
+        let mut lines = Vec::new();
+        loop {
+            let closed = {
+                let mut state = self.lock();
+                while state.lines.is_empty() && !state.closed {
+                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                if !state.urgent && !state.closed && !gather.is_zero() {
+                    let more = self.wake.wait_timeout_while(state, gather, |s| !s.urgent && !s.closed);
+                    state = more.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                state.urgent = false;
+                std::mem::swap(&mut state.lines, &mut lines);
+                if state.lost > 0 {
+                    let lost = std::mem::take(&mut state.lost);
+                    lines.extend_from_slice(
+                        format!("{{\"level\":\"WARN\",\"message\":\"log lines lost\",\"count\":{lost}}}\n")
+                            .as_bytes(),
+                    );
+                }
+                state.closed && state.lines.is_empty()
+            };
+            // A closed stdout must not end the proxy: the lines are lost, the requests are not.
+            let _ = output.write_all(&lines).and_then(|()| output.flush());
+            lines.clear();
+            lines.shrink_to(64 << 10);
+            if closed {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { sink: self, bytes: Vec::with_capacity(256) }
+    }
+}
+
+/// One `tracing` event on its way into the buffer.
+#[derive(Debug)]
+pub struct Line<'a> {
+    sink: &'a Sink,
+    bytes: Vec<u8>,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.sink.append(true, |lines| lines.extend_from_slice(&bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer whose bytes the test reads after the writer thread has ended.
+    #[derive(Clone, Default)]
+    struct Shelf(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shelf {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_line_is_written_before_the_writer_ends() {
+        let shelf = Shelf::default();
+        let (sink, writer) = Sink::to(shelf.clone(), true, Duration::from_secs(3600));
+        for n in 0..100 {
+            sink.append(false, |out| writeln!(out, "line {n}").unwrap());
+        }
+        drop(writer);
+        let text = String::from_utf8(shelf.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 100);
+        assert!(text.ends_with("line 99\n"));
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_are_counted_rather_than_kept() {
+        let (held, release) = std::sync::mpsc::channel::<()>();
+        struct Stuck(std::sync::mpsc::Receiver<()>, Shelf);
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                self.1.write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let shelf = Shelf::default();
+        let (sink, writer) = Sink::to(Stuck(release, shelf.clone()), true, Duration::ZERO);
+        for _ in 0..10 {
+            sink.append(true, |out| out.resize(out.len() + MOST / 2, b'x'));
+        }
+        drop(held);
+        drop(writer);
+        let text = String::from_utf8(shelf.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("log lines lost"), "nothing was said of the lost lines");
+        assert!(text.len() < 10 * MOST / 2);
+    }
+}

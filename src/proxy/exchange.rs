@@ -1,0 +1,222 @@
+//! One exchange with the upstream: prepare, dress, sign, send, and reading the head of what comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+
+use super::failure::Failure;
+use crate::config::valid;
+use crate::dialect::{Context, Decoder, Head};
+use crate::egress::{Body, Sent};
+use crate::integration::{Entry, Integration};
+use crate::openai::{Envelope, Operation};
+use crate::outbound::Report;
+use crate::tasks::Seat;
+
+/// How much of an upstream's error is read.
+const MAX_FAULT: usize = 64 << 10;
+
+/// Everything that one request needs to be sent; owns it all, since a stream may outlive the handler of its head.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) entry: Arc<Entry>,
+    /// Which of the entry's models.
+    pub(super) model: usize,
+    pub(super) client_model: String,
+    /// An id for the completion.
+    pub(super) id: String,
+    pub(super) created: u64,
+    pub(super) operation: Operation,
+    pub(super) envelope: Envelope,
+    pub(super) report: Report,
+    /// What the client sent.
+    pub(super) headers: HeaderMap,
+    pub(super) seat: Seat,
+}
+
+/// An upstream's answer whose status is a success.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// Goes on byte for byte.
+    Passed(Upstream),
+    /// A whole answer, translated.
+    Translated(Translated),
+    /// A stream.
+    Stream(Upstream),
+}
+
+/// An answer still to be read.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) parts: Parts,
+    pub(super) body: Body,
+    pub(super) decoder: Box<dyn Decoder>,
+    pub(super) entry: Arc<Entry>,
+    pub(super) report: Report,
+    pub(super) connected: Option<Duration>,
+}
+
+/// A translated answer.
+#[derive(Debug)]
+pub(super) struct Translated {
+    pub(super) json: Bytes,
+    pub(super) parts: Parts,
+    pub(super) usage: Option<crate::openai::Usage>,
+    pub(super) report: Report,
+    pub(super) connected: Option<Duration>,
+}
+
+impl Order {
+    fn integration(&self) -> Result<&Integration, Failure> {
+        self.entry.state.as_ref().map_err(|_| Failure::unavailable(&self.entry))
+    }
+
+    fn model(&self) -> &valid::Model {
+        &self.entry.settings.models[self.model]
+    }
+}
+
+/// Sends the request and reads the head. A refusal is read to its end, a whole answer that must be translated too.
+pub(super) async fn open(order: Order) -> Result<Opened, Failure> {
+    let stream = order.envelope.stream();
+    let upstream = send(order).await?;
+    let status = upstream.parts.status;
+    if status.is_redirection() {
+        return Err(Failure::Redirect(status.as_u16()));
+    }
+    let encoding = upstream.parts.headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Failure::Garbled("it is compressed although `identity` was asked for".into()));
+    }
+    if !status.is_success() {
+        return Err(refusal(upstream).await);
+    }
+    if stream {
+        return match not_a_stream(&upstream.parts.headers) {
+            None => Ok(Opened::Stream(upstream)),
+            Some(found) => Err(unstreamed(upstream, found).await),
+        };
+    }
+    if upstream.decoder.passes_whole() { Ok(Opened::Passed(upstream)) } else { translate(upstream).await }
+}
+
+async fn send(mut order: Order) -> Result<Upstream, Failure> {
+    let mut renewed = false;
+    loop {
+        let integration = order.integration()?;
+        let context = Context {
+            operation: order.operation,
+            provider_model: order.model().name.as_str(),
+            client_model: &order.client_model,
+            id: &order.id,
+            created: order.created,
+            strict: integration.settings().strict,
+            max_event: integration.settings().limits.max_event,
+        };
+        let prepared = integration.dialect().prepare(&order.envelope, &context)?;
+        let unsigned =
+            integration.dress(prepared.unsigned, order.model(), &order.headers, &order.envelope)?;
+        let signed = integration.authorizer.sign(order.seat, unsigned).await?;
+        let stamp = signed.stamp;
+        let Sent { response, connected } = integration.egress.send(order.seat, signed).await?;
+        let refused = response.status() == StatusCode::UNAUTHORIZED && !renewed;
+        if refused && integration.authorizer.refused(order.seat, stamp).await? {
+            renewed = true;
+            continue;
+        }
+        let (parts, body) = response.into_parts();
+        let mut report = std::mem::take(&mut order.report);
+        report.changes.extend(prepared.report.changes);
+        return Ok(Upstream {
+            parts,
+            body,
+            decoder: prepared.decoder,
+            entry: order.entry,
+            report,
+            connected,
+        });
+    }
+}
+
+/// The content type, if it is one that no stream has: a gateway's page or an answer given whole.
+fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
+    let essence = headers.get(CONTENT_TYPE)?.as_bytes().split(|b| *b == b';').next()?.trim_ascii();
+    ["application/json", "text/html", "text/plain"]
+        .into_iter()
+        .find(|t| essence.eq_ignore_ascii_case(t.as_bytes()))
+}
+
+/// A stream was asked for and something else came: what it says is more use than that it came.
+async fn unstreamed(mut upstream: Upstream, found: &'static str) -> Failure {
+    let idle = upstream.entry.settings.limits.idle;
+    let body = match gather(&mut upstream.body, MAX_FAULT, idle).await {
+        Ok(body) => body,
+        Err(failure) => return failure,
+    };
+    let head = Head { status: 502, headers: &upstream.parts.headers };
+    let said = upstream.decoder.fault(head, &body).message;
+    Failure::Garbled(format!("a stream was asked for and {found} came: {said}"))
+}
+
+async fn refusal(mut upstream: Upstream) -> Failure {
+    let idle = upstream.entry.settings.limits.idle;
+    // What was read until then is worth telling even if the rest does not come.
+    let mut body = BytesMut::new();
+    let _ = read_into(&mut body, &mut upstream.body, MAX_FAULT, idle).await;
+    let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
+    Failure::Upstream(upstream.decoder.fault(head, &body))
+}
+
+async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
+    let limits = upstream.entry.settings.limits;
+    let body = gather(&mut upstream.body, limits.max_answer, limits.idle).await?;
+    let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
+    let completion = upstream.decoder.whole(head, &body)?;
+    let json =
+        serde_json::to_vec(&completion).map_err(|_| Failure::Internal("a completion did not serialise"))?;
+    Ok(Opened::Translated(Translated {
+        json: json.into(),
+        parts: upstream.parts,
+        usage: completion.usage,
+        report: upstream.report,
+        connected: upstream.connected,
+    }))
+}
+
+/// A whole body of at most `most` bytes, with no silence longer than `idle`.
+async fn gather(body: &mut Body, most: usize, idle: Duration) -> Result<BytesMut, Failure> {
+    let mut whole = BytesMut::new();
+    match read_into(&mut whole, body, most, idle).await? {
+        true => Ok(whole),
+        false => Err(Failure::Garbled(format!("it is longer than {most} bytes"))),
+    }
+}
+
+/// Reads until the end (`true`) or until `most` bytes are there (`false`).
+async fn read_into(
+    whole: &mut BytesMut,
+    body: &mut Body,
+    most: usize,
+    idle: Duration,
+) -> Result<bool, Failure> {
+    loop {
+        let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
+        match frame {
+            None => return Ok(true),
+            Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),
+            Some(Ok(frame)) => {
+                let data = frame.into_data().unwrap_or_default();
+                let room = most - whole.len();
+                whole.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Why a request could not be answered: causes with their facts, to be turned into HTTP by the reply room alone.
+
+use std::time::Duration;
+
+use crate::auth::AuthError;
+use crate::dialect::{Broken, Untranslatable};
+use crate::egress::SendError;
+use crate::integration::{Busy, Entry, NotFound, Refused, TooMuch};
+use crate::openai::Fault;
+use crate::openai::scan::ScanError;
+
+/// Why a request could not be answered.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// The body is not what an OpenAI client sends.
+    InvalidBody {
+        message: String,
+        param: Option<String>,
+    },
+    /// The head is not fit for HTTP/1.1 as served here; the connection is closed.
+    BadRequest(&'static str),
+    CallerUnauthorized,
+    NotFound(String),
+    /// The methods that are allowed.
+    MethodNotAllowed(&'static str),
+    UnsupportedMedia(&'static str),
+    BodyTooSlow(Duration),
+    /// The limit, in bytes.
+    BodyTooLarge(usize),
+    Routing(NotFound),
+    /// A field that the integration cannot take.
+    Unsupported {
+        message: String,
+        param: String,
+    },
+    MediaLimit(TooMuch),
+    /// The integration is failed by the world: the remedy.
+    Unavailable {
+        integration: String,
+        remedy: String,
+    },
+    Busy(Busy),
+    Draining,
+    Token(AuthError),
+    Send(SendError),
+    /// The upstream's own refusal.
+    Upstream(Fault),
+    /// The upstream's answer makes no sense; how.
+    Garbled(String),
+    /// The upstream answered with this redirect status.
+    Redirect(u16),
+    /// The upstream fell silent inside its answer.
+    Silent(Duration),
+    /// The client's own patience was about to end.
+    Patience(Duration),
+    /// Our own fault; the words are for the log alone.
+    Internal(&'static str),
+}
+
+impl Failure {
+    /// The integration cannot serve because of the world outside.
+    pub(super) fn unavailable(entry: &Entry) -> Self {
+        let remedy = entry.state.as_ref().err().cloned().unwrap_or_default();
+        Self::Unavailable { integration: entry.settings.name.to_string(), remedy }
+    }
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        Self::InvalidBody { message: error.to_string(), param: None }
+    }
+}
+
+impl From<NotFound> for Failure {
+    fn from(not_found: NotFound) -> Self {
+        Self::Routing(not_found)
+    }
+}
+
+impl From<TooMuch> for Failure {
+    fn from(too_much: TooMuch) -> Self {
+        Self::MediaLimit(too_much)
+    }
+}
+
+impl From<Busy> for Failure {
+    fn from(busy: Busy) -> Self {
+        Self::Busy(busy)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        let Refused { param, message, unsupported } = refused;
+        if unsupported {
+            Self::Unsupported { message, param }
+        } else {
+            Self::InvalidBody { message, param: Some(param) }
+        }
+    }
+}
+
+impl From<Untranslatable> for Failure {
+    fn from(untranslatable: Untranslatable) -> Self {
+        let Untranslatable { param, message, malformed } = untranslatable;
+        if malformed {
+            Self::InvalidBody { message, param: Some(param) }
+        } else {
+            Self::Unsupported { message, param }
+        }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Upstream(fault) => Self::Upstream(fault),
+            Broken::Garbled(how) => Self::Garbled(how),
+        }
+    }
+}

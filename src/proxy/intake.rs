@@ -1,0 +1,184 @@
+//! What stands at the door: path, method, host, caller key, content type; then the body, bounded in size and time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE};
+use http::{HeaderMap, Method, Request, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+
+use super::House;
+use super::failure::Failure;
+use crate::openai::Operation;
+
+/// What a request asks for, by its path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// `GET …/v1/models`.
+    Models {
+        /// The integration that the path names.
+        integration: Option<String>,
+    },
+    /// A request for a model.
+    Ask {
+        /// What is asked.
+        operation: Operation,
+        /// The integration that the path names.
+        integration: Option<String>,
+    },
+}
+
+/// Checks everything that can be known from the head alone.
+pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, Failure> {
+    check_host(request)?;
+    if house.is_draining() {
+        return Err(Failure::Draining);
+    }
+    check_caller(request.headers(), house)?;
+    let door = door(request.uri().path())?;
+    match &door {
+        Door::Models { .. } if request.method() != Method::GET && request.method() != Method::HEAD => {
+            Err(Failure::MethodNotAllowed("GET, HEAD"))
+        }
+        Door::Ask { .. } if request.method() != Method::POST => Err(Failure::MethodNotAllowed("POST")),
+        Door::Models { .. } => Ok(door),
+        Door::Ask { .. } => check_type(request.headers()).map(|()| door),
+    }
+}
+
+/// RFC 9112 §3.2: exactly one Host; and nothing that would turn the connection into something else.
+fn check_host(request: &Request<Incoming>) -> Result<(), Failure> {
+    if request.method() == Method::CONNECT {
+        return Err(Failure::BadRequest("CONNECT is not served here"));
+    }
+    if request.headers().contains_key(UPGRADE) {
+        return Err(Failure::BadRequest("this server does not upgrade connections"));
+    }
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err(Failure::BadRequest("exactly one Host header is needed"));
+    }
+    Ok(())
+}
+
+fn check_caller(headers: &HeaderMap, house: &House) -> Result<(), Failure> {
+    let Some(key) = &house.caller_key else { return Ok(()) };
+    let given = headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let bearer = match given.split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest,
+        Some(_) | None => b"",
+    };
+    if key.matches(bearer) { Ok(()) } else { Err(Failure::CallerUnauthorized) }
+}
+
+/// `/v1/…` or `/{integration}/v1/…`.
+fn door(path: &str) -> Result<Door, Failure> {
+    let unknown = || Failure::NotFound(path.chars().take(200).collect());
+    let (integration, rest) = match path.strip_prefix("/v1/") {
+        Some(rest) => (None, rest),
+        None => {
+            let (name, rest) = path[1.min(path.len())..].split_once("/v1/").ok_or_else(unknown)?;
+            if name.is_empty() || name.contains('/') {
+                return Err(unknown());
+            }
+            (Some(percent_decode_str(name).decode_utf8_lossy().into_owned()), rest)
+        }
+    };
+    match rest {
+        "chat/completions" => Ok(Door::Ask { operation: Operation::Chat, integration }),
+        "embeddings" => Ok(Door::Ask { operation: Operation::Embeddings, integration }),
+        "models" => Ok(Door::Models { integration }),
+        _ => Err(unknown()),
+    }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Failure::UnsupportedMedia("a compressed request body (content-encoding) is not taken"));
+    }
+    let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = given.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        return Ok(());
+    }
+    Err(Failure::UnsupportedMedia("the content type must be application/json"))
+}
+
+/// Reads the body. A body of one frame is handed on as it came.
+pub(super) async fn body(headers: &HeaderMap, mut body: Incoming, house: &House) -> Result<Bytes, Failure> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|n| n > house.max_body as u64) {
+        return Err(Failure::BodyTooLarge(house.max_body));
+    }
+    let Some(first) = next(&mut body, house.body_timeout).await? else { return Ok(Bytes::new()) };
+    if announced == Some(first.len() as u64) {
+        return Ok(first);
+    }
+    // Not all that was announced at once: a client could announce much and send nothing.
+    let room = announced.map_or(first.len() * 2, |n| (n as usize).min(1 << 20));
+    let mut whole = BytesMut::with_capacity(room.max(first.len()));
+    whole.extend_from_slice(&first);
+    drop(first);
+    loop {
+        if whole.len() > house.max_body {
+            return Err(Failure::BodyTooLarge(house.max_body));
+        }
+        let Some(more) = next(&mut body, house.body_timeout).await? else { return Ok(whole.freeze()) };
+        whole.extend_from_slice(&more);
+    }
+}
+
+async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, Failure> {
+    loop {
+        match tokio::time::timeout(silence, body.frame()).await {
+            Err(_) => return Err(Failure::BodyTooSlow(silence)),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => {
+                return Err(Failure::BadRequest("the request body broke off or is malformed"));
+            }
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(integration: Option<&str>) -> Door {
+        Door::Ask { operation: Operation::Chat, integration: integration.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_path_names_the_operation_and_perhaps_the_integration() {
+        assert_eq!(door("/v1/chat/completions").unwrap(), ask(None));
+        assert_eq!(door("/acme/v1/chat/completions").unwrap(), ask(Some("acme")));
+        assert_eq!(door("/ac%2Dme/v1/chat/completions").unwrap(), ask(Some("ac-me")));
+        assert_eq!(door("/acme/v1/models").unwrap(), Door::Models { integration: Some("acme".into()) });
+        for path in ["/", "", "*", "/v1", "/v1/", "//v1/models", "/a/b/v1/models", "/v1/models/x", "/v1/chat"]
+        {
+            assert!(matches!(door(path), Err(Failure::NotFound(_))), "{path} was taken");
+        }
+    }
+
+    #[test]
+    fn json_may_have_parameters_or_no_type_at_all() {
+        let check = |name, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, http::HeaderValue::from_static(value));
+            check_type(&headers)
+        };
+        assert!(check_type(&HeaderMap::new()).is_ok());
+        assert!(check(CONTENT_TYPE, "Application/JSON ; charset=utf-8").is_ok());
+        assert!(check(CONTENT_TYPE, "text/plain").is_err());
+        assert!(check(CONTENT_TYPE, "application/jsonx").is_err());
+        assert!(check(CONTENT_ENCODING, "gzip").is_err());
+        assert!(check(CONTENT_ENCODING, "identity").is_ok());
+    }
+}

@@ -1,0 +1,166 @@
+//! The journey of one request, on one screen: [`answer`].
+
+mod exchange;
+mod failure;
+mod intake;
+mod models;
+mod relay;
+mod reply;
+mod visit;
+mod whole;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+
+use crate::integration::Registry;
+use crate::observe::{Access, IntegrationMetrics, Metrics, clock};
+use crate::openai::Envelope;
+use crate::openai::scan::Model;
+use crate::outbound::Report;
+use crate::secret::Secret;
+use crate::tasks::{Seat, Tasks};
+use exchange::{Opened, Order};
+use failure::Failure;
+use intake::Door;
+use reply::Outcome;
+use visit::Visit;
+
+pub use reply::Answer;
+
+/// How long a stream's client may hear nothing before it is sent a comment, which commits the 200.
+const PING_AFTER: Duration = Duration::from_secs(15);
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct House {
+    /// The integrations; each request holds the snapshot that it began with.
+    pub registry: ArcSwap<Registry>,
+    /// Access lines, if wanted.
+    pub access: Option<Access>,
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// The metrics of requests that found no integration.
+    pub strays: IntegrationMetrics,
+    /// For work that outlives its request: draining a finished stream's tail.
+    pub tasks: Tasks,
+    /// What every caller must present as Bearer.
+    pub caller_key: Option<Secret>,
+    /// The longest request body, in bytes.
+    pub max_body: usize,
+    /// The longest silence while a request body is read.
+    pub body_timeout: Duration,
+    /// Set once the process is stopping: new requests are refused.
+    pub draining: AtomicBool,
+}
+
+/// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
+pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -> Response<Answer> {
+    let mut visit = Visit::begin(&house, &request);
+    match journey(request, &house, seat, &mut visit).await {
+        Ok(outcome) => reply::respond(outcome, visit),
+        Err(failure) => reply::refuse(failure, visit),
+    }
+}
+
+/// The answer to a request whose handling panicked.
+pub fn crashed() -> Response<Answer> {
+    reply::crashed()
+}
+
+async fn journey(
+    request: Request<Incoming>,
+    house: &Arc<House>,
+    seat: Seat,
+    visit: &mut Visit,
+) -> Result<Outcome, Failure> {
+    let door = intake::admit(&request, house)?;
+    let registry = house.registry.load_full();
+    let (operation, path) = match door {
+        Door::Models { integration } => return models::list(&registry, integration.as_deref()),
+        Door::Ask { operation, integration } => (operation, integration),
+    };
+    if let Some(name) = &path {
+        registry.integration(name)?;
+    }
+    let (head, body) = request.into_parts();
+    let bytes = intake::body(&head.headers, body, house).await?;
+    visit.took_in(bytes.len());
+    let mut envelope = Envelope::read(bytes)?;
+
+    let wanted = wanted_model(&envelope)?;
+    let found = registry.find(path.as_deref(), wanted)?;
+    visit.found(found.entry, wanted.unwrap_or(found.model().alias.as_str()), envelope.stream());
+    let Ok(integration) = &found.entry.state else {
+        return Err(Failure::unavailable(found.entry));
+    };
+    integration.check_media(&envelope)?;
+    let permit = integration.permit(&found.entry.metrics).await?;
+
+    let mut report = Report::default();
+    integration.edit(&mut envelope, found.model(), &mut report)?;
+    let order = Order {
+        entry: Arc::clone(found.entry),
+        model: found.index,
+        client_model: visit.model().to_owned(),
+        id: visit.completion_id().to_owned(),
+        created: clock::unix_seconds(),
+        operation,
+        envelope,
+        report,
+        headers: head.headers,
+        seat,
+    };
+    if order.envelope.stream() {
+        return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
+    }
+    let patience = client_patience(&order.headers);
+    match within(patience, exchange::open(order)).await? {
+        Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
+        Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
+        Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
+    }
+}
+
+fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
+    match envelope.model() {
+        Model::Text { text, .. } => Ok(Some(text)),
+        Model::Absent => Ok(None),
+        Model::Other(_) if envelope.raw("model") == Some(b"null") => Ok(None),
+        Model::Other(_) => Err(Failure::InvalidBody {
+            message: "`model` must be a string".into(),
+            param: Some("model".into()),
+        }),
+    }
+}
+
+/// How long the client bears silence (`x-stainless-read-timeout`, seconds), less what an answer needs to arrive.
+fn client_patience(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = headers.get("x-stainless-read-timeout")?.to_str().ok()?.parse().ok()?;
+    let patience = Duration::try_from_secs_f64(seconds).ok()?;
+    Some(patience.saturating_sub((patience / 10).min(Duration::from_secs(1))))
+}
+
+/// A 504 that arrives is worth more than a connection that the client gives up on.
+async fn within<T>(
+    patience: Option<Duration>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match patience {
+        None => work.await,
+        Some(patience) => {
+            tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(Failure::Patience(patience)))
+        }
+    }
+}
+
+impl House {
+    /// Whether the process is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,318 @@
+//! A stream on its way from the upstream to the client: event by event, with back-pressure, and with a proper end
+//! whatever happens.
+//!
+//! Nothing is read from the upstream before the client has taken what came before. Dropping a relay closes the
+//! upstream at once, but for a stream that is already complete: its tail is drained so that the connection can be
+//! used again (OpenAI's SDK hangs up right at `[DONE]`).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, Sleep};
+
+use super::exchange::{self, Opened, Order, Upstream};
+use super::failure::Failure;
+use super::reply;
+use super::visit::Visit;
+use super::{House, PING_AFTER};
+use crate::dialect::{Broken, Decoder, End, Fed, Outcome};
+use crate::egress::Body;
+use crate::framing::sse;
+use crate::integration::Permit;
+use crate::openai::Fault;
+use crate::outbound::Report;
+use crate::tasks::Tasks;
+
+/// How much of a finished stream's tail is read, and for how long, so that its connection can be used again.
+const TAIL: (usize, Duration) = (64 << 10, Duration::from_secs(1));
+
+type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
+
+/// A stream that is about to be answered: its head is known, or the client has waited long enough for one.
+pub(super) struct Stream {
+    source: Source,
+    permit: Permit,
+    idle: Duration,
+    tasks: Tasks,
+    /// The upstream's headers, where they go on to the client.
+    pub(super) headers: Option<HeaderMap>,
+    pub(super) report: Report,
+    /// Whether the upstream has answered, and what connecting took.
+    pub(super) answered: Option<Option<Duration>>,
+}
+
+enum Source {
+    /// The upstream has not answered yet; the client is kept patient.
+    Opening(Opening),
+    Open(Body, Box<dyn Decoder>),
+    Ended,
+}
+
+/// Waits for the upstream's head, but no longer than a client should go without hearing anything.
+pub(super) async fn open(order: Order, permit: Permit, house: &Arc<House>) -> Result<Stream, Failure> {
+    let idle = order.entry.settings.limits.idle;
+    let tasks = house.tasks.clone();
+    let mut opening: Opening = Box::pin(exchange::open(order));
+    let stream =
+        |source, headers, report, answered| Stream { source, permit, idle, tasks, headers, report, answered };
+    match tokio::time::timeout(PING_AFTER, &mut opening).await {
+        Err(_) => Ok(stream(Source::Opening(opening), None, Report::default(), None)),
+        Ok(opened) => {
+            let Upstream { parts, body, decoder, report, connected, .. } = streamed(opened)?;
+            let headers = decoder.passes_whole().then_some(parts.headers);
+            Ok(stream(Source::Open(body, decoder), headers, report, Some(connected)))
+        }
+    }
+}
+
+fn streamed(opened: Result<Opened, Failure>) -> Result<Upstream, Failure> {
+    match opened? {
+        Opened::Stream(upstream) => Ok(upstream),
+        Opened::Passed(_) | Opened::Translated(_) => {
+            Err(Failure::Internal("a whole answer was opened for a stream"))
+        }
+    }
+}
+
+/// The body of a streamed answer.
+pub(super) struct Relay {
+    source: Source,
+    /// Events that wait to be sent.
+    out: BytesMut,
+    /// Since when the upstream has had nothing for us; `None` while it talks.
+    silent: Option<Instant>,
+    pinged: Instant,
+    timer: Pin<Box<Sleep>>,
+    idle: Duration,
+    tasks: Tasks,
+    visit: Visit,
+    permit: Option<Permit>,
+}
+
+impl Relay {
+    pub(super) fn new(stream: Stream, visit: Visit) -> Self {
+        let Stream { source, permit, idle, tasks, .. } = stream;
+        let now = Instant::now();
+        let mut out = BytesMut::new();
+        if matches!(source, Source::Opening(_)) {
+            out.extend_from_slice(sse::PING);
+        }
+        let timer = Box::pin(tokio::time::sleep_until(now + PING_AFTER.min(idle)));
+        Self { source, out, silent: None, pinged: now, timer, idle, tasks, visit, permit: Some(permit) }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        loop {
+            if !self.out.is_empty() {
+                let bytes = self.out.split().freeze();
+                return self.send(bytes);
+            }
+            let step = match &mut self.source {
+                Source::Ended => return Poll::Ready(None),
+                Source::Opening(opening) => opening.as_mut().poll(cx).map(Step::Opened),
+                Source::Open(body, _) => Pin::new(body).poll_frame(cx).map(Step::Frame),
+            };
+            match step {
+                Poll::Pending if self.is_done() => self.finish_done(),
+                Poll::Pending => {
+                    if self.poll_silence(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Ready(Step::Opened(opened)) => self.opened(opened),
+                Poll::Ready(Step::Frame(frame)) => {
+                    self.silent = None;
+                    if let Some(through) = self.took(frame) {
+                        return self.send(through);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: Bytes) -> Poll<Option<Frame<Bytes>>> {
+        self.visit.sent(bytes.len());
+        Poll::Ready(Some(Frame::data(bytes)))
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(&self.source, Source::Open(_, decoder) if decoder.is_done())
+    }
+
+    /// Takes one frame of the upstream; gives back bytes that go on untouched.
+    fn took(&mut self, frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Bytes> {
+        let Source::Open(_, decoder) = &mut self.source else { return None };
+        let data = match frame {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            None => {
+                self.finish(End::Clean);
+                return None;
+            }
+            Some(Err(_)) if decoder.is_done() => {
+                self.finish(End::Clean);
+                return None;
+            }
+            Some(Err(_)) => {
+                self.break_off("upstream_garbled", 502, "the upstream's stream broke off before its end");
+                return None;
+            }
+        };
+        match decoder.feed(&data, &mut self.out) {
+            Ok(Fed::Through) => Some(data).filter(|d| !d.is_empty()),
+            Ok(Fed::Rewritten) => None,
+            Err(Broken::Upstream(fault)) => {
+                self.finish(End::Broken(&fault));
+                None
+            }
+            Err(Broken::Garbled(how)) => {
+                self.break_off(
+                    "upstream_garbled",
+                    502,
+                    &format!("the upstream's stream makes no sense: {how}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn opened(&mut self, opened: Result<Opened, Failure>) {
+        match streamed(opened) {
+            Ok(upstream) => {
+                self.visit.answered(upstream.connected);
+                self.source = Source::Open(upstream.body, upstream.decoder);
+            }
+            Err(failure) => {
+                let told = reply::tell(&failure, self.visit.integration());
+                sse::event(&mut self.out, |out| out.extend_from_slice(&told.json()));
+                self.visit.failed(&told.code, told.cause());
+                self.close();
+            }
+        }
+    }
+
+    fn break_off(&mut self, code: &str, status: u16, words: &str) {
+        let name = self.visit.integration().unwrap_or("?");
+        let fault = Fault {
+            status,
+            message: format!("integration `{name}`: {words}"),
+            kind: Some("upstream_error".into()),
+            code: Some(code.into()),
+            ..Fault::default()
+        };
+        self.finish(End::Broken(&fault));
+    }
+
+    fn finish(&mut self, end: End<'_>) {
+        if let Source::Open(_, decoder) = &mut self.source {
+            let outcome = decoder.finish(end, &mut self.out);
+            self.visit.used(decoder.usage().as_ref());
+            match outcome {
+                Outcome::Complete => self.visit.ended(),
+                Outcome::Failed(cause) => {
+                    let code = match end {
+                        End::Broken(fault) => fault.code.as_deref().unwrap_or("upstream_error"),
+                        End::Clean => "upstream_error",
+                    };
+                    self.visit.failed(code, cause);
+                }
+            }
+        }
+        self.close();
+    }
+
+    /// The client has all of it and the upstream's last bytes are still to come: nobody waits for them.
+    fn finish_done(&mut self) {
+        self.drain();
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.source = Source::Ended;
+        self.permit = None;
+    }
+
+    fn drain(&mut self) {
+        let Source::Open(mut body, mut decoder) = std::mem::replace(&mut self.source, Source::Ended) else {
+            return;
+        };
+        decoder.finish(End::Clean, &mut BytesMut::new());
+        self.visit.used(decoder.usage().as_ref());
+        self.visit.ended();
+        // Without a runtime the process is ending, and the connection with it.
+        if body.is_end_stream() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        self.tasks.spawn(async move {
+            let (most, patience) = TAIL;
+            let tail = async {
+                let mut read = 0;
+                while let Some(Ok(frame)) = body.frame().await {
+                    read += frame.data_ref().map_or(0, Bytes::len);
+                    if read > most {
+                        return;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(patience, tail).await;
+        });
+    }
+
+    /// Ready if something was written or the stream has ended; pending until the next moment that matters.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timer.as_mut().poll(cx).is_pending() && self.silent.is_some() {
+            return Poll::Pending;
+        }
+        let now = Instant::now();
+        let silent = *self.silent.get_or_insert(now);
+        let cut = match self.source {
+            Source::Open(..) => Some(silent + self.idle),
+            Source::Opening(_) | Source::Ended => None,
+        };
+        if cut.is_some_and(|at| at <= now) {
+            let idle = self.idle;
+            self.break_off(
+                "upstream_timeout",
+                504,
+                &format!("the upstream was silent for {idle:?} (limits.idle)"),
+            );
+            return Poll::Ready(());
+        }
+        let ping = silent.max(self.pinged) + PING_AFTER;
+        if ping <= now {
+            self.pinged = now;
+            self.out.extend_from_slice(sse::PING);
+            return Poll::Ready(());
+        }
+        let next = cut.map_or(ping, |cut| cut.min(ping));
+        // Waking too early costs less than moving the timer for each chunk.
+        if self.timer.is_elapsed() || self.timer.deadline() > next {
+            self.timer.as_mut().reset(next);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+enum Step {
+    Opened(Result<Opened, Failure>),
+    Frame(Option<Result<Frame<Bytes>, hyper::Error>>),
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if self.is_done() {
+            self.drain();
+        }
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("waiting", &self.out.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,203 @@
+//! What the client is sent: a success as it came or was translated, a failure as an OpenAI-shaped error.
+
+mod answer;
+mod tell;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, SET_COOKIE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::exchange::Translated;
+use super::failure::Failure;
+use super::relay::{Relay, Stream};
+use super::visit::Visit;
+use super::whole::{Begun, Whole};
+use crate::outbound::Report;
+
+pub use answer::Answer;
+pub(super) use tell::tell;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Fields of one connection alone (RFC 9110 §7.6.1) and what would make a client act towards the provider.
+const NOT_RELAYED: [HeaderName; 10] = [
+    TRANSFER_ENCODING,
+    TE,
+    TRAILER,
+    UPGRADE,
+    SET_COOKIE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("alt-svc"),
+    HeaderName::from_static("strict-transport-security"),
+];
+
+/// A success, before it has become HTTP.
+pub(super) enum Outcome {
+    Models(Bytes),
+    Passed(Begun),
+    Translated(Translated),
+    Stream(Stream),
+}
+
+/// Turns a success into HTTP.
+pub(super) fn respond(outcome: Outcome, mut visit: Visit) -> Response<Answer> {
+    match outcome {
+        Outcome::Models(json) => full(StatusCode::OK, json, HeaderMap::new(), visit),
+        Outcome::Translated(answer) => {
+            visit.answered(answer.connected);
+            visit.used(answer.usage.as_ref());
+            let mut headers = HeaderMap::new();
+            if let Some(id) = answer.parts.headers.get(REQUEST_ID) {
+                headers.insert(UPSTREAM_REQUEST_ID, id.clone());
+            }
+            note_lost(&answer.report, &mut headers, &visit);
+            full(StatusCode::OK, answer.json, headers, visit)
+        }
+        Outcome::Passed(mut begun) => {
+            visit.answered(begun.connected);
+            let mut headers = relayed(std::mem::take(&mut begun.parts.headers));
+            note_lost(&begun.report, &mut headers, &visit);
+            let status = begun.parts.status;
+            send(status, headers, visit, |visit| Answer::whole(Whole::new(begun, visit)))
+        }
+        Outcome::Stream(stream) => streamed(stream, visit),
+    }
+}
+
+fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {
+    if let Some(connected) = stream.answered {
+        visit.answered(connected);
+    }
+    let mut headers = stream.headers.take().map(relayed).unwrap_or_default();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    note_lost(&stream.report, &mut headers, &visit);
+    send(StatusCode::OK, headers, visit, |visit| Answer::stream(Relay::new(stream, visit)))
+}
+
+/// Turns a failure into an OpenAI-shaped error.
+pub(super) fn refuse(failure: Failure, mut visit: Visit) -> Response<Answer> {
+    let told = tell(&failure, visit.integration());
+    let mut headers = HeaderMap::new();
+    for (name, value) in &told.headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(*name, value);
+        }
+    }
+    if let Some(seconds) = told.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if told.hopeless {
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    if let Failure::MethodNotAllowed(methods) = failure {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    if told.close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    visit.failed(&told.code, told.cause());
+    full(told.status, told.json().into(), headers, visit)
+}
+
+/// The answer to a request whose handling panicked: a 500 that tells nothing.
+pub(super) fn crashed() -> Response<Answer> {
+    let told = tell::internal();
+    let mut response = Response::new(Answer::bare(told.json().into()));
+    *response.status_mut() = told.status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Visit) -> Response<Answer> {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    visit.ended();
+    send(status, headers, visit, |visit| Answer::full(json, visit))
+}
+
+fn send(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    mut visit: Visit,
+    body: impl FnOnce(Visit) -> Answer,
+) -> Response<Answer> {
+    visit.status(status.as_u16());
+    if let Ok(id) = HeaderValue::from_str(visit.id()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let mut response = Response::new(body(visit));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The upstream's headers, less those that end here.
+fn relayed(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain([&CONNECTION]).chain(&NOT_RELAYED) {
+        headers.remove(name);
+    }
+    if let Some(id) = headers.remove(REQUEST_ID) {
+        headers.insert(UPSTREAM_REQUEST_ID, id);
+    }
+    headers
+}
+
+/// Tells, on the answer and in the metrics, which fields did not reach the provider as the client wrote them.
+fn note_lost(report: &Report, headers: &mut HeaderMap, visit: &Visit) {
+    let mut list = String::new();
+    for change in report.lost() {
+        visit.lost(&change.field);
+        // A header of a thousand fields helps nobody; what is no visible text cannot stand in one.
+        if list.len() < 1000 && change.field.bytes().all(|b| b.is_ascii_graphic() && b != b',') {
+            list.push_str(if list.is_empty() { "" } else { "," });
+            list.push_str(&change.field);
+        }
+    }
+    if let Ok(list) = HeaderValue::try_from(list)
+        && !list.is_empty()
+    {
+        headers.insert(DROPPED, list);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_one_connection_end_here_and_the_rest_goes_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "X-Up, keep-alive"),
+            ("x-up", "1"),
+            ("keep-alive", "timeout=99"),
+            ("transfer-encoding", "chunked"),
+            ("set-cookie", "a=b"),
+            ("proxy-authenticate", "Basic"),
+            ("x-ratelimit-remaining-tokens", "7"),
+            ("x-request-id", "theirs"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let headers = relayed(headers);
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["x-ratelimit-remaining-tokens", "x-upstream-request-id"]);
+    }
+}

@@ -1,0 +1,338 @@
+//! What a failure is called: status, OpenAI's four error fields, and whether a retry can help.
+//!
+//! Blame decides: the client's fault is told in detail, the upstream's with its own words, ours without any.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::auth::AuthError;
+use crate::egress::SendError;
+use crate::integration::NotFound;
+use crate::openai::Fault;
+use crate::proxy::failure::Failure;
+
+/// A failure as the client is told it.
+#[derive(Debug)]
+pub(in crate::proxy) struct Told {
+    pub(super) status: StatusCode,
+    /// OpenAI's `code`: ours, stable; for the upstream's own refusals its word if it gave one.
+    pub(in crate::proxy) code: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    message: String,
+    /// The words for the log, where the client is told less.
+    inner: Option<&'static str>,
+    param: Option<String>,
+    /// Seconds.
+    pub(super) retry_after: Option<u64>,
+    /// Whether a retry cannot help.
+    pub(super) hopeless: bool,
+    /// Whether the connection ends with this answer.
+    pub(super) close: bool,
+    /// The upstream's own headers that steer retries.
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Error<'a>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+impl Told {
+    /// `{"error":{"message","type","param","code"}}`.
+    pub(in crate::proxy) fn json(&self) -> Vec<u8> {
+        let error = Error {
+            message: &self.message,
+            kind: &self.kind,
+            param: self.param.as_deref(),
+            code: &self.code,
+        };
+        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
+    }
+
+    /// The words for the log.
+    pub(in crate::proxy) fn cause(&self) -> String {
+        self.inner.map_or_else(|| self.message.clone(), str::to_owned)
+    }
+
+    fn new(status: StatusCode, code: &'static str, message: String) -> Self {
+        let kind = match status {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            s if s.is_client_error() => "invalid_request_error",
+            StatusCode::INTERNAL_SERVER_ERROR => "server_error",
+            StatusCode::SERVICE_UNAVAILABLE => "unavailable_error",
+            _ => "upstream_error",
+        };
+        Self {
+            status,
+            code: code.into(),
+            kind: kind.into(),
+            message,
+            inner: None,
+            param: None,
+            retry_after: None,
+            hopeless: false,
+            close: false,
+            headers: Vec::new(),
+        }
+    }
+
+    fn param(mut self, param: Option<String>) -> Self {
+        self.param = param;
+        self
+    }
+
+    fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait.as_secs().max(1));
+        self
+    }
+
+    fn hopeless(mut self) -> Self {
+        self.hopeless = true;
+        self
+    }
+
+    fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+/// Puts `failure` into words for the client of `integration`.
+pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> Told {
+    let at = integration.map_or_else(String::new, |name| format!("integration `{name}`: "));
+    match failure {
+        Failure::Token(error) => token(error, &at),
+        Failure::Send(error) => sending(error, &at),
+        Failure::Upstream(fault) => upstream(fault, &at),
+        Failure::Routing(not_found) => routing(not_found),
+        Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
+        Failure::Redirect(status) => Told::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_redirect",
+            format!("{at}the upstream answered with a redirect ({status}), which is not followed: set `endpoint` to where it leads"),
+        )
+        .hopeless(),
+        Failure::Silent(idle) => timeout(format!("{at}the upstream was silent for {idle:?} inside its answer (limits.idle)")),
+        Failure::Patience(patience) => timeout(format!("{at}no answer within {patience:?}, after which this client would give up")),
+        Failure::Unavailable { integration, remedy } => Told::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "integration_unavailable",
+            format!("integration `{integration}` cannot serve: {remedy}"),
+        )
+        .hopeless(),
+        Failure::Busy(busy) => Told::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            format!("{at}{} requests are being served already (limits.max_concurrent) and none ended within limits.queue_timeout", busy.most),
+        )
+        .after(Duration::from_secs(1)),
+        Failure::Draining => Told::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "this server is stopping".into())
+            .after(Duration::from_secs(1))
+            .closing(),
+        Failure::Internal(why) => Told { inner: Some(why), ..internal() },
+        client => clients_fault(client, &at),
+    }
+}
+
+fn clients_fault(failure: &Failure, at: &str) -> Told {
+    let bad = |code, message| Told::new(StatusCode::BAD_REQUEST, code, message);
+    match failure {
+        Failure::InvalidBody { message, param } => bad("invalid_body", message.clone()).param(param.clone()),
+        Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
+        Failure::Unsupported { message, param } => {
+            bad("unsupported_parameter", format!("{at}{message}")).param(Some(param.clone()))
+        }
+        Failure::MediaLimit(limit) => {
+            bad("media_limit", format!("{at}{} (multi_modal_config)", limit.message))
+                .param(Some(limit.param.clone()))
+        }
+        Failure::CallerUnauthorized => Told::new(
+            StatusCode::UNAUTHORIZED,
+            "caller_unauthorized",
+            "this server wants its own key (server.api_key) as `Authorization: Bearer …`".into(),
+        ),
+        Failure::NotFound(path) => Told::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!(
+                "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
+            ),
+        ),
+        Failure::MethodNotAllowed(methods) => Told::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("only {methods} is served here"),
+        ),
+        Failure::UnsupportedMedia(why) => {
+            Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", (*why).to_owned())
+        }
+        Failure::BodyTooSlow(silence) => Told::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            format!("nothing of the request body came for {silence:?} (server.body_timeout)"),
+        )
+        .closing(),
+        Failure::BodyTooLarge(most) => Told::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the request body is longer than {most} bytes (server.max_body)"),
+        )
+        .closing(),
+        _ => internal(),
+    }
+}
+
+/// Ours: nothing but that it happened; the request id leads to the log.
+pub(super) fn internal() -> Told {
+    Told::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "an internal error; the log has its cause under this request id".into(),
+    )
+}
+
+fn routing(not_found: &NotFound) -> Told {
+    let near = |near: &[String]| match near {
+        [] => "GET /v1/models lists what there is".to_owned(),
+        some => format!("did you mean `{}`?", some.join("`, `")),
+    };
+    match not_found {
+        NotFound::Integration(name, names) => Told::new(
+            StatusCode::NOT_FOUND,
+            "model_not_found",
+            format!("there is no integration `{}`; {}", short(name), near(names)),
+        ),
+        NotFound::Model(model, names) => Told::new(
+            StatusCode::NOT_FOUND,
+            "model_not_found",
+            format!("there is no model `{}`; {}", short(model), near(names)),
+        )
+        .param(Some("model".into())),
+        NotFound::Ambiguous(model, forms) => Told::new(
+            StatusCode::BAD_REQUEST,
+            "model_ambiguous",
+            format!(
+                "model `{}` stands in several integrations; use one of `{}`, or the path /INTEGRATION/v1/…",
+                short(model),
+                forms.join("`, `")
+            ),
+        )
+        .param(Some("model".into())),
+        NotFound::Missing(forms) => Told::new(
+            StatusCode::BAD_REQUEST,
+            "model_missing",
+            match forms.as_slice() {
+                [] => "the request names no `model`, and no default_model is set".to_owned(),
+                some => format!(
+                    "the request names no `model`, and no default applies; for example `{}`",
+                    some.join("`, `")
+                ),
+            },
+        )
+        .param(Some("model".into())),
+    }
+}
+
+fn token(error: &AuthError, at: &str) -> Told {
+    match error {
+        AuthError::Refused { .. } => {
+            Told::new(StatusCode::BAD_GATEWAY, "token_refused", format!("{at}{error}")).hopeless()
+        }
+        AuthError::Unavailable { retry_after, .. } => {
+            Told::new(StatusCode::SERVICE_UNAVAILABLE, "token_unavailable", format!("{at}{error}"))
+                .after(*retry_after)
+        }
+    }
+}
+
+fn sending(error: &SendError, at: &str) -> Told {
+    let gateway = |code| Told::new(StatusCode::BAD_GATEWAY, code, format!("{at}{error}"));
+    match error {
+        SendError::Resolve(_) | SendError::Connect(_) | SendError::Closed(_) => {
+            gateway("upstream_unreachable")
+        }
+        SendError::Tls(_) => gateway("upstream_tls").hopeless(),
+        SendError::Proxy(_) => gateway("proxy_refused"),
+        SendError::Garbled(_) => gateway("upstream_garbled"),
+        SendError::ConnectTimeout(_) | SendError::FirstByteTimeout(_) => timeout(format!("{at}{error}")),
+    }
+}
+
+/// The upstream's refusal: its status, its words, its advice on retries.
+fn upstream(fault: &Fault, at: &str) -> Told {
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut told = Told::new(status, "upstream_error", format!("{at}{}", fault.message));
+    told.kind = fault.kind.clone().map_or(told.kind, Cow::Owned);
+    told.code = fault.code.clone().map_or(told.code, Cow::Owned);
+    told.param.clone_from(&fault.param);
+    told.headers.clone_from(&fault.headers);
+    told
+}
+
+fn garbled(message: String) -> Told {
+    Told::new(StatusCode::BAD_GATEWAY, "upstream_garbled", message)
+}
+
+fn timeout(message: String) -> Told {
+    Told::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
+}
+
+/// A client's words, cut so that an error stays readable.
+fn short(text: &str) -> String {
+    let cut: String = text.chars().take(100).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if cut.len() < text.len() { format!("{cut}…") } else { cut }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_openais_four_fields() {
+        let told = tell(&Failure::BodyTooLarge(10), None);
+        let json: serde_json::Value = serde_json::from_slice(&told.json()).unwrap();
+        let mut keys: Vec<&str> = json["error"].as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["code", "message", "param", "type"]);
+    }
+
+    #[test]
+    fn an_upstreams_refusal_keeps_its_status_and_its_words() {
+        let fault = Fault {
+            status: 429,
+            message: "slow down".into(),
+            headers: vec![("retry-after", "7".into())],
+            ..Fault::default()
+        };
+        let told = tell(&Failure::Upstream(fault), Some("acme"));
+        assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(told.message, "integration `acme`: slow down");
+        assert_eq!(told.headers, [("retry-after", "7".to_owned())]);
+    }
+
+    #[test]
+    fn our_own_fault_says_nothing_of_its_cause() {
+        let told = tell(&Failure::Internal("a stream was opened for a whole answer"), Some("acme"));
+        assert!(!told.message.contains("stream"));
+        assert!(told.cause().contains("stream"));
+    }
+
+    #[test]
+    fn a_clients_long_model_name_is_cut() {
+        let told = tell(&Failure::Routing(NotFound::Model("x".repeat(5000), vec![])), None);
+        assert!(told.message.len() < 300);
+    }
+}

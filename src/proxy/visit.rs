@@ -1,0 +1,219 @@
+//! One visit of a client, from its request's head to the last byte of the answer: what is logged and counted at its
+//! end, however it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Uri};
+use tokio::time::Instant;
+
+use super::House;
+use crate::integration::Entry;
+use crate::observe::access::Record;
+use crate::observe::{Ending, IntegrationMetrics};
+use crate::openai::Usage;
+
+/// What stands before the request's own id in the id of a completion.
+const COMPLETION: &str = "chatcmpl-";
+
+/// One visit. Dropped before it has [`Visit::ended`], the client has left.
+#[derive(Debug)]
+pub(super) struct Visit {
+    house: Arc<House>,
+    started: Instant,
+    /// `chatcmpl-` and the request id.
+    id: String,
+    uri: Uri,
+    retry: Option<u32>,
+    entry: Option<Arc<Entry>>,
+    model: String,
+    stream: bool,
+    status: u16,
+    code: Option<String>,
+    cause: Option<String>,
+    first_byte: Option<Duration>,
+    connected: Option<Duration>,
+    bytes_in: u64,
+    bytes_out: u64,
+    tokens: Option<(u64, u64)>,
+    ending: Option<Ending>,
+}
+
+impl Visit {
+    pub(super) fn begin<B>(house: &Arc<House>, request: &Request<B>) -> Self {
+        Self {
+            house: Arc::clone(house),
+            started: Instant::now(),
+            id: request_id(request.headers()),
+            uri: request.uri().clone(),
+            retry: retry_count(request.headers()),
+            entry: None,
+            model: String::new(),
+            stream: false,
+            status: 0,
+            code: None,
+            cause: None,
+            first_byte: None,
+            connected: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            tokens: None,
+            ending: None,
+        }
+    }
+
+    /// The request's id: the client's own where it sent a sane one.
+    pub(super) fn id(&self) -> &str {
+        &self.id[COMPLETION.len()..]
+    }
+
+    /// An id for a completion.
+    pub(super) fn completion_id(&self) -> &str {
+        &self.id
+    }
+
+    /// The model as the client wrote it.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The integration's name, once it is known.
+    pub(super) fn integration(&self) -> Option<&str> {
+        self.entry.as_ref().map(|e| e.settings.name.as_str())
+    }
+
+    pub(super) fn took_in(&mut self, bytes: usize) {
+        self.bytes_in = bytes as u64;
+    }
+
+    pub(super) fn found(&mut self, entry: &Arc<Entry>, model: &str, stream: bool) {
+        entry.metrics.in_flight.inc();
+        self.entry = Some(Arc::clone(entry));
+        self.model = model.to_owned();
+        self.stream = stream;
+    }
+
+    /// The upstream has answered.
+    pub(super) fn answered(&mut self, connected: Option<Duration>) {
+        let first_byte = self.started.elapsed();
+        self.first_byte = Some(first_byte);
+        self.connected = connected;
+        if let Some(entry) = &self.entry {
+            entry.metrics.answered(first_byte);
+            if connected.is_some() {
+                entry.metrics.connects.inc();
+            }
+        }
+    }
+
+    pub(super) fn status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    pub(super) fn used(&mut self, usage: Option<&Usage>) {
+        self.tokens = usage.map(|u| (u.prompt_tokens, u.completion_tokens)).or(self.tokens);
+    }
+
+    /// Notes why it failed: our code, and the cause in words for the log.
+    pub(super) fn failed(&mut self, code: &str, cause: String) {
+        self.code = Some(code.to_owned());
+        self.cause = Some(cause);
+        self.ending = Some(Ending::Failed);
+    }
+
+    /// Counts a field that did not reach the provider as the client wrote it.
+    pub(super) fn lost(&self, field: &str) {
+        self.metrics().lost(field);
+    }
+
+    /// The answer is complete, unless it failed before.
+    pub(super) fn ended(&mut self) {
+        self.ending.get_or_insert(Ending::Complete);
+    }
+
+    fn metrics(&self) -> &IntegrationMetrics {
+        self.entry.as_ref().map_or(&self.house.strays, |e| &e.metrics)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let ending = self.ending.unwrap_or(Ending::Cancelled);
+        // nginx's word for a client that left before it was sent a status.
+        let status = if self.status == 0 { 499 } else { self.status };
+        let total = self.started.elapsed();
+        let metrics = self.metrics();
+        metrics.ended(status, self.code.as_deref(), ending, total);
+        if let Some((prompt, completion)) = self.tokens {
+            metrics.used(prompt, completion);
+        }
+        if self.entry.is_some() {
+            metrics.in_flight.dec();
+        }
+        if let Some(access) = &self.house.access {
+            let record = Record {
+                request_id: self.id(),
+                path: self.uri.path(),
+                integration: self.integration(),
+                model: Some(self.model.as_str()).filter(|m| !m.is_empty()),
+                status,
+                code: self.code.as_deref(),
+                cause: self.cause.as_deref(),
+                stream: self.stream,
+                total,
+                first_byte: self.first_byte,
+                connected: self.connected,
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+                tokens: self.tokens,
+                retry: self.retry,
+            };
+            access.write(&record, ending);
+        }
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let mut id = String::with_capacity(COMPLETION.len() + 32);
+    id.push_str(COMPLETION);
+    let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
+    match given.filter(|v| !v.is_empty() && v.len() <= 128 && v.bytes().all(|b| b.is_ascii_graphic())) {
+        Some(given) => id.push_str(given),
+        None => {
+            let random = fastrand::u128(..).to_be_bytes();
+            let hex = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+            id.extend(random.iter().flat_map(|b| [hex(b >> 4), hex(b & 15)]));
+        }
+    }
+    id
+}
+
+fn retry_count(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-stainless-retry-count")?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_clients_own_request_id_is_kept_if_it_is_sane() {
+        let id = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", HeaderValue::from_static(value));
+            request_id(&headers)[COMPLETION.len()..].to_owned()
+        };
+        assert_eq!(id("job-7/step-2"), "job-7/step-2");
+        for odd in ["", "two words"] {
+            let made = id(odd);
+            assert_eq!(made.len(), 32);
+            assert!(made.bytes().all(|b| b.is_ascii_hexdigit()));
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,131 @@
+//! A whole answer that goes on byte for byte: only its first byte is looked at, since a gateway's login page with
+//! status 200 is no answer.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::response::Parts;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, Sleep};
+
+use super::exchange::Upstream;
+use super::failure::Failure;
+use super::visit::Visit;
+use crate::egress::Body;
+use crate::integration::Permit;
+use crate::outbound::Report;
+
+/// An answer whose first bytes have come.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) parts: Parts,
+    pub(super) report: Report,
+    pub(super) connected: Option<Duration>,
+    first: Bytes,
+    body: Body,
+    idle: Duration,
+    permit: Permit,
+}
+
+/// Waits for the first bytes and checks that they can begin a JSON object.
+pub(super) async fn begin(upstream: Upstream, permit: Permit) -> Result<Begun, Failure> {
+    let Upstream { parts, mut body, entry, report, connected, .. } = upstream;
+    let idle = entry.settings.limits.idle;
+    let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
+    let first = match frame {
+        None => return Err(Failure::Garbled("its body is empty".into())),
+        Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),
+        Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+    };
+    match first.iter().find(|b| !b.is_ascii_whitespace()) {
+        None | Some(b'{') => Ok(Begun { parts, report, connected, first, body, idle, permit }),
+        Some(_) => {
+            let kind = parts.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+            let kind = kind.unwrap_or("of no content type");
+            Err(Failure::Garbled(format!("it is not a JSON object ({kind})")))
+        }
+    }
+}
+
+/// The body of such an answer on its way to the client.
+#[derive(Debug)]
+pub(super) struct Whole {
+    first: Option<Bytes>,
+    body: Body,
+    idle: Duration,
+    silence: Option<Pin<Box<Sleep>>>,
+    visit: Visit,
+    permit: Option<Permit>,
+}
+
+/// The upstream broke off: the connection to the client is cut, since the answer must not look complete.
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream broke off inside its answer")]
+pub struct Cut;
+
+impl Whole {
+    pub(super) fn new(begun: Begun, visit: Visit) -> Self {
+        let Begun { first, body, idle, permit, .. } = begun;
+        Self { first: Some(first), body, idle, silence: None, visit, permit: Some(permit) }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(first) = self.first.take() {
+            self.visit.sent(first.len());
+            if self.body.is_end_stream() {
+                self.end();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.silence = None;
+                self.visit.sent(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.visit.failed("upstream_garbled", format!("the answer broke off: {error}"));
+                Poll::Ready(Some(Err(Cut)))
+            }
+            Poll::Pending => self.poll_silence(cx),
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let idle = self.idle;
+        let silence =
+            self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        if silence.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.visit.failed("upstream_timeout", format!("silent for {idle:?} inside its answer (limits.idle)"));
+        Poll::Ready(Some(Err(Cut)))
+    }
+
+    fn end(&mut self) {
+        self.visit.ended();
+        self.permit = None;
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.first.is_none() && self.body.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().map_or(0, Bytes::len) as u64;
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
+    }
+}

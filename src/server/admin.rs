@@ -1,0 +1,139 @@
+//! The admin side: probes, metrics, and the state of each integration; it changes nothing and shows no secret.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde_json::json;
+
+use super::listen::Bound;
+use super::stop::Stop;
+use crate::auth::AuthStatus;
+use crate::integration::Entry;
+use crate::proxy::House;
+use crate::tasks::Tasks;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a listener of the admin side shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// `/livez`, `/readyz` and `/metrics`: for scrapers outside the pod.
+    Outside,
+}
+
+/// Serves `door` until everything else has ended.
+pub async fn run(
+    door: Bound,
+    scope: Scope,
+    house: Arc<House>,
+    tasks: Tasks,
+    mut stop: Stop,
+) -> std::io::Result<()> {
+    let door = door.into_async()?;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.over() => return Ok(()),
+            accepted = door.accept() => accepted,
+        };
+        let Ok(stream) = accepted else {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            continue;
+        };
+        let (house, mut stop) = (Arc::clone(&house), stop.clone());
+        tasks.spawn(async move {
+            let service = service_fn(|request| {
+                let response = answer(&request, scope, &house);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            // hyper's own head timeout closes idle scrapers too: they come back.
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                biased;
+                () = stop.over() => {}
+                _ = connection => {}
+            }
+        });
+    }
+}
+
+fn answer<B>(request: &Request<B>, scope: Scope, house: &House) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match (request.uri().path(), scope) {
+        ("/livez", _) => text(StatusCode::OK, "ok\n"),
+        ("/readyz", _) if house.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        ("/readyz", _) => text(StatusCode::OK, "ok\n"),
+        ("/metrics", _) => typed(StatusCode::OK, OPEN_METRICS, house.metrics.text()),
+        ("/integrations", Scope::All) => integrations(house),
+        ("/", Scope::All) => text(StatusCode::OK, "/livez\n/readyz\n/metrics\n/integrations\n"),
+        _ => {
+            text(StatusCode::NOT_FOUND, "there is nothing here; try /livez /readyz /metrics /integrations\n")
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Integration<'a> {
+    name: &'a str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'a str>,
+    origin: &'a str,
+    format: &'static str,
+    endpoint: String,
+    models: Vec<&'a str>,
+    in_flight: i64,
+    queued: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization: Option<AuthStatus>,
+}
+
+fn integrations(house: &House) -> Response<Full<Bytes>> {
+    let registry = house.registry.load();
+    let shown: Vec<Integration<'_>> = registry.entries().iter().map(|entry| show(entry)).collect();
+    typed(StatusCode::OK, "application/json", json!({ "integrations": shown }).to_string())
+}
+
+fn show(entry: &Entry) -> Integration<'_> {
+    let settings = &entry.settings;
+    let ready = entry.state.as_ref();
+    Integration {
+        name: settings.name.as_str(),
+        state: if ready.is_ok() { "ready" } else { "failed" },
+        remedy: ready.err().map(String::as_str),
+        origin: &settings.origin,
+        format: settings.format.word(),
+        endpoint: settings.endpoint.to_string(),
+        models: settings.models.iter().map(|m| m.alias.as_str()).collect(),
+        in_flight: entry.metrics.in_flight.get(),
+        queued: entry.metrics.queued.get(),
+        authorization: ready.ok().map(|integration| integration.authorizer.status()),
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

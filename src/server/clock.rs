@@ -1,0 +1,169 @@
+//! Which of its waits a client's connection is in, and since when: idle, sending a head, or being answered.
+//!
+//! hyper's own head timeout also runs on idle keep-alives; here the two are told apart. Nothing is armed for each
+//! request: the connection's one timer wakes now and then and reads this.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use std::io;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// The low two bits hold the wait, the rest the milliseconds since `born`.
+#[derive(Debug)]
+pub(super) struct Clock {
+    born: Instant,
+    state: AtomicU64,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The first byte of a head.
+    Idle = 0,
+    /// The rest of a head.
+    Head = 1,
+    /// Nothing of ours: a request is being answered.
+    Answer = 2,
+}
+
+impl Clock {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { born: Instant::now(), state: AtomicU64::new(Wait::Idle as u64) })
+    }
+
+    pub(super) fn set(&self, wait: Wait) {
+        let since = self.born.elapsed().as_millis() as u64;
+        self.state.store(since << 2 | wait as u64, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (Wait, Instant) {
+        let state = self.state.load(Ordering::Relaxed);
+        let wait = match state & 3 {
+            0 => Wait::Idle,
+            1 => Wait::Head,
+            _ => Wait::Answer,
+        };
+        (wait, self.born + Duration::from_millis(state >> 2))
+    }
+
+    /// When the present wait is over, or when to look again.
+    pub(super) fn deadline(&self, header: Duration, idle: Duration) -> Instant {
+        match self.get() {
+            // A head may begin at any moment of an idle time, and must then be noticed in time.
+            (Wait::Idle, since) => (since + idle).min(Instant::now() + header),
+            (Wait::Head, since) => since + header,
+            (Wait::Answer, _) => Instant::now() + header.min(idle),
+        }
+    }
+
+    /// Whether the present wait has lasted too long.
+    pub(super) fn is_over(&self, header: Duration, idle: Duration) -> bool {
+        match self.get() {
+            (Wait::Idle, since) => since.elapsed() >= idle,
+            (Wait::Head, since) => since.elapsed() >= header,
+            (Wait::Answer, _) => false,
+        }
+    }
+}
+
+/// A connection whose first byte after an idle time starts the wait for a head.
+#[derive(Debug)]
+pub(super) struct Clocked<T> {
+    stream: T,
+    clock: Arc<Clock>,
+}
+
+impl<T> Clocked<T> {
+    pub(super) fn new(stream: T, clock: Arc<Clock>) -> Self {
+        Self { stream, clock }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Clocked<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before && self.clock.get().0 == Wait::Idle {
+            self.clock.set(Wait::Head);
+        }
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const HEADER: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_and_an_idle_time_have_limits_of_their_own() {
+        let clock = Clock::new();
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut server = Clocked::new(server, Arc::clone(&clock));
+        tokio::time::advance(HEADER * 2).await;
+        assert!(!clock.is_over(HEADER, IDLE));
+
+        client.write_all(b"P").await.unwrap();
+        server.read_u8().await.unwrap();
+        tokio::time::advance(HEADER - Duration::from_millis(2)).await;
+        // A byte now and then does not buy time.
+        client.write_all(b"O").await.unwrap();
+        server.read_u8().await.unwrap();
+        assert!(!clock.is_over(HEADER, IDLE));
+        tokio::time::advance(Duration::from_millis(3)).await;
+        assert!(clock.is_over(HEADER, IDLE));
+
+        clock.set(Wait::Answer);
+        tokio::time::advance(IDLE * 10).await;
+        assert!(!clock.is_over(HEADER, IDLE));
+        clock.set(Wait::Idle);
+        tokio::time::advance(IDLE).await;
+        assert!(clock.is_over(HEADER, IDLE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_begins_late_in_an_idle_time_is_noticed_in_time() {
+        let clock = Clock::new();
+        assert_eq!(clock.deadline(HEADER, IDLE), Instant::now() + HEADER);
+        tokio::time::advance(IDLE - Duration::from_secs(1)).await;
+        assert_eq!(clock.deadline(HEADER, IDLE), Instant::now() + Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,207 @@
+//! Listeners: bound once, cloned to each worker thread, so that a second instance on a taken port fails.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::config::valid::Listen;
+
+/// A listener that is bound but belongs to no runtime yet.
+#[derive(Debug)]
+pub enum Bound {
+    /// TCP.
+    Tcp(StdTcpListener),
+    /// A Unix socket and its path.
+    Unix(StdUnixListener, PathBuf),
+}
+
+impl Bound {
+    /// Binds `to`. The file of a Unix socket that nobody listens on any more is replaced.
+    pub fn bind(to: &Listen) -> Result<Self, String> {
+        match to {
+            Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    format!("{address} is taken: another process (another Outrider?) listens there")
+                }
+                _ => format!("cannot listen on {address}: {error}"),
+            }),
+            Listen::Unix(path) => bind_unix(path)
+                .map(|listener| Self::Unix(listener, path.clone()))
+                .map_err(|error| format!("cannot listen on unix:{}: {error}", path.display())),
+        }
+    }
+
+    /// Another handle to the same listener.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener, path) => Self::Unix(listener.try_clone()?, path.clone()),
+        })
+    }
+
+    /// Where it is bound, with the port that the system chose.
+    pub fn address(&self) -> Address {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => Address::Tcp(address),
+                Err(_) => Address::Unknown,
+            },
+            Self::Unix(_, path) => Address::Unix(path.clone()),
+        }
+    }
+
+    pub(super) fn into_async(self) -> io::Result<Door> {
+        Ok(match self {
+            Self::Tcp(listener) => Door::Tcp(TcpListener::from_std(listener)?),
+            Self::Unix(listener, _) => Door::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+}
+
+/// Where a listener is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// The system would not tell.
+    Unknown,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
+    let listener = StdTcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
+    let stale = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket())
+        && StdUnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+    if stale {
+        std::fs::remove_file(path)?;
+    }
+    let listener = StdUnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A listener on a runtime.
+#[derive(Debug)]
+pub(super) enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Door {
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_an_error_in_words() {
+        let first = Bound::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let Address::Tcp(taken) = first.address() else { panic!() };
+        let error = Bound::bind(&Listen::Tcp(taken)).unwrap_err();
+        assert!(error.contains("is taken"), "{error}");
+    }
+
+    #[test]
+    fn a_unix_socket_left_behind_is_replaced_but_a_live_one_and_a_plain_file_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("proxy.sock");
+        let listen = Listen::Unix(path.clone());
+        drop(StdUnixListener::bind(&path).unwrap());
+        let live = Bound::bind(&listen).unwrap();
+        assert!(Bound::bind(&listen).is_err());
+        drop(live);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "a file of theirs").unwrap();
+        assert!(Bound::bind(&listen).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file of theirs");
+    }
+}

@@ -1,0 +1,209 @@
+//! TLS settings, and PEM files turned into checked roots and identities; used by egress and by inbound TLS.
+
+mod pem;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+pub use pem::{Identity, authorities, identity};
+pub use words::{explain, is_refusal};
+
+use crate::secret::Secret;
+
+/// Everything that makes one TLS client differ from another. Two integrations share connections only if their
+/// profiles are equal: a pool keyed by host alone would mix client certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// PEM bundles of certificate authorities, besides or instead of the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// Whether `ca_files` replace the system's roots.
+    pub ca_mode: CaMode,
+    /// The client certificate chain, PEM, leaf first.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key_file: Option<PathBuf>,
+    /// A file with the password of an encrypted key.
+    pub client_key_password_file: Option<PathBuf>,
+    /// The name to ask for (SNI) and to verify, instead of the URL's host.
+    pub server_name: Option<String>,
+    /// The lowest version that is spoken.
+    pub min_version: Version,
+    /// Whether HTTP/2 may be negotiated.
+    pub http2: bool,
+}
+
+/// What `ca_file` does to the system's roots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CaMode {
+    /// It is added to them.
+    #[default]
+    Add,
+    /// It replaces them.
+    Replace,
+}
+
+/// A TLS version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// 1.2 or later.
+    #[default]
+    Tls12,
+    /// 1.3 only.
+    Tls13,
+}
+
+/// A profile with its files as they were read. Two clients may share connections only if these are equal: a
+/// certificate that was renewed in place makes another client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Material {
+    profile: Profile,
+    authorities: Vec<String>,
+    certificate: Option<String>,
+    key: Option<Secret>,
+}
+
+/// Everything that a TLS client needs, from `profile` and its files.
+///
+/// # Errors
+///
+/// What is wrong in the world, naming the key and the file.
+pub fn load(profile: &Profile) -> Result<Arc<ClientConfig>, String> {
+    read(profile)?.client()
+}
+
+/// Reads the files of `profile`.
+///
+/// # Errors
+///
+/// A file that cannot be read, half of a pair, or something that this version cannot do, naming the key and the file.
+pub fn read(profile: &Profile) -> Result<Material, String> {
+    if profile.http2 {
+        return Err("`http2 = true` is not in this version: leave it out".to_owned());
+    }
+    if profile.client_key_password_file.is_some() {
+        return Err("`client_key_password_file`: encrypted keys are not in this version".to_owned());
+    }
+    let authorities =
+        profile.ca_files.iter().map(|path| pem::text("ca_file", path)).collect::<Result<_, _>>()?;
+    let (certificate, key) = match (&profile.client_cert_file, &profile.client_key_file) {
+        (None, None) => (None, None),
+        (Some(_), None) => return Err("`client_cert_file` is set without `client_key_file`".to_owned()),
+        (None, Some(_)) => return Err("`client_key_file` is set without `client_cert_file`".to_owned()),
+        (Some(certificate), Some(key)) => {
+            let key = Secret::new(pem::text("client_key_file", key)?);
+            (Some(pem::text("client_cert_file", certificate)?), Some(key))
+        }
+    };
+    Ok(Material { profile: profile.clone(), authorities, certificate, key })
+}
+
+impl Material {
+    /// The settings that were read.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The client that these make. It offers HTTP/1.1 alone.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a file, naming the key and the file.
+    pub fn client(&self) -> Result<Arc<ClientConfig>, String> {
+        let provider = provider();
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(self.profile.min_version.and_later())
+            .map_err(|error| format!("this build cannot speak `min_version`: {error}"))?
+            .with_root_certificates(self.roots()?);
+        let mut client = match self.identity(&provider)? {
+            Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
+            None => builder.with_no_client_auth(),
+        };
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(client))
+    }
+
+    /// The name to ask for and to verify, for an endpoint on `host`.
+    ///
+    /// # Errors
+    ///
+    /// A name that is neither a DNS name nor an address.
+    pub fn server_name(&self, host: &str) -> Result<ServerName<'static>, String> {
+        let name = self.profile.server_name.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("`{name}` is neither a DNS name nor an IP address: set `server_name`"))
+    }
+
+    fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        let files = self.profile.ca_files.iter().map(PathBuf::as_path);
+        let given = files.zip(&self.authorities).collect::<Vec<(&Path, &String)>>();
+        let mut roots = match self.profile.ca_mode {
+            CaMode::Replace if given.is_empty() => {
+                return Err("`ca_mode = \"replace\"` needs a `ca_file`".to_owned());
+            }
+            CaMode::Replace => RootCertStore::empty(),
+            CaMode::Add => {
+                let system = system_roots();
+                match system {
+                    Ok(roots) if given.is_empty() => return Ok(Arc::clone(roots)),
+                    Ok(roots) => RootCertStore::clone(roots),
+                    // A minimal image has none: what was given must then do.
+                    Err(_) if !given.is_empty() => RootCertStore::empty(),
+                    Err(why) => return Err(why.clone()),
+                }
+            }
+        };
+        for (path, text) in given {
+            authorities("ca_file", path, text, &mut roots)?;
+        }
+        Ok(Arc::new(roots))
+    }
+
+    fn identity(&self, provider: &CryptoProvider) -> Result<Option<Identity>, String> {
+        let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else { return Ok(None) };
+        let (Some(certificate_file), Some(key_file)) =
+            (&self.profile.client_cert_file, &self.profile.client_key_file)
+        else {
+            return Ok(None);
+        };
+        let certificate = ("client_cert_file", certificate_file.as_path(), certificate.as_str());
+        identity(certificate, ("client_key_file", key_file, key.expose()), provider).map(Some)
+    }
+}
+
+impl Version {
+    fn and_later(self) -> &'static [&'static SupportedProtocolVersion] {
+        static BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+        match self {
+            Self::Tls12 => &BOTH,
+            Self::Tls13 => &BOTH[..1],
+        }
+    }
+}
+
+/// The cryptography that all TLS of ours uses; never installed for the process, since a second library might do so.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+}
+
+/// The system's authorities, read at the first use: a start without TLS does not pay for them.
+fn system_roots() -> &'static Result<Arc<RootCertStore>, String> {
+    static ROOTS: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+            return Err(format!(
+                "the system has no certificate authorities{why}: set `ca_file` or SSL_CERT_FILE"
+            ));
+        }
+        Ok(Arc::new(roots))
+    })
+}

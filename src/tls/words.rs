@@ -1,0 +1,145 @@
+//! What a failed handshake means, in words that say what to do.
+
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible};
+
+use super::{Profile, Version};
+
+/// What `error` in the handshake with `host` means under `profile`, and what to do; names no file's content.
+pub fn explain(error: &Error, host: &str, profile: &Profile) -> String {
+    match error {
+        Error::InvalidCertificate(flaw) => certificate(flaw, host),
+        Error::AlertReceived(alert) => refusal(*alert, host, profile),
+        Error::InvalidMessage(_) => {
+            format!("the server {host} does not speak TLS on this port: should its URL begin with http:// ?")
+        }
+        Error::PeerIncompatible(flaw) => incompatible(flaw, host, profile),
+        Error::NoCertificatesPresented => format!("{host} presented no certificate"),
+        other => format!("TLS with {host} failed: {other}"),
+    }
+}
+
+/// Whether `error`, met after a handshake that had seemed to succeed, is the server's refusal of our side of it:
+/// under TLS 1.3 it judges our certificate only then, and reads no request before (RFC 8446 §4.4.2.4).
+pub fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::AlertReceived(alert) if *alert == AlertDescription::CertificateRequired
+        || *alert == AlertDescription::HandshakeFailure || is_about_certificate(*alert))
+}
+
+fn certificate(flaw: &CertificateError, host: &str) -> String {
+    match flaw {
+        CertificateError::UnknownIssuer => format!(
+            "the certificate of {host} is signed by an authority that is not trusted: give its certificate as `ca_file`"
+        ),
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "the certificate of {host} is not for `{}` but for {}: set `server_name` if that is right",
+            expected.to_str(),
+            names(presented)
+        ),
+        CertificateError::NotValidForName => {
+            format!("the certificate of {host} is for another name: set `server_name` if that is right")
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the certificate of {host} expired on {}: its owner must renew it", date(*not_after))
+        }
+        CertificateError::Expired => {
+            format!("the certificate of {host} has expired: its owner must renew it")
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("the certificate of {host} is valid only from {}: is the clock right?", date(*not_before))
+        }
+        CertificateError::NotValidYet => {
+            format!("the certificate of {host} is not valid yet: is the clock right?")
+        }
+        CertificateError::InvalidPurposeContext { required: ExtendedKeyPurpose::ServerAuth, .. }
+        | CertificateError::InvalidPurpose => format!(
+            "the certificate of {host} is not for servers (its extended key usage lacks serverAuth): \
+             its owner must replace it"
+        ),
+        CertificateError::Revoked => format!("the certificate of {host} has been revoked"),
+        other => format!("the certificate of {host} is not acceptable: {other}"),
+    }
+}
+
+fn refusal(alert: AlertDescription, host: &str, profile: &Profile) -> String {
+    let ours = profile.client_cert_file.as_ref().map(|path| path.display());
+    match (alert, ours) {
+        (AlertDescription::CertificateRequired, None) => format!(
+            "{host} demands a client certificate: set `client_cert_file` and `client_key_file` of this integration's `tls`"
+        ),
+        (AlertDescription::CertificateRequired, Some(file)) => format!(
+            "{host} demands a client certificate, and that of `client_cert_file` {file} is by none of the authorities \
+             that it accepts"
+        ),
+        (AlertDescription::ProtocolVersion, _) => versions(host, profile),
+        (AlertDescription::UnrecognisedName, _) => {
+            format!("{host} does not know the name that it was asked for: set `server_name`")
+        }
+        (AlertDescription::NoApplicationProtocol, _) => format!("{host} does not speak HTTP/1.1 over TLS"),
+        (alert, Some(file)) if is_about_certificate(alert) => {
+            format!(
+                "{host} refused the client certificate of `client_cert_file` {file}: it answered {alert:?}"
+            )
+        }
+        (alert, None) if is_about_certificate(alert) => format!(
+            "{host} refused us with {alert:?}: it may demand a client certificate, see `client_cert_file` of `tls`"
+        ),
+        (AlertDescription::HandshakeFailure, None) => format!(
+            "{host} refused the TLS handshake: it may demand a client certificate, or share no cipher with us"
+        ),
+        (AlertDescription::HandshakeFailure, Some(file)) => format!(
+            "{host} refused the TLS handshake: it may refuse the client certificate of `client_cert_file` {file}, or \
+             share no cipher with us"
+        ),
+        (alert, _) => format!("{host} ended the TLS handshake with {alert:?}"),
+    }
+}
+
+fn incompatible(flaw: &PeerIncompatible, host: &str, profile: &Profile) -> String {
+    match flaw {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled => versions(host, profile),
+        other => format!("{host} and we have no way of TLS in common: {other:?}"),
+    }
+}
+
+fn versions(host: &str, profile: &Profile) -> String {
+    let least = match profile.min_version {
+        Version::Tls12 => "1.2, the lowest that this version speaks",
+        Version::Tls13 => "1.3, the `min_version` of this integration's `tls`",
+    };
+    format!("{host} does not speak TLS {least}")
+}
+
+/// The alerts that servers answer a client certificate with, or the lack of one.
+fn is_about_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+            | AlertDescription::NoCertificate
+    )
+}
+
+fn names(presented: &[String]) -> String {
+    // rustls writes them as `DnsName("a.example")`.
+    let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    match presented {
+        [] => "no name at all".to_owned(),
+        some => some.iter().map(plain).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
