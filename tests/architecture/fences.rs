@@ -18,8 +18,10 @@ pub(crate) struct Fence {
 
 /// How something fenced is recognised.
 enum Sign {
-    /// Any of these words of tokens, one after the other. `{A}` stands for any constant's name.
+    /// Any of these rows of tokens, one after the other.
     Tokens(&'static [&'static [&'static str]]),
+    /// A constant of this type that is used, not only compared with.
+    Constant(&'static str),
     /// `word` inside `derive(…)`, or `impl … word … for`.
     Trait(&'static str),
     /// A string one of whose lines begins with one of these, or that is one of them.
@@ -71,8 +73,8 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
-        what: "a `StatusCode` constant",
-        sign: Sign::Tokens(&[&["StatusCode", "::", "{A}"]]),
+        what: "a `StatusCode` that is sent",
+        sign: Sign::Constant("StatusCode"),
         within: "src/",
         rooms: &["src/proxy/reply", "src/server/admin", DEMO],
         exceptions: &[],
@@ -182,7 +184,8 @@ impl Sign {
     fn stands_at(&self, file: &Source, at: usize) -> bool {
         let token = &file.tokens[at];
         match self {
-            Self::Tokens(rows) => rows.iter().any(|row| follows(file, at, row)),
+            Self::Tokens(rows) => rows.iter().any(|row| file.reads(at, row)),
+            Self::Constant(kind) => file.reads(at, &[kind, "::"]) && is_used(file, at),
             Self::Trait(word) => !token.literal && token.text == *word && gives_a_trait(file, at),
             Self::Text(starts) => token.literal && is_line(&token.text, starts),
             Self::Word(words) => words.iter().any(|word| speaks(token, word)),
@@ -190,13 +193,15 @@ impl Sign {
     }
 }
 
-/// Whether `row` stands at `at` in code.
-fn follows(file: &Source, at: usize, row: &[&str]) -> bool {
+/// Whether `Type::NAME` at `at` is a constant that is used as a value: not compared with, not a pattern.
+fn is_used(file: &Source, at: usize) -> bool {
     let is_constant = |text: &str| text.len() > 1 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-    let matches = |(token, word): (&Token, &&str)| {
-        !token.literal && if *word == "{A}" { is_constant(&token.text) } else { token.text == *word }
-    };
-    file.tokens.get(at..at + row.len()).is_some_and(|found| found.iter().zip(row).all(matches))
+    let compared = |by: &str| at >= 2 && file.reads(at - 2, &[by, "="]);
+    let pattern = file.reads(at + 3, &["=", ">"]) || file.reads(at + 3, &["|"]);
+    file.tokens.get(at + 2).is_some_and(|t| is_constant(&t.text))
+        && !compared("=")
+        && !compared("!")
+        && !pattern
 }
 
 /// Whether the word at `at` stands in a `derive(…)` or between `impl` and `for`.
