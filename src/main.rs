@@ -1,2 +1,10 @@
-//! The binary: hands the command line to `cli` and chooses the exit code.
-fn main() {}
+//! The binary: hands the command line to `cli` and turns how it ended into the exit code.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ExitCode::from(outrider::cli::run(std::env::args_os()) as u8)
+}

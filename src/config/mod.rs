@@ -1,6 +1,125 @@
 //! Settings: from files and environment to checked types, with every mistake reported at once.
 //!
-//! `source` reads, `raw` mirrors what a user may write, `galileo` turns Galileo's JSON into the same shape, `valid`
-//! holds what the rest of the house sees, and `problem` is how a mistake is shown.
+//! `source` reads the layers and figment merges them, `text` turns TOML and JSON into values and `places` remembers
+//! where each stands; `expand` fills in `${…}`; `raw` mirrors what a user may write and `read` takes it field by field;
+//! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it.
 
+mod expand;
+mod mask;
+mod places;
+mod problem;
+mod raw;
+mod read;
+mod source;
+mod text;
+mod twins;
+mod units;
 pub mod valid;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use figment::value::Value;
+
+use self::places::At as Path;
+use self::raw::Root;
+use self::read::{Field, Pairs, Read as _, Reading};
+use self::valid::integration::Common;
+use self::valid::{Settings, integration, server};
+
+pub use self::places::{At, Places};
+pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
+pub use self::source::{Environment, Options};
+
+/// A configuration that can be used.
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What may not be as it was meant.
+    pub warnings: Problems,
+    /// Everything that was read, or looked for in vain: for watching.
+    pub files: Vec<PathBuf>,
+    /// Where each key stands, for messages about what turns out to be wrong later.
+    pub places: Places,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { settings, warnings, files, places: _ } = self;
+        let mut shown = f.debug_struct("Loaded");
+        shown
+            .field("settings", settings)
+            .field("warnings", warnings)
+            .field("files", files)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads and checks the configuration. What is wrong in the text is an error, and all errors are returned at once;
+/// what is wrong in the world is kept in the integration that it concerns. Blocks: it reads files.
+pub fn load(options: &Options) -> Result<Loaded, Problems> {
+    let mut sources = source::read(options)?;
+    let mut merged = Value::from(std::mem::take(&mut sources.merged));
+    let mut reading = Reading::new(&options.env, &sources.places);
+    reading.problems = sources.problems;
+    reading.expand(&mut merged, &Path::root());
+    let root = Root::read(&merged, &Path::root(), &mut reading);
+    let settings = settings(root.given().unwrap_or_else(Root::absent), &mut reading);
+    let Reading { mut problems, files, .. } = reading;
+    problems.sort();
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    sources.files.extend(files);
+    sources.files.sort();
+    sources.files.dedup();
+    Ok(Loaded { settings, warnings: problems, files: sources.files, places: sources.places })
+}
+
+fn settings(root: Root, r: &mut Reading<'_>) -> Settings {
+    if root.integrations_dir.get().is_some_and(String::is_empty) {
+        let at = Path::root().key("integrations_dir");
+        r.error(&at, "`integrations_dir` is empty").help("name a directory, or leave it out");
+    }
+    let server = server::server(root.server, r);
+    let admin = server::admin(root.admin, r);
+    server::refuse_shared_addresses(&server, &admin, r);
+    let common = Common {
+        egress: valid::egress::Egress::new(root.egress, r),
+        limits: integration::limits(root.limits, &Path::root().key("limits"), &integration::LIMITS, r),
+        handlers: server::handlers(root.handlers, r),
+    };
+    Settings {
+        server,
+        admin,
+        log: server::log(root.log),
+        integrations: integrations(root.integrations, &common, r),
+        handlers: common.handlers,
+    }
+}
+
+fn integrations(
+    raw: Field<Pairs<raw::Integration>>,
+    common: &Common,
+    r: &mut Reading<'_>,
+) -> BTreeMap<crate::names::IntegrationName, valid::Integration> {
+    if raw.is_absent() {
+        let help =
+            "add [integrations.NAME], or set integrations_dir to a directory with Galileo's JSON files";
+        r.problems.push(Problem::nowhere(Severity::Warning, "no integration is configured").with_help(help));
+    }
+    let mut all = BTreeMap::new();
+    for (name, raw) in raw.given().map(|pairs| pairs.0).unwrap_or_default() {
+        if let Some(mut integration) = integration::integration(&name, raw, common, r) {
+            integration.world =
+                r.world.iter().filter(|(of, _)| *of == name).map(|(_, why)| why.clone()).collect();
+            all.insert(integration.name.clone(), integration);
+        }
+    }
+    integration::warn_shared_models(all.values(), r);
+    all
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The journey of one request, on one screen: [`answer`].
 
+mod activity;
 mod exchange;
 mod failure;
 mod intake;
@@ -30,6 +31,7 @@ use intake::Door;
 use reply::Outcome;
 use visit::Visit;
 
+pub use activity::Activity;
 pub use reply::Answer;
 
 /// How long a stream's client may hear nothing before it is sent a comment, which commits the 200.
@@ -54,8 +56,12 @@ pub struct House {
     pub max_body: usize,
     /// The longest silence while a request body is read.
     pub body_timeout: Duration,
-    /// Set once the process is stopping: new requests are refused.
+    /// Set once the process is to stop: it may still serve, but is ready for nobody new.
+    pub unready: AtomicBool,
+    /// Set once new requests are refused.
     pub draining: AtomicBool,
+    /// Whether anyone is being served.
+    pub activity: Activity,
 }
 
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
@@ -159,7 +165,12 @@ async fn within<T>(
 }
 
 impl House {
-    /// Whether the process is stopping.
+    /// Whether the process is to stop.
+    pub fn is_unready(&self) -> bool {
+        self.unready.load(Ordering::Relaxed)
+    }
+
+    /// Whether new requests are refused.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

@@ -41,6 +41,7 @@ pub(super) struct Visit {
 
 impl Visit {
     pub(super) fn begin<B>(house: &Arc<House>, request: &Request<B>) -> Self {
+        house.activity.begin();
         Self {
             house: Arc::clone(house),
             started: Instant::now(),
@@ -142,6 +143,7 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        self.house.activity.end();
         let ending = self.ending.unwrap_or(Ending::Cancelled);
         // nginx's word for a client that left before it was sent a status.
         let status = if self.status == 0 { 499 } else { self.status };

@@ -77,7 +77,7 @@ fn answer<B>(request: &Request<B>, scope: Scope, house: &House) -> Response<Full
     }
     match (request.uri().path(), scope) {
         ("/livez", _) => text(StatusCode::OK, "ok\n"),
-        ("/readyz", _) if house.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        ("/readyz", _) if house.is_unready() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         ("/readyz", _) => text(StatusCode::OK, "ok\n"),
         ("/metrics", _) => typed(StatusCode::OK, OPEN_METRICS, house.metrics.text()),
         ("/integrations", Scope::All) => integrations(house),

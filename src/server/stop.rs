@@ -24,6 +24,11 @@ impl Stopper {
         (Self(stopper), Stop(stop))
     }
 
+    /// Another listener for this stop.
+    pub fn listen(&self) -> Stop {
+        Stop(self.0.subscribe())
+    }
+
     /// No new connections; idle ones are closed, answers go on to their end.
     pub fn begin(&self) {
         self.0.send_modify(|phase| *phase = (*phase).max(Phase::Draining));

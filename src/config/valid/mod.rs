@@ -1,6 +1,14 @@
 //! Checked settings: what the rest of the house sees. A value of these types cannot be wrong in itself; what may
 //! still be wrong is the world (a missing file, an expired certificate), which fails one integration.
 
+mod authorization;
+pub(super) mod credential;
+pub(super) mod egress;
+mod headers;
+pub(super) mod integration;
+mod models;
+pub(super) mod server;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,8 +21,31 @@ use crate::names::{IntegrationName, ModelName};
 use crate::secret::Secret;
 use crate::tls;
 
+/// The parameters that Galileo may list in `supported_parameters`, each with its name on OpenAI's wire. Only these are
+/// ever filtered.
+pub const PARAMETERS: [(&str, &str); 18] = [
+    ("temperature", "temperature"),
+    ("max_tokens", "max_tokens"),
+    ("stop_sequences", "stop"),
+    ("top_p", "top_p"),
+    ("top_k", "top_k"),
+    ("frequency_penalty", "frequency_penalty"),
+    ("presence_penalty", "presence_penalty"),
+    ("echo", "echo"),
+    ("logprobs", "logprobs"),
+    ("top_logprobs", "top_logprobs"),
+    ("n", "n"),
+    ("api_version", "api_version"),
+    ("tools", "tools"),
+    ("tool_choice", "tool_choice"),
+    ("response_format", "response_format"),
+    ("reasoning_effort", "reasoning_effort"),
+    ("verbosity", "verbosity"),
+    ("deployment_name", "deployment_name"),
+];
+
 /// The whole configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The proxy listener and its limits.
     pub server: Server,
@@ -189,7 +220,7 @@ pub struct Integration {
     pub authorization: Authorization,
     /// The models, at least one unless a handler or default says otherwise.
     pub models: Vec<Model>,
-    /// What serves a request without `model`.
+    /// What serves a request without `model`: the alias of one of `models`.
     pub default_model: Option<ModelName>,
     /// Set on every request, overriding.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -205,8 +236,10 @@ pub struct Integration {
     pub tls: tls::Profile,
     /// TLS towards the token endpoint.
     pub token_tls: tls::Profile,
-    /// The proxy towards both.
+    /// The way to the endpoint.
     pub proxy: Proxy,
+    /// The way to the token endpoint, which may be another: `no_proxy` and the scheme decide for each URL.
+    pub token_proxy: Proxy,
     /// Limits.
     pub limits: Limits,
     /// Edits of the OpenAI body.
@@ -226,6 +259,13 @@ pub enum SecretSource {
     Inline(Secret),
     /// In a file, read when the integration is built; one trailing newline is trimmed.
     File(PathBuf),
+    /// The `client_secret` of Galileo's `token`, which is in a file.
+    Token {
+        /// The file: `{"client_id": "…", "client_secret": "…"}`.
+        file: PathBuf,
+        /// The id that the secret must belong to.
+        client_id: String,
+    },
 }
 
 /// How a request gets its right to enter.
@@ -293,6 +333,8 @@ pub struct Model {
     pub name: ModelName,
     /// What a client selects by; the name where no alias is given.
     pub alias: ModelName,
+    /// The model of Galileo's that this one is like; it has no effect here and is handed back by `console`.
+    pub based_on: Option<String>,
     /// The only parameters that pass, as OpenAI's wire names; `None` lets all pass.
     pub supported: Option<Vec<String>>,
     /// Whether the model takes a JSON schema, if said.

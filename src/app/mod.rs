@@ -1,0 +1,191 @@
+//! The composition root: a configuration becomes a registry, listeners and worker threads.
+
+mod control;
+mod reload;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+
+use crate::auth::Tokens;
+use crate::config::valid::{Listen, SecretSource, Settings};
+use crate::config::{Loaded, Problems};
+use crate::egress::Clients;
+use crate::integration::{Entry, Registry, Workshop};
+use crate::observe::{Access, Metrics, Sink, clock};
+use crate::proxy::{Activity, House};
+use crate::server::Serving;
+use crate::server::admin::{self, Scope};
+use crate::server::listen::{Address, Bound};
+use crate::server::stop::{Stop, Stopper};
+use crate::tasks::{Seat, Tasks};
+use control::Control;
+
+/// Reads the configuration anew.
+pub type Reread = Box<dyn Fn() -> Result<Loaded, Problems> + Send>;
+
+/// A running sidecar. Dropped, it goes on serving until the process ends.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens for clients, in the order of `server.listen`.
+    pub proxy: Vec<Address>,
+    /// Where the admin side listens.
+    pub admin: Option<Address>,
+    stopper: Stopper,
+    control: JoinHandle<()>,
+}
+
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener, a thread or a key of `[server]` that the world does not allow.
+    #[error("{0}")]
+    Cannot(String),
+    /// `start = "strict"` and an integration is failed by the world.
+    #[error("start = \"strict\", and {}", .0.join("; "))]
+    World(Vec<String>),
+}
+
+/// How to start.
+pub struct Start {
+    /// The checked configuration.
+    pub settings: Settings,
+    /// Where access lines go.
+    pub sink: Sink,
+    /// What to do on SIGHUP; `None` leaves all signals alone (for a sidecar inside another process).
+    pub reread: Option<Reread>,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Binds, builds and serves; returns once requests are answered.
+pub fn start(start: Start) -> Result<Running, StartError> {
+    let Start { settings, sink, reread } = start;
+    let doors = bind_all(&settings.server.listen)?;
+    let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
+    let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
+    let (tasks, connections) = (Tasks::new(), Tasks::new());
+    let metrics = Arc::new(Metrics::new());
+    let workshop = Workshop {
+        clients: Clients::new(settings.server.workers, tasks.clone()),
+        tokens: Tokens::new(tasks.clone()),
+        metrics: Arc::clone(&metrics),
+    };
+    let registry = build(&settings, &workshop)?;
+    let house = Arc::new(House {
+        registry: ArcSwap::from_pointee(registry),
+        access: settings.log.access.then(|| Access::new(sink)),
+        strays: metrics.integration(""),
+        metrics,
+        tasks: tasks.clone(),
+        caller_key: caller_key(&settings)?,
+        max_body: settings.server.max_body,
+        body_timeout: settings.server.body_timeout,
+        unready: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
+        activity: Activity::default(),
+    });
+    let (stopper, stop) = Stopper::new();
+    let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
+    let serving = Serving::new(Arc::clone(&house), &settings.server, connections.clone(), stop.clone());
+    let workers = spawn_workers(&doors, &serving, settings.server.workers)?;
+    drop(doors);
+    let admins = [(admin, Scope::All), (outside, Scope::Outside)];
+    let control = Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, reread };
+    let control = spawn_control(control, admins, stop, workers)?;
+    Ok(Running { proxy: running.0, admin: running.1, stopper, control })
+}
+
+impl Running {
+    /// Waits until it has stopped, by a signal or by [`Running::stop`].
+    pub fn wait(self) {
+        let _ = self.control.join();
+    }
+
+    /// Ends it at once, without waiting for answers.
+    pub fn stop(self) {
+        self.stopper.begin();
+        self.stopper.end();
+        self.wait();
+    }
+}
+
+fn bind(to: &Listen) -> Result<Bound, StartError> {
+    Bound::bind(to).map_err(StartError::Cannot)
+}
+
+fn bind_all(all: &[Listen]) -> Result<Vec<Bound>, StartError> {
+    all.iter().map(bind).collect()
+}
+
+fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
+    let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
+    let entries: Vec<Arc<Entry>> = built.collect();
+    let failed: Vec<String> = entries.iter().filter_map(|entry| reload::failure(entry)).collect();
+    if settings.server.strict_start && !failed.is_empty() {
+        return Err(StartError::World(failed));
+    }
+    for failure in failed {
+        tracing::error!("{failure}");
+    }
+    Ok(Registry::new(entries, clock::unix_seconds()))
+}
+
+fn caller_key(settings: &Settings) -> Result<Option<crate::secret::Secret>, StartError> {
+    if settings.server.tls.is_some() {
+        return Err(StartError::Cannot("server.tls: inbound TLS is not in this version of Outrider".into()));
+    }
+    let key = settings.server.api_key.as_ref().map(SecretSource::load).transpose();
+    key.map_err(|why| StartError::Cannot(format!("server.api_key: {why}")))
+}
+
+fn spawn_workers(
+    doors: &[Bound],
+    serving: &Serving,
+    workers: usize,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let spawn = |seat: usize| -> std::io::Result<JoinHandle<()>> {
+        let doors = doors.iter().map(Bound::try_clone).collect::<std::io::Result<Vec<_>>>()?;
+        let serving = serving.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name(format!("worker-{seat}")).spawn(move || {
+            if let Err(error) = runtime.block_on(serving.run(doors, Seat(seat))) {
+                tracing::error!(%error, "a worker thread ended");
+            }
+        })
+    };
+    let spawned: std::io::Result<Vec<_>> = (0..workers.max(1)).map(spawn).collect();
+    spawned.map_err(|error| StartError::Cannot(format!("cannot start the worker threads: {error}")))
+}
+
+fn spawn_control(
+    control: Control,
+    admins: [(Option<Bound>, Scope); 2],
+    stop: Stop,
+    workers: Vec<JoinHandle<()>>,
+) -> Result<JoinHandle<()>, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let spawned = runtime.and_then(|runtime| {
+        std::thread::Builder::new().name("control".into()).spawn(move || {
+            runtime.block_on(async move {
+                for (door, scope) in admins {
+                    if let Some(door) = door {
+                        let (house, tasks) = (Arc::clone(&control.house), control.tasks.clone());
+                        control.tasks.spawn(admin::run(door, scope, house, tasks, stop.clone()));
+                    }
+                }
+                control.run().await;
+            });
+            for worker in workers {
+                let _ = worker.join();
+            }
+        })
+    });
+    spawned.map_err(|error| StartError::Cannot(format!("cannot start the control thread: {error}")))
+}

@@ -1,0 +1,74 @@
+//! The command line: one file a command; `main` calls [`run`] and turns its [`Exit`] into the process's exit code.
+
+mod serve;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// As asked.
+    Done = 0,
+    /// It failed while running.
+    Failed = 1,
+    /// The command line made no sense.
+    Usage = 2,
+    /// An upstream cannot be reached.
+    Unreachable = 69,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+/// Lets a Galileo runner call any LLM as if it were OpenAI.
+#[derive(Debug, Parser)]
+#[command(name = "outrider", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    serve: Serve,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default)
+    Serve(Serve),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What serving takes.
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// The configuration; else OUTRIDER_CONFIG, else ./config.toml, else /etc/outrider/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the command line `args`, the program's name first.
+pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nothing can be said to someone whose terminal is gone.
+            let _ = error.print();
+            return exit;
+        }
+    };
+    match cli.command {
+        None => serve::run(cli.serve.config),
+        Some(Command::Serve(serve)) => serve::run(serve.config),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut io::stdout());
+            Exit::Done
+        }
+    }
+}

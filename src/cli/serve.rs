@@ -1,0 +1,81 @@
+//! `outrider [serve]`: load, start, serve until a signal.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use super::Exit;
+use crate::app::{self, Running, Start, StartError};
+use crate::config::valid::Settings;
+use crate::config::{self, Options};
+use crate::observe::Sink;
+use crate::server::listen::Address;
+
+/// Serves until it is told to stop.
+pub(super) fn run(file: Option<PathBuf>) -> Exit {
+    let options = Options::process(file);
+    let loaded = match config::load(&options) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            complain(&problems.render(io::stderr().is_terminal()));
+            return Exit::Config;
+        }
+    };
+    let settings = loaded.settings;
+    let (sink, _writer) = Sink::stdout(settings.log.format);
+    sink.install(settings.log.level);
+    log_panics();
+    if !loaded.warnings.is_empty() {
+        tracing::warn!("{}", loaded.warnings.render(false));
+    }
+    let welcome = (!sink.is_json()).then(|| settings.clone());
+    let reread: app::Reread = Box::new(move || config::load(&options));
+    match app::start(Start { settings, sink, reread: Some(reread) }) {
+        Ok(running) => {
+            announce(&running, welcome.as_ref());
+            running.wait();
+            Exit::Done
+        }
+        Err(error @ StartError::World(_)) => {
+            tracing::error!("{error}");
+            Exit::Config
+        }
+        Err(error @ StartError::Cannot(_)) => {
+            tracing::error!("{error}");
+            Exit::Failed
+        }
+    }
+}
+
+fn announce(running: &Running, welcome: Option<&Settings>) {
+    let proxy: Vec<String> = running.proxy.iter().map(Address::to_string).collect();
+    let admin = running.admin.as_ref().map(Address::to_string);
+    tracing::info!(
+        proxy = proxy.join(","),
+        admin = admin.as_deref().unwrap_or("off"),
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+    let Some(settings) = welcome else { return };
+    let mut text = String::from("\n");
+    for one in settings.integrations.values() {
+        text += &format!("  {:20} {:10} {} model(s)\n", one.name, one.format.word(), one.models.len());
+    }
+    if let Some(Address::Tcp(address)) = running.proxy.first() {
+        text += &format!("\n  export OPENAI_BASE_URL=http://{address}/v1\n");
+    }
+    tracing::info!("{text}");
+}
+
+/// Says where a panic was, never what it said: that may hold a client's words.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        tracing::error!(place, "a panic; this is a bug in Outrider");
+    }));
+}
+
+fn complain(text: &str) {
+    let mut err = io::stderr().lock();
+    // There is nobody left to tell if stderr is gone.
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}

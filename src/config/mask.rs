@@ -1,0 +1,194 @@
+//! One line of a file as it may be shown: keys as they stand, values masked unless their key is known to be harmless.
+
+use std::ops::Range;
+
+use super::places::{At, Inside, Layer, Node, Origin, floor};
+use super::problem::Snippet;
+
+/// The line that `mark` begins in, masked, with `mark` underlined.
+pub(super) fn line(layer: &Layer, mark: &Range<usize>) -> Option<Snippet> {
+    let start = layer.text[..floor(&layer.text, mark.start)].rfind('\n').map_or(0, |n| n + 1);
+    let end = layer.text[start..].find('\n').map_or(layer.text.len(), |n| start + n);
+    let mut hidden = Vec::new();
+    secrets(&layer.root, &layer.at, &(start..end), &mut hidden);
+    Some(Line { layer, span: start..end, hidden }.masked(mark))
+}
+
+/// The line that `at` lies in when the text could not be parsed: only keys that we know ourselves are shown, since
+/// anything else may be a piece of a secret.
+pub(super) fn broken_line(text: &str, at: usize, known: impl Fn(&str) -> bool) -> Option<Snippet> {
+    let at = floor(text, at);
+    let start = text[..at].rfind('\n').map_or(0, |n| n + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    let word = line.trim_start().trim_start_matches(['[', '"', '\'']);
+    let end = word.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(word.len());
+    let (indent, word) = (line.len() - word.len(), &word[..end]);
+    if !known(word) {
+        return None;
+    }
+    let shown = format!("{}{word}", &line[..indent]).replace('\t', " ");
+    let rest = line[indent + end..].trim().is_empty();
+    let offset = line[..at - start].chars().count();
+    let known_width = shown.chars().count();
+    let from = if offset < known_width { offset } else { known_width + usize::from(!rest) };
+    let text = if rest { shown } else { format!("{shown} ***") };
+    Some(Snippet { text, from, width: if rest || offset < known_width { 1 } else { 3 } })
+}
+
+/// Whether the value at `at` may be printed. What is not listed here is a secret until shown otherwise.
+pub(super) fn is_harmless(at: &At) -> bool {
+    const SERVER: [&str; 13] = [
+        "listen",
+        "start",
+        "watch",
+        "workers",
+        "header_timeout",
+        "body_timeout",
+        "idle_timeout",
+        "max_header_bytes",
+        "max_body",
+        "max_connections",
+        "linger",
+        "drain_timeout",
+        "metrics_listen",
+    ];
+    const LIMITS: [&str; 10] = [
+        "connect",
+        "first_byte",
+        "idle",
+        "token",
+        "max_concurrent",
+        "queue_timeout",
+        "pool_idle",
+        "max_connection_age",
+        "max_answer",
+        "max_event",
+    ];
+    const HANDLERS: [&str; 15] = [
+        "enabled",
+        "directory",
+        "python",
+        "workers",
+        "start_timeout",
+        "start_wait",
+        "request_timeout",
+        "memory",
+        "max_requests",
+        "max_in_flight",
+        "sync_threads",
+        "egress",
+        "call_style",
+        "env",
+        "file_name",
+    ];
+    const INTEGRATION: [&str; 13] = [
+        "format",
+        "path",
+        "api_version",
+        "authentication_type",
+        "api_key_header",
+        "models",
+        "default_model",
+        "forward_headers",
+        "rename",
+        "drop",
+        "strict",
+        "call_style",
+        "client_auth",
+    ];
+    const TLS: [&str; 9] = [
+        "cert_file",
+        "key_file",
+        "client_ca_file",
+        "client_cert_file",
+        "client_key_file",
+        "ca_file",
+        "ca_mode",
+        "min_version",
+        "http2",
+    ];
+    const MODEL: [&str; 5] = ["name", "alias", "based_on", "supported_parameters", "supports_json_schema"];
+    match at.keys().as_slice() {
+        ["integrations_dir"] => true,
+        ["server" | "admin", key] => SERVER.contains(key),
+        ["log", "level" | "format" | "access"] | ["egress", "ca_file" | "ca_mode" | "no_proxy"] => true,
+        ["limits", key] | ["integrations", _, "limits", key] => LIMITS.contains(key),
+        ["handlers", key] => HANDLERS.contains(key),
+        ["server", "tls", key] | ["integrations", _, "tls" | "token_tls", key] => TLS.contains(key),
+        ["integrations", _, "rename", _] => true,
+        ["integrations", _, key] => INTEGRATION.contains(key),
+        ["integrations", _, "oauth2", key] => ["client_auth", "header", "signing_alg"].contains(key),
+        ["integrations", _, "model_properties", key] => MODEL.contains(key),
+        ["integrations", _, "custom_header_mapping", _] => true,
+        ["integrations", _, "custom_llm_config", key] => ["file_name", "class_name"].contains(key),
+        ["integrations", _, "multi_modal_config", key] => ["max_files", "max_file_size_bytes"].contains(key),
+        _ => false,
+    }
+}
+
+/// The spans in `window` whose text must not be shown.
+fn secrets(node: &Node, at: &At, window: &Range<usize>, found: &mut Vec<Range<usize>>) {
+    match &node.inside {
+        Inside::Table(table) => {
+            table.iter().for_each(|(key, node)| secrets(node, &at.key(key), window, found))
+        }
+        Inside::Array(array) => array.iter().for_each(|node| secrets(node, at, window, found)),
+        Inside::Nothing => {
+            let touches = node.span.start < window.end && node.span.end > window.start;
+            if touches && !is_harmless(at) {
+                found.push(node.span.clone());
+            }
+        }
+    }
+}
+
+/// One line while it is being masked.
+struct Line<'a> {
+    layer: &'a Layer,
+    span: Range<usize>,
+    hidden: Vec<Range<usize>>,
+}
+
+impl Line<'_> {
+    fn masked(&self, mark: &Range<usize>) -> Snippet {
+        let (mut text, mut width, mut from, mut to) = (String::new(), 0, None, 0);
+        let mut last_hidden = None;
+        let line = self.layer.text[self.span.clone()].trim_end();
+        for (offset, c) in line.char_indices().map(|(n, c)| (self.span.start + n, c)) {
+            if self.layer.origin == Origin::Toml && self.is_comment(offset, c) {
+                break;
+            }
+            let hidden = self.hidden.iter().position(|span| span.contains(&offset));
+            let repeated = hidden.is_some() && hidden == last_hidden;
+            last_hidden = hidden;
+            if mark.start <= offset && from.is_none() {
+                from = Some(width);
+            }
+            if !repeated {
+                let piece =
+                    if hidden.is_some() { "***".to_owned() } else { c.to_string().replace('\t', " ") };
+                width += piece.chars().count();
+                text.push_str(&piece);
+            }
+            if mark.contains(&offset) {
+                to = width;
+            }
+        }
+        let from = from.unwrap_or(width);
+        Snippet { text: text.trim_end().to_owned(), from, width: to.saturating_sub(from).max(1) }
+    }
+
+    /// A `#` that is in no value begins a comment, which may hold an old secret. (One in a quoted key ends the
+    /// line early: harmless.)
+    fn is_comment(&self, offset: usize, c: char) -> bool {
+        c == '#' && !inside_value(&self.layer.root, offset)
+    }
+}
+
+fn inside_value(node: &Node, offset: usize) -> bool {
+    match &node.inside {
+        Inside::Table(table) => table.values().any(|node| inside_value(node, offset)),
+        Inside::Array(array) => array.iter().any(|node| inside_value(node, offset)),
+        Inside::Nothing => node.span.contains(&offset),
+    }
+}

@@ -1,0 +1,472 @@
+//! Reading one field after the other out of the merged tree, so that one run shows every mistake.
+//!
+//! serde stops at the first mistake of a table; here each field is read by itself, and what is wrong becomes
+//! [`Field::Bad`], about which nobody complains a second time.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::value::{Dict, Value};
+
+use super::expand::{Expander, Failure};
+use super::places::{At, Origin, Places};
+use super::problem::{Problem, Problems, Severity};
+use super::source::Environment;
+use super::valid::SecretSource;
+use super::{mask, text, units};
+use crate::secret::Secret;
+
+/// So many keys of a table are listed where an unknown one is like none of them.
+const FEW: usize = 16;
+
+/// A field as it was found.
+#[derive(Clone, Debug)]
+pub(super) enum Field<T> {
+    /// Not written, or `null` in Galileo's JSON.
+    Absent,
+    /// Written and wrong; the mistake is already noted.
+    Bad,
+    /// Written.
+    Given(T),
+}
+
+impl<T> Field<T> {
+    pub(super) fn given(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Bad => None,
+        }
+    }
+
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Field<U> {
+        match self {
+            Self::Absent => Field::Absent,
+            Self::Bad => Field::Bad,
+            Self::Given(value) => Field::Given(change(value)),
+        }
+    }
+
+    pub(super) fn get(&self) -> Option<&T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Bad => None,
+        }
+    }
+
+    /// The value, or `default` where there is none or a wrong one.
+    pub(super) fn or(self, default: T) -> T {
+        self.given().unwrap_or(default)
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    pub(super) fn is_given(&self) -> bool {
+        matches!(self, Self::Given(_))
+    }
+}
+
+/// A type that a field may have.
+pub(super) trait Read: Sized {
+    /// Reads `value`, which stands at `at`.
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self>;
+}
+
+/// What is known while reading, and what was found wrong.
+pub(super) struct Reading<'a> {
+    pub(super) env: &'a Environment,
+    pub(super) places: &'a Places,
+    pub(super) problems: Problems,
+    /// Files that `${file:…}` named.
+    pub(super) files: Vec<PathBuf>,
+    /// What is wrong in the world, by integration.
+    pub(super) world: Vec<(String, String)>,
+    /// Values that could not be expanded.
+    failed: BTreeSet<At>,
+    /// Values that were: they are text, whatever the field wants.
+    expanded: BTreeSet<At>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(env: &'a Environment, places: &'a Places) -> Self {
+        Self {
+            env,
+            places,
+            problems: Problems::default(),
+            files: Vec::new(),
+            world: Vec::new(),
+            failed: BTreeSet::new(),
+            expanded: BTreeSet::new(),
+        }
+    }
+
+    /// Notes an error at `at`.
+    pub(super) fn error(&mut self, at: &At, message: impl Into<String>) -> &mut Problem {
+        let problem = self.places.problem(Severity::Error, at, message);
+        self.problems.push(problem)
+    }
+
+    /// Notes a warning at `at`.
+    pub(super) fn warning(&mut self, at: &At, message: impl Into<String>) -> &mut Problem {
+        let problem = self.places.problem(Severity::Warning, at, message);
+        self.problems.push(problem)
+    }
+
+    /// Notes something that is wrong in Galileo's JSON, which may be newer than we are: an error elsewhere, but
+    /// there a warning.
+    pub(super) fn error_unless_galileo(&mut self, at: &At, message: impl Into<String>) -> &mut Problem {
+        if self.is_galileo(at) { self.warning(at, message) } else { self.error(at, message) }
+    }
+
+    /// Whether the value at `at` comes from Galileo's JSON.
+    pub(super) fn is_galileo(&self, at: &At) -> bool {
+        self.places.layer_of(at).is_some_and(|layer| layer.origin == Origin::Galileo)
+    }
+
+    /// Expands the forms in every string of `value`. `token` is left for later: it holds JSON of its own.
+    pub(super) fn expand(&mut self, value: &mut Value, at: &At) {
+        match value {
+            Value::Dict(_, dict) => dict.iter_mut().for_each(|(key, value)| self.expand(value, &at.key(key))),
+            Value::Array(_, values) => {
+                values.iter_mut().enumerate().for_each(|(n, value)| self.expand(value, &at.index(n)));
+            }
+            Value::String(_, text) if text.contains("${") && !is_token(at) => {
+                if let Some(expanded) = self.expand_text(text, at) {
+                    *text = expanded;
+                }
+                self.expanded.insert(at.clone());
+            }
+            Value::String(..) | Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) => {}
+        }
+    }
+
+    /// Expands the forms in `text`, or notes what is wrong with them.
+    pub(super) fn expand_text(&mut self, text: &str, at: &At) -> Option<String> {
+        let mut expander = Expander { env: self.env, dir: self.places.dir_of(at), files: &mut self.files };
+        let failure = match expander.expand(text) {
+            Ok(expanded) => return Some(expanded.into_owned()),
+            Err(failure) => failure,
+        };
+        self.failed.insert(at.clone());
+        match failure {
+            Failure::Text { message, help } => {
+                self.error(at, message).help(help);
+            }
+            Failure::World(why) => self.world_is_wrong(at, why),
+        }
+        None
+    }
+
+    /// Notes what fails one integration alone; outside of integrations it is an error.
+    pub(super) fn world_is_wrong(&mut self, at: &At, why: String) {
+        match at.integration_name() {
+            Some(name) => self.world.push((name.to_owned(), format!("{at}: {why}"))),
+            None => {
+                self.error(at, why);
+            }
+        }
+    }
+
+    /// The field `key` of `dict`, which stands at `at`.
+    pub(super) fn field<T: Read>(&mut self, dict: &Dict, at: &At, key: &str) -> Field<T> {
+        let at = at.key(key);
+        match dict.get(key) {
+            None | Some(Value::Empty(..)) => Field::Absent,
+            Some(_) if self.failed.contains(&at) => Field::Bad,
+            Some(value) => T::read(value, &at, self),
+        }
+    }
+
+    /// The secret `key` of `dict`, or the file that its twin names.
+    pub(super) fn secret(&mut self, dict: &Dict, at: &At, key: &str) -> Field<SecretSource> {
+        let twin = format!("{key}_file");
+        let (inline, file) = (self.field::<String>(dict, at, key), self.field::<PathBuf>(dict, at, &twin));
+        match (inline, file) {
+            (Field::Absent, Field::Absent) => Field::Absent,
+            (Field::Absent, Field::Given(path)) => Field::Given(SecretSource::File(path)),
+            (Field::Given(text), Field::Absent) => self.inline(text, &at.key(key)),
+            (Field::Given(_), Field::Given(_)) => {
+                let message = format!("both `{key}` and `{twin}` are given");
+                self.error(&at.key(&twin), message).help("keep one of them");
+                Field::Bad
+            }
+            _ => Field::Bad,
+        }
+    }
+
+    fn inline(&mut self, text: String, at: &At) -> Field<SecretSource> {
+        match super::valid::credential::check(&text) {
+            Ok(()) => Field::Given(SecretSource::Inline(Secret::new(text))),
+            Err(why) => {
+                let help = "an empty credential would become a request without one";
+                let problem = self.error(at, format!("`{at}` {why}"));
+                if text.is_empty() {
+                    problem.help(help);
+                }
+                Field::Bad
+            }
+        }
+    }
+
+    /// The table at `at`, or a note that it is none.
+    pub(super) fn table(&mut self, value: &Value, at: &At) -> Option<Dict> {
+        match value {
+            Value::Dict(_, dict) => Some(dict.clone()),
+            Value::String(_, written) if self.is_loose(at) => match text::toml_value(written) {
+                Some(Value::Dict(_, dict)) => Some(dict),
+                _ => self.mismatch(value, at, "a table, `{ key = value }`"),
+            },
+            _ => self.mismatch(value, at, "a table, `{ key = value }`"),
+        }
+    }
+
+    /// Notes every key of `dict` that is not `known`.
+    pub(super) fn refuse_unknown(
+        &mut self,
+        dict: &Dict,
+        at: &At,
+        known: &[&str],
+        elsewhere: &[(&str, &str)],
+    ) {
+        for key in dict.keys().filter(|key| !known.contains(&key.as_str())) {
+            let help = match nearest(key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => match elsewhere.iter().find(|(_, other)| other == key) {
+                    Some((table, _)) => format!("`{key}` belongs in [{table}]"),
+                    None if self.is_galileo(&at.key(key)) => "it is ignored".to_owned(),
+                    None if known.len() > FEW => "config.toml.example shows every key".to_owned(),
+                    None => format!("known here: {}", known.join(", ")),
+                },
+            };
+            self.error_unless_galileo(&at.key(key), format!("unknown key `{key}`")).help(help);
+        }
+    }
+
+    /// Notes that `value` is not what was expected. The value is quoted only where it is known to be harmless.
+    pub(super) fn mismatch<T>(&mut self, value: &Value, at: &At, expected: &str) -> Option<T> {
+        let found = match value {
+            Value::String(_, text) if self.may_show(at) => format!("{text:?}"),
+            Value::Num(_, number) if self.may_show(at) => shown_number(*number),
+            Value::Bool(_, flag) if self.may_show(at) => flag.to_string(),
+            Value::String(..) | Value::Char(..) => "a string".to_owned(),
+            Value::Num(..) => "a number".to_owned(),
+            Value::Bool(..) => "true or false".to_owned(),
+            Value::Empty(..) => "null".to_owned(),
+            Value::Dict(..) => "a table".to_owned(),
+            Value::Array(..) => "a list".to_owned(),
+        };
+        self.error(at, format!("`{at}` must be {expected}, found {found}"));
+        None
+    }
+
+    /// Says what to do about the mistake that was noted last.
+    fn help_last(&mut self, help: &str) {
+        if let Some(problem) = self.problems.last() {
+            problem.help(help);
+        }
+    }
+
+    /// Whether the value at `at` may be quoted: its key is harmless, and it was not put together from variables.
+    pub(super) fn may_show(&self, at: &At) -> bool {
+        mask::is_harmless(at) && !self.expanded.contains(at)
+    }
+
+    /// Whether the value at `at` is text only because where it comes from knows nothing else.
+    fn is_loose(&self, at: &At) -> bool {
+        self.expanded.contains(at)
+            || self.places.layer_of(at).is_some_and(|l| l.origin == Origin::Environment)
+    }
+
+    /// The text at `at` if it may stand for another type.
+    fn loose<'v>(&self, value: &'v Value, at: &At) -> Option<&'v str> {
+        value.as_str().filter(|_| self.is_loose(at))
+    }
+}
+
+/// The one of `known` that was probably meant.
+pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let lower = word.to_lowercase().replace('-', "_");
+    let far = |near: &str| strsim::damerau_levenshtein(&lower, near);
+    let best = known.into_iter().map(|near| (far(near), near)).min_by_key(|(distance, _)| *distance)?;
+    (best.0 <= (lower.chars().count() / 3).max(1)).then_some(best.1)
+}
+
+fn is_token(at: &At) -> bool {
+    matches!(at.keys().as_slice(), ["integrations", _, "token"])
+}
+
+fn shown_number(number: figment::value::Num) -> String {
+    match (number.to_i128(), number.to_u128(), number.to_f64()) {
+        (Some(n), _, _) => n.to_string(),
+        (_, Some(n), _) => n.to_string(),
+        (_, _, Some(n)) => n.to_string(),
+        _ => "a number".to_owned(),
+    }
+}
+
+impl Read for String {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        match value {
+            Value::String(_, text) => Field::Given(text.clone()),
+            Value::Char(_, c) => Field::Given(c.to_string()),
+            _ => reading.mismatch(value, at, "a string").map_or(Field::Bad, Field::Given),
+        }
+    }
+}
+
+impl Read for bool {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        let loose = reading.loose(value, at).and_then(units::flag);
+        match value.to_bool().or(loose) {
+            Some(flag) => Field::Given(flag),
+            None => reading.mismatch(value, at, "true or false").map_or(Field::Bad, Field::Given),
+        }
+    }
+}
+
+impl Read for usize {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        let loose = reading.loose(value, at).and_then(|text| text.trim().parse().ok());
+        match whole(value).or(loose) {
+            Some(count) => Field::Given(count),
+            None => reading.mismatch(value, at, "a whole number").map_or(Field::Bad, Field::Given),
+        }
+    }
+}
+
+/// `value` as a number of 0 or more.
+fn whole(value: &Value) -> Option<usize> {
+    let number = value.to_num()?;
+    let signed = number.to_i128().and_then(|n| usize::try_from(n).ok());
+    signed.or_else(|| number.to_u128().and_then(|n| usize::try_from(n).ok()))
+}
+
+impl Read for Duration {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        if let Some(duration) = value.as_str().and_then(units::duration) {
+            return Field::Given(duration);
+        }
+        reading.mismatch::<Self>(value, at, "a duration such as \"250ms\", \"5s\", \"2m\" or \"1h\"");
+        if let Some(number) = whole(value) {
+            reading.help_last(&format!("give it a unit: \"{number}s\""));
+        }
+        Field::Bad
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) usize);
+
+impl Read for Size {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        match whole(value).or_else(|| value.as_str().and_then(units::size)) {
+            Some(bytes) => Field::Given(Self(bytes)),
+            None => {
+                let expected = "a size such as \"64KiB\", \"32MiB\" or a number of bytes";
+                reading.mismatch(value, at, expected).map_or(Field::Bad, Field::Given)
+            }
+        }
+    }
+}
+
+impl Read for PathBuf {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        match String::read(value, at, reading) {
+            Field::Given(path) if path.is_empty() => {
+                reading.error(at, format!("`{at}` is empty")).help("name a file, or leave the key out");
+                Field::Bad
+            }
+            path => path.map(|path| reading.places.dir_of(at).join(path)),
+        }
+    }
+}
+
+/// A JSON value of the user's own shape.
+impl Read for serde_json::Value {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        let loose = reading.loose(value, at).and_then(text::toml_value);
+        Field::Given(text::to_json(loose.as_ref().unwrap_or(value)))
+    }
+}
+
+/// Text, or a number or flag that stands for it.
+#[derive(Clone, Debug)]
+pub(super) struct Scalar(pub(super) String);
+
+impl Read for Scalar {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        match (value, value.to_num()) {
+            (Value::Bool(_, flag), _) => Field::Given(Self(flag.to_string())),
+            (_, Some(number)) => Field::Given(Self(shown_number(number))),
+            _ => String::read(value, at, reading).map(Self),
+        }
+    }
+}
+
+/// A list; in the environment `a,b` or `["a", "b"]`. Elements that are wrong are left out.
+impl<T: Read> Read for Vec<T> {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        let parsed;
+        let values = match (value, reading.loose(value, at)) {
+            (Value::Array(_, values), _) => values,
+            (_, Some(text)) => {
+                parsed = loose_list(text);
+                &parsed
+            }
+            _ => return reading.mismatch(value, at, "a list, `[\"…\"]`").map_or(Field::Bad, Field::Given),
+        };
+        let mut read = Self::new();
+        for (n, value) in values.iter().enumerate() {
+            let at = at.index(n);
+            if reading.failed.contains(&at) {
+                continue;
+            }
+            read.extend(T::read(value, &at, reading).given());
+        }
+        Field::Given(read)
+    }
+}
+
+fn loose_list(text: &str) -> Vec<Value> {
+    if let Some(Value::Array(_, values)) = text::toml_value(text.trim()) {
+        return values;
+    }
+    text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| Value::from(t.to_owned())).collect()
+}
+
+/// One, or a list of them.
+#[derive(Clone, Debug)]
+pub(super) struct Many<T>(pub(super) Vec<T>);
+
+impl<T: Read> Read for Many<T> {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        let list = match value {
+            Value::Array(..) => Vec::read(value, at, reading),
+            Value::String(..) if reading.is_loose(at) => Vec::read(value, at, reading),
+            _ => T::read(value, at, reading).map(|one| vec![one]),
+        };
+        list.map(Self)
+    }
+}
+
+/// A table whose keys are the user's own, in the order they were written. Entries that are wrong are left out.
+#[derive(Clone, Debug)]
+pub(super) struct Pairs<T>(pub(super) Vec<(String, T)>);
+
+impl<T: Read> Read for Pairs<T> {
+    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
+        let Some(dict) = reading.table(value, at) else { return Field::Bad };
+        let mut keys: Vec<_> = dict.keys().collect();
+        keys.sort_by_key(|key| reading.places.position(&at.key(key)));
+        let mut pairs = Vec::new();
+        for key in keys {
+            if let Field::Given(value) = reading.field(&dict, at, key) {
+                pairs.push((key.clone(), value));
+            }
+        }
+        Field::Given(Self(pairs))
+    }
+}

@@ -1,0 +1,308 @@
+//! What is read, and from where: the file, Galileo's JSON, the environment; merged by figment into one tree.
+//!
+//! This is the only room that reads the process' environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::expand::{Expander, Failure, plain};
+use super::places::{At, Inside, Layer, Node, Origin, Places};
+use super::problem::{Place, Problem, Problems, Severity};
+use super::{mask, raw, text, twins};
+use crate::names::IntegrationName;
+
+/// The environment's variables, taken once.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process' own; variables that are not UTF-8 are left out.
+    pub fn process() -> Self {
+        let text = |(k, v): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((k.into_string().ok()?, v.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// One for tests.
+    pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The first of `names` that is set and not empty, with its name.
+    pub fn first<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
+        names.iter().find_map(|name| Some((*name, self.get(name).filter(|v| !v.is_empty())?)))
+    }
+}
+
+/// What to load.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// `--config F`.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub env: Environment,
+    /// The working directory.
+    pub dir: PathBuf,
+}
+
+impl Options {
+    /// Those of this process, with `file` as the command line gave it.
+    pub fn process(file: Option<PathBuf>) -> Self {
+        Self { file, env: Environment::process(), dir: std::env::current_dir().unwrap_or_default() }
+    }
+
+    /// How messages call the file at `path`.
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.dir).unwrap_or(path).display().to_string()
+    }
+}
+
+/// Everything that was read.
+pub(super) struct Sources {
+    pub(super) places: Places,
+    pub(super) merged: Dict,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) problems: Problems,
+}
+
+/// Reads all layers. A file that cannot be found or parsed ends it; a mistake in one of Galileo's JSON files does not.
+pub(super) fn read(options: &Options) -> Result<Sources, Problems> {
+    let file = find(options)?;
+    let (config, config_dict) = read_toml(options, &file)?;
+    let mut sources = Sources {
+        places: Places::default(),
+        merged: Dict::new(),
+        files: vec![file],
+        problems: Problems::default(),
+    };
+    let mut layers = match config_dict.get("integrations_dir").and_then(Value::as_str) {
+        Some(dir) => read_directory(options, dir, &config, &mut sources),
+        None => Vec::new(),
+    };
+    layers.push((config, config_dict));
+    let environment = read_environment(options, &layers);
+    layers.push(environment);
+    twins::retire(&mut layers);
+    let mut figment = Figment::new();
+    for (layer, dict) in layers {
+        figment = figment.merge(Merged { name: layer.shown.clone(), dict });
+        sources.places.layers.push(layer);
+    }
+    sources.merged = figment
+        .data()
+        .map_err(|e| Problem::nowhere(Severity::Error, e.kind.to_string()))?
+        .remove(&Profile::Default)
+        .unwrap_or_default();
+    Ok(sources)
+}
+
+/// `--config F`, else `OUTRIDER_CONFIG`, else `config.toml` here, else `/etc/outrider/config.toml`.
+fn find(options: &Options) -> Result<PathBuf, Problem> {
+    if let Some(file) = &options.file {
+        return Ok(options.dir.join(file));
+    }
+    if let Some((_, file)) = options.env.first(&["OUTRIDER_CONFIG"]) {
+        return Ok(options.dir.join(file));
+    }
+    let tried = [options.dir.join("config.toml"), PathBuf::from("/etc/outrider/config.toml")];
+    if let Some(found) = tried.iter().find(|file| file.exists()) {
+        return Ok(found.clone());
+    }
+    let message =
+        format!("no configuration: neither {} nor {} exists", tried[0].display(), tried[1].display());
+    let help = "name one with --config FILE or OUTRIDER_CONFIG=FILE; config.toml.example shows every key";
+    Err(Problem::nowhere(Severity::Error, message).with_help(help))
+}
+
+fn read_toml(options: &Options, file: &Path) -> Result<(Layer, Dict), Problems> {
+    let text = std::fs::read_to_string(file).map_err(|e| unreadable(options, file, &plain(&e)))?;
+    let parsed = text::toml(&text);
+    let mut layer = layer_of(options, Origin::Toml, file, text);
+    match parsed {
+        Ok((dict, root)) => {
+            layer.root = root;
+            Ok((layer, dict))
+        }
+        Err(errors) => {
+            let mut problems = Problems::default();
+            for garbled in errors {
+                problems.push(broken(&layer, &garbled, "not valid TOML"));
+            }
+            problems.sort();
+            Err(problems)
+        }
+    }
+}
+
+/// Reads each `*.json` of `integrations_dir`. Hidden entries are Kubernetes' own links.
+fn read_directory(options: &Options, dir: &str, config: &Layer, sources: &mut Sources) -> Vec<(Layer, Dict)> {
+    let at = At::root().key("integrations_dir");
+    let own = Places { layers: vec![config.clone()] };
+    let problems = &mut sources.problems;
+    let mut expander = Expander { env: &options.env, dir: &config.dir, files: &mut sources.files };
+    let dir = match expander.expand(dir) {
+        Ok(dir) => config.dir.join(dir.as_ref()),
+        Err(Failure::Text { message, help }) => {
+            problems.push(own.problem(Severity::Error, &at, message).with_help(help));
+            return Vec::new();
+        }
+        Err(Failure::World(why)) => {
+            problems.push(own.problem(Severity::Error, &at, why));
+            return Vec::new();
+        }
+    };
+    let listed = std::fs::read_dir(&dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let mut paths: Vec<_> = match listed {
+        Ok(entries) => entries.into_iter().map(|e| e.path()).filter(|p| is_definition(p)).collect(),
+        Err(e) => {
+            let message = format!("cannot read the directory {}: {}", options.shown(&dir), plain(&e));
+            let help = "make it, or leave integrations_dir out: it is only for Galileo's JSON files";
+            problems.push(own.problem(Severity::Error, &at, message).with_help(help));
+            Vec::new()
+        }
+    };
+    sources.files.push(dir);
+    paths.sort();
+    let mut layers = Vec::new();
+    for path in paths {
+        match read_definition(options, &path) {
+            Ok(layer) => layers.push(layer),
+            Err(problem) => {
+                sources.problems.push(problem);
+            }
+        }
+        sources.files.push(path);
+    }
+    layers
+}
+
+fn is_definition(path: &Path) -> bool {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    name.ends_with(".json") && !name.starts_with('.') && !path.is_dir()
+}
+
+fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problem> {
+    let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+    let text = std::fs::read_to_string(path).map_err(|e| unreadable(options, path, &plain(&e)))?;
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    let parsed = text::json(&text);
+    let mut layer = layer_of(options, Origin::Galileo, path, text);
+    if let Err(bad) = name.parse::<IntegrationName>() {
+        let message = format!("`{name}` cannot name an integration: {bad}");
+        let place =
+            Place { file: Some(layer.shown), variable: None, line: None, column: None, snippet: None };
+        let problem = Problem { place: Some(place), ..Problem::nowhere(Severity::Error, message) };
+        return Err(problem.with_help("rename the file: an integration is called what its file is called"));
+    }
+    layer.at = At::integration(&name);
+    let (dict, root) = parsed.map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
+    layer.root = root;
+    let integrations = Dict::from([(name, Value::from(dict))]);
+    Ok((layer, Dict::from([("integrations".to_owned(), Value::from(integrations))])))
+}
+
+/// The layer of `OUTRIDER_SERVER__LISTEN` and the like. Values stay text, whatever they look like: an API key of
+/// digits must keep its zeros. Names without two underscores are no configuration: Kubernetes sets `OUTRIDER_PORT`.
+fn read_environment(options: &Options, below: &[(Layer, Dict)]) -> (Layer, Dict) {
+    let (mut dict, mut root, mut variables) = (Dict::new(), Node::default(), Vec::new());
+    for (name, value) in &options.env.0 {
+        let Some(rest) = name.strip_prefix("OUTRIDER_").filter(|rest| rest.contains("__")) else { continue };
+        let mut path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+        if path[0] == "integrations" {
+            path[1] = written_name(&path[1], below);
+        }
+        let number = variables.len();
+        variables.push(name.clone());
+        put(&mut dict, &mut root, &path, value, number);
+    }
+    let layer = Layer {
+        origin: Origin::Environment,
+        shown: "environment".to_owned(),
+        dir: options.dir.clone(),
+        at: At::root(),
+        text: String::new(),
+        root,
+        variables,
+    };
+    (layer, dict)
+}
+
+/// A variable's name cannot hold dashes, dots or small letters: `MY_GW` means the integration `my-gw` if there is one.
+fn written_name(name: &str, below: &[(Layer, Dict)]) -> String {
+    let plain = |name: &str| name.to_lowercase().replace(['-', '.'], "_");
+    let mut known =
+        below.iter().filter_map(|(_, dict)| dict.get("integrations")?.as_dict()).flat_map(Dict::keys);
+    known.find(|known| plain(known) == *name).cloned().unwrap_or_else(|| name.to_owned())
+}
+
+fn put(dict: &mut Dict, node: &mut Node, path: &[String], value: &str, number: usize) {
+    let Some((first, rest)) = path.split_first() else { return };
+    if !matches!(node.inside, Inside::Table(_)) {
+        node.inside = Inside::Table(BTreeMap::new());
+    }
+    let Inside::Table(nodes) = &mut node.inside else { return };
+    let below =
+        nodes.entry(first.clone()).or_insert_with(|| Node { mark: number..number + 1, ..Node::default() });
+    if rest.is_empty() {
+        dict.insert(first.clone(), Value::from(value.to_owned()));
+        return;
+    }
+    let entry = dict.entry(first.clone()).or_insert_with(|| Value::from(Dict::new()));
+    if entry.as_dict().is_none() {
+        *entry = Value::from(Dict::new());
+    }
+    if let Value::Dict(_, inner) = entry {
+        put(inner, below, rest, value, number);
+    }
+}
+
+fn layer_of(options: &Options, origin: Origin, path: &Path, text: String) -> Layer {
+    Layer {
+        origin,
+        shown: options.shown(path),
+        dir: path.parent().unwrap_or(Path::new("")).to_owned(),
+        at: At::root(),
+        text,
+        root: Node::default(),
+        variables: Vec::new(),
+    }
+}
+
+fn unreadable(options: &Options, path: &Path, why: &str) -> Problem {
+    let shown = options.shown(path);
+    let place = Place { file: Some(shown.clone()), variable: None, line: None, column: None, snippet: None };
+    Problem { place: Some(place), ..Problem::nowhere(Severity::Error, format!("cannot read {shown}: {why}")) }
+}
+
+fn broken(layer: &Layer, garbled: &text::Garbled, what: &str) -> Problem {
+    let snippet = mask::broken_line(&layer.text, garbled.at, raw::is_known_key);
+    let place = layer.place_in_text(&(garbled.at..garbled.at + 1), snippet);
+    let mut problem = Problem::nowhere(Severity::Error, format!("{what}: {}", garbled.message));
+    problem.integration = layer.at.integration_name().map(str::to_owned);
+    Problem { place: Some(place), ..problem }
+}
+
+/// One layer as figment merges it.
+struct Merged {
+    name: String,
+    dict: Dict,
+}
+
+impl Provider for Merged {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.dict.clone()))
+    }
+}

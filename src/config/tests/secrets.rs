@@ -1,0 +1,1 @@
+//! No report ever holds a secret.

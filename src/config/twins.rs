@@ -1,0 +1,50 @@
+//! Every secret `x` has a twin `x_file`: a higher layer that gives one of them replaces the other below it.
+
+use figment::value::{Dict, Value};
+
+use super::places::Layer;
+
+/// The secrets, by the tables that hold them: those of one integration, of its `oauth2` and of its `aws`.
+const SECRETS: [&str; 7] = [
+    "api_key",
+    "api_key_value",
+    "token",
+    "client_secret",
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+];
+
+/// The tables below the root, and below one integration, in which secrets stand.
+const TABLES: [&str; 4] = ["server", "integrations", "oauth2", "aws"];
+
+/// Takes out of each layer the secrets whose twin a layer above gives.
+pub(super) fn retire(layers: &mut [(Layer, Dict)]) {
+    for n in 1..layers.len() {
+        let (below, above) = layers.split_at_mut(n);
+        for (_, dict) in below {
+            retire_in(dict, &above[0].1, 0);
+        }
+    }
+}
+
+fn retire_in(below: &mut Dict, above: &Dict, depth: usize) {
+    for secret in SECRETS {
+        let file = format!("{secret}_file");
+        if above.contains_key(secret) {
+            below.remove(&file);
+        }
+        if above.contains_key(&file) {
+            below.remove(secret);
+        }
+    }
+    for (key, value) in above {
+        let (Some(Value::Dict(_, inner)), Value::Dict(_, above)) = (below.get_mut(key), value) else {
+            continue;
+        };
+        // At depth 1 the keys are the names of integrations.
+        if depth == 1 || TABLES.contains(&key.as_str()) {
+            retire_in(inner, above, depth + 1);
+        }
+    }
+}

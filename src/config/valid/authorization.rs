@@ -1,0 +1,337 @@
+//! How an integration gets its right to enter: `authentication_type` and what each kind needs.
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use super::credential::Token;
+use super::{Authorization, ClientAuth, OAuth2, SecretSource, egress, headers};
+use crate::config::places::At;
+use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
+use crate::config::read::{Field, Pairs, Reading, Scalar};
+
+/// The fields of an integration that concern its authorization.
+pub(super) struct Fields {
+    pub(super) kind: Field<Type>,
+    pub(super) api_key_header: Field<String>,
+    pub(super) api_key_value: Field<SecretSource>,
+    pub(super) token_url: Field<String>,
+    pub(super) scope: Field<String>,
+    pub(super) token: Field<SecretSource>,
+    pub(super) oauth2: Field<raw::OAuth2>,
+    pub(super) aws: Field<raw::Aws>,
+    pub(super) gcp: Field<raw::Gcp>,
+}
+
+/// The authorization of the integration at `at`, whose tokens come from `endpoint` unless another URL is given.
+pub(super) fn authorization(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Authorization {
+    let kind = match &fields.kind {
+        Field::Given(kind) => *kind,
+        Field::Bad => return Authorization::None,
+        Field::Absent => match default_kind(&fields, at, r) {
+            Some(kind) => kind,
+            None => return Authorization::None,
+        },
+    };
+    warn_unused(&fields, kind, at, r);
+    check_aws(&fields.aws, at, r);
+    check_gcp(&fields.gcp, at, r);
+    match kind {
+        Type::None => Authorization::None,
+        Type::ApiKey => api_key(fields, at, r).unwrap_or(Authorization::None),
+        Type::OAuth2 => oauth2(fields, endpoint, at, r).unwrap_or(Authorization::None),
+        Type::AwsSigV4 => Authorization::Later("aws_sigv4"),
+        Type::Gcp => Authorization::Later("gcp"),
+        Type::Signature => Authorization::Later("signature"),
+    }
+}
+
+/// Galileo's default is `oauth2`; where nothing of it is given, something else was meant.
+fn default_kind(fields: &Fields, at: &At, r: &mut Reading<'_>) -> Option<Type> {
+    let has_oauth2 = !(fields.token_url.is_absent() && fields.token.is_absent() && fields.oauth2.is_absent());
+    if has_oauth2 {
+        return Some(Type::OAuth2);
+    }
+    let help = if fields.api_key_header.is_absent() && fields.api_key_value.is_absent() {
+        "set authentication_type = \"none\", \"api_key\" or \"oauth2\"; without it Galileo's default is oauth2"
+    } else {
+        "set authentication_type = \"api_key\"; without it Galileo's default is oauth2"
+    };
+    r.error(
+        &at.key("authentication_type"),
+        "`authentication_type` is not given, and nothing of its default `oauth2` is",
+    )
+    .help(help);
+    None
+}
+
+fn warn_unused(fields: &Fields, kind: Type, at: &At, r: &mut Reading<'_>) {
+    let all = [
+        ("api_key_header", fields.api_key_header.is_given(), Type::ApiKey),
+        ("api_key_value", fields.api_key_value.is_given(), Type::ApiKey),
+        ("oauth2_token_url", fields.token_url.is_given(), Type::OAuth2),
+        ("token", fields.token.is_given(), Type::OAuth2),
+        ("oauth2", fields.oauth2.is_given(), Type::OAuth2),
+        ("aws", fields.aws.is_given(), Type::AwsSigV4),
+        ("gcp", fields.gcp.is_given(), Type::Gcp),
+    ];
+    for (key, given, wanted) in all {
+        if given && kind != wanted {
+            let message = format!("`{key}` is not used: authentication_type is {}", word(kind));
+            r.warning(&at.key(key), message)
+                .help(format!("leave it out, or set authentication_type = {}", word(wanted)));
+        }
+    }
+}
+
+fn word(kind: Type) -> &'static str {
+    match kind {
+        Type::None => "\"none\"",
+        Type::ApiKey => "\"api_key\"",
+        Type::OAuth2 => "\"oauth2\"",
+        Type::AwsSigV4 => "\"aws_sigv4\"",
+        Type::Gcp => "\"gcp\"",
+        Type::Signature => "\"signature\"",
+    }
+}
+
+fn check_aws(aws: &Field<raw::Aws>, at: &At, r: &mut Reading<'_>) {
+    let Some(aws) = aws.get() else { return };
+    let at = at.key("aws");
+    for (given, missing, key, other) in [
+        (&aws.access_key_id, &aws.secret_access_key, "access_key_id", "secret_access_key"),
+        (&aws.secret_access_key, &aws.access_key_id, "secret_access_key", "access_key_id"),
+    ] {
+        if given.is_given() && missing.is_absent() {
+            r.error(&at.key(key), format!("`{key}` needs `{other}`")).help("the two make one credential");
+        }
+    }
+    if aws.session_token.is_given() && aws.access_key_id.is_absent() {
+        r.error(&at.key("session_token"), "`session_token` needs `access_key_id` and `secret_access_key`");
+    }
+    refuse_empty(&aws.region, &at.key("region"), r);
+    refuse_empty(&aws.service, &at.key("service"), r);
+}
+
+fn check_gcp(gcp: &Field<raw::Gcp>, at: &At, r: &mut Reading<'_>) {
+    let Some(gcp) = gcp.get() else { return };
+    let at = at.key("gcp");
+    if gcp.credentials_file.is_absent() && gcp.scope.is_absent() {
+        r.warning(&at, "`gcp` is empty").help("it may hold credentials_file and scope");
+    }
+    refuse_empty(&gcp.scope, &at.key("scope"), r);
+}
+
+fn refuse_empty(field: &Field<String>, at: &At, r: &mut Reading<'_>) {
+    if field.get().is_some_and(|text| text.trim().is_empty()) {
+        r.error(at, format!("`{at}` is empty")).help("leave it out, or fill it in");
+    }
+}
+
+fn api_key(fields: Fields, at: &At, r: &mut Reading<'_>) -> Option<Authorization> {
+    for (key, absent) in [
+        ("api_key_header", fields.api_key_header.is_absent()),
+        ("api_key_value", fields.api_key_value.is_absent()),
+    ] {
+        if absent {
+            let help = match key {
+                "api_key_header" => "name the header, such as api_key_header = \"Authorization\"",
+                _ => {
+                    "set api_key_value or api_key_value_file; the value is sent as it is, `Bearer ` included"
+                }
+            };
+            r.error(&at.key(key), format!("`{at}`: authentication_type = \"api_key\" needs `{key}`"))
+                .help(help);
+        }
+    }
+    let header =
+        fields.api_key_header.given().and_then(|text| headers::name(&text, &at.key("api_key_header"), r));
+    let value = fields.api_key_value.given();
+    if let Some(SecretSource::Inline(secret)) = &value {
+        headers::value(secret.expose(), &at.key("api_key_value"), r)?;
+    }
+    Some(Authorization::ApiKey { header: header?, value: value? })
+}
+
+fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Option<Authorization> {
+    let token_url = match fields.token_url.given() {
+        Some(text) => egress::url(&text, &at.key("oauth2_token_url"), r),
+        None => Some(endpoint.clone()),
+    };
+    let token = token(fields.token, at, r);
+    let table = at.key("oauth2");
+    let raw = fields.oauth2.given().unwrap_or_else(raw::OAuth2::absent);
+    let method = raw.client_auth.get().copied().unwrap_or(ClientAuthentication::Post);
+    check_method(&raw, method, &table, r);
+    let secret_is_absent = raw.client_secret.is_absent();
+    let client_id = raw.client_id.given().or(token.as_ref().and_then(|t| t.id.clone()));
+    let client_secret = raw.client_secret.given().or(token.as_ref().and_then(|t| t.secret.clone()));
+    let needs_secret = matches!(method, ClientAuthentication::Post | ClientAuthentication::Basic);
+    if token.is_some() {
+        if client_id.as_deref().is_none_or(|id| id.trim().is_empty()) {
+            missing_credential("client_id", at, r);
+        }
+        if needs_secret && secret_is_absent && client_secret.is_none() {
+            missing_credential("client_secret", at, r);
+        }
+    }
+    if client_id.as_ref().is_some_and(|id| id.chars().any(char::is_control)) {
+        r.error(&table.key("client_id"), "`client_id` holds a control character");
+    }
+    let oauth2 = OAuth2 {
+        token_url: token_url?,
+        client_id: client_id.unwrap_or_default(),
+        client_secret: client_secret.unwrap_or_else(|| SecretSource::Inline(crate::secret::Secret::new(""))),
+        client_auth: if method == ClientAuthentication::Basic { ClientAuth::Basic } else { ClientAuth::Post },
+        scope: fields.scope.given().filter(|scope| !scope.trim().is_empty()),
+        audience: raw.audience.given(),
+        resource: raw.resource.given(),
+        extra_params: parameters(raw.extra_params, &table.key("extra_params"), r),
+        extra_headers: headers::fixed(raw.extra_headers, &table.key("extra_headers"), r),
+        header: carrier(raw.header, &table.key("header"), r),
+        prefix: prefix(raw.prefix, &table.key("prefix"), r),
+        token_field: field_name(raw.token_field, "access_token", &table.key("token_field"), r),
+        expires_field: field_name(raw.expires_field, "expires_in", &table.key("expires_field"), r),
+    };
+    Some(match method {
+        ClientAuthentication::Post | ClientAuthentication::Basic => Authorization::OAuth2(Box::new(oauth2)),
+        ClientAuthentication::PrivateKeyJwt => {
+            Authorization::Later("oauth2 with client_auth private_key_jwt")
+        }
+        ClientAuthentication::TlsClientAuth => {
+            Authorization::Later("oauth2 with client_auth tls_client_auth")
+        }
+        ClientAuthentication::AssertionFile => Authorization::Later("oauth2 with client_auth assertion_file"),
+    })
+}
+
+/// The client's id and secret as the `token` gives them.
+#[derive(Default)]
+struct Credentials {
+    id: Option<String>,
+    secret: Option<SecretSource>,
+}
+
+/// What `token` or `token_file` holds; nothing in it if neither is given, `None` if something is wrong with it.
+fn token(field: Field<SecretSource>, at: &At, r: &mut Reading<'_>) -> Option<Credentials> {
+    let at = at.key("token");
+    match field {
+        Field::Absent => Some(Credentials::default()),
+        Field::Bad => None,
+        Field::Given(SecretSource::File(file) | SecretSource::Token { file, .. }) => {
+            r.files.push(file.clone());
+            match Token::read(&file) {
+                Ok(token) => {
+                    let client_id = token.client_id.clone().unwrap_or_default();
+                    let secret = token.client_secret.map(|_| SecretSource::Token { file, client_id });
+                    Some(Credentials { id: token.client_id, secret })
+                }
+                Err(why) => {
+                    r.world_is_wrong(&at, why);
+                    None
+                }
+            }
+        }
+        Field::Given(SecretSource::Inline(secret)) => inline_token(secret.expose(), &at, r),
+    }
+}
+
+/// The forms are expanded inside the JSON, so that a value cannot break out of it. A text that becomes JSON only by
+/// expanding (`token = "${TOKEN}"`) is expanded as a whole.
+fn inline_token(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Credentials> {
+    let is_json = serde_json::from_str::<serde_json::Value>(text).is_ok();
+    let parsed = if is_json {
+        Token::parse(text, |inner| r.expand_text(inner, at).ok_or(()))
+    } else {
+        let whole = r.expand_text(text, at)?;
+        Token::parse(&whole, |inner| Ok(inner.to_owned()))
+    };
+    match parsed {
+        Ok(token) => {
+            let token = token?;
+            Some(Credentials { id: token.client_id, secret: token.client_secret.map(SecretSource::Inline) })
+        }
+        Err(why) => {
+            let help = "or set client_id and client_secret in `oauth2 = { … }`";
+            r.error(at, format!("`token`: {why}")).help(help);
+            None
+        }
+    }
+}
+
+fn missing_credential(what: &str, at: &At, r: &mut Reading<'_>) {
+    let table = at.key("oauth2").key(what);
+    let help = match what {
+        "client_id" => "set `oauth2 = { client_id = \"…\" }`, or `token` with both",
+        _ => "set `oauth2 = { client_secret_file = \"…\" }`, or `token` with both",
+    };
+    r.error(&table, format!("`{at}`: oauth2 needs a `{what}`")).help(help);
+}
+
+/// What the other ways of proving oneself need, and what they do not use.
+fn check_method(raw: &raw::OAuth2, method: ClientAuthentication, at: &At, r: &mut Reading<'_>) {
+    let is_jwt = method == ClientAuthentication::PrivateKeyJwt;
+    if is_jwt && raw.signing_key_file.is_absent() {
+        r.error(&at.key("client_auth"), "`client_auth = \"private_key_jwt\"` needs `signing_key_file`")
+            .help("name the PEM file of the private key");
+    }
+    let is_assertion = method == ClientAuthentication::AssertionFile;
+    if is_assertion
+        && raw.assertion_file.is_absent()
+        && r.env.first(&["AZURE_FEDERATED_TOKEN_FILE"]).is_none()
+    {
+        r.error(&at.key("client_auth"), "`client_auth = \"assertion_file\"` needs `assertion_file`")
+            .help("name the file, or set AZURE_FEDERATED_TOKEN_FILE");
+    }
+    for (key, given, used, wanted) in [
+        ("signing_key_file", raw.signing_key_file.is_given(), is_jwt, "private_key_jwt"),
+        ("signing_alg", raw.signing_alg.is_given(), is_jwt, "private_key_jwt"),
+        ("key_id", raw.key_id.is_given(), is_jwt, "private_key_jwt"),
+        ("signing_cert_file", raw.signing_cert_file.is_given(), is_jwt, "private_key_jwt"),
+        ("assertion_audience", raw.assertion_audience.is_given(), is_jwt, "private_key_jwt"),
+        ("assertion_file", raw.assertion_file.is_given(), is_assertion, "assertion_file"),
+    ] {
+        if given && !used {
+            r.warning(&at.key(key), format!("`{key}` is not used"))
+                .help(format!("it belongs to client_auth = \"{wanted}\""));
+        }
+    }
+}
+
+fn parameters(raw: Field<Pairs<Scalar>>, at: &At, r: &mut Reading<'_>) -> Vec<(String, String)> {
+    const OURS: [(&str, &str); 6] = [
+        ("grant_type", "it is always client_credentials"),
+        ("client_id", "set oauth2.client_id"),
+        ("client_secret", "set oauth2.client_secret or client_secret_file"),
+        ("scope", "set authentication_scope"),
+        ("audience", "set oauth2.audience"),
+        ("resource", "set oauth2.resource"),
+    ];
+    let pairs = raw.given().map(|pairs| pairs.0).unwrap_or_default();
+    for (key, _) in &pairs {
+        if let Some((_, help)) = OURS.iter().find(|(ours, _)| ours == key) {
+            r.error(&at.key(key), format!("`{key}` cannot be one of `extra_params`")).help(*help);
+        }
+    }
+    pairs.into_iter().map(|(key, value)| (key, value.0)).collect()
+}
+
+fn carrier(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> HeaderName {
+    let name = raw.given().and_then(|text| headers::name(&text, at, r));
+    name.unwrap_or(http::header::AUTHORIZATION)
+}
+
+fn prefix(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> String {
+    let prefix = raw.or("Bearer ".to_owned());
+    if HeaderValue::from_str(&prefix).is_err() {
+        r.error(at, format!("`{at}` cannot stand in a header"))
+            .help("write it like \"Bearer \", its space included");
+    }
+    prefix
+}
+
+fn field_name(raw: Field<String>, default: &str, at: &At, r: &mut Reading<'_>) -> String {
+    let name = raw.or(default.to_owned());
+    if name.trim().is_empty() {
+        r.error(at, format!("`{at}` is empty")).help(format!("leave it out for `{default}`"));
+    }
+    name
+}

@@ -1,0 +1,325 @@
+//! The way out: endpoints, proxies and TLS.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use http::Uri;
+
+use super::Proxy;
+use crate::config::places::At;
+use crate::config::raw;
+use crate::config::read::{Field, Reading};
+use crate::secret::Secret;
+use crate::tls::{CaMode, Profile};
+
+/// `[egress]`, and what the environment says about proxies.
+pub(in crate::config) struct Egress {
+    proxy: Choice,
+    /// For `http` and for `https`, from the environment.
+    environment: [Option<Proxy>; 2],
+    no_proxy: Vec<String>,
+    ca_file: Option<PathBuf>,
+    ca_mode: CaMode,
+}
+
+/// What a `proxy` key says.
+#[derive(Clone)]
+pub(super) enum Choice {
+    /// Nothing.
+    Unsaid,
+    /// `"none"`.
+    Direct,
+    /// A proxy.
+    Through(Proxy),
+}
+
+impl Egress {
+    pub(in crate::config) fn new(raw: Field<raw::Egress>, r: &mut Reading<'_>) -> Self {
+        let at = At::root().key("egress");
+        let raw = raw.given().unwrap_or_else(raw::Egress::absent);
+        if raw.ca_mode.get() == Some(&CaMode::Replace) && raw.ca_file.is_absent() {
+            replaces_nothing(&at, r);
+        }
+        let no_proxy = raw.no_proxy.given();
+        let no_proxy =
+            no_proxy.or_else(|| r.env.first(&["NO_PROXY", "no_proxy"]).map(|(_, list)| list.to_owned()));
+        let proxy = choice(raw.proxy, &at.key("proxy"), r);
+        let environment = match proxy {
+            Choice::Unsaid => [
+                from_environment(["HTTP_PROXY", "http_proxy"], r),
+                from_environment(["HTTPS_PROXY", "https_proxy"], r),
+            ],
+            Choice::Direct | Choice::Through(_) => [None, None],
+        };
+        let words =
+            |list: String| list.split([',', ' ']).filter(|w| !w.is_empty()).map(str::to_lowercase).collect();
+        Self {
+            proxy,
+            environment,
+            no_proxy: no_proxy.map(words).unwrap_or_default(),
+            ca_file: raw.ca_file.given(),
+            ca_mode: raw.ca_mode.or(CaMode::Add),
+        }
+    }
+
+    /// The way to `uri` for an integration whose own `proxy` is `own`. Its own proxy is used for every host; the common
+    /// one and the environment's spare the hosts in `no_proxy` and loopback, which no proxy could reach.
+    pub(super) fn way_to(&self, uri: &Uri, own: &Choice) -> Proxy {
+        match own {
+            Choice::Direct => return Proxy::Direct,
+            Choice::Through(proxy) => return proxy.clone(),
+            Choice::Unsaid => {}
+        }
+        if is_spared(uri, &self.no_proxy) {
+            return Proxy::Direct;
+        }
+        let secure = usize::from(uri.scheme_str() == Some("https"));
+        match &self.proxy {
+            Choice::Through(proxy) => proxy.clone(),
+            Choice::Direct => Proxy::Direct,
+            Choice::Unsaid => self.environment[secure].clone().unwrap_or(Proxy::Direct),
+        }
+    }
+
+    /// The TLS profile of an integration. `replace` of its own leaves only its own `ca_file`.
+    pub(super) fn profile(&self, raw: Option<raw::Tls>, at: &At, r: &mut Reading<'_>) -> Profile {
+        let raw = raw.unwrap_or_else(raw::Tls::absent);
+        check_client_certificate(&raw, at, r);
+        let (own, mode) = (raw.ca_file.given(), raw.ca_mode.given());
+        if mode == Some(CaMode::Replace) && own.is_none() && self.ca_file.is_none() {
+            replaces_nothing(at, r);
+        }
+        let alone = mode == Some(CaMode::Replace) && own.is_some();
+        let common = self.ca_file.clone().filter(|_| !alone);
+        Profile {
+            ca_files: common.into_iter().chain(own).collect(),
+            ca_mode: if mode == Some(CaMode::Replace) { CaMode::Replace } else { self.ca_mode },
+            client_cert_file: raw.client_cert_file.given(),
+            client_key_file: raw.client_key_file.given(),
+            client_key_password_file: raw.client_key_password_file.given(),
+            server_name: raw
+                .server_name
+                .given()
+                .and_then(|name| server_name(name, &at.key("server_name"), r)),
+            min_version: raw.min_version.or(crate::tls::Version::default()),
+            http2: raw.http2.or(false),
+        }
+    }
+}
+
+fn replaces_nothing(at: &At, r: &mut Reading<'_>) {
+    r.error(&at.key("ca_mode"), "`ca_mode = \"replace\"` without a `ca_file` would trust nobody")
+        .help("name the PEM file in ca_file");
+}
+
+fn check_client_certificate(raw: &raw::Tls, at: &At, r: &mut Reading<'_>) {
+    let (cert, key, password) = (&raw.client_cert_file, &raw.client_key_file, &raw.client_key_password_file);
+    let mut need = |given: &str, missing: &str| {
+        r.error(&at.key(given), format!("`{given}` needs `{missing}`"))
+            .help(format!("add {missing} beside it"));
+    };
+    if cert.is_given() && key.is_absent() {
+        need("client_cert_file", "client_key_file");
+    }
+    if key.is_given() && cert.is_absent() {
+        need("client_key_file", "client_cert_file");
+    }
+    if password.is_given() && key.is_absent() {
+        need("client_key_password_file", "client_key_file");
+    }
+}
+
+fn server_name(name: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
+    if rustls::pki_types::ServerName::try_from(name.as_str()).is_err() {
+        r.error(at, format!("`{at}` must be a host's name or an IP address")).help("without scheme and port");
+        return None;
+    }
+    Some(name)
+}
+
+/// An absolute http or https URL without user, query and fragment. The text is never quoted: it may hold a password.
+pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
+    let (message, help) = match text.parse::<Uri>() {
+        _ if text.contains('#') => ("has a fragment (`#…`)", "leave it out"),
+        Err(_) => ("is not a URL", "write it like https://api.example.com/v1"),
+        Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) => {
+            ("must begin with https:// or http://", "write it like https://api.example.com/v1")
+        }
+        Ok(uri) if uri.host().unwrap_or_default().is_empty() => {
+            ("names no host", "write it like https://api.example.com/v1")
+        }
+        Ok(uri) if uri.authority().is_some_and(|a| a.as_str().contains('@')) => {
+            ("holds a user or a password", "use authentication_type, or a header in `headers`")
+        }
+        Ok(uri) if uri.query().is_some() || text.contains('?') => {
+            ("has a query (`?…`)", "put it into `query = { … }`")
+        }
+        Ok(uri) if uri.authority().is_some_and(|a| a.as_str().ends_with(':') || a.port_u16() == Some(0)) => {
+            ("has no usable port", "leave the `:` out, or name a port")
+        }
+        Ok(_) => match text.trim_end_matches('/').parse() {
+            Ok(uri) => return Some(uri),
+            Err(_) => ("is not a URL", "write it like https://api.example.com/v1"),
+        },
+    };
+    r.error(at, format!("`{at}` {message}")).help(help);
+    None
+}
+
+/// What a `proxy` key says.
+pub(super) fn choice(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> Choice {
+    match raw.given().as_deref() {
+        None => Choice::Unsaid,
+        Some("none" | "") => Choice::Direct,
+        Some(text) => match proxy(text) {
+            Ok(proxy) => Choice::Through(proxy),
+            Err(why) => {
+                r.error(at, format!("`{at}` {why}")).help("write http://proxy.example:3128, or \"none\"");
+                Choice::Direct
+            }
+        },
+    }
+}
+
+fn from_environment(names: [&str; 2], r: &mut Reading<'_>) -> Option<Proxy> {
+    let env = r.env;
+    let (name, text) = env.first(&names)?;
+    match proxy(text) {
+        Ok(proxy) => Some(proxy),
+        Err(why) => {
+            let help = "correct it, or set `proxy` in [egress]: \"none\" is the straight way";
+            r.error(&At::root().key("egress").key("proxy"), format!("the environment variable {name} {why}"))
+                .help(help);
+            None
+        }
+    }
+}
+
+/// A proxy's URL; as everywhere, `host:port` means `http://host:port`.
+fn proxy(text: &str) -> Result<Proxy, &'static str> {
+    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri: Uri = full.parse().map_err(|_| "is not a URL")?;
+    let scheme = uri.scheme_str().unwrap_or_default();
+    if !matches!(scheme, "http" | "https") {
+        return Err("must be an http:// or https:// proxy");
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err("must not have a path or a query");
+    }
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    let shown = authority.rsplit('@').next().unwrap_or_default();
+    if shown.is_empty() || shown.starts_with(':') {
+        return Err("names no host");
+    }
+    Ok(Proxy::Through { url: Secret::new(full.trim_end_matches('/')), shown: format!("{scheme}://{shown}") })
+}
+
+/// Whether no proxy is used for `uri`: loopback, and what `no_proxy` lists (`*`, a host and what is below it, `.suffix`,
+/// an address, a range such as `10.0.0.0/8`, each also with a port).
+fn is_spared(uri: &Uri, no_proxy: &[String]) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_lowercase();
+    let address: Option<IpAddr> = host.parse().ok();
+    if host == "localhost" || address.is_some_and(|a| a.is_loopback()) {
+        return true;
+    }
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    no_proxy.iter().any(|entry| matches(entry, &host, address, port))
+}
+
+fn matches(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool {
+    let entry = match entry.rsplit_once(':') {
+        Some((name, own)) if !name.contains(':') || name.ends_with(']') => match own.parse::<u16>() {
+            Ok(own) if own != port => return false,
+            _ => name,
+        },
+        _ => entry,
+    };
+    let entry = entry.trim_matches(['[', ']']).trim_start_matches("*.");
+    let bare = entry.trim_start_matches('.');
+    if entry == "*" {
+        return true;
+    }
+    if let (Some((network, bits)), Some(address)) = (entry.split_once('/'), address) {
+        return is_within(address, network, bits).unwrap_or(false);
+    }
+    if let Some(address) = address {
+        return entry.parse() == Ok(address);
+    }
+    !bare.is_empty() && (host == bare || host.strip_suffix(bare).is_some_and(|rest| rest.ends_with('.')))
+}
+
+/// Whether `address` lies in `network/bits`; `None` if that is no range of its kind.
+fn is_within(address: IpAddr, network: &str, bits: &str) -> Option<bool> {
+    let (network, bits): (IpAddr, u32) = (network.parse().ok()?, bits.parse().ok()?);
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(n)) => {
+            let free = 32_u32.checked_sub(bits)?;
+            Some((u32::from(a) ^ u32::from(n)).checked_shr(free).unwrap_or(0) == 0)
+        }
+        (IpAddr::V6(a), IpAddr::V6(n)) => {
+            let free = 128_u32.checked_sub(bits)?;
+            Some((u128::from(a) ^ u128::from(n)).checked_shr(free).unwrap_or(0) == 0)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spared(url: &str, list: &str) -> bool {
+        let list: Vec<_> = list.split(',').map(str::to_owned).collect();
+        is_spared(&url.parse().unwrap(), &list)
+    }
+
+    #[test]
+    fn no_proxy_knows_hosts_suffixes_ports_addresses_and_ranges() {
+        for (url, list) in [
+            ("http://127.0.0.1:80/", ""),
+            ("http://[::1]/", ""),
+            ("http://localhost/", ""),
+            ("https://a.example/", "*"),
+            ("https://a.example/", "a.example"),
+            ("https://A.Example/", "a.example"),
+            ("https://b.a.example/", "a.example"),
+            ("https://b.a.example/", ".a.example"),
+            ("https://b.a.example/", "*.a.example"),
+            ("https://gw.ns.svc/", ".svc"),
+            ("https://a.example/", "x,a.example:443"),
+            ("http://10.1.2.3/", "10.0.0.0/8"),
+            ("http://10.1.2.3/", "10.1.2.3"),
+            ("http://[fd00::1]:8080/", "fd00::/8"),
+            ("http://[fd00::1]:8080/", "[fd00::1]:8080"),
+        ] {
+            assert!(spared(url, list), "{url} is not spared by {list}");
+        }
+        for (url, list) in [
+            ("https://a.example/", ""),
+            ("https://xa.example/", "a.example"),
+            ("https://a.example/", "b.a.example"),
+            ("https://a.example:8443/", "a.example:443"),
+            ("http://11.1.2.3/", "10.0.0.0/8"),
+            ("http://10.1.2.3/", "10.1.2"),
+            ("http://10.1.2.3/", "10.0.0.0/99"),
+            ("https://a.example/", "."),
+        ] {
+            assert!(!spared(url, list), "{url} is spared by {list}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_shown_without_its_password() {
+        let Ok(Proxy::Through { url, shown }) = proxy("http://me:s3cret@proxy.corp:3128/") else {
+            panic!("refused")
+        };
+        assert_eq!(url.expose(), "http://me:s3cret@proxy.corp:3128");
+        assert_eq!(shown, "http://proxy.corp:3128");
+        assert!(
+            matches!(proxy("proxy.corp:3128"), Ok(Proxy::Through { shown, .. }) if shown == "http://proxy.corp:3128")
+        );
+        for bad in ["socks5://proxy:1080", "http://", "http://proxy/path", "http://a b", "http://:3128"] {
+            assert!(proxy(bad).is_err(), "{bad} was taken");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Header names and values that an integration sets or lets through.
+
+use http::{HeaderName, HeaderValue};
+
+use super::RunnerId;
+use crate::config::places::At;
+use crate::config::raw;
+use crate::config::read::{Field, Pairs, Reading};
+
+/// Galileo's own limit.
+const MOST: usize = 50;
+
+/// Headers that are the transport's own (RFC 9110 §7.6.1, RFC 9112 §6): set by configuration they would break the
+/// framing. `accept-encoding` and `content-encoding` would lead to bodies that cannot be read.
+const FRAMING: [&str; 15] = [
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// `headers` and `extra_headers`.
+pub(super) fn fixed(
+    raw: Field<Pairs<String>>,
+    at: &At,
+    r: &mut Reading<'_>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let pairs = raw.given().map(|pairs| pairs.0).unwrap_or_default();
+    if pairs.len() > MOST {
+        r.error(at, format!("`{at}` has {} headers; at most {MOST} are taken", pairs.len()));
+    }
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for (key, text) in pairs {
+        let at = at.key(&key);
+        let (Some(name), Some(value)) = (name(&key, &at, r), value(&text, &at, r)) else { continue };
+        if headers.iter().any(|(before, _)| *before == name) {
+            r.error(&at, format!("the header `{name}` is given twice"))
+                .help("names are the same in capitals");
+        }
+        headers.push((name, value));
+    }
+    headers
+}
+
+/// `custom_header_mapping`.
+pub(super) fn mapping(
+    raw: Field<raw::HeaderMapping>,
+    at: &At,
+    r: &mut Reading<'_>,
+) -> Vec<(RunnerId, HeaderName)> {
+    let Some(raw) = raw.given() else { return Vec::new() };
+    let all = [
+        ("job_id", RunnerId::Job, raw.job_id),
+        ("user_id", RunnerId::User, raw.user_id),
+        ("project_id", RunnerId::Project, raw.project_id),
+        ("run_id", RunnerId::Run, raw.run_id),
+    ];
+    let mut mapping: Vec<(RunnerId, HeaderName)> = Vec::new();
+    for (key, id, field) in all {
+        let at = at.key(key);
+        let Some(name) = field.given().and_then(|text| name(&text, &at, r)) else { continue };
+        if name == http::header::AUTHORIZATION {
+            r.error(&at, format!("`{at}` would replace the credential")).help("choose another header");
+        }
+        if mapping.iter().any(|(_, before)| *before == name) {
+            r.error(&at, format!("the header `{name}` carries another id already"))
+                .help("give each id its own header");
+        }
+        mapping.push((id, name));
+    }
+    mapping
+}
+
+/// `forward_headers`.
+pub(super) fn forwarded(raw: Field<Vec<String>>, at: &At, r: &mut Reading<'_>) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for (n, text) in raw.or(Vec::new()).iter().enumerate() {
+        let at = at.index(n);
+        let Some(name) = name(text, &at, r) else { continue };
+        if name == http::header::AUTHORIZATION {
+            let help =
+                "the caller's own credential never leaves; set the integration's with authentication_type";
+            r.error(&at, "`authorization` cannot be let through").help(help);
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// A header's name that configuration may use.
+pub(super) fn name(text: &str, at: &At, r: &mut Reading<'_>) -> Option<HeaderName> {
+    let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+        r.error(at, format!("`{at}`: not a header's name")).help("letters, digits and `-`, such as x-tenant");
+        return None;
+    };
+    if FRAMING.contains(&name.as_str()) {
+        let message = format!("the header `{name}` belongs to the connection and cannot be set");
+        r.error(at, message).help("leave it out: Outrider sets it itself where it is needed");
+        return None;
+    }
+    Some(name)
+}
+
+/// A header's value; printed as `Sensitive`, since it may be a credential.
+pub(super) fn value(text: &str, at: &At, r: &mut Reading<'_>) -> Option<HeaderValue> {
+    match HeaderValue::from_str(text) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Some(value)
+        }
+        Err(_) => {
+            r.error(at, format!("the value of `{at}` cannot stand in a header"))
+                .help("it holds a line's end, a control character or a letter outside ASCII");
+            None
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! One integration: its fields checked, each by itself and against the others.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::authorization::Fields;
+use super::server::Need;
+use super::{
+    Edits, Handler, Handlers, Integration, Limits, MediaLimits, authorization, egress, headers, models,
+};
+use crate::config::places::At;
+use crate::config::raw;
+use crate::config::read::{Field, Pairs, Reading, Scalar};
+use crate::dialect::Format;
+use crate::names::IntegrationName;
+
+/// What all integrations share.
+pub(in crate::config) struct Common {
+    pub(in crate::config) egress: egress::Egress,
+    pub(in crate::config) limits: Limits,
+    pub(in crate::config) handlers: Handlers,
+}
+
+/// The integration `name`. Where a field is wrong (which is noted) some other value stands in for it: such a
+/// configuration is never used, or the integration is failed by what is wrong in the world.
+pub(in crate::config) fn integration(
+    name: &str,
+    raw: raw::Integration,
+    common: &Common,
+    r: &mut Reading<'_>,
+) -> Option<Integration> {
+    let at = At::integration(name);
+    let name: IntegrationName = match name.parse() {
+        Ok(name) => name,
+        Err(bad) => {
+            r.error(&at, format!("`{name}` cannot name an integration: {bad}"));
+            return None;
+        }
+    };
+    let handler = handler(raw.custom_llm_config, raw.call_style, common, &at, r);
+    let format = raw.format.or(Format::OpenAi);
+    let endpoint = endpoint(&raw.endpoint, format, handler.is_some(), &at, r);
+    let mut models = models::models(raw.model_properties, raw.models, &at, r);
+    let default_model = models::default_model(raw.default_model, &mut models, &at, r);
+    if models.is_empty() {
+        no_models(handler.is_some(), &at, r);
+    }
+    let fields = Fields {
+        kind: raw.authentication_type,
+        api_key_header: raw.api_key_header,
+        api_key_value: raw.api_key_value,
+        token_url: raw.oauth2_token_url,
+        scope: raw.authentication_scope,
+        token: raw.token,
+        oauth2: raw.oauth2,
+        aws: raw.aws,
+        gcp: raw.gcp,
+    };
+    let authorization = authorization::authorization(fields, &endpoint, &at, r);
+    let (tls, token_tls) = (raw.tls.given(), raw.token_tls.given());
+    warn_tls_without_use(&endpoint, tls.is_some(), &at, r);
+    let tls = common.egress.profile(tls, &at.key("tls"), r);
+    let token_tls = token_tls.map(|raw| common.egress.profile(Some(raw), &at.key("token_tls"), r));
+    let proxy = egress::choice(raw.proxy, &at.key("proxy"), r);
+    let declared = declared(format, [raw.request, raw.response, raw.stream], &at, r);
+    let api_version = api_version(raw.api_version, &raw.query, format, &at, r);
+    Some(Integration {
+        origin: r.places.origin_of(name.as_str()),
+        format,
+        path: raw.path.given().and_then(|path| path_of(path, &at.key("path"), r)),
+        query: raw
+            .query
+            .given()
+            .map(|q| q.0.into_iter().map(|(k, v)| (k, v.0)).collect())
+            .unwrap_or_default(),
+        api_version,
+        models,
+        default_model,
+        headers: headers::fixed(raw.headers, &at.key("headers"), r),
+        header_mapping: headers::mapping(raw.custom_header_mapping, &at.key("custom_header_mapping"), r),
+        forward_headers: headers::forwarded(raw.forward_headers, &at.key("forward_headers"), r),
+        handler,
+        media: media(raw.multi_modal_config, &at.key("multi_modal_config"), r),
+        token_tls: token_tls.unwrap_or_else(|| tls.clone()),
+        tls,
+        proxy: common.egress.way_to(&endpoint, &proxy),
+        token_proxy: match &authorization {
+            super::Authorization::OAuth2(oauth2) => common.egress.way_to(&oauth2.token_url, &proxy),
+            _ => common.egress.way_to(&endpoint, &proxy),
+        },
+        limits: limits(raw.limits, &at.key("limits"), &common.limits, r),
+        edits: edits(raw.defaults, raw.rename, raw.drop, &at, r),
+        strict: raw.strict.or(false),
+        declared,
+        world: Vec::new(),
+        endpoint,
+        authorization,
+        name,
+    })
+}
+
+fn endpoint(raw: &Field<String>, format: Format, is_handler: bool, at: &At, r: &mut Reading<'_>) -> Uri {
+    if raw.is_absent() {
+        r.error(&at.key("endpoint"), format!("`{at}` has no `endpoint`"))
+            .help("set the base URL, such as https://api.example.com/v1");
+    }
+    let at = at.key("endpoint");
+    let Some(endpoint) = raw.get().and_then(|text| egress::url(text, &at, r)) else {
+        return Uri::from_static("http://unknown.invalid");
+    };
+    let appended = "/chat/completions";
+    if format == Format::OpenAi && !is_handler && endpoint.path().ends_with(appended) {
+        let message = format!("`endpoint` ends in {appended}, which is appended to it once more");
+        r.warning(&at, message).help("leave it out");
+    }
+    endpoint
+}
+
+fn no_models(is_handler: bool, at: &At, r: &mut Reading<'_>) {
+    let (message, help) =
+        (format!("`{at}` names no model"), "set models = [\"…\"], the names that the provider knows");
+    let at = at.key("models");
+    let problem = if is_handler { r.warning(&at, message) } else { r.error(&at, message) };
+    problem.help(help);
+}
+
+fn warn_tls_without_use(endpoint: &Uri, has_tls: bool, at: &At, r: &mut Reading<'_>) {
+    if has_tls && endpoint.scheme_str() == Some("http") {
+        r.warning(&at.key("tls"), "`tls` is not used: the endpoint begins with http://")
+            .help("write https://");
+    }
+}
+
+fn api_version(
+    raw: Field<String>,
+    query: &Field<Pairs<Scalar>>,
+    format: Format,
+    at: &At,
+    r: &mut Reading<'_>,
+) -> Option<String> {
+    let in_query = query.get().is_some_and(|q| q.0.iter().any(|(key, _)| key == "api-version"));
+    if format == Format::Azure && raw.is_absent() && !in_query {
+        r.error(&at.key("api_version"), format!("`{at}`: format \"azure\" needs `api_version`"))
+            .help("set it as Azure's documentation has it, such as api_version = \"2024-10-21\"");
+    }
+    raw.given()
+}
+
+/// `path`: begins with a slash and holds no other form than `{model}`.
+fn path_of(path: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
+    let plain = path.replace("{model}", "model");
+    let (message, help) = if !path.starts_with('/') {
+        ("must begin with `/`", "it replaces what the format appends to the endpoint")
+    } else if path.contains(['?', '#']) {
+        ("must hold no query and no fragment", "put a query into `query = { … }`")
+    } else if plain.contains(['{', '}']) {
+        ("holds braces that are not `{model}`", "only {model} is filled in")
+    } else if plain.parse::<Uri>().is_err() || !plain.is_ascii() {
+        ("is not the path of a URL", "percent-encode spaces and letters outside ASCII")
+    } else {
+        return Some(path);
+    };
+    r.error(at, format!("`{at}` {message}")).help(help);
+    None
+}
+
+fn handler(
+    raw: Field<raw::HandlerConfig>,
+    call_style: Field<super::CallStyle>,
+    common: &Common,
+    at: &At,
+    r: &mut Reading<'_>,
+) -> Option<Handler> {
+    let raw = raw.given()?;
+    let at = at.key("custom_llm_config");
+    for (key, absent) in
+        [("file_name", raw.file_name.is_absent()), ("class_name", raw.class_name.is_absent())]
+    {
+        if absent {
+            r.error(&at.key(key), format!("`{at}` needs `{key}`"))
+                .help("name the .py file in the handlers' directory and its class");
+        }
+    }
+    let file_name = raw.file_name.or(String::new());
+    let bare = file_name.strip_suffix(".py").is_some_and(|stem| !stem.is_empty() && !stem.starts_with('.'));
+    if !file_name.is_empty() && (!bare || file_name.contains(['/', '\\', '\0']) || file_name.contains("..")) {
+        let message = format!("`{}` must be the bare name of a .py file", at.key("file_name"));
+        r.error(&at.key("file_name"), message)
+            .help("handlers lie directly in the handlers' directory: write the name without any path");
+    }
+    let class_name = raw.class_name.or(String::new());
+    let word = class_name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if !word || class_name.starts_with(|c: char| c.is_ascii_digit()) {
+        r.error(&at.key("class_name"), format!("`{}` is not the name of a class", at.key("class_name")));
+    }
+    let init_kwargs = raw.init_kwargs.given().map(|pairs| pairs.0.into_iter().collect()).unwrap_or_default();
+    Some(Handler {
+        file_name,
+        class_name,
+        init_kwargs,
+        call_style: call_style.or(common.handlers.call_style),
+    })
+}
+
+fn media(raw: Field<raw::MultiModal>, at: &At, r: &mut Reading<'_>) -> MediaLimits {
+    let raw = raw.given().unwrap_or_else(raw::MultiModal::absent);
+    let mut limit = |key: &str, field: Field<usize>| {
+        let limit = field.given()?;
+        if limit == 0 {
+            r.error(&at.key(key), format!("`{key}` must be 1 or more")).help("leave it out for no limit");
+        }
+        u64::try_from(limit).ok()
+    };
+    MediaLimits {
+        max_files: limit("max_files", raw.max_files),
+        max_file_size_bytes: limit("max_file_size_bytes", raw.max_file_size_bytes),
+    }
+}
+
+/// The limits of `[limits]`, where nothing is given.
+pub(in crate::config) const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(600),
+    idle: Duration::from_secs(120),
+    token: Duration::from_secs(5),
+    max_concurrent: 1024,
+    queue_timeout: Duration::from_secs(30),
+    pool_idle: Duration::from_secs(30),
+    max_connection_age: Duration::from_secs(300),
+    max_answer: 32 << 20,
+    max_event: 16 << 20,
+};
+
+/// The limits at `at`, on top of `base`. Only `queue_timeout` may be 0: then nobody waits.
+pub(in crate::config) fn limits(
+    raw: Field<raw::Limits>,
+    at: &At,
+    base: &Limits,
+    r: &mut Reading<'_>,
+) -> Limits {
+    let raw = raw.given().unwrap_or_else(raw::Limits::absent);
+    let mut need = Need { at, r };
+    let mut time = |key: &str, field: Field<Duration>, base: Duration| match field {
+        Field::Given(_) => need.time(key, field, 1),
+        Field::Absent | Field::Bad => base,
+    };
+    Limits {
+        connect: time("connect", raw.connect, base.connect),
+        first_byte: time("first_byte", raw.first_byte, base.first_byte),
+        idle: time("idle", raw.idle, base.idle),
+        token: time("token", raw.token, base.token),
+        pool_idle: time("pool_idle", raw.pool_idle, base.pool_idle),
+        max_connection_age: time("max_connection_age", raw.max_connection_age, base.max_connection_age),
+        queue_timeout: raw.queue_timeout.or(base.queue_timeout),
+        max_concurrent: need.count("max_concurrent", raw.max_concurrent, base.max_concurrent),
+        max_answer: need.least("max_answer", raw.max_answer, base.max_answer, 1),
+        max_event: need.least("max_event", raw.max_event, base.max_event, 1),
+    }
+}
+
+fn edits(
+    defaults: Field<Pairs<serde_json::Value>>,
+    rename: Field<Pairs<String>>,
+    drop: Field<Vec<String>>,
+    at: &At,
+    r: &mut Reading<'_>,
+) -> Edits {
+    let defaults = defaults.given().map(|pairs| pairs.0).unwrap_or_default();
+    let rename = rename.given().map(|pairs| pairs.0).unwrap_or_default();
+    let drop = drop.or(Vec::new());
+    for (key, _) in &defaults {
+        refuse_core(key, &at.key("defaults").key(key), r);
+    }
+    for (n, (from, to)) in rename.iter().enumerate() {
+        let at = at.key("rename").key(from);
+        refuse_core(from, &at, r);
+        refuse_core(to, &at, r);
+        if drop.contains(from) {
+            r.error(&at, format!("`{from}` is both renamed and dropped")).help("keep one of them");
+        }
+        if rename[..n].iter().any(|(_, before)| before == to) {
+            r.error(&at, format!("two fields are renamed to `{to}`"))
+                .help("a body cannot hold a field twice");
+        }
+    }
+    for (n, field) in drop.iter().enumerate() {
+        refuse_core(field, &at.key("drop").index(n), r);
+    }
+    Edits {
+        defaults: defaults.into_iter().map(|(key, value)| (key, value.to_string())).collect(),
+        rename,
+        drop,
+    }
+}
+
+/// The fields that make a request what it is are not edited.
+fn refuse_core(field: &str, at: &At, r: &mut Reading<'_>) {
+    let help = match field {
+        "model" => "use `alias` in model_properties, or `default_model`",
+        "messages" | "stream" => "leave it to the client",
+        _ if field.trim().is_empty() => "name a field of the OpenAI body",
+        _ => return,
+    };
+    r.error(at, format!("`{field}` cannot be edited")).help(help);
+}
+
+/// The tables of a declared format as one object.
+fn declared(
+    format: Format,
+    tables: [Field<serde_json::Value>; 3],
+    at: &At,
+    r: &mut Reading<'_>,
+) -> Option<serde_json::Value> {
+    let mut object = serde_json::Map::new();
+    for (key, field) in ["request", "response", "stream"].into_iter().zip(tables) {
+        let missing = field.is_absent() && format == Format::Declared && key != "stream";
+        match field.given() {
+            Some(_) if format != Format::Declared => {
+                r.warning(&at.key(key), format!("`{key}` is not used: the format is {}", format.word()))
+                    .help("it belongs to format = \"declared\"");
+            }
+            Some(value) if value.is_object() => {
+                object.insert(key.to_owned(), value);
+            }
+            Some(_) => {
+                r.error(&at.key(key), format!("`{}` must be a table", at.key(key)));
+            }
+            None if missing => {
+                r.error(&at.key(key), format!("`{at}`: format \"declared\" needs `{key}`"))
+                    .help("see `request` and `response`");
+            }
+            None => {}
+        }
+    }
+    (format == Format::Declared).then_some(serde_json::Value::Object(object))
+}
+
+/// Warns of every name that clients may send and that more than one integration answers to.
+pub(in crate::config) fn warn_shared_models<'a>(
+    all: impl Iterator<Item = &'a Integration>,
+    r: &mut Reading<'_>,
+) {
+    let mut seen: Vec<(&str, &IntegrationName)> = Vec::new();
+    for integration in all {
+        for model in &integration.models {
+            let alias = model.alias.as_str();
+            if let Some((_, first)) =
+                seen.iter().find(|(name, of)| *name == alias && **of != integration.name)
+            {
+                let at = At::integration(integration.name.as_str());
+                let message = format!("the model `{alias}` is also in the integration `{first}`");
+                let help = format!(
+                    "the bare name will answer 400; clients use /{}/v1 or {}/{alias}",
+                    integration.name, integration.name
+                );
+                r.warning(&at, message).help(help);
+            }
+            seen.push((alias, &integration.name));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `[server]`, `[admin]`, `[log]` and `[handlers]`: what concerns the whole house.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Admin, CallStyle, Handlers, InboundTls, Level, Listen, Log, LogFormat, Server};
+use crate::config::places::At;
+use crate::config::raw;
+use crate::config::read::{Field, Reading, Size};
+use crate::config::units;
+
+/// What hyper needs at least for a head.
+const LEAST_HEAD: usize = 8 << 10;
+
+pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) -> Server {
+    let at = At::root().key("server");
+    let raw = raw.given().unwrap_or_else(|| raw::Server::absent());
+    let listen = match raw.listen.given() {
+        None => vec![Listen::Tcp(([127, 0, 0, 1], 4010).into())],
+        Some(many) => {
+            if many.0.is_empty() {
+                r.error(&at.key("listen"), "`server.listen` is empty")
+                    .help("name an address such as 127.0.0.1:4010");
+            }
+            many.0.iter().filter_map(|text| address(text, &at.key("listen"), r)).collect()
+        }
+    };
+    let mut need = Need { at: &at, r };
+    Server {
+        listen,
+        header_timeout: need.time("header_timeout", raw.header_timeout, 10),
+        body_timeout: need.time("body_timeout", raw.body_timeout, 30),
+        idle_timeout: need.time("idle_timeout", raw.idle_timeout, 75),
+        max_header_bytes: need.least("max_header_bytes", raw.max_header_bytes, 64 << 10, LEAST_HEAD),
+        max_body: need.least("max_body", raw.max_body, 32 << 20, 1),
+        max_connections: need.count("max_connections", raw.max_connections, 16_384),
+        linger: raw.linger.or(Duration::ZERO),
+        drain_timeout: raw.drain_timeout.or(Duration::from_secs(30)),
+        strict_start: raw.start.or(raw::Start::Degrade) == raw::Start::Strict,
+        watch: raw.watch.or(false),
+        workers: workers(raw.workers.or(0)),
+        api_key: raw.api_key.given(),
+        tls: raw.tls.given().and_then(|tls| inbound(tls, &at.key("tls"), r)),
+    }
+}
+
+fn workers(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    }
+}
+
+fn inbound(raw: raw::InboundTls, at: &At, r: &mut Reading<'_>) -> Option<InboundTls> {
+    for (key, field) in [("cert_file", &raw.cert_file), ("key_file", &raw.key_file)] {
+        if field.is_absent() {
+            r.error(&at.key(key), format!("`{at}` needs `{key}`"))
+                .help("name the PEM files of the certificate and of its key");
+        }
+    }
+    Some(InboundTls {
+        cert_file: raw.cert_file.given()?,
+        key_file: raw.key_file.given()?,
+        client_ca_file: raw.client_ca_file.given(),
+    })
+}
+
+pub(in crate::config) fn admin(raw: Field<raw::Admin>, r: &mut Reading<'_>) -> Admin {
+    let at = At::root().key("admin");
+    let raw = raw.given().unwrap_or_else(|| raw::Admin::absent());
+    let listen = match raw.listen.given().as_deref() {
+        Some("off") => None,
+        Some(text) => address(text, &at.key("listen"), r),
+        None => Some(Listen::Tcp(([127, 0, 0, 1], 4011).into())),
+    };
+    let metrics_listen = match raw.metrics_listen.given().as_deref() {
+        Some("off") | None => None,
+        Some(text) => address(text, &at.key("metrics_listen"), r),
+    };
+    Admin { listen, metrics_listen }
+}
+
+/// Notes two listeners on one address: the second could not be opened.
+pub(in crate::config) fn refuse_shared_addresses(server: &Server, admin: &Admin, r: &mut Reading<'_>) {
+    let server_at = At::root().key("server").key("listen");
+    let admin_at = At::root().key("admin");
+    let all = server.listen.iter().map(|l| (l, server_at.clone()));
+    let all = all.chain(admin.listen.iter().map(|l| (l, admin_at.key("listen"))));
+    let all: Vec<_> =
+        all.chain(admin.metrics_listen.iter().map(|l| (l, admin_at.key("metrics_listen")))).collect();
+    for (n, (listen, at)) in all.iter().enumerate() {
+        let any_port = matches!(listen, Listen::Tcp(address) if address.port() == 0);
+        if let Some((_, other)) = all[..n].iter().find(|(before, _)| !any_port && before == listen) {
+            let message = format!("`{at}` is an address that `{other}` has already");
+            r.error(at, message).help("each listener needs an address of its own");
+        }
+    }
+}
+
+pub(in crate::config) fn log(raw: Field<raw::Log>) -> Log {
+    let raw = raw.given().unwrap_or_else(|| raw::Log::absent());
+    Log {
+        level: raw.level.or(Level::Info),
+        format: raw.format.or(LogFormat::Auto),
+        access: raw.access.or(true),
+    }
+}
+
+pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>) -> Handlers {
+    let at = At::root().key("handlers");
+    let raw = raw.given().unwrap_or_else(|| raw::Handlers::absent());
+    let env = raw.env.or(Vec::new());
+    for (n, name) in env.iter().enumerate() {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            r.error(&at.key("env").index(n), "`handlers.env` holds names of environment variables");
+        }
+    }
+    let directory = raw.directory.given().unwrap_or_else(|| galileo_directory(r));
+    let python = python(raw.python, &at.key("python"), r);
+    let enabled = raw.enabled.given().unwrap_or_else(|| galileo_enabled(r));
+    let mut need = Need { at: &at, r };
+    Handlers {
+        enabled,
+        directory,
+        python,
+        workers: need.count("workers", raw.workers, 2),
+        start_timeout: need.time("start_timeout", raw.start_timeout, 60),
+        start_wait: raw.start_wait.or(Duration::from_secs(10)),
+        request_timeout: need.time("request_timeout", raw.request_timeout, 600),
+        memory: need.least("memory", raw.memory, 1 << 30, 1 << 20),
+        max_requests: raw.max_requests.or(0),
+        max_in_flight: need.count("max_in_flight", raw.max_in_flight, 64),
+        sync_threads: need.count("sync_threads", raw.sync_threads, 32),
+        egress: raw.egress.or(false),
+        call_style: raw.call_style.or(CallStyle::Auto),
+        env,
+    }
+}
+
+fn galileo_enabled(r: &mut Reading<'_>) -> bool {
+    const NAME: &str = "GALILEO_CUSTOM_LLMS_ENABLED";
+    let Some((_, text)) = r.env.first(&[NAME]) else { return false };
+    units::flag(text).unwrap_or_else(|| {
+        let help = "write true or false, or set `enabled` in [handlers]";
+        r.error(
+            &At::root().key("handlers"),
+            format!("the environment variable {NAME} is neither true nor false"),
+        )
+        .help(help);
+        false
+    })
+}
+
+fn galileo_directory(r: &Reading<'_>) -> PathBuf {
+    r.env
+        .first(&["GALILEO_CUSTOM_LLMS_DIRECTORY"])
+        .map_or("/opt/custom_llms", |(_, directory)| directory)
+        .into()
+}
+
+/// A bare name is looked up in `PATH`; anything with a slash is a path like all others.
+fn python(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> String {
+    match raw.given() {
+        None => "python3".to_owned(),
+        Some(text) if text.trim().is_empty() => {
+            r.error(at, format!("`{at}` is empty"))
+                .help("name an interpreter that has litellm, such as python3");
+            text
+        }
+        Some(text) if text.contains('/') => r.places.dir_of(at).join(text).display().to_string(),
+        Some(text) => text,
+    }
+}
+
+/// An address to listen on.
+fn address(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Listen> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        if path.is_empty() {
+            r.error(at, format!("`{at}` names no socket")).help("write unix:/run/outrider/proxy.sock");
+            return None;
+        }
+        return Some(Listen::Unix(r.places.dir_of(at).join(Path::new(path))));
+    }
+    if let Ok(address) = text.parse() {
+        return Some(Listen::Tcp(address));
+    }
+    let shown = if r.may_show(at) { format!(", found {text:?}") } else { String::new() };
+    let help = match text.rsplit_once(':') {
+        Some(("localhost", port)) => {
+            format!("write 127.0.0.1:{port}: a container may resolve localhost to ::1 first")
+        }
+        Some(("", port)) => {
+            format!("write 0.0.0.0:{port} for every interface, 127.0.0.1:{port} for this pod alone")
+        }
+        _ => "write an address and a port such as 127.0.0.1:4010, or unix:/path".to_owned(),
+    };
+    r.error(at, format!("`{at}` must be an IP address and a port, or `unix:` and a path{shown}")).help(help);
+    None
+}
+
+/// Fields that must not be 0.
+pub(super) struct Need<'n, 'r> {
+    pub(super) at: &'n At,
+    pub(super) r: &'n mut Reading<'r>,
+}
+
+impl Need<'_, '_> {
+    pub(super) fn time(&mut self, key: &str, field: Field<Duration>, default: u64) -> Duration {
+        let time = field.or(Duration::from_secs(default));
+        self.check(key, !time.is_zero(), "a duration above 0");
+        time
+    }
+
+    pub(super) fn count(&mut self, key: &str, field: Field<usize>, default: usize) -> usize {
+        let count = field.or(default);
+        self.check(key, count > 0, "1 or more");
+        count
+    }
+
+    pub(super) fn least(&mut self, key: &str, field: Field<Size>, default: usize, least: usize) -> usize {
+        let size = field.or(Size(default)).0;
+        self.check(key, size >= least, &format!("at least {least} bytes"));
+        size
+    }
+
+    fn check(&mut self, key: &str, holds: bool, expected: &str) {
+        if !holds {
+            let at = self.at.key(key);
+            self.r.error(&at, format!("`{at}` must be {expected}"));
+        }
+    }
+}
