@@ -117,42 +117,6 @@ fn console_writes_what_galileo_needs_and_no_secret() {
 }
 
 #[test]
-fn sigterm_ends_with_exit_0_and_lets_a_stream_finish() {
-    let gate = crate::support::Gate::new();
-    let held = gate.clone();
-    let upstream = Upstream::start(move |turn| {
-        turn.open_stream();
-        turn.delta("one");
-        held.wait();
-        turn.done();
-    });
-    let mut sidecar = Setup::before(&upstream, "").start();
-    let mut connection = sidecar.connect();
-    connection.send(&Call::stream("m", "hi")).head();
-    connection.data();
-    sidecar.terminate();
-    gate.open();
-    assert_eq!(connection.all_data().last().map(String::as_str), Some("[DONE]"));
-    assert_eq!(sidecar.wait(), 0, "{}", sidecar.output());
-}
-
-#[test]
-fn an_endless_stream_is_cut_at_the_drain_limit() {
-    let upstream = Upstream::start(|turn| {
-        turn.open_stream();
-        turn.delta("one");
-        turn.until_left();
-    });
-    let mut sidecar = Setup::before(&upstream, "").server("drain_timeout = \"300ms\"").start();
-    let mut connection = sidecar.connect();
-    connection.send(&Call::stream("m", "hi")).head();
-    connection.data();
-    sidecar.terminate();
-    sidecar.wait();
-    assert!(!connection.all_data().iter().any(|data| data == "[DONE]"));
-}
-
-#[test]
 fn the_demo_shows_every_way_through_and_ends() {
     let setup = Setup::new("");
     let ended = setup.run(&["demo", "--once"]);

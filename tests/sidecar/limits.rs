@@ -6,7 +6,7 @@ use crate::support::{Call, Gate, Setup, Upstream};
 fn a_body_over_the_limit_is_refused_by_its_length_alone() {
     let upstream = Upstream::saying("hello");
     let sidecar = Setup::before(&upstream, "").server("max_body = \"4KiB\"").start();
-    let fits = format!("{{\"model\":\"m\",\"x\":\"{}\"}}", "a".repeat(4096 - 19));
+    let fits = format!("{{\"model\":\"m\",\"x\":\"{}\"}}", "a".repeat(4096 - 20));
     assert_eq!(fits.len(), 4096);
     assert_eq!(sidecar.ask(&Call::chat(&fits)).content(), "hello");
     let mut connection = sidecar.connect();

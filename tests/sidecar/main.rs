@@ -14,6 +14,7 @@ mod faults;
 mod formats;
 mod headers;
 mod journeys;
+mod lifecycle;
 mod limits;
 mod refusals;
 mod routing;

@@ -33,8 +33,9 @@ fn a_body_that_is_not_one_json_object_is_refused() {
     ];
     for body in bad {
         let shown: String = String::from_utf8_lossy(body).chars().take(40).collect();
-        let message = sidecar.ask(&Call::chat(body)).refusal(400, "invalid_body");
-        assert!(!message.is_empty(), "{shown}");
+        let answer = sidecar.ask(&Call::chat(body));
+        assert_eq!(answer.status, 400, "{shown}: {}", answer.text());
+        assert!(!answer.refusal(400, "invalid_body").is_empty(), "{shown}");
     }
     assert_eq!(upstream.count(), 0);
 }

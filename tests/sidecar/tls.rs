@@ -1,5 +1,8 @@
 //! TLS towards the provider: verified always, and not a byte of the request before that.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use crate::support::tls::Authority;
 use crate::support::{Call, Setup, Upstream, integration};
 
@@ -64,8 +67,14 @@ fn a_provider_that_cannot_prove_itself_gets_nothing() {
 
 #[test]
 fn a_provider_without_tls_is_told_apart() {
-    let upstream = Upstream::saying("hello");
-    let url = format!("https://127.0.0.1:{}/v1", upstream.address().port());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    let url = format!("https://{}/v1", listener.local_addr().expect("a bound socket has an address"));
     let sidecar = Setup::new(integration("acme", &url, "")).start();
-    sidecar.ask(&Call::say("m", "hi")).refusal(502, "upstream_tls");
+    let mut connection = sidecar.connect();
+    connection.send(&Call::say("m", "hi"));
+    let (mut plain, _) = listener.accept().expect("the sidecar connects");
+    let mut hello = [0; 64];
+    assert!(plain.read(&mut hello).is_ok_and(|length| length > 0));
+    plain.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").expect("the sidecar listens");
+    connection.answer().refusal(502, "upstream_tls");
 }

@@ -276,6 +276,23 @@ impl Sidecar {
         found.unwrap_or_default()
     }
 
+    /// Waits for `count` lines of the log whose message begins with `message`.
+    pub(crate) fn logged(&self, message: &str, count: usize) {
+        let is_it = |line: &&String| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            message_of(&line).is_some_and(|text| text.starts_with(message))
+        };
+        let enough = |pipe: &Pipe| (pipe.lines.iter().filter(is_it).count() >= count).then_some(());
+        let found = self.process.stdout.wait(enough);
+        assert!(found.is_some(), "fewer than {count} lines say `{message}`:\n{}", self.output());
+    }
+
+    /// Writes the configuration anew, with these tables.
+    pub(crate) fn rewrite(&mut self, tables: impl Into<String>) {
+        self.setup.rest = tables.into();
+        self.setup.write();
+    }
+
     /// Asks it to read its configuration again.
     pub(crate) fn reload(&self) {
         self.signal("HUP");
