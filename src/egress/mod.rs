@@ -278,7 +278,7 @@ mod tests {
             _ = egress.as_ref().unwrap().send(SEAT, request) => unreachable!("nobody answered"),
             peer = async { let peer = upstream.accept().await; settle().await; peer } => peer,
         };
-        tasks.finished().await;
+        soon(tasks.finished()).await;
     }
 
     #[tokio::test]
@@ -369,11 +369,12 @@ mod tests {
         let interim = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
         let (sent, mut peer) = upstream.answer(&egress, &format!("{}{OK}", interim.repeat(3))).await;
         assert_eq!(text(sent.unwrap()).await, "ok");
-        let (sent, ()) = tokio::join!(egress.send(SEAT, post(&["x"])), async {
+        let flood = async {
             peer.request().await;
-            let flood = interim.repeat(1000);
-            while tokio::io::AsyncWriteExt::write_all(&mut peer.io, flood.as_bytes()).await.is_ok() {}
-        });
+            let some = interim.repeat(1000);
+            while tokio::io::AsyncWriteExt::write_all(&mut peer.io, some.as_bytes()).await.is_ok() {}
+        };
+        let (sent, ()) = soon(async { tokio::join!(egress.send(SEAT, post(&["x"])), flood) }).await;
         let error = sent.unwrap_err();
         assert!(matches!(&error, SendError::Garbled(words) if words.contains("1024 KiB")), "{error:?}");
     }

@@ -307,7 +307,7 @@ mod tests {
                 clients.egress(&upstream.url("http"), &Default::default(), &Proxy::Direct, &limits).unwrap();
             upstream.warm(&egress).await.closed().await;
             // The task that closed it goes too.
-            tasks.finished().await;
+            soon(tasks.finished()).await;
         }
     }
 
@@ -325,6 +325,6 @@ mod tests {
         busy_peer.say("0\r\n\r\n").await;
         assert_eq!(text(busy.unwrap()).await, "hello");
         busy_peer.closed().await;
-        tasks.finished().await;
+        soon(tasks.finished()).await;
     }
 }

@@ -1,12 +1,18 @@
 //! A scripted upstream on a real socket, for the tests of this room.
 
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt as _;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::{Body, Clients, Egress, EgressLimits, SendError, Sent};
 use crate::config::valid::Proxy;
@@ -54,6 +60,14 @@ impl Upstream {
 
     pub(super) async fn accept(&self) -> Peer<TcpStream> {
         Peer::new(self.0.accept().await.unwrap().0)
+    }
+
+    pub(super) async fn accept_tls(
+        &self,
+        server: Arc<ServerConfig>,
+    ) -> io::Result<Peer<TlsStream<TcpStream>>> {
+        let tcp = self.0.accept().await.unwrap().0;
+        TlsAcceptor::from(server).accept(tcp).await.map(Peer::new)
     }
 
     /// Sends a request, takes it on a new connection, and says `answer`.
@@ -132,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Waits until the other side has closed.
     pub(super) async fn closed(&mut self) {
         let mut sink = [0; 4096];
-        while self.io.read(&mut sink).await.is_ok_and(|n| n > 0) {}
+        soon(async { while self.io.read(&mut sink).await.is_ok_and(|n| n > 0) {} }).await;
     }
 }
 
@@ -153,6 +167,11 @@ pub(super) async fn text(sent: Sent) -> String {
 /// Reads the whole body, which may break.
 pub(super) async fn read(body: Body) -> Result<String, hyper::Error> {
     Ok(String::from_utf8(body.collect().await?.to_bytes().to_vec()).unwrap())
+}
+
+/// Waits for what must happen; a test that waits in vain should fail, not hang.
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it did not happen")
 }
 
 /// Lets every task that can run do so, and the sockets be looked at.
