@@ -1,5 +1,6 @@
 //! The command line: one file a command; `main` calls [`run`] and turns its [`Exit`] into the process's exit code.
 
+mod demo;
 mod serve;
 
 use std::io;
@@ -37,6 +38,12 @@ struct Cli {
 enum Command {
     /// Serve (the default)
     Serve(Serve),
+    /// Show what Outrider does, with mock providers and the real sidecar in this process
+    Demo {
+        /// End after the table: 0 if every step went well, else 1
+        #[arg(long)]
+        once: bool,
+    },
     /// Print a completion script
     Completions {
         /// For which shell
@@ -66,6 +73,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     match cli.command {
         None => serve::run(cli.serve.config),
         Some(Command::Serve(serve)) => serve::run(serve.config),
+        Some(Command::Demo { once }) => demo::run(once),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut io::stdout());
             Exit::Done

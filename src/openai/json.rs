@@ -114,6 +114,11 @@ impl<'a> Object<'a> {
         found.filter(|value| value.get() != "null")
     }
 
+    /// All members, taken or not.
+    pub fn members(&self) -> impl Iterator<Item = (&Cow<'a, str>, &'a RawValue)> {
+        self.members.iter().map(|m| (&m.name, m.value))
+    }
+
     /// The members that nobody has taken and that say something: not `null`, not an empty list, object or text.
     pub fn into_rest(self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
         let says = |m: &Member<'_>| !m.taken && !matches!(m.value.get(), "null" | "[]" | "{}" | "\"\"");
@@ -187,6 +192,21 @@ impl<'o> Writer<'o> {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b"\":");
         self.comma = false;
+    }
+
+    /// Writes a member's name of any kind.
+    pub fn name(&mut self, name: &str) {
+        self.value(name);
+        self.out.put_u8(b':');
+        self.comma = false;
+    }
+
+    /// Writes a text that is known to need no escapes.
+    pub fn plain(&mut self, text: &str) {
+        self.separate();
+        self.out.put_u8(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.put_u8(b'"');
     }
 
     /// Writes a value that is JSON already.

@@ -126,7 +126,7 @@ impl From<SendError> for Failure {
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
-            Broken::Upstream(fault) => Self::Upstream(fault),
+            Broken::Upstream(fault) => Self::Upstream(*fault),
             Broken::Garbled(how) => Self::Garbled(how),
         }
     }

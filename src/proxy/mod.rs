@@ -134,7 +134,7 @@ async fn journey(
 
 fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
     match envelope.model() {
-        Model::Text { text, .. } => Ok(Some(text)),
+        Model::Text(_, text) => Ok(Some(text)),
         Model::Absent => Ok(None),
         Model::Other(_) if envelope.raw("model") == Some(b"null") => Ok(None),
         Model::Other(_) => Err(Failure::InvalidBody {

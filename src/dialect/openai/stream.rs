@@ -66,7 +66,8 @@ impl Passing {
                 return Ok(());
             }
             let words = String::from_utf8_lossy(data).into_owned();
-            return Err(Broken::Upstream(Fault { status: 502, message: words, ..Fault::default() }));
+            let fault = Fault { status: 502, message: words, ..Fault::default() };
+            return Err(Broken::Upstream(Box::new(fault)));
         };
         if seen.error.is_some_and(|raw| !matches!(raw.get(), "false" | "\"\"" | "{}")) {
             let words =
@@ -76,7 +77,7 @@ impl Passing {
         }
         let is_error = event.name == b"error" || seen.object.is_some_and(|raw| raw.get() == "\"error\"");
         match Fault::inside(data).filter(|_| is_error) {
-            Some(fault) => Err(Broken::Upstream(fault)),
+            Some(fault) => Err(Broken::Upstream(Box::new(fault))),
             None => Ok(()),
         }
     }
@@ -216,7 +217,7 @@ mod tests {
             match passing.feed(piece, &mut out) {
                 Ok(Fed::Through) => out.extend_from_slice(piece),
                 Ok(Fed::Rewritten) => {}
-                Err(Broken::Upstream(fault)) => broken = Some(fault),
+                Err(Broken::Upstream(fault)) => broken = Some(*fault),
                 Err(Broken::Garbled(words)) => broken = Some(Fault::garbled(words)),
             }
             if broken.is_some() {

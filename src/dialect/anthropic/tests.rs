@@ -1,0 +1,1 @@
+//! The traps of FORMATS, on Anthropic.
