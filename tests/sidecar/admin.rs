@@ -77,12 +77,13 @@ fn each_request_writes_one_access_line() {
 #[test]
 fn access_lines_can_be_switched_off() {
     let upstream = Upstream::saying("hello");
-    let sidecar =
-        Setup::new(integration("acme", &upstream.url("/v1"), "") + "[log]\naccess = false\n").start();
+    let tables = integration("acme", &upstream.url("/v1"), "") + "[log]\naccess = false\n";
+    let mut sidecar = Setup::new(tables).start();
     let answer = sidecar.ask(&Call::say("m", "hi"));
     let id = answer.header("x-request-id").expect("every answer has an id").to_owned();
-    sidecar.ask(&Call::chat("{"));
-    assert!(!sidecar.output().contains(&id));
+    sidecar.terminate();
+    sidecar.wait();
+    assert!(!sidecar.output().contains(&id), "{}", sidecar.output());
 }
 
 const SECRETS: [&str; 5] =

@@ -91,14 +91,52 @@ fn a_client_that_expects_100_continue_is_told_to_go_on() {
 }
 
 #[test]
-fn a_unix_socket_serves_like_a_port() {
+fn a_unix_socket_serves_like_a_port_and_beside_one() {
     let upstream = Upstream::saying("hello");
-    let setup = Setup::before(&upstream, "");
-    let path = setup.dir().join("proxy.sock");
-    let sidecar = setup.server(&format!("listen = \"unix:{}\"", path.display())).start();
-    let answer = Connection::open_unix(&path).send(&Call::say("m", "hi")).answer();
-    assert_eq!(answer.content(), "hello");
-    assert_eq!(sidecar.admin("/livez").status, 200);
+    for port in ["", "\"127.0.0.1:0\", "] {
+        let setup = Setup::before(&upstream, "");
+        let path = setup.dir().join("proxy.sock");
+        let sidecar = setup.server(&format!("listen = [{port}\"unix:{}\"]", path.display())).start();
+        let mut connection = Connection::open_unix(&path);
+        assert_eq!(connection.send(&Call::say("m", "hi")).answer().content(), "hello");
+        if !port.is_empty() {
+            assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+        }
+        assert_eq!(sidecar.admin("/livez").status, 200);
+    }
+}
+
+#[test]
+fn one_head_has_one_request_id_and_no_word_of_the_upstreams_machinery() {
+    let upstream = Upstream::start(|turn| {
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-request-id", "upstream-1"),
+            ("set-cookie", "session=1"),
+            ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ];
+        turn.answer_with(200, &headers, "{}");
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    assert_eq!(answer.head.all("x-request-id").len(), 1);
+    assert!(answer.head.all("date").len() <= 1);
+    assert_eq!(answer.header("set-cookie"), None);
+}
+
+#[test]
+fn requests_sent_one_behind_the_other_are_answered_in_their_order() {
+    let upstream = Upstream::start(|turn| {
+        let text = turn.request.json()["messages"][0]["content"].clone();
+        turn.complete(text.as_str().unwrap_or_default());
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let mut connection = sidecar.connect();
+    let calls = ["one", "two", "three"].map(|text| Call::say("m", text).bytes());
+    connection.send_raw(&calls.concat());
+    for text in ["one", "two", "three"] {
+        assert_eq!(connection.answer().content(), text);
+    }
 }
 
 #[test]

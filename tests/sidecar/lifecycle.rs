@@ -121,7 +121,7 @@ fn what_failed_by_the_world_is_tried_again_by_a_reload_once_the_world_is_right()
 
 #[test]
 fn sigterm_ends_with_exit_0_and_lets_a_stream_finish() {
-    let gate = crate::support::Gate::new();
+    let gate = Gate::new();
     let held = gate.clone();
     let upstream = Upstream::start(move |turn| {
         turn.open_stream();
@@ -178,4 +178,21 @@ fn a_stop_refuses_new_connections_and_a_second_signal_ends_at_once() {
     sidecar.terminate();
     sidecar.wait();
     assert!(!connection.all_data().iter().any(|data| data == "[DONE]"));
+}
+
+#[test]
+fn the_socket_file_of_a_killed_instance_is_replaced_and_that_of_a_living_one_is_not() {
+    let upstream = Upstream::saying("hello");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("proxy.sock");
+    let listen = format!("listen = \"unix:{}\"", path.display());
+    drop(Setup::before(&upstream, "").server(&listen).start());
+    assert!(path.exists(), "a killed instance leaves its file");
+    let _second = Setup::before(&upstream, "").server(&listen).start();
+    assert_eq!(Connection::open_unix(&path).send(&Call::say("m", "hi")).answer().content(), "hello");
+    let third = Setup::before(&upstream, "").server(&listen);
+    let config = third.write();
+    let ended = third.run(&["--config", &config.to_string_lossy()]);
+    assert_eq!(ended.code, 1, "{}", ended.output());
+    assert_eq!(Connection::open_unix(&path).send(&Call::say("m", "hi")).answer().content(), "hello");
 }

@@ -17,6 +17,18 @@ fn a_body_over_the_limit_is_refused_by_its_length_alone() {
 }
 
 #[test]
+fn a_client_that_asks_first_is_not_told_to_send_a_body_over_the_limit() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("max_body = \"4KiB\"").start();
+    let mut connection = sidecar.connect();
+    connection.send_raw(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+          expect: 100-continue\r\ncontent-length: 100000\r\n\r\n",
+    );
+    assert_eq!(connection.interim(), 413);
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused_while_its_chunks_are_read() {
     let upstream = Upstream::saying("hello");
     let sidecar = Setup::before(&upstream, "").server("max_body = \"4KiB\"").start();
@@ -83,15 +95,15 @@ fn a_slot_is_held_to_the_last_byte_and_freed_when_the_client_leaves() {
             turn.complete("hello");
         }
     });
-    let sidecar = Setup::before(&upstream, "limits = { max_concurrent = 1 }").start();
+    let limits = "limits = { max_concurrent = 1, queue_timeout = \"1s\" }";
+    let sidecar = Setup::before(&upstream, limits).start();
     let mut streaming = sidecar.connect();
     streaming.send(&Call::stream("m", "endless")).head();
     streaming.data();
-    let mut waiting = sidecar.connect();
-    waiting.send(&Call::say("m", "next"));
-    assert_eq!(upstream.count(), 1, "the slot was free before the stream ended");
+    sidecar.ask(&Call::say("m", "too early")).refusal(503, "overloaded");
     drop(streaming);
-    assert_eq!(waiting.answer().content(), "hello");
+    assert_eq!(sidecar.ask(&Call::say("m", "next")).content(), "hello");
+    assert_eq!(upstream.count(), 2);
 }
 
 #[test]

@@ -139,6 +139,8 @@ fn framing_that_two_readers_would_read_differently_never_reaches_the_upstream() 
         format!("{lengths}transfer-encoding : chunked\r\n"),
         format!("content-length: {}\r\ncontent-length: {}\r\n", body.len(), chunked.len()),
         "content-length: 0x10\r\n".to_owned(),
+        "transfer-encoding: chunked, chunked\r\n".to_owned(),
+        "transfer-encoding: gzip, chunked\r\n".to_owned(),
         format!("{lengths}x-a: a\0b\r\n"),
         format!("{lengths}x a: 1\r\n"),
     ];

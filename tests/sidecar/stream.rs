@@ -139,6 +139,25 @@ fn a_stream_that_ends_without_done_ends_in_an_error_event() {
 }
 
 #[test]
+fn an_error_event_of_the_upstreams_is_passed_on_and_ends_the_stream() {
+    let upstream = Upstream::start(|turn| {
+        turn.open_stream();
+        turn.delta("one");
+        turn.event(
+            r#"{"error":{"message":"out of memory","type":"server_error","param":null,"code":"oom"}}"#,
+        );
+        turn.end();
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let mut connection = sidecar.connect();
+    open(&mut connection);
+    let data = connection.all_data();
+    assert!(data.iter().all(|d| d != "[DONE]"), "{data:?}");
+    let errors: Vec<_> = data.iter().filter(|d| d.contains("\"error\"")).collect();
+    assert!(errors.len() == 1 && errors[0].contains("out of memory"), "{data:?}");
+}
+
+#[test]
 fn a_stream_that_falls_silent_is_ended_at_the_idle_limit() {
     let upstream = Upstream::start(|turn| {
         turn.open_stream();

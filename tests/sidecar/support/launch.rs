@@ -180,6 +180,11 @@ impl Process {
         Some(self.child.wait().expect("the child is ours"))
     }
 
+    /// What `look` finds in the lines of stdout, once it is there; `None` if the child ends without it.
+    fn heard<R>(&self, mut look: impl FnMut(&[String]) -> Option<R>) -> Option<R> {
+        self.stdout.wait(|pipe| look(&pipe.lines).map(Some).or(pipe.ended.then_some(None))).flatten()
+    }
+
     fn output(&self) -> String {
         format!("{}{}", text(&self.stdout), text(&self.stderr))
     }
@@ -222,14 +227,10 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     fn watch(process: Process, setup: Setup) -> Self {
-        let start = process.stdout.wait(|pipe| {
-            let found = pipe.lines.iter().find_map(|line| fields_of(line, "listening"));
-            found.map(Some).or(pipe.ended.then_some(None))
-        });
-        let start = start.flatten();
+        let start = process.heard(|lines| lines.iter().find_map(|line| fields_of(line, "listening")));
         assert!(start.is_some(), "the sidecar did not come to listen:\n{}", process.output());
         let start = start.unwrap_or_default();
-        let address = |key: &str| start[key].as_str().and_then(|text| text.parse().ok());
+        let address = |key: &str| start[key].as_str()?.split(',').find_map(|text| text.parse().ok());
         Self { proxy: address("proxy"), admin: address("admin"), process, setup }
     }
 
@@ -271,7 +272,7 @@ impl Sidecar {
     /// The first line of the log that `look` accepts, once it is there; fails loudly if it does not come.
     pub(crate) fn log_line(&self, what: &str, look: impl Fn(&Value) -> bool) -> Value {
         let parsed = |line: &String| serde_json::from_str::<Value>(line).ok().filter(|line| look(line));
-        let found = self.process.stdout.wait(|pipe| pipe.lines.iter().find_map(parsed));
+        let found = self.process.heard(|lines| lines.iter().find_map(parsed));
         assert!(found.is_some(), "no line of the log is {what}:\n{}", self.output());
         found.unwrap_or_default()
     }
@@ -282,8 +283,7 @@ impl Sidecar {
             let line: Value = serde_json::from_str(line).unwrap_or_default();
             message_of(&line).is_some_and(|text| text.starts_with(message))
         };
-        let enough = |pipe: &Pipe| (pipe.lines.iter().filter(is_it).count() >= count).then_some(());
-        let found = self.process.stdout.wait(enough);
+        let found = self.process.heard(|lines| (lines.iter().filter(is_it).count() >= count).then_some(()));
         assert!(found.is_some(), "fewer than {count} lines say `{message}`:\n{}", self.output());
     }
 
