@@ -19,6 +19,7 @@ pub fn read_secret(source: &SecretSource) -> Result<Secret, String> {
         SecretSource::File(path) => {
             read_file(path).map_err(|why| format!("secret file {}: {why}", path.display()))
         }
+        SecretSource::Token { .. } => source.load(),
     }
 }
 

@@ -92,7 +92,8 @@ impl Integration {
             Authorization::OAuth2(oauth2) => {
                 let limits = EgressLimits { first_byte: settings.limits.token, ..limits };
                 let clients = &workshop.clients;
-                let to = clients.egress(&oauth2.token_url, &settings.token_tls, &settings.proxy, &limits);
+                let to =
+                    clients.egress(&oauth2.token_url, &settings.token_tls, &settings.token_proxy, &limits);
                 Some(Arc::new(to.map_err(|words| format!("token endpoint: {words}"))?))
             }
             Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => None,

@@ -189,6 +189,7 @@ pub(super) mod tests {
             valid::Model {
                 name: name.parse().unwrap(),
                 alias: alias.parse().unwrap(),
+                based_on: None,
                 supported: None,
                 json_schema: None,
             }
@@ -212,6 +213,7 @@ pub(super) mod tests {
             tls: crate::tls::Profile::default(),
             token_tls: crate::tls::Profile::default(),
             proxy: valid::Proxy::Direct,
+            token_proxy: valid::Proxy::Direct,
             limits: valid::Limits {
                 connect: Duration::from_secs(5),
                 first_byte: Duration::from_secs(600),
