@@ -202,6 +202,7 @@ pub(super) mod tests {
             valid::Model {
                 name: name.parse().unwrap(),
                 alias: alias.parse().unwrap(),
+                based_on: None,
                 supported: None,
                 json_schema: None,
                 based_on: None,
