@@ -61,8 +61,9 @@ impl<'a> Text<'a> {
     /// Whether it holds an escape that spells half a surrogate pair.
     pub fn is_torn(self) -> bool {
         let Self::Raw(raw) = self else { return false };
-        let torn = |escape: &str| memchr::memmem::find(raw.get().as_bytes(), escape.as_bytes()).is_some();
-        (torn("\\ud") || torn("\\uD")) && self.decode().is_none()
+        let bytes = raw.get().as_bytes();
+        let surrogate = |at: usize| matches!(bytes.get(at + 1..at + 3), Some([b'u', b'd' | b'D']));
+        memchr::memchr_iter(b'\\', bytes).any(surrogate) && self.decode().is_none()
     }
 
     /// Whether it spells `word`.

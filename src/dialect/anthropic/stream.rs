@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::reply::{self, Tokens, WireDetails, WireUsage};
-use crate::dialect::chunks::Chunks;
+use crate::dialect::chunks::{self, Chunks};
 use crate::dialect::{Broken, Context, End, Outcome};
 use crate::framing::sse::{Events, Splitter};
 use crate::openai::completion::{CallKind, Delta, FinishReason, FunctionDelta, ToolCallDelta};
@@ -69,7 +69,7 @@ impl Stream {
                 Err(fault) => Cow::Owned(*fault),
             },
         };
-        Chunks::fail(&fault, out);
+        chunks::fail(&fault, out);
         let outcome = Outcome::Failed(fault.message.clone());
         self.end = Some(outcome.clone());
         outcome

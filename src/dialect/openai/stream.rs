@@ -3,12 +3,13 @@
 
 use std::sync::LazyLock;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::dialect::chunks;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome};
 use crate::framing::sse::{self, Complete, Event, Events, Splitter};
 use crate::openai::{Completion, Fault, Usage};
@@ -96,9 +97,7 @@ impl Passing {
     }
 
     fn fail(&mut self, fault: &Fault, out: &mut BytesMut) -> Outcome {
-        sse::event(out, |out| {
-            serde_json::to_writer(out.writer(), &fault.body()).expect("a buffer takes any text");
-        });
+        chunks::fail(fault, out);
         let outcome = Outcome::Failed(fault.message.clone());
         self.end = Some(outcome.clone());
         outcome
