@@ -112,7 +112,7 @@ Try it by hand:
     if let Some(admin) = admin {
         writeln!(out, "  curl http://{admin}/integrations")?;
     }
-    writeln!(out, "The configuration: {}\nCtrl-C ends the demo.", world.config().display())?;
+    writeln!(out, "\nThe configuration: {}\nCtrl-C ends the demo.", world.config().display())?;
     out.flush()
 }
 

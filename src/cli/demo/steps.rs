@@ -101,7 +101,8 @@ impl Lines {
         let (mut through, mut direct) = (Vec::new(), Vec::new());
         let bearer = format!("Bearer {}", world.desk.issue());
         let answer = ask.check(&first);
-        for _ in 0..if answer.is_ok() { REPEATS } else { 0 } {
+        let repeats = if answer.is_ok() { REPEATS } else { 0 };
+        for _ in 0..repeats {
             through.push(post(&self.sidecar, &path, &[], &body).await?.took);
             if ask != Ask::WrongModel {
                 direct.push(self.direct(integration, ask, &bearer).await?);
