@@ -127,7 +127,7 @@ fn bind_all(all: &[Listen]) -> Result<Vec<Bound>, StartError> {
 fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
-    let failed: Vec<String> = entries.iter().filter_map(|entry| reload::failure(entry)).collect();
+    let failed: Vec<String> = entries.iter().filter_map(reload::failure).collect();
     if settings.server.strict_start && !failed.is_empty() {
         return Err(StartError::World(failed));
     }

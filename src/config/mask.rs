@@ -26,13 +26,16 @@ pub(super) fn broken_line(text: &str, at: usize, known: impl Fn(&str) -> bool) -
     if !known(word) {
         return None;
     }
-    let shown = format!("{}{word}", &line[..indent]).replace('\t', " ");
-    let rest = line[indent + end..].trim().is_empty();
+    let after = line[indent + end..].trim_start();
+    let shown = format!("{}{word}{}", &line[..indent], if after.starts_with('=') { " =" } else { "" });
+    let shown = shown.replace('\t', " ");
+    let rest = after.trim_start_matches('=').trim().is_empty();
     let offset = line[..at - start].chars().count();
     let known_width = shown.chars().count();
     let from = if offset < known_width { offset } else { known_width + usize::from(!rest) };
     let text = if rest { shown } else { format!("{shown} ***") };
-    Some(Snippet { text, from, width: if rest || offset < known_width { 1 } else { 3 } })
+    let width = if offset < known_width { known_width - from } else { 3 };
+    Some(Snippet { text, from, width })
 }
 
 /// Whether the value at `at` may be printed. What is not listed here is a secret until shown otherwise.

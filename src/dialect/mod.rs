@@ -86,6 +86,10 @@ pub trait Decoder: Send + fmt::Debug {
     /// Takes the next bytes of a stream, cut anywhere; writes complete OpenAI events to `out`.
     ///
     /// With [`Fed::Through`] nothing was written: the input itself is what goes on, unchanged.
+    ///
+    /// # Errors
+    /// What was written to `out` before the error is good and goes on; then [`Decoder::finish`] is to be called with
+    /// [`End::Broken`], and nothing more is fed.
     fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken>;
 
     /// Ends the stream. [`End::Clean`]: the upstream ended properly; whatever is missing (finish, usage, `[DONE]`)

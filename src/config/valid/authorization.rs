@@ -158,7 +158,7 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     };
     let token = token(fields.token, at, r);
     let table = at.key("oauth2");
-    let raw = fields.oauth2.given().unwrap_or_else(raw::OAuth2::absent);
+    let raw = fields.oauth2.given().unwrap_or_default();
     let method = raw.client_auth.get().copied().unwrap_or(ClientAuthentication::Post);
     check_method(&raw, method, &table, r);
     let secret_is_absent = raw.client_secret.is_absent();

@@ -41,9 +41,10 @@ pub(in crate::config) fn integration(
     let handler = handler(raw.custom_llm_config, raw.call_style, common, &at, r);
     let format = raw.format.or(Format::OpenAi);
     let endpoint = endpoint(&raw.endpoint, format, handler.is_some(), &at, r);
+    let names_some = names_models(&raw.model_properties) || names_models(&raw.models);
     let mut models = models::models(raw.model_properties, raw.models, &at, r);
     let default_model = models::default_model(raw.default_model, &mut models, &at, r);
-    if models.is_empty() {
+    if models.is_empty() && !names_some {
         no_models(handler.is_some(), &at, r);
     }
     let fields = Fields {
@@ -115,6 +116,15 @@ fn endpoint(raw: &Field<String>, format: Format, is_handler: bool, at: &At, r: &
         r.warning(&at, message).help("leave it out");
     }
     endpoint
+}
+
+/// Whether there is something in the list, be it wrong.
+fn names_models<T>(field: &Field<Vec<T>>) -> bool {
+    match field {
+        Field::Absent => false,
+        Field::Bad => true,
+        Field::Given(list) => !list.is_empty(),
+    }
 }
 
 fn no_models(is_handler: bool, at: &At, r: &mut Reading<'_>) {
@@ -204,7 +214,7 @@ fn handler(
 }
 
 fn media(raw: Field<raw::MultiModal>, at: &At, r: &mut Reading<'_>) -> MediaLimits {
-    let raw = raw.given().unwrap_or_else(raw::MultiModal::absent);
+    let raw = raw.given().unwrap_or_default();
     let mut limit = |key: &str, field: Field<usize>| {
         let limit = field.given()?;
         if limit == 0 {
@@ -239,7 +249,7 @@ pub(in crate::config) fn limits(
     base: &Limits,
     r: &mut Reading<'_>,
 ) -> Limits {
-    let raw = raw.given().unwrap_or_else(raw::Limits::absent);
+    let raw = raw.given().unwrap_or_default();
     let mut need = Need { at, r };
     let mut time = |key: &str, field: Field<Duration>, base: Duration| match field {
         Field::Given(_) => need.time(key, field, 1),
