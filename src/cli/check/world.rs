@@ -27,10 +27,10 @@ pub(super) fn problems(loaded: &Loaded) -> Problems {
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());
         let mut wrong = of_integration(one, &loaded.settings.handlers, &at);
-        if let Err(why) = Entry::build(one.clone(), &workshop).state {
-            if !wrong.iter().any(|(_, known)| why.contains(known)) {
-                wrong.push((at.key(first_word(&why)), why));
-            }
+        if let Err(why) = Entry::build(one.clone(), &workshop).state
+            && !wrong.iter().any(|(_, known)| why.contains(known))
+        {
+            wrong.push((at.key(first_word(&why)), why));
         }
         for (at, why) in wrong {
             problems.push(loaded.places.problem(Severity::Error, &at, why));
