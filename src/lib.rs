@@ -21,9 +21,9 @@
 pub mod names;
 pub mod secret;
 
-pub mod openai;
-
 pub mod outbound;
+
+pub mod openai;
 
 pub mod framing;
 

@@ -37,20 +37,18 @@ impl Control {
         let signals = self.reread.take().map(|reread| (reread, Signals::new()));
         let mut stop = self.stopper.listen();
         match signals {
-            Some((reread, Ok(mut signals))) => {
-                loop {
-                    tokio::select! {
-                        () = stop.over() => break,
-                        stopping = signals.next() => {
-                            if stopping {
-                                self.drain(&mut signals).await;
-                                break;
-                            }
-                            self.reload(&reread);
+            Some((reread, Ok(mut signals))) => loop {
+                tokio::select! {
+                    () = stop.over() => break,
+                    stopping = signals.next() => {
+                        if stopping {
+                            self.drain(&mut signals).await;
+                            break;
                         }
+                        self.reload(&reread);
                     }
                 }
-            }
+            },
             Some((_, Err(error))) => {
                 tracing::error!(%error, "signals cannot be received");
                 stop.over().await;

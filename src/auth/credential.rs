@@ -10,7 +10,6 @@ use form_urlencoded::{Serializer, byte_serialize};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use super::keys::read_secret;
 use crate::config::valid::{ClientAuth, OAuth2};
 use crate::outbound::{Segments, Unsigned};
 use crate::secret::Secret;
@@ -35,7 +34,7 @@ pub(super) struct Credential {
 impl Credential {
     /// Reads the secret and checks what must fit into headers. The error says what is wrong in the world.
     pub(super) fn read(settings: &OAuth2, tls: &tls::Profile) -> Result<Self, String> {
-        let secret = read_secret(&settings.client_secret).map_err(|why| format!("client_secret: {why}"))?;
+        let secret = settings.client_secret.load().map_err(|why| format!("client_secret: {why}"))?;
         if settings.client_id.is_empty() {
             return Err("client_id is empty".into());
         }

@@ -8,7 +8,6 @@ mod answer;
 mod credential;
 mod error;
 mod fetch;
-mod keys;
 mod source;
 mod state;
 #[cfg(test)]
@@ -24,7 +23,6 @@ use http::{HeaderName, HeaderValue};
 use moka::future::Cache;
 
 pub use error::AuthError;
-pub use keys::read_secret;
 
 use crate::config::valid::{Authorization, OAuth2, SecretSource};
 use crate::egress::Egress;
@@ -232,7 +230,7 @@ impl fmt::Debug for Tokens {
 }
 
 fn api_key(header: &HeaderName, value: &SecretSource) -> Result<ApiKey, String> {
-    let secret = read_secret(value).map_err(|why| format!("api_key_value: {why}"))?;
+    let secret = value.load().map_err(|why| format!("api_key_value: {why}"))?;
     let mut value = HeaderValue::from_bytes(secret.expose().as_bytes())
         .map_err(|_| "api_key_value holds characters that cannot stand in a header".to_owned())?;
     value.set_sensitive(true);

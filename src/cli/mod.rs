@@ -2,6 +2,7 @@
 
 mod check;
 mod console;
+mod demo;
 mod serve;
 
 use std::io;
@@ -39,6 +40,12 @@ struct Cli {
 enum Command {
     /// Serve (the default)
     Serve(Serve),
+    /// Show what Outrider does, with mock providers and the real sidecar in this process
+    Demo {
+        /// End after the table: 0 if every step went well, else 1
+        #[arg(long)]
+        once: bool,
+    },
     /// Show every mistake of a configuration, and what is wrong in the world
     Check(check::Check),
     /// Print the JSON to paste into Galileo, so that its runners call Outrider
@@ -72,6 +79,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     match cli.command {
         None => serve::run(cli.serve.config),
         Some(Command::Serve(serve)) => serve::run(serve.config),
+        Some(Command::Demo { once }) => demo::run(once),
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Console(console)) => console::run(&console),
         Some(Command::Completions { shell }) => {

@@ -5,6 +5,9 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+mod chunks;
+mod loss;
+mod media;
 pub mod openai;
 
 use std::fmt;
@@ -13,7 +16,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::HeaderMap;
 
-use crate::openai::{Completion, Envelope, Fault, Operation};
+use crate::openai::chat::ShapeError;
+use crate::openai::{Completion, Envelope, Fault, Operation, Usage};
 use crate::outbound::{Report, Unsigned};
 
 /// Translates requests of one format.
@@ -82,6 +86,10 @@ pub trait Decoder: Send + fmt::Debug {
     /// Takes the next bytes of a stream, cut anywhere; writes complete OpenAI events to `out`.
     ///
     /// With [`Fed::Through`] nothing was written: the input itself is what goes on, unchanged.
+    ///
+    /// # Errors
+    /// What was written to `out` before the error is good and goes on; then [`Decoder::finish`] is to be called with
+    /// [`End::Broken`], and nothing more is fed.
     fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken>;
 
     /// Ends the stream. [`End::Clean`]: the upstream ended properly; whatever is missing (finish, usage, `[DONE]`)
@@ -96,7 +104,7 @@ pub trait Decoder: Send + fmt::Debug {
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault;
 
     /// The usage that the answer carried, as far as it has been seen.
-    fn usage(&self) -> Option<crate::openai::Usage> {
+    fn usage(&self) -> Option<Usage> {
         None
     }
 }
@@ -132,7 +140,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broken {
     /// The upstream reported an error inside a 200 or in the middle of a stream.
-    Upstream(Fault),
+    Upstream(Box<Fault>),
     /// Bytes that make no sense as an answer of this format.
     Garbled(String),
 }
@@ -158,6 +166,12 @@ impl Untranslatable {
     /// A field that no OpenAI client should send.
     pub fn malformed(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: param.into(), message: message.into(), malformed: true }
+    }
+}
+
+impl From<ShapeError> for Untranslatable {
+    fn from(error: ShapeError) -> Self {
+        Self { param: error.path, message: error.message, malformed: !error.unsupported }
     }
 }
 

@@ -58,6 +58,12 @@ impl SendError {
 
     /// What a failure of hyper's means; `unsent`: no byte of the request was written.
     pub(super) fn from_hyper(host: &str, error: &hyper::Error, unsent: bool) -> Self {
+        if unsent
+            && cause::<hyper::Error>(error)
+                .is_some_and(|inner| inner.to_string().contains("unexpected message"))
+        {
+            return Self::Connect(format!("{host} spoke before it was asked: is it an HTTP server?"));
+        }
         if unsent {
             return Self::Connect(format!("{host} closed the connection before the request was sent"));
         }

@@ -100,3 +100,54 @@ impl http_body::Body for Outgoing {
         SizeHint::with_exact(self.left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::outbound::Stamp;
+
+    fn signed(method: Method, uri: &'static str, pieces: Vec<Bytes>) -> Signed {
+        let (uri, headers) = (Uri::from_static(uri), HeaderMap::new());
+        Signed { method, uri, headers, body: Segments::many(pieces), stamp: Stamp::default() }
+    }
+
+    #[test]
+    fn an_empty_post_says_its_length_and_a_get_has_none() {
+        let host = HeaderValue::from_static("a.example");
+        let length = |method| {
+            let request = dress(signed(method, "http://b.example", vec![]), &host);
+            assert_eq!(
+                (request.uri().path(), request.headers()["host"].as_bytes()),
+                ("/", b"a.example".as_slice())
+            );
+            request.headers().get("content-length").cloned()
+        };
+        assert_eq!(length(Method::POST).unwrap(), "0");
+        assert_eq!(length(Method::GET), None);
+    }
+
+    #[test]
+    fn a_user_agent_that_was_configured_stays() {
+        let mut request = signed(Method::POST, "http://b.example/x", vec![]);
+        request.headers.insert("user-agent", HeaderValue::from_static("ours/1"));
+        let request = dress(request, &HeaderValue::from_static("a.example"));
+        assert_eq!(request.headers()["user-agent"], "ours/1");
+    }
+
+    #[tokio::test]
+    async fn a_body_goes_out_as_the_very_bytes_that_came_in() {
+        let pieces = vec![Bytes::from("one".to_owned()), Bytes::new(), Bytes::from("three".to_owned())];
+        let places = [pieces[0].as_ptr(), pieces[2].as_ptr()];
+        let mut body = Outgoing::new(Segments::many(pieces));
+        assert_eq!(http_body::Body::size_hint(&body).exact(), Some(8));
+        for place in places {
+            assert!(!http_body::Body::is_end_stream(&body));
+            let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(frame.as_ptr(), place);
+        }
+        assert!(http_body::Body::is_end_stream(&body));
+        assert!(body.frame().await.is_none());
+    }
+}

@@ -176,6 +176,9 @@ impl Clients {
         if let valid::Proxy::Through { shown, .. } = proxy {
             return Err(format!("the proxy {shown} cannot be used: a proxy is not in this version"));
         }
+        if profile.http2 {
+            return Err("`http2 = true` is not in this version: leave it out".to_owned());
+        }
         let address = Address::new(destination)?;
         let limits = limits.within(FOREVER);
         let key = Key {
@@ -238,20 +241,190 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_used_again_once_its_answer_was_read() {
+    async fn a_body_dropped_before_its_end_closes_the_upstream() {
+        for begun in
+            ["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n", CHUNK]
+        {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let (sent, mut peer) = upstream.answer(&egress, begun).await;
+            settle().await;
+            drop(sent.unwrap());
+            peer.closed().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_given_up_before_its_head_closes_the_upstream() {
         let upstream = Upstream::bind().await;
         let egress = upstream.egress(LIMITS);
-        let (first, mut peer) = tokio::join!(egress.send(SEAT, post(&["1"])), async {
-            let mut peer = upstream.accept().await;
-            peer.serve().await;
-            peer
+        let mut peer = tokio::select! {
+            _ = egress.send(SEAT, post(&["x"])) => unreachable!("nobody answered"),
+            peer = async { let mut peer = upstream.accept().await; peer.request().await; peer } => peer,
+        };
+        peer.closed().await;
+    }
+
+    #[tokio::test]
+    async fn a_request_given_up_while_the_upstream_reads_nothing_leaves_no_connection_behind() {
+        let upstream = Upstream::bind().await;
+        let tasks = Tasks::new();
+        let clients = Clients::new(1, tasks.clone());
+        let egress =
+            clients.egress(&upstream.url("http"), &Default::default(), &valid::Proxy::Direct, &LIMITS);
+        let mut request = post(&[]);
+        request.body = crate::outbound::Segments::one(vec![b'x'; 32 << 20].into());
+        let _peer = tokio::select! {
+            _ = egress.as_ref().unwrap().send(SEAT, request) => unreachable!("nobody answered"),
+            peer = async { let peer = upstream.accept().await; settle().await; peer } => peer,
+        };
+        soon(tasks.finished()).await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_upstream_is_given_up_at_first_byte_and_closed() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(EgressLimits { first_byte: SHORT, ..LIMITS });
+        let (sent, mut peer) = upstream.answer(&egress, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200").await;
+        let error = sent.unwrap_err();
+        let words = format!("127.0.0.1:{} did not begin to answer within 50ms (first_byte)", upstream.port());
+        assert_eq!((error.to_string(), error.reached_upstream()), (words, true));
+        peer.closed().await;
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_closes_without_an_answer_is_told_apart_and_not_asked_again() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let mut peer = upstream.warm(&egress).await;
+        let (sent, ()) = tokio::join!(egress.send(SEAT, post(&["once"])), async {
+            peer.request().await;
+            drop(peer);
         });
-        let first = first.unwrap();
-        assert!(first.connected.is_some());
-        assert_eq!(text(first).await, "ok");
-        let (second, got) = tokio::join!(egress.send(SEAT, post(&["2"])), peer.serve());
-        let second = second.unwrap();
-        assert_eq!((second.connected, got.ends_with("\r\n\r\n2")), (None, true));
-        assert_eq!(text(second).await, "ok");
+        let error = sent.unwrap_err();
+        assert!(
+            matches!(&error, SendError::Closed(words) if words.contains("before it answered")),
+            "{error:?}"
+        );
+        assert!(error.reached_upstream());
+        assert!(!upstream.is_called().await, "a POST that had been read was sent again");
+    }
+
+    #[test]
+    fn a_request_that_met_a_closed_connection_goes_to_a_new_one_if_nothing_was_written() {
+        // The runtime looks at its sockets after every task: the request and the end of the connection are then seen
+        // by the same turn of it.
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build().unwrap();
+        runtime.block_on(async {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let peer = upstream.warm(&egress).await;
+            settle().await;
+            drop(peer);
+            Tasks::new().spawn(std::future::ready(()));
+            let sent = tokio::select! { biased;
+                sent = egress.send(SEAT, post(&["x"])) => sent.unwrap(),
+                () = async { upstream.accept().await.serve_then_wait().await } => unreachable!("it stayed open"),
+            };
+            assert!(sent.connected.is_some());
+            assert_eq!(text(sent).await, "ok");
+        });
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_makes_no_sense_is_refused_and_its_connection_closed() {
+        let head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(70 << 10));
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: 1\r\n".repeat(101));
+        for (answer, words) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 50\r\n\r\nhello", "content-length"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\nhello", "content-length"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "both"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "other than `chunked`"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n", "other than `chunked`"),
+            ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "transfer-encoding"),
+            ("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "101"),
+            ("HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 2\r\n\r\n{}", "header"),
+            ("HTTP/1.1 200 OK\r\nx: a\r\n b\r\n\r\n", "header"),
+            ("SSH-2.0-OpenSSH_9.9\r\n", "HTTP"),
+            (head.as_str(), "64 KiB"),
+            (many.as_str(), "100 fields"),
+        ] {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let (sent, mut peer) = upstream.answer(&egress, answer).await;
+            let error = sent.unwrap_err();
+            assert!(
+                matches!(&error, SendError::Garbled(text) if text.contains(words)),
+                "{answer:.80} gave {error:?}"
+            );
+            peer.closed().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn interim_answers_are_passed_over_but_not_without_end() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let interim = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+        let (sent, mut peer) = upstream.answer(&egress, &format!("{}{OK}", interim.repeat(3))).await;
+        assert_eq!(text(sent.unwrap()).await, "ok");
+        let flood = async {
+            peer.request().await;
+            let some = interim.repeat(1000);
+            while tokio::io::AsyncWriteExt::write_all(&mut peer.io, some.as_bytes()).await.is_ok() {}
+        };
+        let (sent, ()) = soon(async { tokio::join!(egress.send(SEAT, post(&["x"])), flood) }).await;
+        let error = sent.unwrap_err();
+        assert!(matches!(&error, SendError::Garbled(words) if words.contains("1024 KiB")), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_cut_or_badly_framed_never_looks_complete() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n12345678",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n",
+        ] {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let (sent, peer) = upstream.answer(&egress, answer).await;
+            drop(peer);
+            assert!(read(sent.unwrap().response.into_body()).await.is_err(), "{answer:?} looked complete");
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_share_connections_only_if_they_are_the_same_in_all_that_matters() {
+        let clients = Clients::new(1, Tasks::new());
+        let plain = tls::Profile::default();
+        let of = |url: &str, limits: &EgressLimits| {
+            let url = url.parse().unwrap();
+            clients.egress(&url, &plain, &valid::Proxy::Direct, limits).unwrap()
+        };
+        let first = of("http://a.example/x", &LIMITS);
+        let same = of("http://A.example:80/y", &EgressLimits { first_byte: SHORT, ..LIMITS });
+        assert!(Arc::ptr_eq(&first.pool, &same.pool));
+        assert_eq!(same.limits.first_byte, SHORT);
+        let others = [
+            of("http://a.example:81/x", &LIMITS),
+            of("http://b.example/x", &LIMITS),
+            of("http://a.example/x", &EgressLimits { pool_idle: SHORT, ..LIMITS }),
+        ];
+        assert!(others.iter().all(|other| !Arc::ptr_eq(&first.pool, &other.pool)));
+    }
+
+    #[test]
+    fn what_this_version_cannot_do_is_said_in_words() {
+        let clients = Clients::new(1, Tasks::new());
+        let url = Uri::from_static("http://a.example/");
+        let http2 = tls::Profile { http2: true, ..Default::default() };
+        let error = clients.egress(&url, &http2, &valid::Proxy::Direct, &LIMITS).unwrap_err();
+        assert!(error.contains("`http2 = true` is not in this version"), "{error}");
+        let (secret, shown) = (crate::secret::Secret::new("http://u:p@proxy:1"), "http://proxy:1".to_owned());
+        let proxy = valid::Proxy::Through { url: secret, shown };
+        let error = clients.egress(&url, &Default::default(), &proxy, &LIMITS).unwrap_err();
+        assert_eq!(error, "the proxy http://proxy:1 cannot be used: a proxy is not in this version");
     }
 }

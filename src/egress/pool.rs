@@ -186,3 +186,145 @@ async fn reap(pool: Weak<Pool>, seat: Seat, mut closed: watch::Receiver<bool>) {
 fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
     shelf.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Clients, EgressLimits};
+    use super::*;
+    use crate::config::valid::Proxy;
+    use tokio::io::AsyncReadExt as _;
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_once_its_answer_was_read() {
+        for answer in [OK, "HTTP/1.1 204 No Content\r\n\r\n", &format!("{CHUNK}0\r\n\r\n")] {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let (first, mut peer) = upstream.answer(&egress, answer).await;
+            let first = first.unwrap();
+            assert!(first.connected.is_some());
+            text(first).await;
+            let (second, got) = tokio::join!(egress.send(SEAT, post(&["2"])), peer.serve());
+            let second = second.unwrap();
+            assert_eq!((second.connected, got.ends_with("\r\n\r\n2")), (None, true), "after {answer:?}");
+            assert_eq!(text(second).await, "ok");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_requests_at_once_have_a_connection_each_and_the_last_used_goes_first() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let (early, late) = tokio::join!(upstream.warm(&egress), upstream.warm(&egress));
+        drop(early);
+        let mut late = late;
+        let (sent, _) = tokio::join!(egress.send(SEAT, post(&["x"])), late.serve());
+        assert_eq!(sent.unwrap().connected, None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_its_seat_alone() {
+        let upstream = Upstream::bind().await;
+        let clients = Clients::new(2, Tasks::new());
+        let egress =
+            clients.egress(&upstream.url("http"), &Default::default(), &Proxy::Direct, &LIMITS).unwrap();
+        let _first = upstream.warm(&egress).await;
+        for seat in [Seat(1), Seat(7)] {
+            let (sent, _peer) = tokio::join!(egress.send(seat, post(&["x"])), async {
+                let mut peer = upstream.accept().await;
+                peer.serve().await;
+                peer
+            });
+            assert!(sent.unwrap().connected.is_some(), "{seat:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_after_an_answer_never_answer_the_next_request() {
+        let poison = OK.replace("ok", "no");
+        for at_once in [true, false] {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let answer = if at_once { format!("{OK}{poison}") } else { OK.to_owned() };
+            let (sent, mut peer) = upstream.answer(&egress, &answer).await;
+            assert_eq!(text(sent.unwrap()).await, "ok");
+            if !at_once {
+                peer.say(&poison).await;
+            }
+            peer.closed().await;
+            let (sent, _peer) = upstream.answer(&egress, OK).await;
+            let sent = sent.unwrap();
+            assert!(sent.connected.is_some());
+            assert_eq!(text(sent).await, "ok");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_upstream_closes_is_let_go() {
+        for end in ["", "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"] {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let mut peer = upstream.warm(&egress).await;
+            peer.say(end).await;
+            drop(peer);
+            settle().await;
+            let (sent, _peer) = upstream.answer(&egress, OK).await;
+            assert!(sent.unwrap().connected.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_says_close_or_comes_too_early_ends_its_connection() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let close = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+        let (sent, mut peer) = upstream.answer(&egress, close).await;
+        assert_eq!(text(sent.unwrap()).await, "ok");
+        peer.closed().await;
+        let mut request = post(&[]);
+        request.body = crate::outbound::Segments::one(vec![b'x'; 32 << 20].into());
+        let (sent, mut peer) = tokio::join!(egress.send(SEAT, request), async {
+            let mut peer = upstream.accept().await;
+            peer.io.read_exact(&mut [0; 64]).await.unwrap();
+            peer.say("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno").await;
+            peer
+        });
+        assert_eq!(text(sent.unwrap()).await, "no");
+        peer.closed().await;
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_closed_at_its_limit_and_an_old_one_at_its_age() {
+        for limits in [
+            EgressLimits { pool_idle: SHORT, ..LIMITS },
+            EgressLimits { max_connection_age: SHORT, ..LIMITS },
+            EgressLimits { max_connection_age: Duration::ZERO, ..LIMITS },
+        ] {
+            let upstream = Upstream::bind().await;
+            let tasks = Tasks::new();
+            let clients = Clients::new(1, tasks.clone());
+            let egress =
+                clients.egress(&upstream.url("http"), &Default::default(), &Proxy::Direct, &limits).unwrap();
+            upstream.warm(&egress).await.closed().await;
+            // The task that closed it goes too.
+            soon(tasks.finished()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_closes_what_is_idle_and_what_is_busy_after_its_answer() {
+        let upstream = Upstream::bind().await;
+        let tasks = Tasks::new();
+        let clients = Clients::new(1, tasks.clone());
+        let egress =
+            clients.egress(&upstream.url("http"), &Default::default(), &Proxy::Direct, &LIMITS).unwrap();
+        let (busy, mut busy_peer) = upstream.answer(&egress, CHUNK).await;
+        let mut idle = upstream.warm(&egress).await;
+        clients.close();
+        idle.closed().await;
+        busy_peer.say("0\r\n\r\n").await;
+        assert_eq!(text(busy.unwrap()).await, "hello");
+        busy_peer.closed().await;
+        soon(tasks.finished()).await;
+    }
+}

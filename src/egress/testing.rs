@@ -1,21 +1,31 @@
 //! A scripted upstream on a real socket, for the tests of this room.
 
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt as _;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::{Body, Clients, Egress, EgressLimits, Sent};
+use super::{Body, Clients, Egress, EgressLimits, SendError, Sent};
 use crate::config::valid::Proxy;
-use crate::outbound::{Segments, Signed, Stamp, Unsigned};
+use crate::outbound::{Segments, Signed, Stamp};
 use crate::tasks::{Seat, Tasks};
 use crate::tls::Profile;
 
 /// A whole answer.
 pub(super) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+/// An answer that goes on.
+pub(super) const CHUNK: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+/// A limit that is reached.
+pub(super) const SHORT: Duration = Duration::from_millis(50);
 /// The seat of every test.
 pub(super) const SEAT: Seat = Seat(0);
 /// Limits that no test reaches.
@@ -50,6 +60,35 @@ impl Upstream {
 
     pub(super) async fn accept(&self) -> Peer<TcpStream> {
         Peer::new(self.0.accept().await.unwrap().0)
+    }
+
+    pub(super) async fn accept_tls(
+        &self,
+        server: Arc<ServerConfig>,
+    ) -> io::Result<Peer<TlsStream<TcpStream>>> {
+        let tcp = self.0.accept().await.unwrap().0;
+        TlsAcceptor::from(server).accept(tcp).await.map(Peer::new)
+    }
+
+    /// Sends a request, takes it on a new connection, and says `answer`.
+    pub(super) async fn answer(
+        &self,
+        egress: &Egress,
+        answer: &str,
+    ) -> (Result<Sent, SendError>, Peer<TcpStream>) {
+        tokio::join!(egress.send(SEAT, post(&["x"])), async {
+            let mut peer = self.accept().await;
+            peer.request().await;
+            peer.say(answer).await;
+            peer
+        })
+    }
+
+    /// The other end of a connection that has served one request and is idle now.
+    pub(super) async fn warm(&self, egress: &Egress) -> Peer<TcpStream> {
+        let (sent, peer) = self.answer(egress, OK).await;
+        assert_eq!(text(sent.unwrap()).await, "ok");
+        peer
     }
 
     /// Whether a connection is waiting to be accepted.
@@ -98,21 +137,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         request
     }
 
+    /// Takes one request, gives the whole answer, and keeps the connection open.
+    pub(super) async fn serve_then_wait(&mut self) {
+        self.serve().await;
+        self.closed().await;
+    }
+
     /// Waits until the other side has closed.
     pub(super) async fn closed(&mut self) {
         let mut sink = [0; 4096];
-        while self.io.read(&mut sink).await.is_ok_and(|n| n > 0) {}
+        soon(async { while self.io.read(&mut sink).await.is_ok_and(|n| n > 0) {} }).await;
     }
 }
 
 /// A POST of `pieces` to `/v1/x?a=1`.
 pub(super) fn post(pieces: &[&'static str]) -> Signed {
     let body = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
-    let mut unsigned = Unsigned::new(Method::POST, "", HeaderMap::new(), Segments::many(body));
-    unsigned.uri = Uri::from_static("https://elsewhere.example/v1/x?a=1");
-    unsigned.headers.insert("content-type", "application/json".parse().unwrap());
-    let Unsigned { method, uri, headers, body, .. } = unsigned;
-    Signed { method, uri, headers, body, stamp: Stamp::default() }
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let uri = Uri::from_static("https://elsewhere.example/v1/x?a=1");
+    Signed { method: Method::POST, uri, headers, body: Segments::many(body), stamp: Stamp::default() }
 }
 
 /// Reads the whole body.
@@ -123,6 +167,11 @@ pub(super) async fn text(sent: Sent) -> String {
 /// Reads the whole body, which may break.
 pub(super) async fn read(body: Body) -> Result<String, hyper::Error> {
     Ok(String::from_utf8(body.collect().await?.to_bytes().to_vec()).unwrap())
+}
+
+/// Waits for what must happen; a test that waits in vain should fail, not hang.
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("it did not happen")
 }
 
 /// Lets every task that can run do so, and the sockets be looked at.

@@ -94,16 +94,6 @@ impl Wire {
         Self { stream, pulse }
     }
 
-    /// A write failed: under TLS the peer's last words, still unread, say more than the socket does.
-    fn last_words(&mut self, cx: &mut Context<'_>, failed: io::Error) -> io::Error {
-        let Stream::Tls(tls) = &mut self.stream else { return failed };
-        let mut scratch = [0; 512];
-        match Pin::new(tls).poll_read(cx, &mut ReadBuf::new(&mut scratch)) {
-            Poll::Ready(Err(words)) => words,
-            Poll::Ready(Ok(())) | Poll::Pending => failed,
-        }
-    }
-
     /// Refuses to write for nobody: else a peer that does not read would keep an abandoned connection open.
     fn wanted(&self) -> io::Result<()> {
         if self.pulse.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
@@ -125,8 +115,7 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        let wrote = ready!(with!(&mut self.stream, io => io.poll_write(cx, bytes)));
-        Poll::Ready(wrote.map_err(|failed| self.last_words(cx, failed)))
+        with!(&mut self.stream, io => io.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -135,8 +124,7 @@ impl AsyncWrite for Wire {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        let wrote = ready!(with!(&mut self.stream, io => io.poll_write_vectored(cx, pieces)));
-        Poll::Ready(wrote.map_err(|failed| self.last_words(cx, failed)))
+        with!(&mut self.stream, io => io.poll_write_vectored(cx, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -145,8 +133,7 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wanted()?;
-        let flushed = ready!(with!(&mut self.stream, io => io.poll_flush(cx)));
-        Poll::Ready(flushed.map_err(|failed| self.last_words(cx, failed)))
+        with!(&mut self.stream, io => io.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,6 @@
 //! The headers that an integration puts on each request: forwarded ones, the runner's ids, static ones.
 
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, CONNECTION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -33,7 +33,7 @@ impl Headers {
         request: &Envelope,
     ) -> Result<(), Refused> {
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        for name in &self.forward {
+        for name in self.forward.iter().filter(|name| !is_hop_by_hop(name, client)) {
             for (at, value) in client.get_all(name).iter().enumerate() {
                 if at == 0 {
                     headers.insert(name.clone(), value.clone());
@@ -79,6 +79,12 @@ impl Headers {
         }
         Ok(())
     }
+}
+
+/// Whether the client has said in `Connection` that the field is for this connection alone (RFC 9110 §7.6.1).
+fn is_hop_by_hop(name: &HeaderName, client: &HeaderMap) -> bool {
+    let named = client.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    named.into_iter().any(|one| one.trim().eq_ignore_ascii_case(name.as_str()))
 }
 
 fn words(id: RunnerId) -> (&'static str, &'static str) {
@@ -133,6 +139,12 @@ mod tests {
         assert_eq!(to.get_all("x-tenant").iter().count(), 2);
         assert!(!to.contains_key("x-other"));
         assert_eq!(to["x-team"], "ml");
+    }
+
+    #[test]
+    fn a_header_that_the_client_calls_hop_by_hop_stops_here() {
+        let to = put(&[("x-tenant", "a"), ("connection", "close, X-Tenant")], "{}").unwrap();
+        assert!(!to.contains_key("x-tenant"));
     }
 
     #[test]

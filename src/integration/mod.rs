@@ -90,7 +90,8 @@ impl Integration {
         let egress = workshop.clients.egress(&settings.endpoint, &settings.tls, &settings.proxy, &limits)?;
         let token_egress = match &settings.authorization {
             Authorization::OAuth2(oauth2) => {
-                let limits = EgressLimits { first_byte: settings.limits.token, ..limits };
+                // Longer than the limit of the whole token request, whose words name the right key.
+                let limits = EgressLimits { first_byte: settings.limits.token.saturating_mul(2), ..limits };
                 let clients = &workshop.clients;
                 let to =
                     clients.egress(&oauth2.token_url, &settings.token_tls, &settings.token_proxy, &limits);

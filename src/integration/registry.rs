@@ -37,8 +37,15 @@ impl<'a> Found<'a> {
 pub enum NotFound {
     /// The path names an integration that is not there; the nearest names.
     Integration(String, Vec<String>),
-    /// The model is not there; the nearest names.
-    Model(String, Vec<String>),
+    /// The model is not there.
+    Model {
+        /// The model.
+        model: String,
+        /// The integration that was named, if one was.
+        integration: Option<String>,
+        /// The nearest names.
+        near: Vec<String>,
+    },
     /// The model stands in several integrations; the forms that name one.
     Ambiguous(String, Vec<String>),
     /// No model was given and none is the default; names that would do.
@@ -111,7 +118,11 @@ impl Registry {
                     return Self::in_entry(&self.entries[*at], rest);
                 }
                 let known = self.by_model.keys().map(String::as_str);
-                Err(NotFound::Model(model.to_owned(), nearest(model, known)))
+                Err(NotFound::Model {
+                    model: model.to_owned(),
+                    integration: None,
+                    near: nearest(model, known),
+                })
             }
         }
     }
@@ -120,9 +131,11 @@ impl Registry {
         let models = &entry.settings.models;
         let by_alias = models.iter().position(|m| m.alias.as_str() == model);
         let found = by_alias.or_else(|| models.iter().position(|m| m.name.as_str() == model));
-        found
-            .map(|index| Found { entry, index })
-            .ok_or_else(|| NotFound::Model(model.to_owned(), nearest(model, models.iter().flat_map(words))))
+        found.map(|index| Found { entry, index }).ok_or_else(|| NotFound::Model {
+            model: model.to_owned(),
+            integration: Some(entry.settings.name.to_string()),
+            near: nearest(model, models.iter().flat_map(words)),
+        })
     }
 
     fn default_of(entry: &Arc<Entry>) -> Result<Found<'_>, NotFound> {
@@ -192,6 +205,7 @@ pub(super) mod tests {
                 based_on: None,
                 supported: None,
                 json_schema: None,
+                based_on: None,
             }
         };
         valid::Integration {
@@ -300,13 +314,13 @@ pub(super) mod tests {
     #[test]
     fn an_unknown_name_brings_the_nearest_ones() {
         let registry = registry(&[("acme", &["gpt-4o", "claude-sonnet"], None)]);
-        let NotFound::Model(_, near) = registry.find(None, Some("gpt4o")).unwrap_err() else { panic!() };
+        let NotFound::Model { near, .. } = registry.find(None, Some("gpt4o")).unwrap_err() else { panic!() };
         assert_eq!(near, ["gpt-4o"]);
         let NotFound::Integration(_, near) = registry.find(Some("acmee"), Some("x")).unwrap_err() else {
             panic!()
         };
         assert_eq!(near, ["acme"]);
-        let NotFound::Model(..) = registry.find(None, Some("../../../etc/passwd")).unwrap_err() else {
+        let NotFound::Model { .. } = registry.find(None, Some("../../../etc/passwd")).unwrap_err() else {
             panic!()
         };
     }

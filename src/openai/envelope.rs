@@ -16,6 +16,7 @@ pub struct Envelope {
     bytes: Bytes,
     model: Model,
     stream: bool,
+    object: Range<usize>,
     members: Vec<Entry>,
     added: Vec<(Bytes, Bytes)>,
     edited: bool,
@@ -34,7 +35,8 @@ struct Entry {
 impl Envelope {
     /// Scans `bytes` once: one JSON object in UTF-8, no deeper than 128 levels, `model` and `stream` at most once.
     pub fn read(bytes: Bytes) -> Result<Self, ScanError> {
-        let Scan { members, model, stream, .. } = scan::scan(&bytes)?;
+        let Scan { object, members, model, stream } = scan::scan(&bytes)?;
+        let object = object.start as usize..object.end as usize;
         let entry = |m: scan::Member| Entry {
             key: m.key.start as usize..m.key.end as usize,
             value: m.value.start as usize..m.value.end as usize,
@@ -43,7 +45,15 @@ impl Envelope {
             dropped: false,
         };
         let members = members.into_iter().map(entry).collect();
-        Ok(Self { bytes, model, stream: stream == Some(true), members, added: Vec::new(), edited: false })
+        Ok(Self {
+            bytes,
+            model,
+            stream: stream == Some(true),
+            object,
+            members,
+            added: Vec::new(),
+            edited: false,
+        })
     }
 
     /// What the client wrote as `model`.
@@ -93,7 +103,7 @@ impl Envelope {
 
     /// Sets `model` to `name`.
     pub fn set_model(&mut self, name: &str) {
-        if !matches!(&self.model, Model::Text { text, .. } if text == name) {
+        if !matches!(&self.model, Model::Text(_, text) if text == name) {
             self.set("model", quote(name));
         }
     }
@@ -137,7 +147,7 @@ impl Envelope {
             return Segments::one(self.bytes.clone());
         }
         let mut splice = Splice::new(&self.bytes);
-        let open = self.bytes.iter().position(|b| *b == b'{').map_or(0, |at| at + 1);
+        let open = self.object.start + 1;
         splice.keep(0..open);
         let (mut previous_end, mut first) = (open, true);
         for entry in &self.members {

@@ -8,7 +8,9 @@ pub mod completion;
 pub mod envelope;
 pub mod fault;
 pub mod json;
+pub mod message;
 pub mod scan;
+pub mod tool;
 
 pub use chat::ChatRequest;
 pub use completion::{Chunk, Completion, Usage};

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE};
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, Method, Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -12,6 +14,9 @@ use percent_encoding::percent_decode_str;
 use super::House;
 use super::failure::Failure;
 use crate::openai::Operation;
+
+/// The most room that is made for a body at once, in bytes.
+const STEP: usize = 1 << 20;
 
 /// What a request asks for, by its path.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,6 +60,12 @@ fn check_host(request: &Request<Incoming>) -> Result<(), Failure> {
     }
     if request.headers().contains_key(UPGRADE) {
         return Err(Failure::BadRequest("this server does not upgrade connections"));
+    }
+    // RFC 9112 §6.1 allows more, but nobody sends it and readers differ in how they take it.
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let chunked = |v: &http::HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|v| !chunked(v)) || codings.next().is_some() {
+        return Err(Failure::BadRequest("Transfer-Encoding other than `chunked` is not taken"));
     }
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
@@ -116,18 +127,29 @@ pub(super) async fn body(headers: &HeaderMap, mut body: Incoming, house: &House)
     if announced == Some(first.len() as u64) {
         return Ok(first);
     }
-    // Not all that was announced at once: a client could announce much and send nothing.
-    let room = announced.map_or(first.len() * 2, |n| (n as usize).min(1 << 20));
-    let mut whole = BytesMut::with_capacity(room.max(first.len()));
-    whole.extend_from_slice(&first);
-    drop(first);
-    loop {
-        if whole.len() > house.max_body {
+    let mut whole = Vec::new();
+    let mut more = Some(first);
+    while let Some(piece) = more {
+        if piece.len() > house.max_body - whole.len() {
             return Err(Failure::BodyTooLarge(house.max_body));
         }
-        let Some(more) = next(&mut body, house.body_timeout).await? else { return Ok(whole.freeze()) };
-        whole.extend_from_slice(&more);
+        grow(&mut whole, piece.len(), announced);
+        whole.extend_from_slice(&piece);
+        drop(piece);
+        more = next(&mut body, house.body_timeout).await?;
     }
+    Ok(whole.into())
+}
+
+/// Makes room for `more` bytes: doubling what is small, in steps of [`STEP`] beyond, and never for more than came
+/// because more was announced.
+fn grow(whole: &mut Vec<u8>, more: usize, announced: Option<u64>) {
+    if whole.capacity() - whole.len() >= more {
+        return;
+    }
+    let step = whole.len().clamp(16 << 10, STEP);
+    let left = announced.map_or(step, |n| (n as usize).saturating_sub(whole.len()).min(STEP));
+    whole.reserve_exact(more.max(left));
 }
 
 async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, Failure> {

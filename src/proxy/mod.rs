@@ -69,7 +69,7 @@ pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -
     let mut visit = Visit::begin(&house, &request);
     match journey(request, &house, seat, &mut visit).await {
         Ok(outcome) => reply::respond(outcome, visit),
-        Err(failure) => reply::refuse(failure, visit),
+        Err(failure) => reply::refuse(&failure, visit),
     }
 }
 
@@ -100,7 +100,8 @@ async fn journey(
 
     let wanted = wanted_model(&envelope)?;
     let found = registry.find(path.as_deref(), wanted)?;
-    visit.found(found.entry, wanted.unwrap_or(found.model().alias.as_str()), envelope.stream());
+    let called = wanted.unwrap_or_else(|| found.model().alias.as_str());
+    visit.found(found.entry, called, envelope.stream());
     let Ok(integration) = &found.entry.state else {
         return Err(Failure::unavailable(found.entry));
     };
@@ -134,7 +135,7 @@ async fn journey(
 
 fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
     match envelope.model() {
-        Model::Text { text, .. } => Ok(Some(text)),
+        Model::Text(_, text) => Ok(Some(text)),
         Model::Absent => Ok(None),
         Model::Other(_) if envelope.raw("model") == Some(b"null") => Ok(None),
         Model::Other(_) => Err(Failure::InvalidBody {

@@ -1,6 +1,8 @@
 //! TLS settings, and PEM files turned into checked roots and identities; used by egress and by inbound TLS.
 
 mod pem;
+#[cfg(test)]
+pub(crate) mod testing;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -206,4 +208,62 @@ fn system_roots() -> &'static Result<Arc<RootCertStore>, String> {
         }
         Ok(Arc::new(roots))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Authority;
+    use super::*;
+
+    #[test]
+    fn a_file_that_changed_in_place_makes_another_client() {
+        let authority = Authority::new();
+        let profile = authority.trusted_with(&authority.issue_client());
+        let first = read(&profile).unwrap();
+        assert_eq!(first, read(&profile).unwrap());
+        authority.trusted_with(&authority.issue_client());
+        assert_ne!(first, read(&profile).unwrap());
+        assert!(first.client().is_ok());
+        assert!(!format!("{first:?}").contains("PRIVATE KEY"), "a key was printed");
+    }
+
+    #[test]
+    fn half_of_a_pair_and_what_this_version_cannot_do_are_said_in_words() {
+        let authority = Authority::new();
+        let whole = authority.trusted_with(&authority.issue_client());
+        let cases = [
+            (Profile { client_key_file: None, ..whole.clone() }, "without `client_key_file`"),
+            (Profile { client_cert_file: None, ..whole.clone() }, "without `client_cert_file`"),
+            (Profile { client_key_password_file: Some("x".into()), ..whole.clone() }, "not in this version"),
+            (Profile { http2: true, ..whole.clone() }, "not in this version"),
+            (Profile { ca_files: vec![], ..whole }, "needs a `ca_file`"),
+        ];
+        for (profile, words) in cases {
+            let error = load(&profile).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_added_to_the_systems_or_replace_them() {
+        let authority = Authority::new();
+        let roots = |ca_mode| {
+            let material = read(&Profile { ca_mode, ..authority.trusted() }).unwrap();
+            material.roots().unwrap().len()
+        };
+        assert_eq!(roots(CaMode::Replace), 1);
+        let system = system_roots().as_ref().map_or(0, |roots| roots.len());
+        assert_eq!(roots(CaMode::Add), system + 1);
+    }
+
+    #[test]
+    fn a_name_is_verified_as_it_is_configured() {
+        let of = |server_name: Option<&str>| {
+            let profile = Profile { server_name: server_name.map(str::to_owned), ..Profile::default() };
+            read(&profile).unwrap().server_name("10.0.0.1").map(|name| name.to_str().into_owned())
+        };
+        assert_eq!(of(None).unwrap(), "10.0.0.1");
+        assert_eq!(of(Some("a.example")).unwrap(), "a.example");
+        assert!(of(Some("not a name")).unwrap_err().contains("`server_name`"));
+    }
 }

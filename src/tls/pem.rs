@@ -130,3 +130,65 @@ fn flaw(error: &PemError) -> &'static str {
 fn says(key: &str, path: &Path, what: impl std::fmt::Display) -> String {
     format!("`{key}` {} {what}", path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Authority, Pair};
+    use super::super::{Profile, load};
+
+    #[test]
+    fn each_flaw_of_an_authority_file_has_its_words() {
+        let authority = Authority::new();
+        let whole = authority.pem.as_str();
+        let key = authority.issue_client().key;
+        let begin = "-----BEGIN CERTIFICATE-----\n";
+        let cases: [(&[u8], &str); 9] = [
+            (b" \n", "is empty"),
+            (&[0x30, 0x82, 1], "is DER, not PEM"),
+            (b"hello", "is not PEM"),
+            (&[0xff, 0xfe], "is not PEM"),
+            (key.as_bytes(), "holds a private key but no certificate"),
+            (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "holds no certificate"),
+            (&whole.as_bytes()[..whole.len() - 30], "is cut off"),
+            (&format!("{begin}!!!!\n-----END CERTIFICATE-----\n").into_bytes(), "is not base64"),
+            (
+                &format!("{whole}{begin}AAAA\n-----END CERTIFICATE-----\n").into_bytes(),
+                "(number 2) that is broken",
+            ),
+        ];
+        for (bytes, words) in cases {
+            let path = authority.file("bad.pem", bytes);
+            let error = load(&Profile { ca_files: vec![path.clone()], ..authority.trusted() }).unwrap_err();
+            assert!(error.starts_with(&format!("`ca_file` {} ", path.display())), "{error}");
+            assert!(error.contains(words), "{error}");
+        }
+        let missing = Profile { ca_files: vec!["/nowhere/ca.pem".into()], ..authority.trusted() };
+        assert!(
+            load(&missing).unwrap_err().contains("`ca_file` /nowhere/ca.pem cannot be read: No such file")
+        );
+    }
+
+    #[test]
+    fn each_flaw_of_a_client_certificate_has_its_words_and_none_prints_the_key() {
+        let authority = Authority::new();
+        let (pair, other) = (authority.issue_client(), authority.issue_client());
+        let encrypted = pair.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let ours: String = pair.key.lines().nth(1).unwrap().to_owned();
+        let unusable = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let cases = [
+            (pair.certificate.as_str(), other.key.as_str(), "is not the key of the first certificate"),
+            (pair.certificate.as_str(), encrypted.as_str(), "encrypted keys are not in this version"),
+            (pair.certificate.as_str(), pair.certificate.as_str(), "holds a certificate but no private key"),
+            (pair.certificate.as_str(), unusable, "holds a key that cannot be used"),
+            (pair.certificate.as_str(), &pair.key[..pair.key.len() - 30], "is cut off"),
+            (pair.key.as_str(), pair.key.as_str(), "holds a private key but no certificate"),
+        ];
+        for (certificate, key, words) in cases {
+            let pair = Pair { certificate: certificate.into(), key: key.into() };
+            let error = load(&authority.trusted_with(&pair)).unwrap_err();
+            assert!(error.contains(words), "{error}");
+            assert!(!error.contains(&ours), "{error}");
+        }
+        assert!(load(&authority.trusted_with(&pair)).is_ok());
+    }
+}

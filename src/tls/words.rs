@@ -58,6 +58,10 @@ fn certificate(flaw: &CertificateError, host: &str) -> String {
             "the certificate of {host} is not for servers (its extended key usage lacks serverAuth): \
              its owner must replace it"
         ),
+        CertificateError::BadSignature => format!(
+            "the certificate of {host} is signed by another key than that of the trusted authority of the same name: \
+             give the authority's current certificate as `ca_file`"
+        ),
         CertificateError::Revoked => format!("the certificate of {host} has been revoked"),
         other => format!("the certificate of {host} is not acceptable: {other}"),
     }
@@ -142,4 +146,48 @@ fn names(presented: &[String]) -> String {
 
 fn date(time: UnixTime) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_names_the_host_and_the_next_step() {
+        let bare = Profile::default();
+        let with = Profile { client_cert_file: Some("/etc/client.pem".into()), ..Profile::default() };
+        let strict = Profile { min_version: Version::Tls13, ..Profile::default() };
+        let cases = [
+            (
+                AlertDescription::CertificateRequired,
+                &bare,
+                "demands a client certificate: set `client_cert_file`",
+            ),
+            (AlertDescription::CertificateRequired, &with, "/etc/client.pem is by none of the authorities"),
+            (AlertDescription::BadCertificate, &bare, "may demand a client certificate"),
+            (AlertDescription::CertificateExpired, &with, "/etc/client.pem: it answered CertificateExpired"),
+            (
+                AlertDescription::HandshakeFailure,
+                &bare,
+                "may demand a client certificate, or share no cipher",
+            ),
+            (AlertDescription::HandshakeFailure, &with, "may refuse the client certificate"),
+            (AlertDescription::ProtocolVersion, &bare, "does not speak TLS 1.2"),
+            (AlertDescription::ProtocolVersion, &strict, "does not speak TLS 1.3, the `min_version`"),
+            (AlertDescription::UnrecognisedName, &bare, "set `server_name`"),
+            (AlertDescription::NoApplicationProtocol, &bare, "does not speak HTTP/1.1 over TLS"),
+            (AlertDescription::InternalError, &bare, "ended the TLS handshake with InternalError"),
+        ];
+        for (alert, profile, words) in cases {
+            let text = explain(&Error::AlertReceived(alert), "a.example", profile);
+            assert!(text.contains("a.example") && text.contains(words), "{alert:?} gave {text}");
+        }
+    }
+
+    #[test]
+    fn only_what_refuses_our_side_is_a_late_refusal() {
+        assert!(is_refusal(&Error::AlertReceived(AlertDescription::CertificateRequired)));
+        assert!(!is_refusal(&Error::AlertReceived(AlertDescription::InternalError)));
+        assert!(!is_refusal(&Error::DecryptError));
+    }
 }

@@ -1,12 +1,15 @@
 //! The answer of an OpenAI-compatible upstream: its events go on untouched, but never half of one, and never as a
 //! success when they end too early.
 
-use bytes::{BufMut, BytesMut};
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use bytes::BytesMut;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::dialect::chunks;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome};
 use crate::framing::sse::{self, Complete, Event, Events, Splitter};
 use crate::openai::{Completion, Fault, Usage};
@@ -44,10 +47,10 @@ impl Passing {
             return Ok(());
         }
         let data = &*event.data;
-        if event.name == b"error" || memmem::find(data, b"\"error\"").is_some() {
+        if event.name == b"error" || ERROR.find(data).is_some() {
             self.look_for_error(event)?;
         }
-        if says(data, b"\"finish_reason\"") || says(data, b"\"usage\"") {
+        if says(data, &FINISH_REASON) || says(data, &USAGE) {
             let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(&e, data))?;
             self.finished |= seen.choices.iter().flatten().any(|c| c.finish_reason.is_some());
             let usage = seen.usage.and_then(|raw| serde_json::from_str(raw.get()).ok());
@@ -66,7 +69,8 @@ impl Passing {
                 return Ok(());
             }
             let words = String::from_utf8_lossy(data).into_owned();
-            return Err(Broken::Upstream(Fault { status: 502, message: words, ..Fault::default() }));
+            let fault = Fault { status: 502, message: words, ..Fault::default() };
+            return Err(Broken::Upstream(Box::new(fault)));
         };
         if seen.error.is_some_and(|raw| !matches!(raw.get(), "false" | "\"\"" | "{}")) {
             let words =
@@ -76,7 +80,7 @@ impl Passing {
         }
         let is_error = event.name == b"error" || seen.object.is_some_and(|raw| raw.get() == "\"error\"");
         match Fault::inside(data).filter(|_| is_error) {
-            Some(fault) => Err(Broken::Upstream(fault)),
+            Some(fault) => Err(Broken::Upstream(Box::new(fault))),
             None => Ok(()),
         }
     }
@@ -93,9 +97,7 @@ impl Passing {
     }
 
     fn fail(&mut self, fault: &Fault, out: &mut BytesMut) -> Outcome {
-        sse::event(out, |out| {
-            serde_json::to_writer(out.writer(), &fault.body()).expect("a buffer takes any text");
-        });
+        chunks::fail(fault, out);
         let outcome = Outcome::Failed(fault.message.clone());
         self.end = Some(outcome.clone());
         outcome
@@ -158,6 +160,11 @@ impl Decoder for Passing {
     }
 }
 
+// Built once: building a finder costs more than looking through a chunk with it.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
+
 const TOO_EARLY: &str = "the upstream's stream ended early: neither a finish_reason nor [DONE] came";
 
 /// What matters in a chunk; everything else is only checked to be JSON.
@@ -182,9 +189,9 @@ struct MaybeError<'a> {
 }
 
 /// Whether `key` stands somewhere with another value than `null`; cheap, and may say yes too often.
-fn says(data: &[u8], key: &[u8]) -> bool {
-    memmem::find_iter(data, key).any(|at| {
-        let value = data[at + key.len()..].trim_ascii_start();
+fn says(data: &[u8], key: &Finder<'_>) -> bool {
+    key.find_iter(data).any(|at| {
+        let value = data[at + key.needle().len()..].trim_ascii_start();
         let value = value.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| !value.starts_with(b"null"))
     })
@@ -204,7 +211,7 @@ mod tests {
     const CHUNK: &str = "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\"},\"finish_reason\":null}],\"usage\":null}\n\n";
     const FINISH: &str =
         "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-    const USAGE: &str = "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\n";
+    const WITH_USAGE: &str = "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\n";
     const DONE: &str = "data: [DONE]\n\n";
 
     /// What reaches the client when the stream comes in steps of `step` bytes, and how it ended.
@@ -216,7 +223,7 @@ mod tests {
             match passing.feed(piece, &mut out) {
                 Ok(Fed::Through) => out.extend_from_slice(piece),
                 Ok(Fed::Rewritten) => {}
-                Err(Broken::Upstream(fault)) => broken = Some(fault),
+                Err(Broken::Upstream(fault)) => broken = Some(*fault),
                 Err(Broken::Garbled(words)) => broken = Some(Fault::garbled(words)),
             }
             if broken.is_some() {
@@ -239,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_complete_stream_goes_on_untouched() {
-        let stream = format!(": hi\n\n{CHUNK}{FINISH}{USAGE}{DONE}");
+        let stream = format!(": hi\n\n{CHUNK}{FINISH}{WITH_USAGE}{DONE}");
         assert_eq!(any_cut(&stream, None), (stream.clone(), Outcome::Complete));
         let crlf = stream.replace('\n', "\r\n");
         assert_eq!(any_cut(&crlf, None).0, crlf);
@@ -248,7 +255,7 @@ mod tests {
     #[test]
     fn whole_events_are_not_copied_and_the_usage_is_seen() {
         let (mut passing, mut out) = (Passing::new(10_000), BytesMut::new());
-        for event in [CHUNK, FINISH, USAGE, DONE] {
+        for event in [CHUNK, FINISH, WITH_USAGE, DONE] {
             assert_eq!(passing.feed(event.as_bytes(), &mut out), Ok(Fed::Through));
         }
         assert!(out.is_empty() && passing.is_done());

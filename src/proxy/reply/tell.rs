@@ -205,22 +205,20 @@ pub(super) fn internal() -> Told {
 }
 
 fn routing(not_found: &NotFound) -> Told {
-    let near = |near: &[String]| match near {
-        [] => "GET /v1/models lists what there is".to_owned(),
-        some => format!("did you mean `{}`?", some.join("`, `")),
-    };
     match not_found {
-        NotFound::Integration(name, names) => Told::new(
+        NotFound::Integration(name, near) => Told::new(
             StatusCode::NOT_FOUND,
             "model_not_found",
-            format!("there is no integration `{}`; {}", short(name), near(names)),
+            format!("there is no integration `{}`; {}", short(name), meant(near, "/v1/models")),
         ),
-        NotFound::Model(model, names) => Told::new(
-            StatusCode::NOT_FOUND,
-            "model_not_found",
-            format!("there is no model `{}`; {}", short(model), near(names)),
-        )
-        .param(Some("model".into())),
+        NotFound::Model { model, integration, near } => {
+            let (within, list) = match integration {
+                Some(name) => (format!("integration `{name}` has"), format!("/{name}/v1/models")),
+                None => ("there is".to_owned(), "/v1/models".to_owned()),
+            };
+            let message = format!("{within} no model `{}`; {}", short(model), meant(near, &list));
+            Told::new(StatusCode::NOT_FOUND, "model_not_found", message).param(Some("model".into()))
+        }
         NotFound::Ambiguous(model, forms) => Told::new(
             StatusCode::BAD_REQUEST,
             "model_ambiguous",
@@ -243,6 +241,14 @@ fn routing(not_found: &NotFound) -> Told {
             },
         )
         .param(Some("model".into())),
+    }
+}
+
+/// The nearest names, or where all of them are listed.
+fn meant(near: &[String], list: &str) -> String {
+    match near {
+        [] => format!("GET {list} lists what there is"),
+        some => format!("did you mean `{}`?", some.join("`, `")),
     }
 }
 
@@ -317,7 +323,7 @@ mod tests {
             headers: vec![("retry-after", "7".into())],
             ..Fault::default()
         };
-        let told = tell(&Failure::Upstream(fault), Some("acme"));
+        let told = tell(&Failure::Upstream(Box::new(fault)), Some("acme"));
         assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(told.message, "integration `acme`: slow down");
         assert_eq!(told.headers, [("retry-after", "7".to_owned())]);
@@ -332,7 +338,14 @@ mod tests {
 
     #[test]
     fn a_clients_long_model_name_is_cut() {
-        let told = tell(&Failure::Routing(NotFound::Model("x".repeat(5000), vec![])), None);
+        let told = tell(
+            &Failure::Routing(Box::new(NotFound::Model {
+                model: "x".repeat(5000),
+                integration: None,
+                near: vec![],
+            })),
+            None,
+        );
         assert!(told.message.len() < 300);
     }
 }

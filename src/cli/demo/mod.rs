@@ -1,0 +1,164 @@
+//! `outrider demo`: shows on one screen what Outrider does, without a configuration or a network. Mock providers and
+//! a token endpoint run in this process, the real sidecar stands before them, and each step is checked and timed.
+
+mod mock;
+mod steps;
+mod tokens;
+mod world;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Exit;
+use crate::app::{self, Running, Start};
+use crate::config::{self, Options};
+use crate::observe::Sink;
+use crate::server::listen::Address;
+use crate::tasks::Tasks;
+use world::World;
+
+/// Shows the demo on stdout; without `once` it then serves until Ctrl-C.
+pub(super) fn run(once: bool) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("no runtime: {error}")),
+    };
+    match runtime.block_on(demo(once, &mut io::stdout())) {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Failed,
+        Err(words) => failed(&words),
+    }
+}
+
+/// The whole demo, written to `out`. `true`: every step went well. The error says why it could not be shown.
+async fn demo(once: bool, out: &mut impl Write) -> Result<bool, String> {
+    let tasks = Tasks::new();
+    let world = World::start(&tasks).await?;
+    let (running, proxy) = start(&world)?;
+    let shown = show(&world, proxy, &tasks, out).await;
+    if shown.is_ok() && !once {
+        hints(&world, proxy, running.admin.as_ref(), out).map_err(|e| closed(&e))?;
+        tokio::signal::ctrl_c().await.map_err(|e| format!("cannot wait for Ctrl-C: {e}"))?;
+    }
+    running.stop();
+    shown
+}
+
+/// Starts the real sidecar with the demo's configuration, and nothing of the environment.
+fn start(world: &World) -> Result<(Running, SocketAddr), String> {
+    let options = Options { file: Some(world.config()), ..Options::default() };
+    let loaded = config::load(&options).map_err(|problems| problems.render(false))?;
+    let (sink, _writer) = Sink::to(io::sink(), true, Duration::ZERO);
+    let start = Start { settings: loaded.settings, sink, reread: None };
+    let running = app::start(start).map_err(|e| e.to_string())?;
+    let Some(&Address::Tcp(proxy)) = running.proxy.first() else {
+        return Err("the sidecar does not listen where it was told to".to_owned());
+    };
+    Ok((running, proxy))
+}
+
+/// Walks through the steps and writes one line for each as it ends.
+async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Write) -> Result<bool, String> {
+    let (plain, secure) = (world.plain, world.secure);
+    let way = format!("runner -> Outrider http://{proxy} ");
+    let (indent, heading) = (way.len(), steps::HEADING);
+    write!(
+        out,
+        "Outrider demo: everything runs in this process, on 127.0.0.1.\n\n\
+         {way}-> OpenAI mock http://{plain}\n{:indent$}-> Anthropic mock https://{secure}, which issues the tokens\n\n\
+         {heading}\n",
+        ""
+    )
+    .map_err(|e| closed(&e))?;
+    let lines = steps::Lines::new(world, proxy, tasks)?;
+    let (mut count, mut well) = (0, 0);
+    for step in steps::all() {
+        let row = lines.walk(&step, world).await?;
+        writeln!(out, "{row}").and_then(|()| out.flush()).map_err(|e| closed(&e))?;
+        count += 1;
+        well += usize::from(row.is_well());
+    }
+    let verdict = if well == count { "all went well" } else { "the rest did not: see above" };
+    writeln!(
+        out,
+        "\n{well} of {count} steps: {verdict}. The token endpoint was asked {} time(s).\n\
+         time: median of {} calls, to the last byte; added: how much longer than straight to the mock.",
+        world.desk.calls(),
+        steps::REPEATS
+    )
+    .map_err(|e| closed(&e))?;
+    Ok(well == count)
+}
+
+/// What to try by hand.
+fn hints(world: &World, proxy: SocketAddr, admin: Option<&Address>, out: &mut impl Write) -> io::Result<()> {
+    let model = mock::ANTHROPIC_MODEL;
+    write!(
+        out,
+        r#"
+Try it by hand:
+
+  curl -N http://{proxy}/v1/chat/completions -H 'content-type: application/json' \
+    -d '{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"hello"}}]}}'
+  curl http://{proxy}/v1/models
+
+  from openai import OpenAI
+  client = OpenAI(base_url="http://{proxy}/claude-oauth/v1", api_key="unused")
+  print(client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "hello"}}]))
+
+"#
+    )?;
+    if let Some(admin) = admin {
+        writeln!(out, "  curl http://{admin}/integrations")?;
+    }
+    writeln!(out, "\nThe configuration: {}\nCtrl-C ends the demo.", world.config().display())?;
+    out.flush()
+}
+
+fn failed(words: &str) -> Exit {
+    // There is nobody left to tell if stderr is gone.
+    _ = writeln!(io::stderr(), "outrider demo: {words}");
+    Exit::Failed
+}
+
+fn closed(error: &io::Error) -> String {
+    format!("cannot write the demo's output: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_step_goes_well_without_a_configuration_or_a_network() {
+        let mut out = Vec::new();
+        let well = demo(true, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(well, "{text}");
+        let rows: Vec<_> =
+            text.lines().filter(|line| line.contains(" 200 ") || line.contains(" 404 ")).collect();
+        assert_eq!(rows.len(), 9, "{text}");
+        assert!(
+            rows[6].starts_with("claude-oauth") && rows[6].ends_with("  1"),
+            "one token is fetched: {text}"
+        );
+        assert!(rows[7].ends_with("  0") && text.contains("was asked 1 time(s)"), "and used again: {text}");
+        for secret in [mock::KEY.1, tokens::CLIENT.1] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_to_try_by_hand_names_the_addresses_that_are_served() {
+        let world = World::start(&Tasks::new()).await.unwrap();
+        let (mut out, admin) = (Vec::new(), Address::Tcp("127.0.0.1:2".parse().unwrap()));
+        hints(&world, "127.0.0.1:1".parse().unwrap(), Some(&admin), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for want in
+            ["http://127.0.0.1:1/v1/chat/completions", "http://127.0.0.1:2/integrations", "config.toml"]
+        {
+            assert!(text.contains(want), "{text}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The little world of `outrider demo`: the mocks on loopback, plain and behind TLS with an authority made for the
+//! occasion, and a temporary directory with the configuration that leads to them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::mock::{self, ANTHROPIC_MODEL, KEY, OPENAI_MODEL};
+use super::tokens::{CLIENT, TokenDesk};
+use crate::tasks::Tasks;
+use crate::tls;
+
+/// Everything that the sidecar is shown. Dropping it removes the directory.
+pub(super) struct World {
+    /// Where the mocks listen without TLS.
+    pub(super) plain: SocketAddr,
+    /// Where they listen with TLS.
+    pub(super) secure: SocketAddr,
+    /// The token endpoint.
+    pub(super) desk: Arc<TokenDesk>,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    /// Starts the mocks and writes the configuration.
+    pub(super) async fn start(tasks: &Tasks) -> Result<Self, String> {
+        let (authority, server) = certificates().map_err(|e| format!("the mocks' certificates: {e}"))?;
+        let desk = Arc::new(TokenDesk::default());
+        let listening = |e| format!("no port on 127.0.0.1 for the mocks: {e}");
+        let plain = listen(tasks, &desk, None).await.map_err(listening)?;
+        let secure = listen(tasks, &desk, Some(TlsAcceptor::from(server))).await.map_err(listening)?;
+        let directory = tempfile::Builder::new().prefix("outrider-demo-").tempdir();
+        let directory = directory.map_err(|e| format!("no temporary directory: {e}"))?;
+        let world = Self { plain, secure, desk, directory };
+        let files = [
+            ("ca.pem", authority),
+            ("client-secret", CLIENT.1.to_owned()),
+            ("config.toml", world.settings()),
+        ];
+        for (name, text) in files {
+            let path = world.path(name);
+            std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        }
+        Ok(world)
+    }
+
+    /// The configuration that leads to the mocks.
+    pub(super) fn config(&self) -> PathBuf {
+        self.path("config.toml")
+    }
+
+    /// A file of the temporary directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn settings(&self) -> String {
+        let (plain, secure) = (self.plain, self.secure);
+        let (header, key) = KEY;
+        let client = CLIENT.0;
+        format!(
+            r#"# Written by `outrider demo`.
+[server]
+listen = "127.0.0.1:0"
+
+[admin]
+listen = "127.0.0.1:0"
+
+[log]
+level = "warn"
+access = false
+
+[integrations.openai-key]
+format = "openai"
+endpoint = "http://{plain}/v1"
+authentication_type = "api_key"
+api_key_header = "{header}"
+api_key_value = "{key}"
+models = ["{OPENAI_MODEL}"]
+
+[integrations.openai-open]
+format = "openai"
+endpoint = "http://{plain}/open/v1"
+authentication_type = "none"
+models = ["{OPENAI_MODEL}"]
+
+[integrations.claude-oauth]
+format = "anthropic"
+endpoint = "https://{secure}"
+authentication_type = "oauth2"
+oauth2_token_url = "https://{secure}/oauth2/token"
+authentication_scope = "inference"
+oauth2 = {{ client_id = "{client}", client_secret_file = "client-secret", client_auth = "basic" }}
+tls = {{ ca_file = "ca.pem" }}
+proxy = "none"
+models = ["{ANTHROPIC_MODEL}"]
+"#
+        )
+    }
+}
+
+/// A fresh authority as PEM, and a server that it vouches for.
+fn certificates() -> Result<(String, Arc<ServerConfig>), Box<dyn std::error::Error>> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "Outrider demo authority");
+    let key = KeyPair::generate()?;
+    let authority = params.self_signed(&key)?;
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate()?;
+    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let server = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key)?;
+    Ok((authority.pem(), Arc::new(server)))
+}
+
+/// Serves the mocks on a free port, until the process ends.
+async fn listen(
+    tasks: &Tasks,
+    desk: &Arc<TokenDesk>,
+    tls: Option<TlsAcceptor>,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let (tasks, desk) = (tasks.clone(), Arc::clone(desk));
+    drop(tasks.clone().spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(tasks.spawn(serve(stream, Arc::clone(&desk), tls.clone())));
+        }
+    }));
+    Ok(address)
+}
+
+async fn serve(stream: TcpStream, desk: Arc<TokenDesk>, tls: Option<TlsAcceptor>) {
+    // Without it, Nagle's algorithm would be part of every figure in the table.
+    _ = stream.set_nodelay(true);
+    match tls {
+        None => speak(stream, desk).await,
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                speak(stream, desk).await;
+            }
+        }
+    }
+}
+
+/// HTTP on one connection; a client that breaks it is its own affair.
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin, desk: Arc<TokenDesk>) {
+    let service = service_fn(|request| {
+        let desk = Arc::clone(&desk);
+        async move { Ok::<_, Infallible>(mock::answer(request, &desk).await) }
+    });
+    _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+}

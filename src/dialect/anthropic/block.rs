@@ -1,0 +1,234 @@
+//! Anthropic's content blocks: text, images, documents, tool calls and their results.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::IgnoredAny;
+
+use crate::dialect::Untranslatable;
+use crate::dialect::loss::Losses;
+use crate::dialect::media::{self, Source};
+use crate::openai::json::{Text, Writer};
+use crate::openai::message::Body;
+
+/// One content block.
+#[derive(Debug)]
+pub(super) enum Block<'a> {
+    /// Text as the client wrote it.
+    Text(Text<'a>),
+    /// Text without the white space at its end.
+    Trimmed(String),
+    /// An image or a PDF in base64.
+    Base64 { kind: &'static str, media_type: &'static str, data: Cow<'a, str>, title: Option<Text<'a>> },
+    /// An image that Anthropic fetches.
+    Url(Cow<'a, str>),
+    /// A document of plain text.
+    Document { text: String, title: Option<Text<'a>> },
+    /// A call of a tool.
+    ToolUse { id: Cow<'a, str>, name: Text<'a>, input: Cow<'a, str> },
+    /// The answer to a call.
+    ToolResult { id: Cow<'a, str>, content: Result<'a> },
+}
+
+/// What a tool answered.
+#[derive(Debug)]
+pub(super) enum Result<'a> {
+    /// One text.
+    Text(Text<'a>),
+    /// Blocks, perhaps none.
+    Parts(Vec<Block<'a>>),
+}
+
+/// The arguments of a call as one JSON object; `{}` where there are none.
+pub(super) fn input(arguments: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let text = arguments.trim();
+    if text.is_empty() {
+        return Some(Cow::Borrowed("{}"));
+    }
+    let is_object = text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    is_object.then_some(arguments)
+}
+
+/// The block for a part that is not text.
+pub(super) fn media<'a>(
+    body: Body<'a>,
+    path: impl Fn() -> String,
+    losses: &mut Losses,
+) -> std::result::Result<Block<'a>, Untranslatable> {
+    match body {
+        Body::Image { url, detail } => {
+            if detail.is_some_and(|detail| !detail.is("auto")) {
+                losses
+                    .dropped(format!("{}.image_url.detail", path()), "Anthropic has no setting for detail")?;
+            }
+            image(url, || format!("{}.image_url.url", path()))
+        }
+        Body::File { data: Some(data), name } => file(data, name, || format!("{}.file.file_data", path())),
+        Body::File { data: None, .. } => {
+            let why = "a file must be sent in `file_data`: files stored at OpenAI cannot be reached";
+            Err(Untranslatable::unsupported(format!("{}.file", path()), why))
+        }
+        Body::Audio => Err(Untranslatable::unsupported(
+            format!("{}.input_audio", path()),
+            "Anthropic's models take no audio",
+        )),
+        Body::Text(text) | Body::Refusal(text) => Ok(Block::Text(text)),
+        Body::Other(kind) => {
+            let kind = kind.decode().unwrap_or_default();
+            let why = format!("Anthropic's format has no part of type `{kind}`");
+            Err(Untranslatable::unsupported(format!("{}.type", path()), why))
+        }
+    }
+}
+
+fn image<'a>(url: Text<'a>, path: impl Fn() -> String) -> std::result::Result<Block<'a>, Untranslatable> {
+    let source = url.decode().ok_or("this is not valid text").and_then(media::read);
+    match source.map_err(|why| Untranslatable::malformed(path(), why))? {
+        Source::Web(url) => Ok(Block::Url(url)),
+        Source::Data { kind, base64 } => {
+            let media_type = match &*kind {
+                "image/jpeg" | "image/jpg" => "image/jpeg",
+                "image/png" => "image/png",
+                "image/gif" => "image/gif",
+                "image/webp" => "image/webp",
+                _ => {
+                    let why = format!("Anthropic takes images as jpeg, png, gif or webp, not `{kind}`");
+                    return Err(Untranslatable::unsupported(path(), why));
+                }
+            };
+            Ok(Block::Base64 { kind: "image", media_type, data: base64, title: None })
+        }
+    }
+}
+
+fn file<'a>(
+    data: Text<'a>,
+    title: Option<Text<'a>>,
+    path: impl Fn() -> String,
+) -> std::result::Result<Block<'a>, Untranslatable> {
+    const PDF: &str = "application/pdf";
+    let malformed = |why| Untranslatable::malformed(path(), why);
+    let text = data.decode().ok_or_else(|| malformed("this is not valid text"))?;
+    let document = |data| Block::Base64 { kind: "document", media_type: PDF, data, title };
+    // Some clients send the bare base64; every PDF begins with `%PDF-`.
+    if text.starts_with("JVBERi") {
+        return media::base64(text).map(document).map_err(malformed);
+    }
+    match media::read(text).map_err(malformed)? {
+        Source::Data { kind, base64 } if kind == PDF => Ok(document(base64)),
+        Source::Data { kind, base64 } if kind == "text/plain" => {
+            let bytes = BASE64_STANDARD.decode(&*base64).unwrap_or_default();
+            let text = String::from_utf8(bytes).map_err(|_| malformed("this text file is not UTF-8"))?;
+            Ok(Block::Document { text, title })
+        }
+        Source::Data { kind, .. } => {
+            let why = format!("Anthropic takes files as PDF or plain text, not `{kind}`");
+            Err(Untranslatable::unsupported(path(), why))
+        }
+        Source::Web(_) => Err(malformed("`file_data` must be a data URL")),
+    }
+}
+
+/// Writes a list of blocks.
+pub(super) fn write_all<'b, 'a: 'b>(blocks: impl Iterator<Item = &'b Block<'a>>, json: &mut Writer<'_>) {
+    json.list();
+    for block in blocks {
+        write(block, json);
+    }
+    json.end_list();
+}
+
+fn write(block: &Block<'_>, json: &mut Writer<'_>) {
+    json.object();
+    match block {
+        Block::Text(text) => write_text(*text, json),
+        Block::Trimmed(text) => write_text(Text::Plain(text), json),
+        Block::Base64 { kind, media_type, data, title } => {
+            json.tag("type", kind);
+            json.key("source");
+            json.object();
+            json.tag("type", "base64");
+            json.tag("media_type", media_type);
+            json.key("data");
+            json.plain(data);
+            json.end_object();
+            write_title(*title, json);
+        }
+        Block::Url(url) => {
+            json.tag("type", "image");
+            json.key("source");
+            json.object();
+            json.tag("type", "url");
+            json.member("url", url);
+            json.end_object();
+        }
+        Block::Document { text, title } => {
+            json.tag("type", "document");
+            json.key("source");
+            json.object();
+            json.tag("type", "text");
+            json.tag("media_type", "text/plain");
+            json.member("data", text);
+            json.end_object();
+            write_title(*title, json);
+        }
+        Block::ToolUse { id, name, input } => {
+            json.tag("type", "tool_use");
+            json.member("id", id);
+            json.key("name");
+            json.text(*name);
+            json.key("input");
+            json.raw(input);
+        }
+        Block::ToolResult { id, content } => {
+            json.tag("type", "tool_result");
+            json.member("tool_use_id", id);
+            write_result(content, json);
+        }
+    }
+    json.end_object();
+}
+
+fn write_text(text: Text<'_>, json: &mut Writer<'_>) {
+    json.tag("type", "text");
+    json.key("text");
+    json.text(text);
+}
+
+fn write_title(title: Option<Text<'_>>, json: &mut Writer<'_>) {
+    if let Some(title) = title.filter(|title| !title.is_blank()) {
+        json.key("title");
+        json.text(title);
+    }
+}
+
+fn write_result(content: &Result<'_>, json: &mut Writer<'_>) {
+    match content {
+        Result::Text(text) if !text.is_blank() => {
+            json.key("content");
+            json.text(*text);
+        }
+        Result::Parts(blocks) if !blocks.is_empty() => {
+            json.key("content");
+            write_all(blocks.iter(), json);
+        }
+        Result::Text(_) | Result::Parts(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_one_object_or_nothing() {
+        let input = |text: &'static str| input(Cow::Borrowed(text)).map(Cow::into_owned);
+        assert_eq!(input("").as_deref(), Some("{}"));
+        assert_eq!(input(" \n").as_deref(), Some("{}"));
+        assert_eq!(input("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
+        for wrong in ["[]", "\"x\"", "1", "null", "{", "{} {}", "not json"] {
+            assert_eq!(input(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Anthropic's whole answer as a completion; its counts and stop reasons serve the stream too.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::dialect::Broken;
+use crate::openai::completion::{
+    CallKind, Choice, CompletionDetails, FinishReason, Function, Message, PromptDetails, ToolCall,
+};
+use crate::openai::{Fault, Usage};
+
+/// What an answer says.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// Anthropic's id, empty if there is none.
+    pub(super) id: String,
+    /// The answer.
+    pub(super) choice: Choice,
+    /// What it cost.
+    pub(super) usage: Usage,
+}
+
+/// Reads the body of a 200; with `legacy` a call becomes a `function_call`.
+pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
+    let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| garbled(&e, body))?;
+    if wire.error.is_some() || wire.kind.as_deref() == Some("error") {
+        return Err(upstream(body));
+    }
+    let (Some(content), Some(reason)) = (wire.content, wire.stop_reason) else {
+        let why = "the upstream's answer is no message of Anthropic's: it has no content or no stop_reason";
+        return Err(Broken::Garbled(why.to_owned()));
+    };
+    let mut message = Message::default();
+    for block in content {
+        add(block, legacy, &mut message);
+    }
+    message.refusal = wire.stop_details.and_then(|details| details.explanation).map(Cow::into_owned);
+    let choice = Choice { index: 0, message, finish_reason: finish_reason(&reason, legacy) };
+    let mut tokens = Tokens::default();
+    if let Some(usage) = wire.usage {
+        tokens.add(usage);
+    }
+    Ok(Reply { id: wire.id.map(Cow::into_owned).unwrap_or_default(), choice, usage: tokens.usage() })
+}
+
+fn add(block: WireBlock<'_>, legacy: bool, message: &mut Message) {
+    let push = |place: &mut Option<String>, text: Option<Cow<'_, str>>| {
+        place.get_or_insert_default().push_str(&text.unwrap_or_default());
+    };
+    match &*block.kind {
+        "text" => push(&mut message.content, block.text),
+        "thinking" => push(&mut message.reasoning_content, block.thinking),
+        "tool_use" => {
+            let arguments = block.input.map_or("{}", RawValue::get).to_owned();
+            let function = Function { name: block.name.unwrap_or_default().into_owned(), arguments };
+            if legacy {
+                message.function_call.get_or_insert(function);
+            } else {
+                let id = block.id.unwrap_or_default().into_owned();
+                message.tool_calls.push(ToolCall { id, kind: CallKind::Function, function });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// OpenAI's word for a stop reason; with `legacy` for a client of `functions`.
+pub(super) fn finish_reason(reason: &str, legacy: bool) -> FinishReason {
+    match reason {
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "tool_use" if legacy => FinishReason::FunctionCall,
+        "tool_use" => FinishReason::ToolCalls,
+        "refusal" => FinishReason::ContentFilter,
+        _ => FinishReason::Stop,
+    }
+}
+
+/// The error that came as JSON inside a 200 or a stream.
+pub(super) fn upstream(json: &[u8]) -> Broken {
+    let fault = Fault::inside(json).unwrap_or_else(|| Fault {
+        status: 502,
+        message: "the upstream reported an error without words".to_owned(),
+        ..Fault::default()
+    });
+    Broken::Upstream(Box::new(fault))
+}
+
+/// What makes no sense, with its first characters.
+pub(super) fn garbled(error: &serde_json::Error, data: &[u8]) -> Broken {
+    let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
+    Broken::Garbled(format!("the upstream sent what is not an answer of Anthropic's ({error}): {shown}"))
+}
+
+/// Anthropic's counts, as far as they have been told; each event of a stream may tell more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tokens {
+    told: bool,
+    fresh: u64,
+    cache_written: u64,
+    cache_read: u64,
+    output: u64,
+    thought: Option<u64>,
+}
+
+impl Tokens {
+    /// Takes what is told now; what is not told stays.
+    pub(super) fn add(&mut self, wire: WireUsage) {
+        let set = |place: &mut u64, told: Option<u64>| *place = told.unwrap_or(*place);
+        self.told = true;
+        set(&mut self.fresh, wire.input_tokens);
+        set(&mut self.cache_written, wire.cache_creation_input_tokens);
+        set(&mut self.cache_read, wire.cache_read_input_tokens);
+        set(&mut self.output, wire.output_tokens);
+        self.thought = wire.output_tokens_details.and_then(|d| d.thinking_tokens).or(self.thought);
+    }
+
+    /// The same as OpenAI counts: the prompt is everything that was read, from the cache or not.
+    pub(super) fn usage(&self) -> Usage {
+        let prompt_tokens = self.fresh.saturating_add(self.cache_written).saturating_add(self.cache_read);
+        Usage {
+            prompt_tokens,
+            completion_tokens: self.output,
+            total_tokens: prompt_tokens.saturating_add(self.output),
+            prompt_tokens_details: Some(PromptDetails { cached_tokens: self.cache_read }),
+            completion_tokens_details: self
+                .thought
+                .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
+        }
+    }
+
+    /// Whether anything has been told.
+    pub(super) fn are_told(&self) -> bool {
+        self.told
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content: Option<Vec<WireBlock<'a>>>,
+    #[serde(borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stop_details: Option<WireDetails<'a>>,
+    usage: Option<WireUsage>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireBlock<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    thinking: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+/// Why an answer was refused.
+#[derive(Deserialize)]
+pub(super) struct WireDetails<'a> {
+    /// In words.
+    #[serde(borrow)]
+    pub(super) explanation: Option<Cow<'a, str>>,
+}
+
+/// Anthropic's counts as they stand in one answer or event.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct WireUsage {
+    input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    output_tokens_details: Option<WireOutput>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct WireOutput {
+    thinking_tokens: Option<u64>,
+}

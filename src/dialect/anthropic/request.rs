@@ -1,0 +1,290 @@
+//! An OpenAI chat request as Anthropic's: written straight into one buffer, with every loss noted.
+
+use bytes::BytesMut;
+
+use super::block;
+use super::models::{Rules, Sampling, rules};
+use super::schema;
+use super::thinking::{self, Plan};
+use super::tools;
+use super::turns::Conversation;
+use crate::dialect::loss::Losses;
+use crate::dialect::{Context, Untranslatable};
+use crate::openai::ChatRequest;
+use crate::openai::chat::ResponseFormat;
+use crate::openai::json::{Text, Writer};
+
+/// Writes the body of a request; what could not be carried over goes to `losses`.
+pub(super) fn write(
+    request: &ChatRequest<'_>,
+    context: &Context<'_>,
+    losses: &mut Losses,
+) -> Result<BytesMut, Untranslatable> {
+    refuse(request)?;
+    let rules = rules(context.provider_model);
+    let conversation = Conversation::arrange(&request.messages, losses)?;
+    let mut out = BytesMut::with_capacity(4096);
+    let mut json = Writer::new(&mut out);
+    json.object();
+    json.member("model", context.provider_model);
+    let max_tokens = write_limit(request, rules, &mut json, losses)?;
+    write_system(&conversation, request, &mut json, losses)?;
+    write_turns(&conversation, &mut json);
+    tools::write(request, &conversation, rules, &mut json, losses)?;
+    write_stop(request, &mut json, losses)?;
+    write_sampling(request, rules, &mut json, losses)?;
+    let plan = thinking::plan(request, &conversation, rules, max_tokens, losses)?;
+    write_thinking(plan, &mut json);
+    write_output(request, rules, plan, &mut json, losses)?;
+    if let Some(user) = request.user.filter(|user| !user.is_blank()) {
+        json.key("metadata");
+        json.object();
+        json.key("user_id");
+        json.text(user);
+        json.end_object();
+    }
+    if request.stream {
+        json.key("stream");
+        json.value(&true);
+    }
+    json.end_object();
+    for name in request.beyond(&HANDLED) {
+        losses.dropped(name.to_owned(), "Anthropic's format has no such field")?;
+    }
+    Ok(out)
+}
+
+/// What is written here, or answered by the decoder; everything else is dropped by name.
+const HANDLED: [&str; 20] = [
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "parallel_tool_calls",
+    "response_format",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "n",
+    "user",
+    "reasoning_effort",
+    "thinking",
+];
+
+/// What changes the answer so much that leaving it out would be a lie.
+fn refuse(request: &ChatRequest<'_>) -> Result<(), Untranslatable> {
+    if request.n.is_some_and(|n| n != 1) {
+        return Err(Untranslatable::unsupported(
+            "n",
+            "Anthropic gives one answer a request: ask several times",
+        ));
+    }
+    for name in ["audio", "web_search_options"] {
+        if request.other(name).is_some() {
+            return Err(Untranslatable::unsupported(name, "Anthropic's format cannot express this"));
+        }
+    }
+    if request.other("modalities").is_some_and(|raw| raw.get().contains("audio")) {
+        return Err(Untranslatable::unsupported("modalities", "Anthropic's models answer in text only"));
+    }
+    Ok(())
+}
+
+fn write_limit(
+    request: &ChatRequest<'_>,
+    rules: Rules,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<u64, Untranslatable> {
+    if request.max_completion_tokens.is_some_and(|new| request.max_tokens.is_some_and(|old| old != new)) {
+        losses.dropped("max_tokens", "max_completion_tokens was given too, and it is the newer name")?;
+    }
+    let limit = request.token_limit().unwrap_or_else(|| {
+        let why = format!("Anthropic requires it; {} for this model", rules.default_max_tokens);
+        losses.defaulted("max_tokens", why);
+        rules.default_max_tokens
+    });
+    json.key("max_tokens");
+    json.value(&limit);
+    Ok(limit)
+}
+
+fn write_system(
+    conversation: &Conversation<'_>,
+    request: &ChatRequest<'_>,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    let mut texts = conversation.system.clone();
+    if let Some(ResponseFormat::JsonObject) = request.response_format {
+        let why = "Anthropic has no such mode, so the system text asks for one JSON object";
+        losses.changed("response_format", why)?;
+        texts.push(Text::Plain(ASK_FOR_JSON));
+    }
+    if texts.is_empty() {
+        return Ok(());
+    }
+    json.key("system");
+    json.list();
+    for text in texts {
+        json.object();
+        json.tag("type", "text");
+        json.key("text");
+        json.text(text);
+        json.end_object();
+    }
+    json.end_list();
+    Ok(())
+}
+
+const ASK_FOR_JSON: &str =
+    "Answer with exactly one valid JSON object and nothing else: no words around it, no code fences.";
+
+fn write_turns(conversation: &Conversation<'_>, json: &mut Writer<'_>) {
+    json.key("messages");
+    json.list();
+    for turn in &conversation.turns {
+        json.object();
+        json.tag("role", if turn.assistant { "assistant" } else { "user" });
+        json.key("content");
+        block::write_all(turn.results.iter().chain(&turn.blocks), json);
+        json.end_object();
+    }
+    json.end_list();
+}
+
+fn write_stop(
+    request: &ChatRequest<'_>,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    if request.stop.iter().any(|text| text.is_blank()) {
+        losses.dropped(
+            "stop",
+            "Anthropic refuses stop sequences of nothing but white space; the others were kept",
+        )?;
+    }
+    let mut kept = request.stop.iter().filter(|text| !text.is_blank()).peekable();
+    if kept.peek().is_some() {
+        json.key("stop_sequences");
+        json.list();
+        kept.for_each(|text| json.text(*text));
+        json.end_list();
+    }
+    Ok(())
+}
+
+fn write_sampling(
+    request: &ChatRequest<'_>,
+    rules: Rules,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    if rules.sampling == Sampling::Nothing {
+        let given = [request.temperature.is_some(), request.top_p.is_some(), request.top_k.is_some()];
+        for (name, _) in ["temperature", "top_p", "top_k"].into_iter().zip(given).filter(|(_, given)| *given)
+        {
+            losses.dropped(name, "this model takes no sampling parameters")?;
+        }
+        return Ok(());
+    }
+    if let Some(temperature) = request.temperature {
+        if temperature > 1.0 {
+            losses.changed("temperature", "Anthropic's temperature ends at 1")?;
+        }
+        json.key("temperature");
+        json.value(&temperature.min(1.0));
+    }
+    if let Some(top_p) = request.top_p {
+        if request.temperature.is_some() && rules.sampling == Sampling::Either {
+            losses.dropped("top_p", "this model takes either temperature or top_p, not both")?;
+        } else {
+            json.key("top_p");
+            json.value(&top_p);
+        }
+    }
+    if let Some(top_k) = request.top_k {
+        json.key("top_k");
+        json.value(&top_k);
+    }
+    Ok(())
+}
+
+fn write_thinking(plan: Plan<'_>, json: &mut Writer<'_>) {
+    match plan {
+        Plan::Nothing | Plan::Effort { think: false, .. } => {}
+        Plan::AsSent(raw) => {
+            json.key("thinking");
+            json.raw(raw);
+        }
+        Plan::Budget(tokens) => {
+            json.key("thinking");
+            json.object();
+            json.tag("type", "enabled");
+            json.key("budget_tokens");
+            json.value(&tokens);
+            json.end_object();
+        }
+        Plan::Effort { think: true, .. } => {
+            json.key("thinking");
+            json.object();
+            json.tag("type", "adaptive");
+            json.end_object();
+        }
+    }
+}
+
+/// The effort and the form of the answer share one field.
+fn write_output(
+    request: &ChatRequest<'_>,
+    rules: Rules,
+    plan: Plan<'_>,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    let schema = match request.response_format {
+        Some(ResponseFormat::JsonSchema { schema, description }) => {
+            if !rules.structured {
+                let why = "this model cannot hold its answer to a schema: use a newer one, or a tool";
+                return Err(Untranslatable::unsupported("response_format", why));
+            }
+            if description.is_some() {
+                let field = "response_format.json_schema.description";
+                losses.dropped(field, "Anthropic's output format has no description")?;
+            }
+            Some(schema::fit(schema.get(), "response_format.json_schema.schema", losses)?)
+        }
+        Some(ResponseFormat::Other(kind)) => {
+            let why =
+                format!("Anthropic's format has no response format `{}`", kind.decode().unwrap_or_default());
+            return Err(Untranslatable::unsupported("response_format.type", why));
+        }
+        Some(ResponseFormat::Text | ResponseFormat::JsonObject) | None => None,
+    };
+    let effort = if let Plan::Effort { word, .. } = plan { Some(word) } else { None };
+    if schema.is_none() && effort.is_none() {
+        return Ok(());
+    }
+    json.key("output_config");
+    json.object();
+    if let Some(word) = effort {
+        json.tag("effort", word);
+    }
+    if let Some(schema) = schema {
+        json.key("format");
+        json.object();
+        json.tag("type", "json_schema");
+        json.key("schema");
+        json.value(&schema);
+        json.end_object();
+    }
+    json.end_object();
+    Ok(())
+}

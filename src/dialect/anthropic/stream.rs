@@ -1,0 +1,337 @@
+//! Anthropic's stream as OpenAI's chunks.
+//!
+//! Reference: <https://docs.anthropic.com/en/docs/build-with-claude/streaming>. New kinds of events, blocks and deltas
+//! may come at any time and are passed over; what counts as an end is only `message_stop`.
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::reply::{self, Tokens, WireDetails, WireUsage};
+use crate::dialect::chunks::{self, Chunks};
+use crate::dialect::{Broken, Context, End, Outcome};
+use crate::framing::sse::{Events, Splitter};
+use crate::openai::completion::{CallKind, Delta, FinishReason, FunctionDelta, ToolCallDelta};
+use crate::openai::json::Text;
+use crate::openai::{ChatRequest, Fault, Usage};
+
+/// One stream that is being translated.
+#[derive(Debug)]
+pub(super) struct Stream {
+    splitter: Splitter,
+    chunks: Chunks,
+    legacy: bool,
+    tokens: Tokens,
+    calls: Vec<Calling>,
+    reason: Option<FinishReason>,
+    end: Option<Outcome>,
+}
+
+/// A call whose arguments may still come.
+#[derive(Debug)]
+struct Calling {
+    block: u64,
+    open: bool,
+    has_arguments: bool,
+}
+
+impl Stream {
+    pub(super) fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
+        Self {
+            splitter: Splitter::new(context.max_event),
+            chunks: Chunks::new(context, chat.include_usage),
+            legacy: chat.legacy,
+            tokens: Tokens::default(),
+            calls: Vec::new(),
+            reason: None,
+            end: None,
+        }
+    }
+
+    pub(super) fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
+        if self.end.is_some() {
+            return Ok(());
+        }
+        let complete = self.splitter.push(input).map_err(|e| Broken::Garbled(e.to_string()))?;
+        self.read(&complete, out)
+    }
+
+    pub(super) fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
+        if let Some(outcome) = &self.end {
+            return outcome.clone();
+        }
+        let fault = match end {
+            End::Broken(fault) => Cow::Borrowed(fault),
+            End::Clean => match self.finish_cleanly(out) {
+                Ok(()) => return Outcome::Complete,
+                Err(fault) => Cow::Owned(*fault),
+            },
+        };
+        chunks::fail(&fault, out);
+        let outcome = Outcome::Failed(fault.message.clone());
+        self.end = Some(outcome.clone());
+        outcome
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.end == Some(Outcome::Complete)
+    }
+
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.tokens.are_told().then(|| self.tokens.usage())
+    }
+
+    /// The upstream closed: complete if its last event lacked only the blank line, or if all but that event came.
+    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
+        let rest = self.splitter.rest();
+        let read = self.read(&rest, out);
+        if self.end.is_some() {
+            return Ok(());
+        }
+        if let (Ok(()), Some(reason)) = (&read, self.reason) {
+            self.close(reason, out);
+            return Ok(());
+        }
+        let early = || Fault::garbled("the upstream's stream ended early: no message_stop came");
+        Err(match read {
+            Err(Broken::Upstream(fault)) => fault,
+            // Some gateways answer a request for a stream with an error's bare JSON.
+            Ok(()) | Err(Broken::Garbled(_)) => {
+                Box::new(Fault::inside(rest.trim_ascii()).unwrap_or_else(early))
+            }
+        })
+    }
+
+    fn read(&mut self, events: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
+        for event in Events::new(events) {
+            self.event(&event.data, out)?;
+            if self.end.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
+        let event: WireEvent<'_> = serde_json::from_slice(data).map_err(|e| reply::garbled(&e, data))?;
+        match event.kind.as_deref() {
+            Some("content_block_delta") => self.delta(event.index()?, &parse(event.delta)?, out),
+            Some("content_block_start") => self.start(event.index()?, &parse(event.content_block)?, out),
+            Some("content_block_stop") => {
+                let index = event.index()?;
+                self.complete_calls(|call| call.block == index, out);
+                Ok(())
+            }
+            Some("message_start") => {
+                let message: WireMessage<'_> = parse(event.message)?;
+                self.chunks.name(&message.id.unwrap_or_default());
+                message.usage.into_iter().for_each(|usage| self.tokens.add(usage));
+                Ok(())
+            }
+            Some("message_delta") => self.message_delta(parse(event.delta)?, event.usage, out),
+            Some("message_stop") => match self.reason {
+                Some(reason) => {
+                    self.close(reason, out);
+                    Ok(())
+                }
+                None => {
+                    Err(Broken::Garbled("the upstream's stream stopped without a stop_reason".to_owned()))
+                }
+            },
+            Some("error") => Err(reply::upstream(data)),
+            None if event.error.is_some() => Err(reply::upstream(data)),
+            None => Err(Broken::Garbled("the upstream sent an event without a type".to_owned())),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn start(&mut self, index: u64, block: &WireBlock<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+        match block.kind.as_deref() {
+            Some("tool_use") => {
+                let (Some(id), Some(name)) = (block.id, block.name) else {
+                    return Err(Broken::Garbled(
+                        "the upstream began a tool call without its id or name".to_owned(),
+                    ));
+                };
+                self.calls.push(Calling { block: index, open: true, has_arguments: false });
+                self.call(Some((id, name)), self.calls.len() - 1, Text::Plain(""), out);
+                if let Some(input) = block.input.map(RawValue::get).filter(|input| !says_nothing(input)) {
+                    self.arguments(index, Text::Plain(input), out);
+                }
+            }
+            Some("text") => {
+                self.say(block.text, |text| Delta { content: Some(text), ..Delta::default() }, out)
+            }
+            Some("thinking") => self.think(block.thinking, out),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn delta(&mut self, index: u64, delta: &WireDelta<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+        match delta.kind.as_deref() {
+            Some("text_delta") => {
+                self.say(delta.text, |text| Delta { content: Some(text), ..Delta::default() }, out)
+            }
+            Some("input_json_delta") => {
+                if let Some(json) = delta.partial_json.filter(|json| !json.is_empty()) {
+                    self.arguments(index, json, out);
+                }
+            }
+            Some("thinking_delta") => self.think(delta.thinking, out),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn message_delta(
+        &mut self,
+        delta: WireDelta<'_>,
+        usage: Option<&RawValue>,
+        out: &mut BytesMut,
+    ) -> Result<(), Broken> {
+        if let Some(usage) = usage {
+            self.tokens.add(parse(Some(usage))?);
+        }
+        if let Some(words) = delta.stop_details.and_then(|details| details.explanation) {
+            self.chunks.delta(Delta { refusal: Some(Text::Plain(&words)), ..Delta::default() }, out);
+        }
+        self.reason =
+            delta.stop_reason.map(|reason| reply::finish_reason(&reason, self.legacy)).or(self.reason);
+        Ok(())
+    }
+
+    fn say<'t>(
+        &mut self,
+        text: Option<Text<'t>>,
+        delta: impl FnOnce(Text<'t>) -> Delta<'t>,
+        out: &mut BytesMut,
+    ) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.chunks.delta(delta(text), out);
+        }
+    }
+
+    fn think(&mut self, text: Option<Text<'_>>, out: &mut BytesMut) {
+        self.say(text, |text| Delta { reasoning_content: Some(text), ..Delta::default() }, out);
+    }
+
+    fn arguments(&mut self, block: u64, json: Text<'_>, out: &mut BytesMut) {
+        let Some(at) = self.calls.iter().rposition(|call| call.block == block && call.open) else { return };
+        self.calls[at].has_arguments = true;
+        self.call(None, at, json, out);
+    }
+
+    /// Ends calls; one that got no arguments has none, which is `{}` and not an empty text.
+    fn complete_calls(&mut self, which: impl Fn(&Calling) -> bool, out: &mut BytesMut) {
+        for at in 0..self.calls.len() {
+            let call = &mut self.calls[at];
+            if !call.open || !which(call) {
+                continue;
+            }
+            call.open = false;
+            if !call.has_arguments {
+                self.call(None, at, Text::Plain("{}"), out);
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        head: Option<(Text<'_>, Text<'_>)>,
+        at: usize,
+        arguments: Text<'_>,
+        out: &mut BytesMut,
+    ) {
+        let function = FunctionDelta { name: head.map(|(_, name)| name), arguments };
+        let delta = if self.legacy {
+            Delta { function_call: Some(function), ..Delta::default() }
+        } else {
+            let index = u32::try_from(at).unwrap_or(u32::MAX);
+            let (id, kind) = (head.map(|(id, _)| id), head.map(|_| CallKind::Function));
+            Delta { tool_calls: Some([ToolCallDelta { index, id, kind, function }]), ..Delta::default() }
+        };
+        self.chunks.delta(delta, out);
+    }
+
+    fn close(&mut self, reason: FinishReason, out: &mut BytesMut) {
+        self.complete_calls(|_| true, out);
+        self.chunks.finish(reason, self.tokens.usage(), out);
+        self.end = Some(Outcome::Complete);
+    }
+}
+
+fn says_nothing(input: &str) -> bool {
+    matches!(input, "{}" | "null" | "\"\"")
+}
+
+fn parse<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<T, Broken> {
+    let json = raw.map_or("null", RawValue::get);
+    serde_json::from_str(json).map_err(|e| reply::garbled(&e, json.as_bytes()))
+}
+
+/// Any event: what is not needed for its kind is not read, so that new kinds may hold what they like.
+#[derive(Deserialize)]
+struct WireEvent<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    index: Option<&'a RawValue>,
+    #[serde(borrow)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content_block: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+impl WireEvent<'_> {
+    fn index(&self) -> Result<u64, Broken> {
+        parse(self.index)
+    }
+}
+
+#[derive(Deserialize)]
+struct WireMessage<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    usage: Option<WireUsage>,
+}
+
+#[derive(Deserialize)]
+struct WireBlock<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct WireDelta<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    partial_json: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stop_details: Option<WireDetails<'a>>,
+}

@@ -1,0 +1,155 @@
+//! Tools and the choice among them as Anthropic writes them.
+
+use serde_json::value::RawValue;
+
+use super::models::Rules;
+use super::schema;
+use super::turns::Conversation;
+use crate::dialect::Untranslatable;
+use crate::dialect::loss::Losses;
+use crate::openai::ChatRequest;
+use crate::openai::json::{Object, Writer};
+use crate::openai::tool::{Tool, ToolChoice};
+
+/// Writes `tools` and `tool_choice`, as far as the request needs them.
+pub(super) fn write(
+    request: &ChatRequest<'_>,
+    conversation: &Conversation<'_>,
+    rules: Rules,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    if let Some(ToolChoice::Other(kind)) = request.tool_choice {
+        let why =
+            format!("Anthropic cannot express a choice of type `{}`", kind.decode().unwrap_or_default());
+        return Err(Untranslatable::unsupported("tool_choice.type", why));
+    }
+    if request.tools.is_empty() {
+        return write_without(request, conversation, json, losses);
+    }
+    json.key("tools");
+    json.list();
+    for (index, tool) in request.tools.iter().enumerate() {
+        let place =
+            if request.legacy { format!("functions[{index}]") } else { format!("tools[{index}].function") };
+        write_tool(tool, &place, rules, json, losses)?;
+    }
+    json.end_list();
+    // A client of `functions` can take one call only.
+    let single = request.legacy || request.parallel_tool_calls == Some(false);
+    write_choice(request.tool_choice, single, json);
+    Ok(())
+}
+
+/// A history with calls needs `tools`, even where the client offers none any more.
+fn write_without(
+    request: &ChatRequest<'_>,
+    conversation: &Conversation<'_>,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    if let Some(ToolChoice::Required | ToolChoice::Named(_)) = request.tool_choice {
+        return Err(Untranslatable::malformed("tool_choice", "a call cannot be demanded without `tools`"));
+    }
+    if request.parallel_tool_calls.is_some() {
+        losses.dropped("parallel_tool_calls", "it says nothing without `tools`")?;
+    }
+    if conversation.called.is_empty() {
+        return Ok(());
+    }
+    losses
+        .defaulted("tools", "Anthropic requires them with tool calls in the history; they may not be called");
+    json.key("tools");
+    json.list();
+    for name in &conversation.called {
+        json.object();
+        json.key("name");
+        json.text(*name);
+        json.key("input_schema");
+        json.raw(ANYTHING);
+        json.end_object();
+    }
+    json.end_list();
+    write_choice(Some(ToolChoice::None), false, json);
+    Ok(())
+}
+
+const ANYTHING: &str = r#"{"type":"object"}"#;
+
+fn write_tool(
+    tool: &Tool<'_>,
+    place: &str,
+    rules: Rules,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    for name in &tool.others {
+        losses.dropped(format!("{place}.{name}"), "Anthropic's tools have no such field")?;
+    }
+    if tool.strict && !rules.structured {
+        losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
+    }
+    json.object();
+    json.key("name");
+    json.text(tool.name);
+    if let Some(description) = tool.description.filter(|text| !text.is_blank()) {
+        json.key("description");
+        json.text(description);
+    }
+    json.key("input_schema");
+    match tool.parameters {
+        None => json.raw(ANYTHING),
+        Some(schema) if tool.strict && rules.structured => {
+            let mut fitted = schema::fit(schema.get(), &format!("{place}.parameters"), losses)?;
+            if let Some(object) = fitted.as_object_mut() {
+                object.entry("type").or_insert_with(|| "object".into());
+                object.entry("additionalProperties").or_insert(false.into());
+            }
+            json.value(&fitted);
+            json.key("strict");
+            json.value(&true);
+        }
+        Some(schema) => write_schema(schema, json),
+    }
+    json.end_object();
+    Ok(())
+}
+
+/// The client's schema as it is, but always of type object.
+fn write_schema(schema: &RawValue, json: &mut Writer<'_>) {
+    let has_type = Object::read(schema.get()).is_ok_and(|mut object| object.take("type").is_some());
+    if has_type {
+        return json.raw(schema.get());
+    }
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(schema.get()).unwrap_or_default();
+    json.object();
+    json.tag("type", "object");
+    for (name, value) in members.iter().filter(|(name, _)| *name != "type") {
+        json.name(name);
+        json.value(value);
+    }
+    json.end_object();
+}
+
+fn write_choice(choice: Option<ToolChoice<'_>>, single: bool, json: &mut Writer<'_>) {
+    let kind = match choice {
+        None | Some(ToolChoice::Other(_)) if !single => return,
+        None | Some(ToolChoice::Auto | ToolChoice::Other(_)) => "auto",
+        Some(ToolChoice::None) => "none",
+        Some(ToolChoice::Required) => "any",
+        Some(ToolChoice::Named(_)) => "tool",
+    };
+    json.key("tool_choice");
+    json.object();
+    json.tag("type", kind);
+    if let Some(ToolChoice::Named(name)) = choice {
+        json.key("name");
+        json.text(name);
+    }
+    if single && kind != "none" {
+        json.key("disable_parallel_tool_use");
+        json.value(&true);
+    }
+    json.end_object();
+}

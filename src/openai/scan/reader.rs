@@ -1,0 +1,346 @@
+//! Steps over JSON without keeping any of it: a reader that knows the grammar and where it stands, and nothing of requests.
+
+use super::{MAX_DEPTH, ScanError};
+
+/// How many bytes of a string are tested at once.
+const BLOCK: usize = 32;
+
+/// Reads a body from left to right; `at` is the next byte, never behind the end.
+///
+/// Speed here comes from letting the processor guess: `at` moves behind branches, not by arithmetic on what was read.
+pub(super) struct Reader<'a> {
+    body: &'a [u8],
+    at: usize,
+}
+
+/// The error is boxed so that results travel in registers.
+pub(super) type Step<T> = Result<T, Box<ScanError>>;
+
+impl<'a> Reader<'a> {
+    /// At the start of `body`, which must be UTF-8.
+    pub(super) const fn new(body: &'a [u8]) -> Self {
+        Self { body, at: 0 }
+    }
+
+    /// The whole body.
+    pub(super) const fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The offset of the next byte.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// A string that is a key, with its quotes.
+    pub(super) fn key(&mut self) -> Step<()> {
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a key in double quotes"));
+        }
+        self.string()
+    }
+
+    /// The colon behind a key, to the first byte of the value.
+    pub(super) fn colon(&mut self) -> Step<()> {
+        self.skip_space();
+        if !self.take(b':') {
+            return Err(self.expected("`:` after a key"));
+        }
+        self.skip_space();
+        Ok(())
+    }
+
+    /// The value of a member of the outermost object, with all that is nested in it.
+    pub(super) fn value(&mut self) -> Step<()> {
+        let mut open = Levels { objects: 1, depth: 1 };
+        loop {
+            let inside = match self.peek() {
+                Some(b'"') => self.string().map(|()| false)?,
+                Some(b'{') => self.open(&mut open, true)?,
+                Some(b'[') => self.open(&mut open, false)?,
+                _ => self.scalar().map(|()| false)?,
+            };
+            if !inside && !self.next(&mut open)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Steps into an array or object; whether a value follows in it. An empty one is left again at once.
+    fn open(&mut self, open: &mut Levels, object: bool) -> Step<bool> {
+        if open.depth == MAX_DEPTH {
+            return Err(Box::new(ScanError::TooDeep { at: self.at }));
+        }
+        self.at += 1;
+        self.skip_space();
+        let empty = if object { self.take(b'}') } else { self.take(b']') };
+        if empty {
+            return Ok(false);
+        }
+        open.push(object);
+        if object {
+            self.key()?;
+            self.colon()?;
+        }
+        Ok(true)
+    }
+
+    /// After a value: closes the levels that end here; whether another value follows before the outermost object goes on.
+    fn next(&mut self, open: &mut Levels) -> Step<bool> {
+        while open.depth > 1 {
+            self.skip_space();
+            let object = open.in_object();
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.skip_space();
+                    if object {
+                        self.key()?;
+                        self.colon()?;
+                    }
+                    return Ok(true);
+                }
+                Some(b'}') if object => self.at += 1,
+                Some(b']') if !object => self.at += 1,
+                _ => return Err(self.expected(if object { "`,` or `}`" } else { "`,` or `]`" })),
+            }
+            open.pop();
+        }
+        Ok(false)
+    }
+
+    fn scalar(&mut self) -> Step<()> {
+        match self.peek() {
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            Some(b'n') => self.word(b"null"),
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Step<()> {
+        for byte in word {
+            if !self.take(*byte) {
+                return Err(self.expected("the rest of `true`, `false` or `null`"));
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Step<()> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _signed = self.take(b'+') || self.take(b'-');
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Step<()> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.expected("a digit")) } else { Ok(()) }
+    }
+
+    /// A string, from its opening quote to just behind the closing one.
+    fn string(&mut self) -> Step<()> {
+        self.at += 1;
+        // Keys and other short strings end in the first words, for less than a block costs.
+        for _ in 0..2 {
+            let Some(word) = self.ahead() else { break };
+            match plain_bytes(u64::from_le_bytes(*word)) {
+                8 => self.at += 8,
+                plain => {
+                    self.at += plain;
+                    if self.take(b'"') {
+                        return Ok(());
+                    }
+                    break;
+                }
+            }
+        }
+        while let Some(block) = self.ahead() {
+            if self.marked(marks(block))? {
+                return Ok(());
+            }
+        }
+        self.string_tail()
+    }
+
+    /// Goes through the marks of the next block; whether the string ended there.
+    fn marked(&mut self, mut marks: u32) -> Step<bool> {
+        let start = self.at;
+        while marks != 0 {
+            self.at = start + marks.trailing_zeros() as usize;
+            if self.take(b'"') {
+                return Ok(true);
+            }
+            self.escape()?;
+            let taken = self.at - start;
+            if taken >= BLOCK {
+                return Ok(false);
+            }
+            // What the escape took is no mark of its own.
+            marks = marks >> taken << taken;
+        }
+        self.at = start + BLOCK;
+        Ok(false)
+    }
+
+    /// The rest of a string that reaches into the last bytes of the body.
+    fn string_tail(&mut self) -> Step<()> {
+        loop {
+            match self.peek() {
+                None => return Err(self.expected("the closing quote of a string")),
+                Some(b'"') => break,
+                Some(b'\\' | ..b' ') => self.escape()?,
+                Some(_) => self.at += 1,
+            }
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// An escape; nothing else may stand where plain text ends and no quote is.
+    fn escape(&mut self) -> Step<()> {
+        if !self.take(b'\\') {
+            return Err(self.expected("an escape in place of a control character"));
+        }
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return Err(self.expected("four hexadecimal digits after `\\u`"));
+                    }
+                    self.at += 1;
+                }
+            }
+            _ => return Err(self.expected("an escape such as `\\n` or `\\u00e9`")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    /// Steps over the next byte if it is this one.
+    pub(super) fn take(&mut self, byte: u8) -> bool {
+        if self.peek() != Some(byte) {
+            return false;
+        }
+        self.at += 1;
+        true
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.body.get(self.at).copied()
+    }
+
+    /// The next `N` bytes, if there are so many.
+    fn ahead<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.body.get(self.at..)?.first_chunk()
+    }
+
+    #[cold]
+    pub(super) fn expected(&self, expected: &'static str) -> Box<ScanError> {
+        Box::new(ScanError::NotJson { at: self.at, expected })
+    }
+}
+
+/// The open arrays and objects: one bit a level, the innermost lowest, set for an object.
+struct Levels {
+    objects: u128,
+    depth: u32,
+}
+
+impl Levels {
+    fn push(&mut self, object: bool) {
+        self.objects = self.objects << 1 | u128::from(object);
+        self.depth += 1;
+    }
+
+    const fn pop(&mut self) {
+        self.objects >>= 1;
+        self.depth -= 1;
+    }
+
+    const fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+}
+
+/// How many bytes of a word, the first one lowest, stand before its first quote, backslash or control character: 8 if it has none.
+const fn plain_bytes(word: u64) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    // A borrow may mark bytes behind the first mark, never one before it.
+    let marks = (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash)
+        | (word.wrapping_sub(ONES * b' ' as u64) & !word);
+    ((marks & (ONES << 7)).trailing_zeros() / 8) as usize
+}
+
+/// One bit a byte, the first byte lowest: set for a quote, a backslash or a control character.
+fn marks(block: &[u8; BLOCK]) -> u32 {
+    // No branch and one byte a flag, so that the compiler makes vector code of it.
+    let flags = block.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < b' ')));
+    // The product gathers in its highest byte the lowest bit of each byte.
+    let gather =
+        |flags: &[u8; 8]| (u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32;
+    flags.as_chunks().0.iter().rev().fold(0, |bits, flags| bits << 8 | gather(flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_mark(byte: u8) -> bool {
+        matches!(byte, b'"' | b'\\' | ..b' ')
+    }
+
+    #[test]
+    fn marks_every_byte_that_is_not_plain_and_no_other() {
+        for byte in 0..=u8::MAX {
+            for other in [b'a', b'"', 0x80, 0xff, 0x1f, 0x21] {
+                for place in 0..BLOCK {
+                    let block: [u8; BLOCK] = std::array::from_fn(|at| if at == place { byte } else { other });
+                    let expected =
+                        block.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(is_mark(*byte)));
+                    assert_eq!(marks(&block), expected, "{block:?}");
+                    let word = block[BLOCK - 8..].try_into().expect("eight bytes");
+                    let plain = block[BLOCK - 8..].iter().take_while(|byte| !is_mark(**byte)).count();
+                    assert_eq!(plain_bytes(u64::from_le_bytes(word)), plain, "{word:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ends_a_string_at_its_quote_whatever_its_length() {
+        for escape in ["", "\\\"", "\\\\", "\\u0022", "é", "\\n\\n\\n"] {
+            for (before, after, rest) in (0..75).flat_map(|n| [(n, 0, 0), (n, 40, 0), (n, 3, 60), (0, n, 9)])
+            {
+                let string = format!("\"{}{escape}{}\"", "x".repeat(before), "y".repeat(after));
+                let body = format!("{string}{}", "\"".repeat(rest));
+                let mut reader = Reader::new(body.as_bytes());
+                assert_eq!(reader.key(), Ok(()));
+                assert_eq!(reader.at(), string.len(), "{body}");
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The fences: what may be named only in its own rooms, as one table.
+
+use super::source::{Source, Token};
+
+/// One rule: `sign` may stand only in `rooms`.
+pub(crate) struct Fence {
+    /// What is fenced, for the message.
+    pub(crate) what: &'static str,
+    /// How it is recognised.
+    sign: Sign,
+    /// Where the rule holds: files whose path begins so.
+    within: &'static str,
+    /// Where it may stand: a file, or all files of a folder.
+    rooms: &'static [&'static str],
+    /// Single files with the reason why each may break the rule.
+    exceptions: &'static [(&'static str, &'static str)],
+}
+
+/// How something fenced is recognised.
+enum Sign {
+    /// Any of these rows of tokens, one after the other.
+    Tokens(&'static [&'static [&'static str]]),
+    /// A constant of this type that is used, not only compared with.
+    Constant(&'static str),
+    /// `word` inside `derive(…)`, or `impl … word … for`.
+    Trait(&'static str),
+    /// A string one of whose lines begins with one of these, or that is one of them.
+    Text(&'static [&'static str]),
+    /// A name, alone or as a whole word of a string.
+    Word(&'static [&'static str]),
+}
+
+const DEMO: &str = "src/cli/demo";
+
+/// Every fence of the house.
+pub(crate) const FENCES: &[Fence] = &[
+    Fence {
+        what: "the environment (`std::env`)",
+        sign: Sign::Tokens(&[
+            &["env", "::", "var"],
+            &["env", "::", "var_os"],
+            &["env", "::", "vars"],
+            &["env", "::", "vars_os"],
+            &["env", "::", "set_var"],
+            &["env", "::", "remove_var"],
+            &["env", "::", "{"],
+        ]),
+        within: "src/",
+        rooms: &["src/config/source"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "the command line (`std::env::args`)",
+        sign: Sign::Tokens(&[&["env", "::", "args"], &["env", "::", "args_os"]]),
+        within: "src/",
+        rooms: &["src/main.rs"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "`Deserialize` for settings",
+        sign: Sign::Trait("Deserialize"),
+        within: "src/config",
+        rooms: &["src/config/raw", "src/config/galileo"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "`Secret::expose`",
+        sign: Sign::Tokens(&[&[".", "expose", "("], &["Secret", "::", "expose"]]),
+        within: "src/",
+        rooms: &["src/secret", "src/auth", "src/config/valid", "src/tls"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "`Unsigned::seal`",
+        sign: Sign::Tokens(&[&[".", "seal", "("], &["Unsigned", "::", "seal"]]),
+        within: "src/",
+        rooms: &["src/auth"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a `StatusCode` that is sent",
+        sign: Sign::Constant("StatusCode"),
+        within: "src/",
+        rooms: &["src/proxy/reply", "src/server/admin", DEMO],
+        exceptions: &[],
+    },
+    Fence {
+        what: "the text of an SSE line",
+        sign: Sign::Text(&["data: ", "event: ", "retry: ", ": ping", "[DONE]"]),
+        within: "src/",
+        rooms: &["src/framing/sse", DEMO],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a rustls configuration builder",
+        sign: Sign::Tokens(&[
+            &["ClientConfig", "::", "builder"],
+            &["ClientConfig", "::", "builder_with_provider"],
+            &["ClientConfig", "::", "builder_with_protocol_versions"],
+            &["ServerConfig", "::", "builder"],
+            &["ServerConfig", "::", "builder_with_provider"],
+            &["ServerConfig", "::", "builder_with_protocol_versions"],
+        ]),
+        within: "src/",
+        rooms: &["src/tls", "src/egress", DEMO],
+        exceptions: &[],
+    },
+    Fence {
+        what: "spawning a task past `tasks::Tasks`",
+        sign: Sign::Tokens(&[&["tokio", "::", "spawn"], &["task", "::", "spawn"], &["spawn_local"]]),
+        within: "src/",
+        rooms: &["src/tasks"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a child process",
+        sign: Sign::Tokens(&[&["process", "::", "Command"], &["tokio", "::", "process"]]),
+        within: "src/",
+        rooms: &["src/workers/process"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a word of Anthropic's",
+        sign: Sign::Word(&[
+            "anthropic",
+            "x-api-key",
+            "anthropic-version",
+            "anthropic-beta",
+            "input_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+            "tool_use",
+            "tool_result",
+            "input_schema",
+            "end_turn",
+            "message_start",
+            "message_delta",
+            "message_stop",
+            "content_block_start",
+            "content_block_delta",
+            "content_block_stop",
+            "thinking_delta",
+            "budget_tokens",
+        ]),
+        within: "src/",
+        rooms: &["src/dialect/anthropic", "src/dialect/mod.rs", DEMO],
+        exceptions: &[],
+    },
+];
+
+impl Fence {
+    /// The lines of `file` that break this rule.
+    pub(crate) fn broken(&self, file: &Source) -> Vec<usize> {
+        if !file.path.starts_with(self.within) || self.rooms.iter().any(|room| stands_in(&file.path, room)) {
+            return Vec::new();
+        }
+        let mut lines: Vec<usize> = (0..file.tokens.len())
+            .filter(|at| self.sign.stands_at(file, *at))
+            .map(|at| file.tokens[at].line)
+            .collect();
+        lines.dedup();
+        lines
+    }
+
+    /// Why the file at `path` may break this rule, if it may.
+    pub(crate) fn excuse(&self, path: &str) -> Option<&'static str> {
+        self.exceptions.iter().find(|(file, _)| *file == path).map(|(_, reason)| *reason)
+    }
+
+    /// The files that are excused.
+    pub(crate) fn excused(&self) -> impl Iterator<Item = &'static str> {
+        self.exceptions.iter().map(|(file, _)| *file)
+    }
+
+    /// What to tell who broke it.
+    pub(crate) fn message(&self) -> String {
+        format!("{} belongs in {} alone", self.what, self.rooms.join(", "))
+    }
+}
+
+/// Whether `path` is the file or lies in the folder that `room` names.
+fn stands_in(path: &str, room: &str) -> bool {
+    let rest = path.strip_prefix(room);
+    rest.is_some_and(|rest| rest.is_empty() || rest == ".rs" || rest.starts_with('/'))
+}
+
+impl Sign {
+    fn stands_at(&self, file: &Source, at: usize) -> bool {
+        let token = &file.tokens[at];
+        match self {
+            Self::Tokens(rows) => rows.iter().any(|row| file.reads(at, row)),
+            Self::Constant(kind) => file.reads(at, &[kind, "::"]) && is_used(file, at),
+            Self::Trait(word) => !token.literal && token.text == *word && gives_a_trait(file, at),
+            Self::Text(starts) => token.literal && is_line(&token.text, starts),
+            Self::Word(words) => words.iter().any(|word| speaks(token, word)),
+        }
+    }
+}
+
+/// Whether `Type::NAME` at `at` is a constant that is used as a value: not compared with, not a pattern.
+fn is_used(file: &Source, at: usize) -> bool {
+    let is_constant = |text: &str| text.len() > 1 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let compared = |by: &str| at >= 2 && file.reads(at - 2, &[by, "="]);
+    let pattern = file.reads(at + 3, &["=", ">"]) || file.reads(at + 3, &["|"]);
+    file.tokens.get(at + 2).is_some_and(|t| is_constant(&t.text))
+        && !compared("=")
+        && !compared("!")
+        && !pattern
+}
+
+/// Whether the word at `at` stands in a `derive(…)` or between `impl` and `for`.
+fn gives_a_trait(file: &Source, at: usize) -> bool {
+    let before =
+        file.tokens[..at].iter().rev().take_while(|t| !matches!(t.text.as_str(), ";" | "{" | "}" | "]"));
+    let opens = before.into_iter().find(|t| !t.literal && matches!(t.text.as_str(), "derive" | "impl"));
+    match opens.map(|t| t.text.as_str()) {
+        Some("derive") => true,
+        Some("impl") => {
+            let after = file.tokens[at..].iter().take_while(|t| !matches!(t.text.as_str(), ";" | "{"));
+            after.into_iter().any(|t| !t.literal && t.text == "for")
+        }
+        _ => false,
+    }
+}
+
+/// Whether a line of a string begins with one of `starts`, or the whole is one of them.
+fn is_line(text: &str, starts: &[&str]) -> bool {
+    let lines = || text.split('\n').flat_map(|line| line.split("\\n"));
+    starts.iter().any(|start| {
+        let is_prefix = start.ends_with(' ') || start.starts_with(':');
+        if is_prefix { lines().any(|line| line.starts_with(start)) } else { text == *start }
+    })
+}
+
+/// Whether a token is `word`, or a string that holds it as a whole word, in any case.
+fn speaks(token: &Token, word: &str) -> bool {
+    if !token.literal {
+        return token.text.eq_ignore_ascii_case(word);
+    }
+    let belongs = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    token.text.split(|c| !belongs(c)).any(|piece| piece.eq_ignore_ascii_case(word))
+}

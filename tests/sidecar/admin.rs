@@ -1,0 +1,142 @@
+//! What operators see: probes, metrics, integrations, one line a request; and what nobody may see.
+
+use serde_json::Value;
+
+use crate::support::{Call, Connection, Setup, Sidecar, TokenServer, Upstream, integration};
+
+#[test]
+fn the_probes_say_that_we_live_and_are_ready() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").start();
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(sidecar.admin(path).status, 200, "{path}");
+    }
+    assert_eq!(sidecar.admin("/no-such-path").status, 404);
+    assert_eq!(sidecar.ask(&Call::get("/livez")).status, 404, "the proxy listener serves no probes");
+}
+
+#[test]
+fn metrics_count_requests_under_our_prefix() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").start();
+    sidecar.ask(&Call::say("m", "hi")).content();
+    let answer = sidecar.admin("/metrics");
+    assert_eq!(answer.status, 200);
+    let text = answer.text();
+    let counted = |line: &&str| line.starts_with("outrider_") && line.contains("acme");
+    assert!(text.lines().any(|line| counted(&line)), "no metric names the integration:\n{text}");
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        assert!(line.starts_with("outrider_"), "a metric without our prefix: {line}");
+    }
+}
+
+#[test]
+fn integrations_are_listed_with_their_state() {
+    let upstream = Upstream::saying("hello");
+    let broken = integration("broken", "https://127.0.0.1:1/v1", "tls = { ca_file = \"no-such-file.pem\" }");
+    let sidecar = Setup::new(integration("acme", &upstream.url("/v1"), "") + &broken).start();
+    let answer = sidecar.admin("/integrations");
+    assert_eq!(answer.status, 200);
+    let _: Value = answer.json();
+    for words in ["acme", "broken", "no-such-file.pem"] {
+        assert!(answer.text().contains(words), "{words} is not told: {}", answer.text());
+    }
+}
+
+#[test]
+fn the_admin_listener_can_be_off_and_the_metrics_one_shows_less() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").admin("listen = \"off\"").start();
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+
+    let both = "listen = \"127.0.0.1:0\"\nmetrics_listen = \"unix:metrics.sock\"";
+    let sidecar = Setup::before(&upstream, "").admin(both).start();
+    let get = |path: &str| {
+        Connection::open_unix(&sidecar.dir().join("metrics.sock")).send(&Call::get(path)).answer()
+    };
+    assert_eq!((get("/metrics").status, get("/livez").status, get("/readyz").status), (200, 200, 200));
+    assert_eq!(get("/integrations").status, 404);
+}
+
+#[test]
+fn each_request_writes_one_access_line() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").start();
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    let id = answer.header("x-request-id").expect("every answer has an id").to_owned();
+    let line = sidecar.log_line("the access line", |line| line.to_string().contains(&id));
+    let line = line.to_string();
+    for words in ["200", "acme"] {
+        assert!(line.contains(words), "the access line does not say {words}: {line}");
+    }
+    sidecar.ask(&Call::say("m", "again")).content();
+    let lines = sidecar.output().lines().filter(|l| l.contains(&id)).count();
+    assert_eq!(lines, 1, "one request wrote {lines} lines:\n{}", sidecar.output());
+}
+
+#[test]
+fn access_lines_can_be_switched_off() {
+    let upstream = Upstream::saying("hello");
+    let tables = integration("acme", &upstream.url("/v1"), "") + "[log]\naccess = false\n";
+    let mut sidecar = Setup::new(tables).start();
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    let id = answer.header("x-request-id").expect("every answer has an id").to_owned();
+    sidecar.terminate();
+    sidecar.wait();
+    assert!(!sidecar.output().contains(&id), "{}", sidecar.output());
+}
+
+const SECRETS: [&str; 5] =
+    ["KEY-SENTINEL", "CS-SENTINEL", "TOKEN-SENTINEL", "PROMPT-SENTINEL", "CALLER-SENTINEL"];
+
+/// A sidecar at its most talkative, with a secret in every place where one can stand.
+fn talkative(upstream: &Upstream, server: &TokenServer) -> Sidecar {
+    let key =
+        "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value = \"KEY-SENTINEL\"";
+    let oauth = format!(
+        "authentication_type = \"oauth2\"\noauth2_token_url = \"{}\"\n\
+         token = '{{\"client_id\": \"cid\", \"client_secret\": \"CS-SENTINEL\"}}'",
+        server.url()
+    );
+    let tables = [
+        integration("key", &upstream.url("/v1"), key),
+        integration("oauth", &upstream.url("/v1"), &oauth),
+        "[log]\nlevel = \"trace\"\n".to_owned(),
+    ];
+    Setup::new(tables.concat()).server("api_key = \"CALLER-SENTINEL\"").start()
+}
+
+#[test]
+fn no_output_of_ours_shows_a_secret_or_a_prompt() {
+    let upstream = Upstream::start(|turn| match turn.request.text().contains("fail") {
+        true => turn.answer(500, r#"{"error":{"message":"sorry"}}"#),
+        false => turn.complete("hello"),
+    });
+    let server = TokenServer::start(|turn, _| {
+        turn.answer(200, r#"{"access_token":"TOKEN-SENTINEL","expires_in":3600}"#)
+    });
+    let sidecar = talkative(&upstream, &server);
+    let mut seen = String::new();
+    for model in ["key/m", "oauth/m", "none/m"] {
+        for text in ["PROMPT-SENTINEL", "PROMPT-SENTINEL fail"] {
+            let call = Call::say(model, text).header("authorization", "Bearer CALLER-SENTINEL");
+            seen.push_str(sidecar.ask(&call).text());
+        }
+    }
+    let broken = Call::chat("{\"model\":\"key/m\",\"PROMPT-SENTINEL\"")
+        .header("authorization", "Bearer CALLER-SENTINEL");
+    seen.push_str(sidecar.ask(&broken).text());
+    for path in ["/metrics", "/integrations", "/readyz"] {
+        seen.push_str(sidecar.admin(path).text());
+    }
+    assert_eq!(upstream.count(), 4);
+    sidecar.terminate();
+    let mut sidecar = sidecar;
+    sidecar.wait();
+    seen.push_str(&sidecar.output());
+    for secret in SECRETS {
+        let at =
+            seen.find(secret).map(|at| seen[at.saturating_sub(200)..].chars().take(400).collect::<String>());
+        assert_eq!(at, None, "{secret} was shown");
+    }
+}

@@ -1,0 +1,189 @@
+//! Upstreams that misbehave: each gets its own code, nothing is sent twice, and the next request is served.
+
+use std::net::TcpListener;
+
+use crate::support::upstream::completion;
+use crate::support::{Answer, Call, Setup, Turn, Upstream, integration};
+
+/// The answer to one request when the upstream does `script`; the sidecar must serve the next request as usual.
+fn answer_to(lines: &str, script: fn(&mut Turn)) -> Answer {
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let upstream = Upstream::start(move |turn| {
+        if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            script(turn)
+        } else {
+            turn.complete("healthy")
+        }
+    });
+    let sidecar = Setup::before(&upstream, lines).start();
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    assert_eq!(upstream.count(), 1, "the request was sent more than once");
+    assert_eq!(sidecar.ask(&Call::say("m", "again")).content(), "healthy");
+    answer
+}
+
+/// Checks the code and that the message names the integration.
+fn refused(answer: &Answer, status: u16, code: &str) -> String {
+    let message = answer.refusal(status, code);
+    assert!(message.contains("acme"), "the message does not name the integration: {message}");
+    message
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_unreachable() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    let address = free.local_addr().expect("a bound socket has an address");
+    drop(free);
+    let sidecar = Setup::new(integration("acme", &format!("http://{address}/v1"), "")).start();
+    let message = refused(&sidecar.ask(&Call::say("m", "hi")), 502, "upstream_unreachable");
+    assert!(message.contains(&address.to_string()), "the message does not say where: {message}");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_unreachable() {
+    let sidecar = Setup::new(integration("acme", "http://no-such-host.invalid/v1", "")).start();
+    let message = refused(&sidecar.ask(&Call::say("m", "hi")), 502, "upstream_unreachable");
+    assert!(message.contains("no-such-host.invalid"), "{message}");
+}
+
+#[test]
+fn an_upstream_that_says_nothing_is_given_up_at_the_first_byte_limit() {
+    let silent: fn(&mut Turn) = |turn| {
+        turn.until_left();
+    };
+    refused(&answer_to("limits = { first_byte = \"300ms\" }", silent), 504, "upstream_timeout");
+}
+
+#[test]
+fn an_answer_that_stalls_in_its_body_is_given_up_at_the_idle_limit() {
+    let stalled: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"a\":");
+        turn.until_left();
+    };
+    let answer = answer_to("limits = { idle = \"300ms\" }", stalled);
+    assert!(
+        answer.status == 504 || !answer.clean,
+        "half an answer was passed on as a whole one: {}",
+        answer.text()
+    );
+}
+
+#[test]
+fn half_an_answer_never_looks_whole() {
+    let cut: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"a\":");
+        turn.close();
+    };
+    let answer = answer_to("", cut);
+    assert!(
+        answer.status == 502 || !answer.clean,
+        "half an answer was passed on as a whole one: {}",
+        answer.text()
+    );
+}
+
+#[test]
+fn a_redirect_is_neither_followed_nor_passed_on() {
+    let elsewhere = Upstream::saying("stolen");
+    let target = elsewhere.url("/v1/chat/completions");
+    for status in [301, 302, 303, 307, 308] {
+        let target = target.clone();
+        let upstream = Upstream::start(move |turn| {
+            turn.answer_with(status, &[("location", &target), ("content-type", "application/json")], "{}");
+        });
+        let sidecar = Setup::before(&upstream, "").start();
+        let answer = sidecar.ask(&Call::say("m", "hi"));
+        refused(&answer, 502, "upstream_redirect");
+        assert_eq!(answer.header("location"), None);
+    }
+    assert_eq!(elsewhere.count(), 0);
+}
+
+#[test]
+fn an_answer_compressed_unasked_is_garbled() {
+    let compressed: fn(&mut Turn) = |turn| {
+        let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
+        turn.answer_with(200, &headers, b"\x1f\x8b\x08\x00");
+    };
+    refused(&answer_to("", compressed), 502, "upstream_garbled");
+    let identity: fn(&mut Turn) = |turn| {
+        turn.answer_with(
+            200,
+            &[("content-type", "application/json"), ("content-encoding", "identity")],
+            "{\"a\":1}",
+        )
+    };
+    assert_eq!(answer_to("", identity).text(), "{\"a\":1}");
+}
+
+#[test]
+fn an_upstream_that_breaks_the_connection_got_the_request_once() {
+    for script in [Turn::reset as fn(&mut Turn), Turn::close] {
+        let answer = answer_to("", script);
+        assert!(matches!(answer.status, 502 | 503), "{}", answer.text());
+        assert!(answer.text().contains("acme"), "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_request_on_a_connection_that_died_unused_is_not_lost() {
+    // The upstream closes the idle connection between two requests: the second goes out on a fresh one.
+    let upstream = Upstream::start(|turn| {
+        turn.complete("hello");
+        turn.close();
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    for round in 1..=5 {
+        assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+        upstream.wait_closed(round);
+    }
+    assert_eq!(upstream.count(), 5);
+}
+
+#[test]
+fn bytes_that_are_no_http_answer_are_a_502() {
+    let no_http: fn(&mut Turn) = |turn| {
+        turn.say("just text, no status line\r\n\r\n");
+        turn.close();
+    };
+    let two_lengths: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 50\r\n\r\nhello");
+        turn.close();
+    };
+    let nul: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 2\r\n\r\n{}");
+        turn.close();
+    };
+    let switching: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
+        turn.close();
+    };
+    for script in [no_http, two_lengths, nul, switching] {
+        let answer = answer_to("", script);
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert!(answer.json()["error"]["message"].is_string());
+    }
+}
+
+#[test]
+fn a_few_interim_answers_are_swallowed() {
+    let early: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+        turn.complete("hello");
+    };
+    assert_eq!(answer_to("", early).content(), "hello");
+}
+
+#[test]
+fn a_connection_with_bytes_behind_an_answer_is_not_used_again() {
+    let upstream = Upstream::start(|turn| {
+        let poison = completion("poison").to_string();
+        turn.complete("hello");
+        turn.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{poison}", poison.len()));
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    for round in 1..=5 {
+        assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+        upstream.wait_closed(round);
+    }
+}

@@ -1,0 +1,184 @@
+//! Limits that protect us and the provider: sizes, slots, queues, and slow clients.
+
+use crate::support::{Call, Gate, Setup, Upstream, integration};
+
+#[test]
+fn a_body_over_the_limit_is_refused_by_its_length_alone() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("max_body = \"4KiB\"").start();
+    let fits = format!("{{\"model\":\"m\",\"x\":\"{}\"}}", "a".repeat(4096 - 20));
+    assert_eq!(fits.len(), 4096);
+    assert_eq!(sidecar.ask(&Call::chat(&fits)).content(), "hello");
+    let mut connection = sidecar.connect();
+    connection.send_raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4097\r\n\r\n");
+    let message = connection.answer().refusal(413, "body_too_large");
+    assert!(message.contains("4"), "the message does not name the limit: {message}");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_client_that_asks_first_is_not_told_to_send_a_body_over_the_limit() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("max_body = \"4KiB\"").start();
+    let mut connection = sidecar.connect();
+    connection.send_raw(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+          expect: 100-continue\r\ncontent-length: 100000\r\n\r\n",
+    );
+    assert_eq!(connection.interim(), 413);
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_while_its_chunks_are_read() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("max_body = \"4KiB\"").start();
+    let mut connection = sidecar.connect();
+    connection.send_raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
+    for _ in 0..5 {
+        connection.send_raw(format!("400\r\n{}\r\n", " ".repeat(1024)).as_bytes());
+    }
+    connection.answer().refusal(413, "body_too_large");
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+}
+
+#[test]
+fn a_full_integration_makes_others_wait_and_then_refuses_them() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        held.wait();
+        turn.complete("hello");
+    });
+    let sidecar =
+        Setup::before(&upstream, "limits = { max_concurrent = 1, queue_timeout = \"300ms\" }").start();
+    let mut first = sidecar.connect();
+    first.send(&Call::say("m", "first"));
+    upstream.requests(1);
+    let refused = sidecar.ask(&Call::say("m", "second"));
+    assert!(refused.refusal(503, "overloaded").contains("acme"));
+    assert!(refused.header("retry-after").is_some_and(|seconds| seconds.parse::<u64>().is_ok()));
+    gate.open();
+    assert_eq!(first.answer().content(), "hello");
+    assert_eq!(sidecar.ask(&Call::say("m", "third")).content(), "hello");
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn who_waits_for_a_slot_is_served_when_one_is_free() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        held.wait();
+        turn.complete("hello");
+    });
+    let sidecar = Setup::before(&upstream, "limits = { max_concurrent = 1 }").start();
+    let mut callers: Vec<_> = (0..5).map(|_| sidecar.connect()).collect();
+    for caller in &mut callers {
+        caller.send(&Call::say("m", "hi"));
+    }
+    upstream.requests(1);
+    gate.open();
+    for caller in &mut callers {
+        assert_eq!(caller.answer().content(), "hello");
+    }
+}
+
+#[test]
+fn a_slot_is_held_to_the_last_byte_and_freed_when_the_client_leaves() {
+    let upstream = Upstream::start(|turn| {
+        if turn.request.text().contains("endless") {
+            turn.open_stream();
+            turn.delta("one");
+            turn.until_left();
+        } else {
+            turn.complete("hello");
+        }
+    });
+    let limits = "limits = { max_concurrent = 1, queue_timeout = \"1s\" }";
+    let sidecar = Setup::before(&upstream, limits).start();
+    let mut streaming = sidecar.connect();
+    streaming.send(&Call::stream("m", "endless")).head();
+    streaming.data();
+    sidecar.ask(&Call::say("m", "too early")).refusal(503, "overloaded");
+    drop(streaming);
+    assert_eq!(sidecar.ask(&Call::say("m", "next")).content(), "hello");
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn a_full_integration_does_not_slow_the_others() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let full = Upstream::start(move |turn| {
+        held.wait();
+        turn.complete("full");
+    });
+    let free = Upstream::saying("free");
+    let tables = [
+        integration("full", &full.url("/v1"), "limits = { max_concurrent = 1 }"),
+        integration("free", &free.url("/v1"), ""),
+    ];
+    let sidecar = Setup::new(tables.concat()).start();
+    let mut stuck: Vec<_> = (0..3).map(|_| sidecar.connect()).collect();
+    for caller in &mut stuck {
+        caller.send(&Call::say("full/m", "hi"));
+    }
+    full.requests(1);
+    assert_eq!(sidecar.ask(&Call::say("free/m", "hi")).content(), "free");
+    gate.open();
+}
+
+#[test]
+fn a_head_that_does_not_come_to_its_end_is_cut_at_its_limit() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("header_timeout = \"300ms\"").start();
+    let mut slow = sidecar.connect();
+    slow.send_raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n");
+    assert!(slow.is_closed());
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+}
+
+#[test]
+fn an_idle_connection_outlives_the_head_limit() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("header_timeout = \"200ms\"").start();
+    let mut idle = sidecar.connect();
+    assert_eq!(idle.send(&Call::say("m", "hi")).answer().content(), "hello");
+    // Another connection shows that the limit has passed: it began its head after ours fell idle.
+    let mut slow = sidecar.connect();
+    slow.send_raw(b"GET ");
+    assert!(slow.is_closed());
+    assert_eq!(idle.send(&Call::say("m", "hi")).answer().content(), "hello");
+}
+
+#[test]
+fn an_idle_connection_is_closed_at_its_own_limit() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("idle_timeout = \"200ms\"").start();
+    let mut idle = sidecar.connect();
+    assert_eq!(idle.send(&Call::say("m", "hi")).answer().content(), "hello");
+    assert!(idle.is_closed());
+}
+
+#[test]
+fn a_body_that_stops_coming_is_refused_at_its_limit() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("body_timeout = \"300ms\"").start();
+    let mut slow = sidecar.connect();
+    slow.send_raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"model\":");
+    let answer = slow.answer();
+    assert_eq!(answer.status, 408, "{}", answer.text());
+    assert!(answer.json()["error"]["message"].is_string());
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn a_head_over_the_limit_is_refused() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("max_header_bytes = \"8KiB\"").start();
+    let call = Call::say("m", "hi").header("x-long", &"a".repeat(16 << 10));
+    let (status, _) = sidecar.connect().send(&call).head();
+    assert_eq!(status, 431);
+    assert_eq!(upstream.count(), 0);
+}

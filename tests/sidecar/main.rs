@@ -1,0 +1,22 @@
+//! The integration tests: the real binary, real sockets, and a scripted provider; one module for each promise.
+
+mod support;
+
+mod admin;
+mod auth_api_key;
+mod auth_oauth2;
+mod chat;
+mod cli;
+mod config;
+mod degrade;
+mod edits;
+mod faults;
+mod formats;
+mod headers;
+mod journeys;
+mod lifecycle;
+mod limits;
+mod refusals;
+mod routing;
+mod stream;
+mod tls;

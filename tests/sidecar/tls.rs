@@ -1,0 +1,80 @@
+//! TLS towards the provider: verified always, and not a byte of the request before that.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use crate::support::tls::Authority;
+use crate::support::{Call, Setup, Upstream, integration};
+
+/// A provider behind TLS that is `name`, and its base URL under that name.
+fn provider(authority: &Authority, name: &str) -> (Upstream, String) {
+    let upstream = Upstream::start_tls(authority.server(name), |turn| turn.complete("hello"));
+    let url = format!("https://localhost:{}/v1", upstream.address().port());
+    (upstream, url)
+}
+
+const CA: &str = "tls = { ca_file = \"ca.pem\" }";
+
+#[test]
+fn a_provider_under_our_own_authority_is_reached() {
+    let authority = Authority::new();
+    for lines in [
+        CA,
+        "tls = { ca_file = \"ca.pem\", ca_mode = \"replace\" }",
+        "tls = { ca_file = \"ca.pem\", min_version = \"1.3\" }",
+    ] {
+        let (upstream, url) = provider(&authority, "localhost");
+        let sidecar = Setup::new(integration("acme", &url, lines)).file("ca.pem", &authority.pem()).start();
+        assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello", "{lines}");
+        assert_eq!(upstream.request().target(), "/v1/chat/completions");
+    }
+}
+
+#[test]
+fn a_corporate_authority_may_be_given_once_for_all() {
+    let authority = Authority::new();
+    let (_upstream, url) = provider(&authority, "localhost");
+    let tables = format!("[egress]\nca_file = \"ca.pem\"\n{}", integration("acme", &url, ""));
+    let sidecar = Setup::new(tables).file("ca.pem", &authority.pem()).start();
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+}
+
+#[test]
+fn a_provider_may_have_another_name_than_its_address() {
+    let authority = Authority::new();
+    let (_upstream, url) = provider(&authority, "gateway.corp.example");
+    let lines = "tls = { ca_file = \"ca.pem\", server_name = \"gateway.corp.example\" }";
+    let sidecar = Setup::new(integration("acme", &url, lines)).file("ca.pem", &authority.pem()).start();
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+}
+
+#[test]
+fn a_provider_that_cannot_prove_itself_gets_nothing() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let cases = [
+        (&other, "localhost", CA),             // signed by somebody else
+        (&authority, "elsewhere.example", CA), // somebody else's name
+        (&authority, "localhost", ""),         // an authority that nobody named
+    ];
+    for (signer, name, lines) in cases {
+        let (upstream, url) = provider(signer, name);
+        let sidecar = Setup::new(integration("acme", &url, lines)).file("ca.pem", &authority.pem()).start();
+        let message = sidecar.ask(&Call::say("m", "hi")).refusal(502, "upstream_tls");
+        assert!(message.contains("acme"), "{message}");
+        assert_eq!(upstream.count(), 0, "a request reached a server that could not prove itself");
+    }
+}
+
+#[test]
+fn a_provider_without_tls_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    let url = format!("https://{}/v1", listener.local_addr().expect("a bound socket has an address"));
+    let sidecar = Setup::new(integration("acme", &url, "")).start();
+    let mut connection = sidecar.connect();
+    connection.send(&Call::say("m", "hi"));
+    let (mut plain, _) = listener.accept().expect("the sidecar connects");
+    let mut hello = [0; 64];
+    assert!(plain.read(&mut hello).is_ok_and(|length| length > 0));
+    plain.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").expect("the sidecar listens");
+    connection.answer().refusal(502, "upstream_tls");
+}
