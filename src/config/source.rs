@@ -62,7 +62,8 @@ impl Options {
 
     /// How messages call the file at `path`.
     fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.dir).unwrap_or(path).display().to_string()
+        let below = path.strip_prefix(&self.dir).ok().filter(|_| self.dir.parent().is_some());
+        below.unwrap_or(path).display().to_string()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::auth::{self, Tokens};
-use crate::config::valid::{Authorization, Handler, Handlers, Integration, Settings};
+use crate::auth::Tokens;
+use crate::config::valid::{Authorization, Handler, Handlers, Integration, SecretSource, Settings};
 use crate::config::{At, Loaded, Problems, Severity};
 use crate::egress::Clients;
 use crate::integration::{Entry, Workshop};
@@ -33,10 +33,17 @@ pub(super) fn problems(loaded: &Loaded) -> Problems {
             wrong.push((at.key(first_word(&why)), why));
         }
         for (at, why) in wrong {
-            problems.push(loaded.places.problem(Severity::Error, &at, why));
+            problems.push(loaded.places.problem(Severity::Error, &at, named(&at, why)));
         }
     }
     problems
+}
+
+/// The remedy with its key, unless it names it itself.
+fn named(at: &At, why: String) -> String {
+    let key = at.to_string();
+    let last = key.rsplit('.').next().unwrap_or_default();
+    if why.contains(last) { why } else { format!("`{key}`: {why}") }
 }
 
 /// Most remedies begin with the key that they are about.
@@ -46,7 +53,7 @@ fn first_word(text: &str) -> &str {
 
 fn of_server(settings: &Settings) -> Vec<(At, String)> {
     let (at, mut wrong) = (At::root().key("server"), Vec::new());
-    if let Some(Err(why)) = settings.server.api_key.as_ref().map(auth::read_secret) {
+    if let Some(Err(why)) = settings.server.api_key.as_ref().map(SecretSource::load) {
         wrong.push((at.key("api_key_file"), format!("server.api_key: {why}")));
     }
     if settings.server.tls.is_some() {
@@ -73,7 +80,7 @@ fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, S
         }
         Authorization::None | Authorization::Later(_) => None,
     };
-    if let Some((at, Err(why))) = secret.map(|(at, secret)| (at, auth::read_secret(secret))) {
+    if let Some((at, Err(why))) = secret.map(|(at, secret)| (at, secret.load())) {
         wrong.push((at, why));
     }
     for (key, profile) in [("tls", &one.tls), ("token_tls", &one.token_tls)] {

@@ -419,7 +419,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("rename = { a = \"c\" }\ndrop = [\"a\"]", "both renamed and dropped"),
     ("aws = { access_key_id = \"a\" }", "needs `secret_access_key`"),
     (
-        "model_properties = [{ name = \"a\", based_on = \"b\", supported_parameters = [] }]",
+        "model_properties = [{ name = \"a\", based_on = \"b\", supported_parameters = [\"n\"] }]",
         "exclude each other",
     ),
     (
@@ -523,6 +523,10 @@ fn each_thing_without_effect_is_a_warning() {
         ),
         ("request = { a = 1 }", "`request` is not used"),
         (
+            "model_properties = [{ name = \"a\", supported_parameters = [] }]",
+            "is empty, so every parameter passes",
+        ),
+        (
             "[integrations.b]\nendpoint = \"https://b.example/v1\"\nmodels = [\"m\"]\nauthentication_type = \"none\"",
             "the model `m` is also in the integration `acme`",
         ),
@@ -540,4 +544,25 @@ fn each_thing_without_effect_is_a_warning() {
         assert_eq!(loaded.warnings.len(), 1, "{lines}: {}", loaded.warnings);
         assert!(house.report().contains(words), "{lines}: {}", house.report());
     }
+}
+
+#[test]
+fn more_headers_than_galileo_takes_are_refused() {
+    let headers = |n: usize| (0..n).map(|n| format!("x-{n} = \"v\"")).collect::<Vec<_>>().join(", ");
+    let report = |n: usize| House::new(&acme(&format!("headers = {{ {} }}", headers(n)))).report();
+    assert_eq!(report(50), "");
+    assert!(report(51).contains("has 51 headers; at most 50 are taken"), "{}", report(51));
+}
+
+#[test]
+fn a_file_that_is_no_text_is_named_and_a_byte_order_mark_is_no_mistake() {
+    let house = House::new("").with("d/a.json", "\u{feff}{\"endpoint\": \"https://a.example\", \"models\": [\"m\"], \"authentication_type\": \"none\"}");
+    std::fs::write(
+        house.path().join("config.toml"),
+        "\u{feff}integrations_dir = \"d\"\r\n[log]\r\nlevel = \"info\"\r\n",
+    )
+    .unwrap();
+    assert_eq!(house.report(), "");
+    std::fs::write(house.path().join("config.toml"), [0xff, 0xfe, b'a']).unwrap();
+    assert!(house.report().contains("cannot read config.toml"), "{}", house.report());
 }

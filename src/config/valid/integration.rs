@@ -7,8 +7,8 @@ use http::Uri;
 use super::authorization::Fields;
 use super::server::Need;
 use super::{
-    Authorization, Edits, Handler, Handlers, Integration, Limits, MediaLimits, Proxy, authorization, egress,
-    headers, models,
+    Authorization, Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, authorization,
+    egress, headers, models,
 };
 use crate::config::places::At;
 use crate::config::raw;
@@ -376,20 +376,21 @@ pub(in crate::config) fn warn_shared_models<'a>(
 ) {
     let mut seen: Vec<(&str, &IntegrationName)> = Vec::new();
     for integration in all {
-        for model in &integration.models {
-            let alias = model.alias.as_str();
-            if let Some((_, first)) =
-                seen.iter().find(|(name, of)| *name == alias && **of != integration.name)
-            {
-                let at = At::integration(integration.name.as_str());
-                let message = format!("the model `{alias}` is also in the integration `{first}`");
-                let help = format!(
-                    "the bare name will answer 400; clients use /{}/v1 or {}/{alias}",
-                    integration.name, integration.name
-                );
-                r.warning(&at, message).help(help);
+        let at = At::integration(integration.name.as_str());
+        for word in integration.models.iter().flat_map(words) {
+            let other = seen.iter().find(|(name, of)| *name == word && **of != integration.name);
+            if let Some((_, first)) = other {
+                let name = &integration.name;
+                r.warning(&at, format!("the model `{word}` is also in the integration `{first}`"))
+                    .help(format!("the bare name will answer 400; clients use /{name}/v1 or {name}/{word}"));
             }
-            seen.push((alias, &integration.name));
+            seen.push((word, &integration.name));
         }
     }
+}
+
+/// What clients may send for a model: its alias and its name.
+fn words(model: &Model) -> impl Iterator<Item = &str> {
+    let name = (model.name != model.alias).then_some(model.name.as_str());
+    std::iter::once(model.alias.as_str()).chain(name)
 }
