@@ -13,6 +13,7 @@ use crate::integration::Workshop;
 use crate::proxy::House;
 use crate::server::stop::Stopper;
 use crate::tasks::Tasks;
+use crate::tls::Inbound;
 
 /// How long background work (a token being fetched, a tail being drained) may hold up the end.
 const LAST_WORK: Duration = Duration::from_millis(500);
@@ -28,6 +29,8 @@ pub(super) struct Control {
     /// Everything else.
     pub(super) tasks: Tasks,
     pub(super) settings: Settings,
+    /// The TLS of our own listeners, to be renewed when its files change.
+    pub(super) inbound: Option<Arc<Inbound>>,
     /// How to read the configuration anew, and the signals that ask for it; `None` leaves all signals alone.
     pub(super) signals: Option<(Reread, Signals)>,
 }
@@ -45,6 +48,7 @@ impl Control {
                             self.drain(&mut signals).await;
                             break;
                         }
+                        self.renew_inbound();
                         self.reload(&reread);
                     }
                 }
@@ -54,6 +58,15 @@ impl Control {
         self.stopper.end();
         self.workshop.clients.close();
         let _ = timeout(LAST_WORK, self.tasks.finished()).await;
+    }
+
+    /// New connections get a new certificate; a broken one changes nothing.
+    fn renew_inbound(&self) {
+        match self.inbound.as_ref().map(|inbound| inbound.renew()) {
+            Some(Ok(true)) => tracing::info!("server.tls renewed: new connections use it"),
+            Some(Err(why)) => tracing::error!("server.tls: {why}; the old certificate stays in use"),
+            Some(Ok(false)) | None => {}
+        }
     }
 
     fn reload(&mut self, reread: &Reread) {

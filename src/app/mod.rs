@@ -21,6 +21,7 @@ use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
 use crate::tasks::Tasks;
+use crate::tls::Inbound;
 use control::{Control, Signals};
 
 /// Reads the configuration anew.
@@ -40,12 +41,15 @@ pub struct Running {
 /// Why it did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A listener, a thread or a key of `[server]` that the world does not allow.
+    /// A listener or a thread that the world does not allow.
     #[error("{0}")]
     Cannot(String),
     /// `start = "strict"` and an integration is failed by the world.
     #[error("start = \"strict\", and {}", .0.join("; "))]
     World(Vec<String>),
+    /// A key of `[server]` names a file that is not as it must be: there is nothing to serve without it.
+    #[error("{0}")]
+    Door(String),
 }
 
 /// How to start.
@@ -67,6 +71,7 @@ impl std::fmt::Debug for Start {
 /// Binds, builds and serves; returns once requests are answered.
 pub fn start(start: Start) -> Result<Running, StartError> {
     let Start { settings, sink, reread } = start;
+    let inbound = inbound(&settings)?;
     let doors = bind_all(&settings.server.listen)?;
     let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
     let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
@@ -93,12 +98,13 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     });
     let (stopper, stop) = Stopper::new();
     let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
-    let crew = Serving::crew(&house, &settings.server, &connections, &stop);
+    let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
     let workers = spawn_workers(&doors, crew)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
+    let stops = stopper.clone();
     let control =
-        Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, signals: None };
+        Control { house, workshop, stopper: stops, connections, tasks, settings, inbound, signals: None };
     let control = spawn_control(control, reread, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
 }
@@ -138,12 +144,14 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
     Ok(Registry::new(entries, clock::unix_seconds()))
 }
 
+fn inbound(settings: &Settings) -> Result<Option<Arc<Inbound>>, StartError> {
+    let inbound = settings.server.tls.clone().map(Inbound::load).transpose();
+    inbound.map(|tls| tls.map(Arc::new)).map_err(|why| StartError::Door(format!("server.tls: {why}")))
+}
+
 fn caller_key(settings: &Settings) -> Result<Option<crate::secret::Secret>, StartError> {
-    if settings.server.tls.is_some() {
-        return Err(StartError::Cannot("server.tls: inbound TLS is not in this version of Outrider".into()));
-    }
     let key = settings.server.api_key.as_ref().map(SecretSource::load).transpose();
-    key.map_err(|why| StartError::Cannot(format!("server.api_key: {why}")))
+    key.map_err(|why| StartError::Door(format!("server.api_key: {why}")))
 }
 
 fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
@@ -154,6 +162,8 @@ fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<(
             if let Err(error) = runtime.block_on(serving.run(doors)) {
                 tracing::error!(%error, "a worker thread ended");
             }
+            // A name that is still being looked up would hold the end up.
+            runtime.shutdown_background();
         })
     };
     let spawned: std::io::Result<Vec<_>> = crew.into_iter().map(spawn).collect();
@@ -186,6 +196,7 @@ fn spawn_control(
             for worker in workers {
                 let _ = worker.join();
             }
+            runtime.shutdown_background();
         })
     });
     spawned.map_err(|error| StartError::Cannot(format!("cannot start the control thread: {error}")))

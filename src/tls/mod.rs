@@ -1,5 +1,6 @@
 //! TLS settings, and PEM files turned into checked roots and identities; used by egress and by inbound TLS.
 
+pub mod inbound;
 mod pem;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -12,6 +13,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+pub use inbound::{Inbound, InboundFiles};
 pub use pem::{Identity, authorities, identity};
 pub use words::{explain, is_refusal};
 

@@ -14,6 +14,7 @@ mod faults;
 mod formats;
 mod golden;
 mod headers;
+mod inbound;
 mod journeys;
 mod lifecycle;
 mod limits;

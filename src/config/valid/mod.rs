@@ -77,7 +77,7 @@ pub struct Server {
     /// What callers must present as Bearer.
     pub api_key: Option<SecretSource>,
     /// Inbound TLS.
-    pub tls: Option<InboundTls>,
+    pub tls: Option<tls::InboundFiles>,
     /// Whether what is wrong in the world stops the start.
     pub strict_start: bool,
     /// Whether files are watched.
@@ -100,17 +100,6 @@ pub struct Server {
     pub linger: Duration,
     /// After SIGTERM: at most this long.
     pub drain_timeout: Duration,
-}
-
-/// `server.tls`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InboundTls {
-    /// The chain, PEM.
-    pub cert_file: PathBuf,
-    /// The key, PEM.
-    pub key_file: PathBuf,
-    /// Demands client certificates signed by one of these.
-    pub client_ca_file: Option<PathBuf>,
 }
 
 /// `[admin]`.

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Admin, CallStyle, Handlers, InboundTls, Level, Listen, Log, LogFormat, Server};
+use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server};
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Reading, Size};
 use crate::config::units;
+use crate::tls::InboundFiles;
 
 /// What hyper needs at least for a head.
 const LEAST_HEAD: usize = 8 << 10;
@@ -51,14 +52,14 @@ fn workers(asked: usize) -> usize {
     }
 }
 
-fn inbound(raw: raw::InboundTls, at: &At, r: &mut Reading<'_>) -> Option<InboundTls> {
+fn inbound(raw: raw::InboundTls, at: &At, r: &mut Reading<'_>) -> Option<InboundFiles> {
     for (key, field) in [("cert_file", &raw.cert_file), ("key_file", &raw.key_file)] {
         if field.is_absent() {
             r.error(&at.key(key), format!("`{at}` needs `{key}`"))
                 .help("name the PEM files of the certificate and of its key");
         }
     }
-    Some(InboundTls {
+    Some(InboundFiles {
         cert_file: raw.cert_file.given()?,
         key_file: raw.key_file.given()?,
         client_ca_file: raw.client_ca_file.given(),
