@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Reread, reload};
 use crate::config::valid::Settings;
@@ -39,13 +39,14 @@ impl Control {
     /// Runs until the process is to end.
     pub(super) async fn run(mut self) {
         let mut stop = self.stopper.listen();
+        let mut patience = LAST_WORK;
         match self.signals.take() {
             Some((reread, mut signals)) => loop {
                 tokio::select! {
                     () = stop.over() => break,
                     stopping = signals.next() => {
                         if stopping {
-                            self.drain(&mut signals).await;
+                            patience = self.drain(&mut signals).await;
                             break;
                         }
                         self.renew_inbound();
@@ -55,9 +56,10 @@ impl Control {
             },
             None => stop.over().await,
         }
+        self.house.cut.store(true, Ordering::Relaxed);
         self.stopper.end();
         self.workshop.clients.close();
-        let _ = timeout(LAST_WORK, self.tasks.finished()).await;
+        let _ = timeout(patience, self.tasks.finished()).await;
     }
 
     /// New connections get a new certificate; a broken one changes nothing.
@@ -100,7 +102,8 @@ impl Control {
         );
     }
 
-    async fn drain(&self, signals: &mut Signals) {
+    /// The stop in its order: not ready, lingering, draining; how long background work may still take after it.
+    async fn drain(&self, signals: &mut Signals) -> Duration {
         let server = &self.settings.server;
         tracing::info!(linger = ?server.linger, drain_timeout = ?server.drain_timeout, "stopping");
         self.house.unready.store(true, Ordering::Relaxed);
@@ -112,19 +115,30 @@ impl Control {
             self.stopper.begin();
             self.connections.finished().await;
         };
-        tokio::select! {
-            ended = timeout(server.drain_timeout, orderly) => match ended {
-                Ok(()) => tracing::info!("stopped: every answer is out"),
-                Err(_) => tracing::warn!(connections = self.connections.running(), "stopped at drain_timeout: what was still open is cut"),
-            },
-            () = signals.stop() => tracing::warn!("stopped by a second signal: what was still open is cut"),
-        }
+        let patience = tokio::select! {
+            ended = timeout(server.drain_timeout, orderly) => {
+                match ended {
+                    Ok(()) => tracing::info!("stopped: every answer is out"),
+                    Err(_) => tracing::warn!(connections = self.connections.running(), "stopped at drain_timeout: what was still open is cut"),
+                }
+                LAST_WORK
+            }
+            () = signals.stop() => {
+                tracing::warn!("stopped by a second signal: what was still open is cut");
+                Duration::ZERO
+            }
+        };
+        self.house.draining.store(true, Ordering::Relaxed);
         self.stopper.begin();
+        patience
     }
 
-    /// Returns once no request has been served for `idle`.
+    /// Returns once no request has been served for `idle` since the stop was asked for: a runner that is stopped
+    /// beside us may be at work without asking us for anything.
     async fn linger(&self, idle: Duration) {
-        while self.house.activity.idle_for() < Some(idle) {
+        let asked = Instant::now();
+        let quiet = || self.house.activity.idle_for().map(|quiet| quiet.min(asked.elapsed()));
+        while quiet() < Some(idle) {
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -72,7 +72,8 @@ impl std::fmt::Debug for Start {
 pub fn start(start: Start) -> Result<Running, StartError> {
     let Start { settings, sink, reread } = start;
     let inbound = inbound(&settings)?;
-    let doors = bind_all(&settings.server.listen)?;
+    let bind = |to: &Listen| Bound::bind(to, &settings.server.unix).map_err(StartError::Cannot);
+    let doors = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
     let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
     let (tasks, connections) = (Tasks::new(), Tasks::new());
@@ -94,6 +95,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         body_timeout: settings.server.body_timeout,
         unready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
+        cut: AtomicBool::new(false),
         activity: Activity::default(),
     });
     let (stopper, stop) = Stopper::new();
@@ -121,14 +123,6 @@ impl Running {
         self.stopper.end();
         self.wait();
     }
-}
-
-fn bind(to: &Listen) -> Result<Bound, StartError> {
-    Bound::bind(to).map_err(StartError::Cannot)
-}
-
-fn bind_all(all: &[Listen]) -> Result<Vec<Bound>, StartError> {
-    all.iter().map(bind).collect()
 }
 
 fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {

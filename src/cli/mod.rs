@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod demo;
+mod healthcheck;
 mod serve;
 
 use std::io;
@@ -50,6 +51,8 @@ enum Command {
     Check(check::Check),
     /// Print the JSON to paste into Galileo, so that its runners call Outrider
     Console(console::Console),
+    /// Ask the running sidecar whether it lives (exit code 0 or 1), for images without curl
+    Healthcheck(healthcheck::Healthcheck),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -82,6 +85,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Demo { once }) => demo::run(once),
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Console(console)) => console::run(&console),
+        Some(Command::Healthcheck(check)) => healthcheck::run(&check),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut io::stdout());
             Exit::Done

@@ -7,6 +7,7 @@ mod handshake;
 pub mod listen;
 mod room;
 mod shell;
+mod socket_file;
 pub mod stop;
 
 use std::io;

@@ -20,5 +20,6 @@ mod lifecycle;
 mod limits;
 mod refusals;
 mod routing;
+mod stop;
 mod stream;
 mod tls;

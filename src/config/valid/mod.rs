@@ -69,6 +69,15 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+/// Who may connect to the Unix sockets that we listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixSockets {
+    /// The permissions of the file: connecting takes the right to write.
+    pub mode: u32,
+    /// The id of the group that it is given to.
+    pub group: Option<u32>,
+}
+
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -76,6 +85,8 @@ pub struct Server {
     pub listen: Vec<Listen>,
     /// What callers must present as Bearer.
     pub api_key: Option<SecretSource>,
+    /// How Unix sockets are made.
+    pub unix: UnixSockets,
     /// Inbound TLS.
     pub tls: Option<tls::InboundFiles>,
     /// Whether what is wrong in the world stops the start.

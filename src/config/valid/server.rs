@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server};
+use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server, UnixSockets};
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Reading, Size};
@@ -26,9 +26,11 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
             many.0.iter().filter_map(|text| address(text, &at.key("listen"), r)).collect()
         }
     };
+    let unix = UnixSockets { mode: mode(raw.unix_mode, &at, r), group: group(raw.unix_group, &at, r) };
     let mut need = Need { at: &at, r };
     Server {
         listen,
+        unix,
         header_timeout: need.time("header_timeout", raw.header_timeout, 10),
         body_timeout: need.time("body_timeout", raw.body_timeout, 30),
         idle_timeout: need.time("idle_timeout", raw.idle_timeout, 75),
@@ -42,6 +44,55 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
         workers: workers(raw.workers.or(0)),
         api_key: raw.api_key.given(),
         tls: raw.tls.given().and_then(|tls| inbound(tls, &at.key("tls"), r)),
+    }
+}
+
+/// Written as `chmod` takes it: a number of TOML would leave open whether 660 is octal.
+fn mode(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> u32 {
+    const DEFAULT: u32 = 0o660;
+    let Some(text) = raw.given() else { return DEFAULT };
+    let octal = text.len() <= 4 && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if octal && mode <= 0o777 => mode,
+        _ => {
+            let at = at.key("unix_mode");
+            r.error(&at, format!("`{at}` must be permissions in octal such as \"0660\"")).help(
+                "\"0660\" lets the owner and the group connect, \"0666\" everyone, \"0600\" the owner alone",
+            );
+            DEFAULT
+        }
+    }
+}
+
+fn group(raw: Field<usize>, at: &At, r: &mut Reading<'_>) -> Option<u32> {
+    let given = raw.given()?;
+    let group = u32::try_from(given).ok();
+    if group.is_none() {
+        let at = at.key("unix_group");
+        r.error(&at, format!("`{at}` is no group's id")).help("`getent group NAME` shows it");
+    }
+    group
+}
+
+/// Warns of what other machines can reach and nothing protects.
+pub(in crate::config) fn warn_exposed(server: &Server, admin: &Admin, r: &mut Reading<'_>) {
+    let exposed = |listen: &&Listen| matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback());
+    let at = At::root().key("server").key("listen");
+    if server.listen.iter().any(|listen| exposed(&listen)) {
+        if server.tls.is_none() {
+            r.warning(&at, "`server.listen` can be reached from other machines, and without `server.tls` prompts, answers and callers' keys cross the network readable to all on the way")
+                .help("set `server.tls`, or listen on 127.0.0.1 or on a Unix socket");
+        }
+        let known = server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        if server.api_key.is_none() && !known {
+            r.warning(&at, "`server.listen` can be reached from other machines, and without `server.api_key` whoever reaches it uses your providers with your credentials")
+                .help("set `server.api_key_file` or `client_ca_file` in `server.tls`, or listen on 127.0.0.1 or on a Unix socket");
+        }
+    }
+    if admin.listen.as_ref().is_some_and(|listen| exposed(&listen)) {
+        let at = At::root().key("admin").key("listen");
+        r.warning(&at, "`admin.listen` can be reached from other machines, and tells whoever asks the names, endpoints and states of all integrations")
+            .help("keep it on 127.0.0.1 and give probes and scrapers `admin.metrics_listen`, which shows less");
     }
 }
 

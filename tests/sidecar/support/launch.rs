@@ -249,6 +249,11 @@ impl Sidecar {
         self.setup.dir()
     }
 
+    /// Runs another command in the folder of its configuration, until it ends by itself.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        self.setup.run(args)
+    }
+
     /// A new connection to the proxy.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address())
