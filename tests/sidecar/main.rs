@@ -16,6 +16,7 @@ mod headers;
 mod journeys;
 mod lifecycle;
 mod limits;
+mod readme;
 mod refusals;
 mod routing;
 mod stream;
