@@ -205,7 +205,6 @@ pub(super) mod tests {
                 based_on: None,
                 supported: None,
                 json_schema: None,
-                based_on: None,
             }
         };
         valid::Integration {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::auth::{self, Tokens};
-use crate::config::valid::{Authorization, Handler, Handlers, Integration, Settings};
+use crate::auth::Tokens;
+use crate::config::valid::{Authorization, Handler, Handlers, Integration, SecretSource, Settings};
 use crate::config::{At, Loaded, Problems, Severity};
 use crate::egress::Clients;
 use crate::integration::{Entry, Workshop};
@@ -46,7 +46,7 @@ fn first_word(text: &str) -> &str {
 
 fn of_server(settings: &Settings) -> Vec<(At, String)> {
     let (at, mut wrong) = (At::root().key("server"), Vec::new());
-    if let Some(Err(why)) = settings.server.api_key.as_ref().map(auth::read_secret) {
+    if let Some(Err(why)) = settings.server.api_key.as_ref().map(SecretSource::load) {
         wrong.push((at.key("api_key_file"), format!("server.api_key: {why}")));
     }
     if settings.server.tls.is_some() {
@@ -73,7 +73,7 @@ fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, S
         }
         Authorization::None | Authorization::Later(_) => None,
     };
-    if let Some((at, Err(why))) = secret.map(|(at, secret)| (at, auth::read_secret(secret))) {
+    if let Some((at, Err(why))) = secret.map(|(at, secret)| (at, secret.load())) {
         wrong.push((at, why));
     }
     for (key, profile) in [("tls", &one.tls), ("token_tls", &one.token_tls)] {
