@@ -281,6 +281,8 @@ fn the_exit_codes_are_those_of_the_program() {
 /// The code of errors and the status of each, as `tell.rs` has them; 0 for the upstream's own.
 fn told() -> BTreeMap<String, u16> {
     let source = TELL.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let source = source.lines().filter(is_code).collect::<Vec<_>>().join("\n");
     let (start, rest) = source.split_once("let kind = match status {").expect("the kinds are chosen there");
     let rest = rest.split_once("};").map_or(rest, |(_, rest)| rest);
     let source = format!("{start}{rest}");
@@ -288,7 +290,7 @@ fn told() -> BTreeMap<String, u16> {
     let pieces: Vec<&str> = source.split('"').collect();
     for n in (1..pieces.len()).step_by(2) {
         let word = pieces[n];
-        let is_code = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let is_code = !word.is_empty() && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         let before = pieces[n - 1].trim_end();
         if !is_code || before.ends_with("Some(") || before.ends_with("rename =") {
             continue;
@@ -303,7 +305,7 @@ fn status_before(before: &str) -> u16 {
     if before.ends_with("bad(") {
         return 400;
     }
-    if before.ends_with("gateway(") || before.ends_with("gateway(\n") {
+    if before.ends_with("gateway(") {
         return 502;
     }
     let name = before.strip_suffix(',').and_then(|text| text.rsplit_once("(")).map(|(_, name)| name.trim());
@@ -391,9 +393,10 @@ fn settings(text: &str) -> outrider::config::valid::Settings {
 /// The fields of a settings type, by its debug form.
 fn fields(value: &impl std::fmt::Debug) -> BTreeSet<String> {
     let text = format!("{value:#?}");
-    let depth_one =
-        |line: &str| line.strip_prefix("    ").filter(|rest| !rest.starts_with([' ', '}', ']', ')']));
-    let names = text.lines().filter_map(|line| Some(depth_one(line)?.split_once(':')?.0.to_owned()));
+    let names = text.lines().filter_map(|line| {
+        let name = line.strip_prefix("    ")?.split_once(':')?.0;
+        name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then(|| name.to_owned())
+    });
     names.collect()
 }
 
