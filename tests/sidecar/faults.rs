@@ -55,6 +55,17 @@ fn an_upstream_that_says_nothing_is_given_up_at_the_first_byte_limit() {
 }
 
 #[test]
+fn a_client_that_says_how_long_it_waits_is_answered_before_it_gives_up() {
+    let upstream = Upstream::start(|turn| {
+        turn.until_left();
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let call = Call::say("m", "hi").header("x-stainless-read-timeout", "0.5");
+    refused(&sidecar.ask(&call), 504, "upstream_timeout");
+    upstream.wait_closed(1);
+}
+
+#[test]
 fn an_answer_that_stalls_in_its_body_is_given_up_at_the_idle_limit() {
     let stalled: fn(&mut Turn) = |turn| {
         turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"a\":");

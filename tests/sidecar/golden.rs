@@ -162,7 +162,10 @@ impl Case {
                 }
             }
         }
-        decoder.finish(broken.as_ref().map_or(End::Clean, End::Broken), &mut out);
+        let end = broken.as_ref().map_or(End::Clean, End::Broken);
+        if let outrider::dialect::Outcome::Unfinished(fault) = decoder.finish(end, &mut out) {
+            decoder.finish(End::Broken(&fault), &mut out);
+        }
         String::from_utf8_lossy(&out).into_owned()
     }
 

@@ -12,6 +12,7 @@ mod degrade;
 mod edits;
 mod faults;
 mod formats;
+mod golden;
 mod headers;
 mod journeys;
 mod lifecycle;

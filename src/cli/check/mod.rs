@@ -185,7 +185,7 @@ mod tests {
         let (exit, text) = check(&toml, false, Format::Text, Environment::default());
         assert_eq!(exit, Exit::Config);
         insta::assert_snapshot!(text, @r#"
-    error: secret file DIR/no-such-key: No such file or directory (os error 2)
+    error: DIR/no-such-key: No such file or directory
       --> config.toml:10:1
        |
     10 | api_key_value_file = ***

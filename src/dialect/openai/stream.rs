@@ -143,7 +143,7 @@ impl Decoder for Passing {
                 self.end = Some(Outcome::Complete);
                 Outcome::Complete
             }
-            End::Clean => self.fail(&Fault::garbled(TOO_EARLY), out),
+            End::Clean => Outcome::Unfinished(Box::new(Fault::garbled(TOO_EARLY))),
         }
     }
 
@@ -231,7 +231,10 @@ mod tests {
             }
         }
         let end = broken.as_ref().or(fault).map_or(End::Clean, End::Broken);
-        let outcome = passing.finish(end, &mut out);
+        let mut outcome = passing.finish(end, &mut out);
+        if let Outcome::Unfinished(fault) = outcome {
+            outcome = passing.finish(End::Broken(&fault), &mut out);
+        }
         (String::from_utf8(out.to_vec()).unwrap(), outcome)
     }
 
