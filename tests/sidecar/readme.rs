@@ -360,7 +360,10 @@ fn busy(upstream: &Upstream) -> Sidecar {
 #[test]
 fn the_metrics_are_exactly_those_of_a_running_sidecar() {
     let upstream = Upstream::saying("hello");
-    let answer = busy(&upstream).admin("/metrics");
+    let sidecar = busy(&upstream);
+    // A request is counted just before its line is written.
+    sidecar.logged("request", 2);
+    let answer = sidecar.admin("/metrics");
     let types = answer.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let name = |(name, kind): (&str, &str)| match kind {
         "counter" => format!("{name}_total"),
