@@ -132,6 +132,14 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Resolves when the client has sent something or has left.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
     /// Takes it from this thread's runtime, for another.
     pub(super) fn into_accepted(self) -> io::Result<Accepted> {
         Ok(match self {
