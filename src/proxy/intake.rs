@@ -38,6 +38,7 @@ pub(super) enum Door {
 /// Checks everything that can be known from the head alone.
 pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, Failure> {
     check_host(request)?;
+    check_size(request, house.max_head)?;
     if house.is_draining() {
         return Err(Failure::Draining);
     }
@@ -72,6 +73,14 @@ fn check_host(request: &Request<Incoming>) -> Result<(), Failure> {
         return Err(Failure::BadRequest("exactly one Host header is needed"));
     }
     Ok(())
+}
+
+/// hyper bounds its buffer, which may hold somewhat more than the head's limit.
+fn check_size(request: &Request<Incoming>, most: usize) -> Result<(), Failure> {
+    let line = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
+    // `: ` and the line's end count too.
+    let fields: usize = request.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+    if line + fields > most { Err(Failure::HeadTooLarge(most)) } else { Ok(()) }
 }
 
 fn check_caller(headers: &HeaderMap, house: &House) -> Result<(), Failure> {

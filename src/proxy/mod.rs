@@ -52,6 +52,8 @@ pub struct House {
     pub tasks: Tasks,
     /// What every caller must present as Bearer.
     pub caller_key: Option<Secret>,
+    /// The longest request head, in bytes.
+    pub max_head: usize,
     /// The longest request body, in bytes.
     pub max_body: usize,
     /// The longest silence while a request body is read.
