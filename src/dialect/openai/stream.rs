@@ -1,8 +1,10 @@
 //! The answer of an OpenAI-compatible upstream: its events go on untouched, but never half of one, and never as a
 //! success when they end too early.
 
+use std::sync::LazyLock;
+
 use bytes::{BufMut, BytesMut};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -10,6 +12,10 @@ use serde_json::value::RawValue;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome};
 use crate::framing::sse::{self, Complete, Event, Events, Splitter};
 use crate::openai::{Completion, Fault, Usage};
+
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
 
 /// Passes an answer on and watches how it ends.
 #[derive(Debug)]
@@ -44,10 +50,10 @@ impl Passing {
             return Ok(());
         }
         let data = &*event.data;
-        if event.name == b"error" || memmem::find(data, b"\"error\"").is_some() {
+        if event.name == b"error" || ERROR.find(data).is_some() {
             self.look_for_error(event)?;
         }
-        if says(data, b"\"finish_reason\"") || says(data, b"\"usage\"") {
+        if says(data, &FINISH_REASON) || says(data, &USAGE) {
             let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(&e, data))?;
             self.finished |= seen.choices.iter().flatten().any(|c| c.finish_reason.is_some());
             let usage = seen.usage.and_then(|raw| serde_json::from_str(raw.get()).ok());
@@ -183,9 +189,9 @@ struct MaybeError<'a> {
 }
 
 /// Whether `key` stands somewhere with another value than `null`; cheap, and may say yes too often.
-fn says(data: &[u8], key: &[u8]) -> bool {
-    memmem::find_iter(data, key).any(|at| {
-        let value = data[at + key.len()..].trim_ascii_start();
+fn says(data: &[u8], key: &Finder<'_>) -> bool {
+    key.find_iter(data).any(|at| {
+        let value = data[at + key.needle().len()..].trim_ascii_start();
         let value = value.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| !value.starts_with(b"null"))
     })
