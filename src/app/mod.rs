@@ -20,8 +20,8 @@ use crate::server::Serving;
 use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
-use crate::tasks::{Seat, Tasks};
-use control::Control;
+use crate::tasks::Tasks;
+use control::{Control, Signals};
 
 /// Reads the configuration anew.
 pub type Reread = Box<dyn Fn() -> Result<Loaded, Problems> + Send>;
@@ -93,12 +93,13 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     });
     let (stopper, stop) = Stopper::new();
     let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
-    let serving = Serving::new(Arc::clone(&house), &settings.server, connections.clone(), stop.clone());
-    let workers = spawn_workers(&doors, &serving, settings.server.workers)?;
+    let crew = Serving::crew(&house, &settings.server, &connections, &stop);
+    let workers = spawn_workers(&doors, crew)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
-    let control = Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, reread };
-    let control = spawn_control(control, admins, stop, workers)?;
+    let control =
+        Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, signals: None };
+    let control = spawn_control(control, reread, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
 }
 
@@ -127,7 +128,7 @@ fn bind_all(all: &[Listen]) -> Result<Vec<Bound>, StartError> {
 fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
-    let failed: Vec<String> = entries.iter().filter_map(|entry| reload::failure(entry)).collect();
+    let failed: Vec<String> = entries.iter().filter_map(reload::failure).collect();
     if settings.server.strict_start && !failed.is_empty() {
         return Err(StartError::World(failed));
     }
@@ -145,33 +146,33 @@ fn caller_key(settings: &Settings) -> Result<Option<crate::secret::Secret>, Star
     key.map_err(|why| StartError::Cannot(format!("server.api_key: {why}")))
 }
 
-fn spawn_workers(
-    doors: &[Bound],
-    serving: &Serving,
-    workers: usize,
-) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let spawn = |seat: usize| -> std::io::Result<JoinHandle<()>> {
+fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let spawn = |serving: Serving| -> std::io::Result<JoinHandle<()>> {
         let doors = doors.iter().map(Bound::try_clone).collect::<std::io::Result<Vec<_>>>()?;
-        let serving = serving.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name(format!("worker-{seat}")).spawn(move || {
-            if let Err(error) = runtime.block_on(serving.run(doors, Seat(seat))) {
+        std::thread::Builder::new().name(format!("worker-{}", serving.seat().0)).spawn(move || {
+            if let Err(error) = runtime.block_on(serving.run(doors)) {
                 tracing::error!(%error, "a worker thread ended");
             }
         })
     };
-    let spawned: std::io::Result<Vec<_>> = (0..workers.max(1)).map(spawn).collect();
+    let spawned: std::io::Result<Vec<_>> = crew.into_iter().map(spawn).collect();
     spawned.map_err(|error| StartError::Cannot(format!("cannot start the worker threads: {error}")))
 }
 
 fn spawn_control(
-    control: Control,
+    mut control: Control,
+    reread: Option<Reread>,
     admins: [(Option<Bound>, Scope); 2],
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let spawned = runtime.and_then(|runtime| {
+        if let Some(reread) = reread {
+            let _entered = runtime.enter();
+            control.signals = Some((reread, Signals::new()?));
+        }
         std::thread::Builder::new().name("control".into()).spawn(move || {
             runtime.block_on(async move {
                 for (door, scope) in admins {

@@ -1,5 +1,7 @@
 //! The command line: one file a command; `main` calls [`run`] and turns its [`Exit`] into the process's exit code.
 
+mod check;
+mod console;
 mod demo;
 mod serve;
 
@@ -44,6 +46,10 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Show every mistake of a configuration, and what is wrong in the world
+    Check(check::Check),
+    /// Print the JSON to paste into Galileo, so that its runners call Outrider
+    Console(console::Console),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -74,6 +80,8 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         None => serve::run(cli.serve.config),
         Some(Command::Serve(serve)) => serve::run(serve.config),
         Some(Command::Demo { once }) => demo::run(once),
+        Some(Command::Check(check)) => check::run(&check),
+        Some(Command::Console(console)) => console::run(&console),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut io::stdout());
             Exit::Done

@@ -65,7 +65,7 @@ pub fn load(options: &Options) -> Result<Loaded, Problems> {
     reading.problems = sources.problems;
     reading.expand(&mut merged, &Path::root());
     let root = Root::read(&merged, &Path::root(), &mut reading);
-    let settings = settings(root.given().unwrap_or_else(Root::absent), &mut reading);
+    let settings = settings(root.given().unwrap_or_default(), &mut reading);
     let Reading { mut problems, files, .. } = reading;
     problems.sort();
     if problems.has_errors() {

@@ -84,10 +84,10 @@ impl Problem {
         self
     }
 
-    fn order(&self) -> (Option<&str>, Option<usize>, Option<usize>, Option<&str>) {
+    fn order(&self) -> (bool, Option<&str>, Option<usize>, Option<usize>, Option<&str>) {
         let place = self.place.as_ref();
         let name = place.and_then(|p| p.file.as_deref().or(p.variable.as_deref()));
-        (name, place.and_then(|p| p.line), place.and_then(|p| p.column), self.key.as_deref())
+        (place.is_none(), name, place.and_then(|p| p.line), place.and_then(|p| p.column), self.key.as_deref())
     }
 
     fn to_json(&self) -> Value {

@@ -33,8 +33,14 @@ macro_rules! tables {
                     $($(stringify!($ignored),)*)?
                 ];
 
-                /// The table where nothing is written.
-                pub(super) fn absent() -> Self {
+                /// Those of them that a user would write.
+                #[cfg(test)]
+                const WRITTEN: &[&str] = &[$(stringify!($key),)* $($(stringify!($secret),)*)?];
+            }
+
+            /// The table where nothing is written.
+            impl Default for $table {
+                fn default() -> Self {
                     Self { $($key: Field::Absent,)* $($($secret: Field::Absent,)*)? }
                 }
             }
@@ -54,6 +60,12 @@ macro_rules! tables {
         /// Whether any table has a key of this name.
         pub(super) fn is_known_key(key: &str) -> bool {
             false $(|| $table::KEYS.contains(&key))*
+        }
+
+        /// Every key that a user would write.
+        #[cfg(test)]
+        pub(super) fn all_keys() -> impl Iterator<Item = &'static str> {
+            [$($table::WRITTEN),*].into_iter().flatten().copied()
         }
     };
 }

@@ -85,6 +85,8 @@ pub(super) struct Reading<'a> {
     pub(super) world: Vec<(String, String)>,
     /// Values that could not be expanded.
     failed: BTreeSet<At>,
+    /// Keys that a misspelt one probably meant: nobody misses them.
+    meant: BTreeSet<At>,
     /// Values that were: they are text, whatever the field wants.
     expanded: BTreeSet<At>,
 }
@@ -98,6 +100,7 @@ impl<'a> Reading<'a> {
             files: Vec::new(),
             world: Vec::new(),
             failed: BTreeSet::new(),
+            meant: BTreeSet::new(),
             expanded: BTreeSet::new(),
         }
     }
@@ -173,6 +176,7 @@ impl<'a> Reading<'a> {
     pub(super) fn field<T: Read>(&mut self, dict: &Dict, at: &At, key: &str) -> Field<T> {
         let at = at.key(key);
         match dict.get(key) {
+            None if self.meant.contains(&at) => Field::Bad,
             None | Some(Value::Empty(..)) => Field::Absent,
             Some(_) if self.failed.contains(&at) => Field::Bad,
             Some(value) => T::read(value, &at, self),
@@ -232,9 +236,12 @@ impl<'a> Reading<'a> {
     ) {
         for key in dict.keys().filter(|key| !known.contains(&key.as_str())) {
             let help = match nearest(key, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => match elsewhere.iter().find(|(_, other)| other == key) {
-                    Some((table, _)) => format!("`{key}` belongs in [{table}]"),
+                Some(near) => {
+                    self.meant.insert(at.key(near));
+                    format!("did you mean `{near}`?")
+                }
+                None => match elsewhere.iter().find(|(other, _)| other == key) {
+                    Some((_, table)) => format!("`{key}` belongs in [{table}]"),
                     None if self.is_galileo(&at.key(key)) => "it is ignored".to_owned(),
                     None if known.len() > FEW => "config.toml.example shows every key".to_owned(),
                     None => format!("known here: {}", known.join(", ")),
@@ -425,6 +432,9 @@ impl<T: Read> Read for Vec<T> {
                 continue;
             }
             read.extend(T::read(value, &at, reading).given());
+        }
+        if read.is_empty() && !values.is_empty() {
+            return Field::Bad;
         }
         Field::Given(read)
     }

@@ -45,13 +45,6 @@ impl Chunks {
         sse::done(out);
     }
 
-    /// Writes that the answer broke off; nothing may follow.
-    pub(super) fn fail(fault: &Fault, out: &mut BytesMut) {
-        sse::event(out, |out| {
-            serde_json::to_writer(out.writer(), &fault.body()).expect("a buffer takes any text");
-        });
-    }
-
     fn choice(&mut self, mut delta: Delta<'_>, finish_reason: Option<FinishReason>, out: &mut BytesMut) {
         if !self.begun {
             self.begun = true;
@@ -67,6 +60,13 @@ impl Chunks {
             serde_json::to_writer(out.writer(), &chunk).expect("a buffer takes whatever has text keys");
         });
     }
+}
+
+/// Writes that the answer broke off; nothing may follow.
+pub(super) fn fail(fault: &Fault, out: &mut BytesMut) {
+    sse::event(out, |out| {
+        serde_json::to_writer(out.writer(), &fault.body()).expect("a buffer takes any text");
+    });
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub(super) fn read(url: Cow<'_, str>) -> Result<Source<'_>, &'static str> {
         return Err("the URL must begin with https://, http:// or data:");
     }
     let (head, _) = url.split_once(',').ok_or("a data URL needs a comma before its content")?;
-    let (kind, parameters) = head["data:".len()..].split_once(';').unwrap_or((&head["data:".len()..], ""));
+    let head_only = &head["data:".len()..];
+    let (kind, parameters) = head_only.split_once(';').unwrap_or((head_only, ""));
     if !parameters.rsplit(';').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("base64")) {
         return Err("only data URLs in base64 can be sent on");
     }

@@ -86,11 +86,16 @@ pub trait Decoder: Send + fmt::Debug {
     /// Takes the next bytes of a stream, cut anywhere; writes complete OpenAI events to `out`.
     ///
     /// With [`Fed::Through`] nothing was written: the input itself is what goes on, unchanged.
+    ///
+    /// # Errors
+    /// What was written to `out` before the error is good and goes on; then [`Decoder::finish`] is to be called with
+    /// [`End::Broken`], and nothing more is fed.
     fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken>;
 
     /// Ends the stream. [`End::Clean`]: the upstream ended properly; whatever is missing (finish, usage, `[DONE]`)
-    /// is written, but a stream that ended too early becomes an error event. [`End::Broken`]: an error event is
-    /// written, never `[DONE]`. Nothing is written after an event that already ended the stream.
+    /// is written; for a stream that ended too early [`Outcome::Unfinished`] is the answer, and the caller, who knows
+    /// the upstream's name, ends it as broken. [`End::Broken`]: an error event is written, never `[DONE]`. Nothing is
+    /// written after an event that already ended the stream.
     fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome;
 
     /// Whether the client has been told that the stream is complete (`[DONE]` went out).
@@ -130,6 +135,8 @@ pub enum Outcome {
     Complete,
     /// An error event; for the log and the metrics.
     Failed(String),
+    /// Nothing yet: the upstream closed properly but too early, or said an error last. To be ended as broken.
+    Unfinished(Box<Fault>),
 }
 
 /// Why an answer could not be used.

@@ -202,9 +202,9 @@ pub(super) mod tests {
             valid::Model {
                 name: name.parse().unwrap(),
                 alias: alias.parse().unwrap(),
+                based_on: None,
                 supported: None,
                 json_schema: None,
-                based_on: None,
             }
         };
         valid::Integration {

@@ -93,10 +93,10 @@ impl<'a> ChatRequest<'a> {
     /// [`ShapeError`] with the path of the first field that has not the shape that OpenAI documents.
     pub fn read(body: &'a [u8]) -> Result<Self, ShapeError> {
         let text = std::str::from_utf8(body).map_err(|e| ShapeError::new(e.to_string()))?;
-        let mut fields = object(text)?;
+        let (mut fields, messages) = split(text)?;
         let present = present(&fields);
-        let messages = fields.take("messages").ok_or_else(|| ShapeError::missing().at("messages"))?;
-        let messages = items(messages, message::read).map_err(|e| e.at("messages"))?;
+        let read = |(index, message)| message::read(message).map_err(|e| e.at_index(index).at("messages"));
+        let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let (tools, legacy) = tool::read_all(&mut fields)?;
         let stream_options = field(&mut fields, "stream_options", object_of)?;
         let request = Self {
@@ -147,6 +147,16 @@ impl<'a> ChatRequest<'a> {
     pub fn token_limit(&self) -> Option<u64> {
         self.max_completion_tokens.or(self.max_tokens)
     }
+}
+
+/// The fields of a body, and apart from them the messages, in one pass: they are nearly all of it.
+fn split(body: &str) -> Result<(Object<'_>, Vec<Object<'_>>), ShapeError> {
+    if let Ok((fields, Some(messages))) = Object::read_with_list(body, "messages") {
+        return Ok((fields, messages));
+    }
+    // Once more, slower, to say where the shape is wrong.
+    required(&mut object(body)?, "messages", |raw| items(raw, object_of))?;
+    Err(ShapeError::new("this is not one JSON object"))
 }
 
 const COUNT: &str = "an integer, not below 0";

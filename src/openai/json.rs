@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -58,6 +58,14 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Whether it holds an escape that spells half a surrogate pair.
+    pub fn is_torn(self) -> bool {
+        let Self::Raw(raw) = self else { return false };
+        let bytes = raw.get().as_bytes();
+        let surrogate = |at: usize| matches!(bytes.get(at + 1..at + 3), Some([b'u', b'd' | b'D']));
+        memchr::memchr_iter(b'\\', bytes).any(surrogate) && self.decode().is_none()
+    }
+
     /// Whether it spells `word`.
     pub fn is(self, word: &str) -> bool {
         self.decode().is_some_and(|text| text == word)
@@ -104,6 +112,13 @@ impl<'a> Object<'a> {
         serde_json::from_str(json)
     }
 
+    /// The object that `json` is, but with the member `list` apart and read as a list of objects.
+    pub fn read_with_list(json: &'a str, list: &str) -> Result<(Self, Option<Vec<Self>>), serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let found = Members { list: Some(list) }.deserialize(&mut reader)?;
+        reader.end().map(|()| found)
+    }
+
     /// Takes a member out; `None` if it is not there or `null`. The last one counts where it stands twice.
     pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
         let mut found = None;
@@ -128,23 +143,40 @@ impl<'a> Object<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
+        Members { list: None }.deserialize(deserializer).map(|(object, _)| object)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+/// Reads the members of one object, that of the name `list` as a list of objects.
+struct Members<'n> {
+    list: Option<&'n str>,
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut members = Vec::with_capacity(8);
-                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    members.push(Member { name, value, taken: false });
-                }
-                Ok(Object { members })
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = (Object<'de>, Option<Vec<Object<'de>>>);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = (Object<'de>, Option<Vec<Object<'de>>>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut members, mut list) = (Vec::with_capacity(8), None);
+        while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+            if self.list == Some(&name) {
+                list = Some(map.next_value()?);
+            } else {
+                members.push(Member { name, value: map.next_value::<&'de RawValue>()?, taken: false });
             }
         }
-        deserializer.deserialize_map(Members)
+        Ok((Object { members }, list))
     }
 }
 
@@ -230,6 +262,12 @@ impl<'o> Writer<'o> {
             .expect("a buffer takes whatever has text keys");
     }
 
+    /// Writes a member whose name and value need no escapes.
+    pub fn tag(&mut self, name: &'static str, value: &'static str) {
+        self.key(name);
+        self.plain(value);
+    }
+
     /// Writes a member whose value is plain text.
     pub fn member(&mut self, name: &'static str, value: &str) {
         self.key(name);
@@ -269,7 +307,7 @@ mod tests {
         assert_eq!(a.decode().unwrap(), "é/x");
         assert!(matches!(b.decode(), Some(Cow::Borrowed("plain"))));
         assert!(c.is_blank() && !c.is_empty() && d.is_blank() && d.is_empty() && !a.is_blank());
-        assert!(e.decode().is_none() && !e.is_blank());
+        assert!(e.decode().is_none() && !e.is_blank() && e.is_torn() && !a.is_torn());
     }
 
     #[test]

@@ -102,8 +102,7 @@ pub struct Call<'a> {
 }
 
 /// Reads one message.
-pub(super) fn read(raw: &RawValue) -> Result<Message<'_>, ShapeError> {
-    let mut fields = object_of(raw)?;
+pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
     let role = required(&mut fields, "role", read_role)?;
     let content = field(&mut fields, "content", read_content)?.unwrap_or(Content::Absent);
     let mut calls = field(&mut fields, "tool_calls", |raw| items(raw, read_call))?.unwrap_or_default();
@@ -198,8 +197,7 @@ mod tests {
     use super::*;
 
     fn message(json: &str) -> Message<'_> {
-        let raw: &RawValue = serde_json::from_str(json).unwrap();
-        read(raw).unwrap()
+        read(Object::read(json).unwrap()).unwrap()
     }
 
     #[test]

@@ -169,7 +169,7 @@ async fn refusal(mut upstream: Upstream) -> Failure {
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.body, MAX_FAULT, idle).await;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
-    Failure::Upstream(upstream.decoder.fault(head, &body))
+    Failure::Upstream(Box::new(upstream.decoder.fault(head, &body)))
 }
 
 async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {

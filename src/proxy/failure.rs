@@ -27,7 +27,7 @@ pub(super) enum Failure {
     BodyTooSlow(Duration),
     /// The limit, in bytes.
     BodyTooLarge(usize),
-    Routing(NotFound),
+    Routing(Box<NotFound>),
     /// A field that the integration cannot take.
     Unsupported {
         message: String,
@@ -41,10 +41,10 @@ pub(super) enum Failure {
     },
     Busy(Busy),
     Draining,
-    Token(AuthError),
+    Token(Box<AuthError>),
     Send(SendError),
     /// The upstream's own refusal.
-    Upstream(Fault),
+    Upstream(Box<Fault>),
     /// The upstream's answer makes no sense; how.
     Garbled(String),
     /// The upstream answered with this redirect status.
@@ -73,7 +73,7 @@ impl From<ScanError> for Failure {
 
 impl From<NotFound> for Failure {
     fn from(not_found: NotFound) -> Self {
-        Self::Routing(not_found)
+        Self::Routing(Box::new(not_found))
     }
 }
 
@@ -113,7 +113,7 @@ impl From<Untranslatable> for Failure {
 
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
-        Self::Token(error)
+        Self::Token(Box::new(error))
     }
 }
 
@@ -126,7 +126,7 @@ impl From<SendError> for Failure {
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
         match broken {
-            Broken::Upstream(fault) => Self::Upstream(*fault),
+            Broken::Upstream(fault) => Self::Upstream(fault),
             Broken::Garbled(how) => Self::Garbled(how),
         }
     }

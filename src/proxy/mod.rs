@@ -72,7 +72,7 @@ pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -
     let mut visit = Visit::begin(&house, &request);
     match journey(request, &house, seat, &mut visit).await {
         Ok(outcome) => reply::respond(outcome, visit),
-        Err(failure) => reply::refuse(failure, visit),
+        Err(failure) => reply::refuse(&failure, visit),
     }
 }
 
@@ -103,7 +103,8 @@ async fn journey(
 
     let wanted = wanted_model(&envelope)?;
     let found = registry.find(path.as_deref(), wanted)?;
-    visit.found(found.entry, wanted.unwrap_or(found.model().alias.as_str()), envelope.stream());
+    let called = wanted.unwrap_or_else(|| found.model().alias.as_str());
+    visit.found(found.entry, called, envelope.stream());
     let Ok(integration) = &found.entry.state else {
         return Err(Failure::unavailable(found.entry));
     };

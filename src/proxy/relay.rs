@@ -167,7 +167,7 @@ impl Relay {
             Ok(Fed::Through) => Some(data).filter(|d| !d.is_empty()),
             Ok(Fed::Rewritten) => None,
             Err(Broken::Upstream(fault)) => {
-                self.finish(End::Broken(&fault));
+                self.fail(*fault);
                 None
             }
             Err(Broken::Garbled(how)) => {
@@ -197,30 +197,36 @@ impl Relay {
     }
 
     fn break_off(&mut self, code: &str, status: u16, words: &str) {
-        let name = self.visit.integration().unwrap_or("?");
-        let fault = Fault {
+        self.fail(Fault {
             status,
-            message: format!("integration `{name}`: {words}"),
+            message: words.to_owned(),
             kind: Some("upstream_error".into()),
             code: Some(code.into()),
             ..Fault::default()
-        };
+        });
+    }
+
+    /// Ends the stream in an error event that names the integration.
+    fn fail(&mut self, mut fault: Fault) {
+        if let Some(name) = self.visit.integration() {
+            fault.message = format!("integration `{name}`: {}", fault.message);
+        }
         self.finish(End::Broken(&fault));
     }
 
     fn finish(&mut self, end: End<'_>) {
-        if let Source::Open(_, decoder) = &mut self.source {
-            let outcome = decoder.finish(end, &mut self.out);
-            self.visit.used(decoder.usage().as_ref());
-            match outcome {
-                Outcome::Complete => self.visit.ended(),
-                Outcome::Failed(cause) => {
-                    let code = match end {
-                        End::Broken(fault) => fault.code.as_deref().unwrap_or("upstream_error"),
-                        End::Clean => "upstream_error",
-                    };
-                    self.visit.failed(code, cause);
-                }
+        let Source::Open(_, decoder) = &mut self.source else { return self.close() };
+        let outcome = decoder.finish(end, &mut self.out);
+        self.visit.used(decoder.usage().as_ref());
+        match outcome {
+            Outcome::Unfinished(fault) => return self.fail(*fault),
+            Outcome::Complete => self.visit.ended(),
+            Outcome::Failed(cause) => {
+                let code = match end {
+                    End::Broken(fault) => fault.code.as_deref().unwrap_or("upstream_error"),
+                    End::Clean => "upstream_error",
+                };
+                self.visit.failed(code, cause);
             }
         }
         self.close();

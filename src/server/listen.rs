@@ -131,6 +131,41 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
+impl Stream {
+    /// Resolves when the client has sent something or has left.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Takes it from this thread's runtime, for another.
+    pub(super) fn into_accepted(self) -> io::Result<Accepted> {
+        Ok(match self {
+            Self::Tcp(stream) => Accepted::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Accepted::Unix(stream.into_std()?),
+        })
+    }
+}
+
+/// A client's connection that belongs to no runtime.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(StdUnixStream),
+}
+
+impl Accepted {
+    /// Gives it to this thread's runtime.
+    pub(super) fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

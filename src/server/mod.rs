@@ -4,85 +4,106 @@ pub mod admin;
 mod clock;
 mod connection;
 pub mod listen;
+mod room;
 mod shell;
 pub mod stop;
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::mpsc;
 
 use crate::config::valid;
-use crate::observe::Metrics;
 use crate::proxy::House;
 use crate::tasks::{Seat, Tasks};
 use connection::Limits;
-use listen::{Bound, Door};
+use listen::{Accepted, Bound, Door, Stream};
+use room::{Place, Room};
 use stop::Stop;
 
-/// What a worker thread serves.
-#[derive(Clone, Debug)]
+/// What one worker thread serves: its share of the connections, from whichever thread accepted them.
+#[derive(Debug)]
 pub struct Serving {
+    shared: Shared,
+    seat: Seat,
+    handed: mpsc::UnboundedReceiver<(Accepted, Place)>,
+}
+
+#[derive(Clone, Debug)]
+struct Shared {
     house: Arc<House>,
     limits: Limits,
     room: Arc<Room>,
+    seats: Arc<[mpsc::UnboundedSender<(Accepted, Place)>]>,
     connections: Tasks,
     stop: Stop,
 }
 
-/// How many more connections may be open.
-#[derive(Debug)]
-struct Room {
-    open: AtomicUsize,
-    most: usize,
-    left: Notify,
-    metrics: Arc<Metrics>,
-}
-
 impl Serving {
-    /// Serves `house` under the limits of `settings`; `connections` tells when the last client has gone.
-    pub fn new(house: Arc<House>, settings: &valid::Server, connections: Tasks, stop: Stop) -> Self {
-        let room = Room {
-            open: AtomicUsize::new(0),
-            most: settings.max_connections,
-            left: Notify::new(),
-            metrics: Arc::clone(&house.metrics),
+    /// One for each worker thread. `connections` tells when the last client has gone.
+    pub fn crew(house: &Arc<House>, settings: &valid::Server, connections: &Tasks, stop: &Stop) -> Vec<Self> {
+        let seats = settings.workers.max(1);
+        let (hands, handed): (Vec<_>, Vec<_>) = (0..seats).map(|_| mpsc::unbounded_channel()).unzip();
+        let shared = Shared {
+            house: Arc::clone(house),
+            limits: Limits::of(settings),
+            room: Arc::new(Room::new(seats, settings.max_connections, Arc::clone(&house.metrics))),
+            seats: hands.into(),
+            connections: connections.clone(),
+            stop: stop.clone(),
         };
-        Self { house, limits: Limits::of(settings), room: Arc::new(room), connections, stop }
+        let serving = |(seat, handed)| Self { shared: shared.clone(), seat: Seat(seat), handed };
+        handed.into_iter().enumerate().map(serving).collect()
+    }
+
+    /// Which worker it is for.
+    pub fn seat(&self) -> Seat {
+        self.seat
     }
 
     /// Accepts on every door until the stop, then waits for the connections that are still open.
-    pub async fn run(self, doors: Vec<Bound>, seat: Seat) -> std::io::Result<()> {
-        let doors = doors.into_iter().map(Bound::into_async).collect::<Result<Vec<_>, _>>()?;
-        let accepting = doors.into_iter().map(|door| self.clone().accept(door, seat));
-        futures_util::future::join_all(accepting).await;
-        self.connections.finished().await;
+    pub async fn run(mut self, doors: Vec<Bound>) -> io::Result<()> {
+        let doors = doors.into_iter().map(Bound::into_async).collect::<io::Result<Vec<_>>>()?;
+        let accepting = doors.into_iter().map(|door| self.shared.clone().accept(door, self.seat));
+        let accepting = futures_util::future::join_all(accepting);
+        tokio::pin!(accepting);
+        loop {
+            tokio::select! {
+                _ = accepting.as_mut() => break,
+                Some((accepted, place)) = self.handed.recv() => self.take_over(accepted, place),
+            }
+        }
+        // What was handed over just before the stop still gets its answer.
+        while let Ok((accepted, place)) = self.handed.try_recv() {
+            self.take_over(accepted, place);
+        }
+        self.shared.connections.finished().await;
         Ok(())
     }
 
+    fn take_over(&self, accepted: Accepted, place: Place) {
+        match accepted.into_stream() {
+            Ok(stream) => self.shared.serve(stream, self.seat, place),
+            Err(error) => tracing::warn!(%error, "a connection was lost between threads"),
+        }
+    }
+}
+
+impl Shared {
     async fn accept(self, door: Door, seat: Seat) {
         let mut stop = self.stop.clone();
         loop {
-            tokio::select! {
-                biased;
-                () = stop.begun() => return,
-                () = self.room.free() => {}
-            }
             let accepted = tokio::select! {
                 biased;
                 () = stop.begun() => return,
-                accepted = door.accept() => accepted,
+                accepted = async {
+                    self.room.free().await;
+                    door.accept().await
+                } => accepted,
             };
             match accepted {
-                Ok(stream) => {
-                    let serving = self.clone();
-                    let place = Place::take(&self.room);
-                    self.connections.spawn(async move {
-                        connection::serve(stream, serving.house, seat, serving.limits, serving.stop).await;
-                        drop(place);
-                    });
-                }
+                Ok(stream) => self.seat(stream, seat),
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     // Out of descriptors: the same error would come at once, again and again.
@@ -91,40 +112,26 @@ impl Serving {
             }
         }
     }
-}
 
-impl Room {
-    /// Resolves when there is room for another connection. Each worker may then take one, so that the limit can be
-    /// passed by as many as there are listeners.
-    async fn free(&self) {
-        loop {
-            let left = self.left.notified();
-            tokio::pin!(left);
-            left.as_mut().enable();
-            if self.open.load(Ordering::Relaxed) < self.most {
-                return;
-            }
-            left.await;
+    /// Clients keep few connections for long: left to chance, one worker may get all of them.
+    fn seat(&self, stream: Stream, here: Seat) {
+        let place = Room::take(&self.room, here);
+        let there = place.seat();
+        if there == here {
+            return self.serve(stream, here, place);
+        }
+        match stream.into_accepted() {
+            // A worker that is gone takes its process with it.
+            Ok(accepted) => drop(self.seats[there.0].send((accepted, place))),
+            Err(error) => tracing::warn!(%error, "a connection was lost between threads"),
         }
     }
-}
 
-/// One connection's place, free again when dropped.
-#[derive(Debug)]
-struct Place(Arc<Room>);
-
-impl Place {
-    fn take(room: &Arc<Room>) -> Self {
-        room.open.fetch_add(1, Ordering::Relaxed);
-        room.metrics.connections.inc();
-        Self(Arc::clone(room))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.connections.dec();
-        self.0.left.notify_waiters();
+    fn serve(&self, stream: Stream, seat: Seat, place: Place) {
+        let (house, limits, stop) = (Arc::clone(&self.house), self.limits, self.stop.clone());
+        self.connections.spawn(async move {
+            connection::serve(stream, house, seat, limits, stop).await;
+            drop(place);
+        });
     }
 }

@@ -1,12 +1,14 @@
 //! OAuth2 client credentials: one token for all, fetched once, renewed when refused, and never shown.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
+use crate::support::token_server::issue;
 use crate::support::upstream::Request;
-use crate::support::{Call, Gate, Setup, Sidecar, TokenServer, Upstream};
+use crate::support::{Call, Gate, PATIENCE, Setup, Sidecar, TokenServer, Upstream};
 
 const TOKEN: &str = r#"token = '{"client_id": "cid", "client_secret": "cs-SENTINEL"}'"#;
 
@@ -21,7 +23,7 @@ fn form(request: &Request) -> HashMap<String, String> {
 }
 
 fn bearers(upstream: &Upstream, count: usize) -> Vec<String> {
-    let one = |r: &std::sync::Arc<Request>| r.head.header("authorization").unwrap_or("none").to_owned();
+    let one = |r: &Arc<Request>| r.head.header("authorization").unwrap_or("none").to_owned();
     upstream.requests(count).iter().map(one).collect()
 }
 
@@ -102,7 +104,7 @@ fn many_callers_at_once_make_one_token_call() {
     let held = gate.clone();
     let server = TokenServer::start(move |turn, number| {
         held.wait();
-        crate::support::token_server::issue(turn, number, 3600);
+        issue(turn, number, 3600);
     });
     let sidecar = sidecar(&upstream, &server, TOKEN);
     let mut callers: Vec<_> = (0..40).map(|_| sidecar.connect()).collect();
@@ -125,7 +127,7 @@ fn the_token_call_survives_the_caller_that_began_it() {
     let held = gate.clone();
     let server = TokenServer::start(move |turn, number| {
         held.wait();
-        crate::support::token_server::issue(turn, number, 3600);
+        issue(turn, number, 3600);
     });
     let sidecar = sidecar(&upstream, &server, TOKEN);
     let mut first = sidecar.connect();
@@ -134,6 +136,7 @@ fn the_token_call_survives_the_caller_that_began_it() {
     let mut second = sidecar.connect();
     second.send(&Call::say("m", "second"));
     first.reset();
+    sidecar.logged("request", 1); // the access line of the caller that left
     gate.open();
     assert_eq!(second.answer().content(), "hello");
     assert_eq!(server.calls(), 1);
@@ -269,13 +272,13 @@ fn a_failed_flight_is_followed_by_a_good_one() {
         if failures.fetch_add(1, Ordering::SeqCst) == 0 {
             turn.reset();
         } else {
-            crate::support::token_server::issue(turn, number, 3600);
+            issue(turn, number, 3600);
         }
     });
     let sidecar = sidecar(&upstream, &server, TOKEN);
     // The first failure begins a pause of 250 ms in which callers are refused at once; its end is the event.
     let mut refused = 0;
-    let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while sidecar.ask(&Call::say("m", "hi")).status != 200 {
         refused += 1;
         assert!(tokio::time::Instant::now() < deadline, "{refused} refusals, and no token after a failure");

@@ -125,6 +125,23 @@ fn one_head_has_one_request_id_and_no_word_of_the_upstreams_machinery() {
 }
 
 #[test]
+fn embeddings_go_the_same_way() {
+    let answer = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1]}],"model":"real-model"}"#;
+    let upstream = Upstream::start(move |turn| turn.answer(200, answer));
+    let sidecar = Setup::before(&upstream, "").start();
+    for path in ["/v1/embeddings", "/acme/v1/embeddings"] {
+        let got = sidecar.ask(&Call::post(path, r#"{"model":"m", "input":["a"]}"#));
+        assert_eq!((got.status, got.text()), (200, answer));
+    }
+    for request in upstream.requests(2) {
+        assert_eq!(
+            (request.target(), request.text()),
+            ("/v1/embeddings", r#"{"model":"real-model", "input":["a"]}"#)
+        );
+    }
+}
+
+#[test]
 fn requests_sent_one_behind_the_other_are_answered_in_their_order() {
     let upstream = Upstream::start(|turn| {
         let text = turn.request.json()["messages"][0]["content"].clone();

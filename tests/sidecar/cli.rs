@@ -94,15 +94,17 @@ fn a_second_instance_on_a_taken_port_fails() {
 fn console_writes_what_galileo_needs_and_no_secret() {
     let key = "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value = \"key-SENTINEL\"\n\
                model_properties = [{ name = \"real-model\", alias = \"Nice Name\" }]\ncustom_header_mapping = { job_id = \"X-Corp-Job\" }";
-    let setup = Setup::new(integration("acme", "http://127.0.0.1:9/v1", key));
+    let setup =
+        Setup::new(integration("acme", "http://127.0.0.1:9/v1", key)).server("listen = \"127.0.0.1:4010\"");
     let config = setup.write();
     let ended = setup.run(&["console", "acme", "--config", &config.to_string_lossy()]);
     assert_eq!(ended.code, 0, "{}", ended.output());
     let pasted: Value = serde_json::from_str(&ended.stdout).expect("stdout is one JSON value");
-    assert!(pasted["endpoint"].as_str().is_some_and(|url| url.ends_with("/acme/v1")), "{pasted}");
+    assert_eq!(pasted["endpoint"], "http://127.0.0.1:4010/acme/v1", "{pasted}");
     assert_eq!(pasted["authentication_type"], "none");
     assert_eq!(pasted["model_properties"][0]["name"], "Nice Name", "a client sends the alias: {pasted}");
-    assert!(pasted["custom_header_mapping"]["job_id"].is_string(), "{pasted}");
+    let header = pasted["custom_header_mapping"]["job_id"].as_str().map(str::to_lowercase);
+    assert_eq!(header.as_deref(), Some("x-galileo-job-id"), "{pasted}");
     assert!(!ended.output().contains("SENTINEL"));
     let other = setup.run(&[
         "console",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Call, Setup, Upstream, integration};
+use crate::support::{Call, Setup, TokenServer, Upstream, integration};
 
 #[test]
 fn an_export_of_galileos_loads_as_it_is() {
@@ -45,7 +45,7 @@ fn a_table_overlays_the_file_of_its_name() {
 
 #[test]
 fn an_oauth2_export_with_its_escaped_token_loads_and_expands_variables() {
-    let server = crate::support::TokenServer::issuing();
+    let server = TokenServer::issuing();
     let upstream = Upstream::saying("hello");
     let export = json!({
         "authentication_type": "oauth2", "endpoint": upstream.url("/v1"), "oauth2_token_url": server.url(),

@@ -23,6 +23,9 @@ fn a_missing_file_fails_its_integration_alone() {
     let ca = "tls = { ca_file = \"no-such-ca.pem\" }";
     let message = remedy(&integration("broken", "https://127.0.0.1:9/v1", ca));
     assert!(message.contains("no-such-ca.pem"), "{message}");
+    let certificate = "tls = { client_cert_file = \"no-such-cert\", client_key_file = \"no-such-key\" }";
+    let message = remedy(&integration("broken", "https://127.0.0.1:9/v1", certificate));
+    assert!(message.contains("no-such-"), "{message}");
 }
 
 #[test]
@@ -38,12 +41,27 @@ fn an_empty_secret_never_becomes_an_unauthenticated_request() {
 fn what_this_version_cannot_do_yet_is_said_by_the_integration_that_asks_for_it() {
     let message = remedy(&integration("broken", "http://127.0.0.1:9/v1", "format = \"gemini\""));
     assert!(message.contains("gemini"), "{message}");
+    let message = remedy(&integration(
+        "broken",
+        "http://127.0.0.1:9/v1",
+        "proxy = \"http://ann:pw-SENTINEL@127.0.0.1:3128\"",
+    ));
+    assert!(message.contains("proxy") && !message.contains("SENTINEL"), "{message}");
+    let signed = "authentication_type = \"aws_sigv4\"\naws = { region = \"us-east-1\", access_key_id = \"a\", secret_access_key = \"s\" }";
+    let message = remedy(&integration("broken", "https://127.0.0.1:9", signed));
+    assert!(message.contains("aws_sigv4"), "{message}");
+}
+
+#[test]
+fn a_handler_is_refused_with_a_503_until_handlers_are_there() {
     let handler = "custom_llm_config = { file_name = \"h.py\", class_name = \"H\" }";
     let upstream = Upstream::saying("hello");
     let tables = integration("acme", &upstream.url("/v1"), "")
         + &integration("broken", "http://127.0.0.1:9/v1", handler);
     let sidecar = Setup::new(tables).start();
-    assert_eq!(sidecar.ask(&Call::say("broken/m", "hi")).status, 503);
+    let answer = sidecar.ask(&Call::say("broken/m", "hi"));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("handler"), "{}", answer.text());
     assert_eq!(sidecar.ask(&Call::say("acme/m", "hi")).content(), "hello");
 }
 

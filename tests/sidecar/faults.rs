@@ -2,7 +2,8 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Answer, Call, Gate, Setup, Turn, Upstream};
+use crate::support::upstream::completion;
+use crate::support::{Answer, Call, Setup, Turn, Upstream, integration};
 
 /// The answer to one request when the upstream does `script`; the sidecar must serve the next request as usual.
 fn answer_to(lines: &str, script: fn(&mut Turn)) -> Answer {
@@ -33,16 +34,14 @@ fn a_port_where_nobody_listens_is_unreachable() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
     let address = free.local_addr().expect("a bound socket has an address");
     drop(free);
-    let sidecar =
-        Setup::new(crate::support::integration("acme", &format!("http://{address}/v1"), "")).start();
+    let sidecar = Setup::new(integration("acme", &format!("http://{address}/v1"), "")).start();
     let message = refused(&sidecar.ask(&Call::say("m", "hi")), 502, "upstream_unreachable");
     assert!(message.contains(&address.to_string()), "the message does not say where: {message}");
 }
 
 #[test]
 fn a_name_that_does_not_resolve_is_unreachable() {
-    let sidecar =
-        Setup::new(crate::support::integration("acme", "http://no-such-host.invalid/v1", "")).start();
+    let sidecar = Setup::new(integration("acme", "http://no-such-host.invalid/v1", "")).start();
     let message = refused(&sidecar.ask(&Call::say("m", "hi")), 502, "upstream_unreachable");
     assert!(message.contains("no-such-host.invalid"), "{message}");
 }
@@ -53,6 +52,17 @@ fn an_upstream_that_says_nothing_is_given_up_at_the_first_byte_limit() {
         turn.until_left();
     };
     refused(&answer_to("limits = { first_byte = \"300ms\" }", silent), 504, "upstream_timeout");
+}
+
+#[test]
+fn a_client_that_says_how_long_it_waits_is_answered_before_it_gives_up() {
+    let upstream = Upstream::start(|turn| {
+        turn.until_left();
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let call = Call::say("m", "hi").header("x-stainless-read-timeout", "0.5");
+    refused(&sidecar.ask(&call), 504, "upstream_timeout");
+    upstream.wait_closed(1);
 }
 
 #[test]
@@ -176,18 +186,15 @@ fn a_few_interim_answers_are_swallowed() {
 }
 
 #[test]
-fn bytes_behind_an_answer_never_answer_the_next_client() {
-    let sent = Gate::new();
-    let told = sent.clone();
-    let upstream = Upstream::start(move |turn| {
-        let body = crate::support::upstream::completion("poison").to_string();
+fn a_connection_with_bytes_behind_an_answer_is_not_used_again() {
+    let upstream = Upstream::start(|turn| {
+        let poison = completion("poison").to_string();
         turn.complete("hello");
-        turn.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
-        told.open();
+        turn.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{poison}", poison.len()));
     });
     let sidecar = Setup::before(&upstream, "").start();
-    for _ in 0..5 {
+    for round in 1..=5 {
         assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
-        sent.wait();
+        upstream.wait_closed(round);
     }
 }

@@ -27,6 +27,18 @@ fn a_reload_takes_the_new_integrations_over() {
 }
 
 #[test]
+fn a_signal_right_after_the_start_is_obeyed() {
+    let upstream = Upstream::saying("hello");
+    for _ in 0..5 {
+        let mut sidecar = Setup::before(&upstream, "").start();
+        sidecar.reload();
+        sidecar.logged(RELOADED, 1);
+        sidecar.terminate();
+        assert_eq!(sidecar.wait(), 0);
+    }
+}
+
+#[test]
 fn a_reload_of_a_wrong_file_changes_nothing_and_says_why() {
     let upstream = Upstream::saying("hello");
     let mut sidecar = Setup::before(&upstream, "").start();

@@ -1,6 +1,6 @@
 //! Limits that protect us and the provider: sizes, slots, queues, and slow clients.
 
-use crate::support::{Call, Gate, Setup, Upstream};
+use crate::support::{Call, Gate, Setup, Upstream, integration};
 
 #[test]
 fn a_body_over_the_limit_is_refused_by_its_length_alone() {
@@ -116,8 +116,8 @@ fn a_full_integration_does_not_slow_the_others() {
     });
     let free = Upstream::saying("free");
     let tables = [
-        crate::support::integration("full", &full.url("/v1"), "limits = { max_concurrent = 1 }"),
-        crate::support::integration("free", &free.url("/v1"), ""),
+        integration("full", &full.url("/v1"), "limits = { max_concurrent = 1 }"),
+        integration("free", &free.url("/v1"), ""),
     ];
     let sidecar = Setup::new(tables.concat()).start();
     let mut stuck: Vec<_> = (0..3).map(|_| sidecar.connect()).collect();

@@ -78,3 +78,24 @@ fn a_provider_without_tls_is_told_apart() {
     plain.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").expect("the sidecar listens");
     connection.answer().refusal(502, "upstream_tls");
 }
+
+#[test]
+fn a_client_certificate_opens_a_provider_that_demands_one() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let start = |lines: &str, (certificate, key): (String, String)| {
+        let upstream =
+            Upstream::start_tls(authority.strict_server("localhost"), |turn| turn.complete("hello"));
+        let url = format!("https://localhost:{}/v1", upstream.address().port());
+        let setup = Setup::new(integration("acme", &url, lines)).file("ca.pem", &authority.pem());
+        let answer = setup.file("c.pem", &certificate).file("k.pem", &key).start().ask(&Call::say("m", "hi"));
+        (upstream, answer)
+    };
+    let both = "tls = { ca_file = \"ca.pem\", client_cert_file = \"c.pem\", client_key_file = \"k.pem\" }";
+    let (_upstream, answer) = start(both, authority.client());
+    assert_eq!(answer.content(), "hello");
+    for (lines, shown) in [(CA, authority.client()), (both, other.client())] {
+        let (upstream, answer) = start(lines, shown);
+        answer.refusal(502, "upstream_tls");
+        assert_eq!(upstream.count(), 0);
+    }
+}

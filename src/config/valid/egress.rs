@@ -36,7 +36,7 @@ pub(super) enum Choice {
 impl Egress {
     pub(in crate::config) fn new(raw: Field<raw::Egress>, r: &mut Reading<'_>) -> Self {
         let at = At::root().key("egress");
-        let raw = raw.given().unwrap_or_else(raw::Egress::absent);
+        let raw = raw.given().unwrap_or_default();
         if raw.ca_mode.get() == Some(&CaMode::Replace) && raw.ca_file.is_absent() {
             replaces_nothing(&at, r);
         }
@@ -83,7 +83,7 @@ impl Egress {
 
     /// The TLS profile of an integration. `replace` of its own leaves only its own `ca_file`.
     pub(super) fn profile(&self, raw: Option<raw::Tls>, at: &At, r: &mut Reading<'_>) -> Profile {
-        let raw = raw.unwrap_or_else(raw::Tls::absent);
+        let raw = raw.unwrap_or_default();
         check_client_certificate(&raw, at, r);
         let (own, mode) = (raw.ca_file.given(), raw.ca_mode.given());
         if mode == Some(CaMode::Replace) && own.is_none() && self.ca_file.is_none() {
@@ -140,11 +140,11 @@ fn server_name(name: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
 /// An absolute http or https URL without user, query and fragment. The text is never quoted: it may hold a password.
 pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
     let (message, help) = match text.parse::<Uri>() {
-        _ if text.contains('#') => ("has a fragment (`#…`)", "leave it out"),
-        Err(_) => ("is not a URL", "write it like https://api.example.com/v1"),
-        Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) => {
+        _ if !text.starts_with("https://") && !text.starts_with("http://") => {
             ("must begin with https:// or http://", "write it like https://api.example.com/v1")
         }
+        _ if text.contains('#') => ("has a fragment (`#…`)", "leave it out"),
+        Err(_) => ("is not a URL", "write it like https://api.example.com/v1"),
         Ok(uri) if uri.host().unwrap_or_default().is_empty() => {
             ("names no host", "write it like https://api.example.com/v1")
         }
@@ -154,9 +154,7 @@ pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
         Ok(uri) if uri.query().is_some() || text.contains('?') => {
             ("has a query (`?…`)", "put it into `query = { … }`")
         }
-        Ok(uri) if uri.authority().is_some_and(|a| a.as_str().ends_with(':') || a.port_u16() == Some(0)) => {
-            ("has no usable port", "leave the `:` out, or name a port")
-        }
+        Ok(uri) if !has_usable_port(&uri) => ("has no usable port", "leave the `:` out, or name a port"),
         Ok(_) => match text.trim_end_matches('/').parse() {
             Ok(uri) => return Some(uri),
             Err(_) => ("is not a URL", "write it like https://api.example.com/v1"),
@@ -164,6 +162,13 @@ pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
     };
     r.error(at, format!("`{at}` {message}")).help(help);
     None
+}
+
+/// Whether the URL names no port at all, or one that there is: `http` takes `:99999` and `:` for none.
+fn has_usable_port(uri: &Uri) -> bool {
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    let after_host = authority.rsplit(']').next().unwrap_or_default();
+    !after_host.contains(':') || uri.port_u16().is_some_and(|port| port > 0)
 }
 
 /// What a `proxy` key says.
@@ -211,6 +216,9 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
     if shown.is_empty() || shown.starts_with(':') {
         return Err("names no host");
     }
+    if !has_usable_port(&uri) {
+        return Err("has no usable port");
+    }
     Ok(Proxy::Through { url: Secret::new(full.trim_end_matches('/')), shown: format!("{scheme}://{shown}") })
 }
 
@@ -222,7 +230,7 @@ fn is_spared(uri: &Uri, no_proxy: &[String]) -> bool {
     if host == "localhost" || address.is_some_and(|a| a.is_loopback()) {
         return true;
     }
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let port = uri.port_u16().unwrap_or_else(|| if uri.scheme_str() == Some("https") { 443 } else { 80 });
     no_proxy.iter().any(|entry| matches(entry, &host, address, port))
 }
 

@@ -14,7 +14,7 @@ const LEAST_HEAD: usize = 8 << 10;
 
 pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) -> Server {
     let at = At::root().key("server");
-    let raw = raw.given().unwrap_or_else(|| raw::Server::absent());
+    let raw = raw.given().unwrap_or_default();
     let listen = match raw.listen.given() {
         None => vec![Listen::Tcp(([127, 0, 0, 1], 4010).into())],
         Some(many) => {
@@ -67,7 +67,7 @@ fn inbound(raw: raw::InboundTls, at: &At, r: &mut Reading<'_>) -> Option<Inbound
 
 pub(in crate::config) fn admin(raw: Field<raw::Admin>, r: &mut Reading<'_>) -> Admin {
     let at = At::root().key("admin");
-    let raw = raw.given().unwrap_or_else(|| raw::Admin::absent());
+    let raw = raw.given().unwrap_or_default();
     let listen = match raw.listen.given().as_deref() {
         Some("off") => None,
         Some(text) => address(text, &at.key("listen"), r),
@@ -98,7 +98,7 @@ pub(in crate::config) fn refuse_shared_addresses(server: &Server, admin: &Admin,
 }
 
 pub(in crate::config) fn log(raw: Field<raw::Log>) -> Log {
-    let raw = raw.given().unwrap_or_else(|| raw::Log::absent());
+    let raw = raw.given().unwrap_or_default();
     Log {
         level: raw.level.or(Level::Info),
         format: raw.format.or(LogFormat::Auto),
@@ -108,7 +108,7 @@ pub(in crate::config) fn log(raw: Field<raw::Log>) -> Log {
 
 pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>) -> Handlers {
     let at = At::root().key("handlers");
-    let raw = raw.given().unwrap_or_else(|| raw::Handlers::absent());
+    let raw = raw.given().unwrap_or_default();
     let env = raw.env.or(Vec::new());
     for (n, name) in env.iter().enumerate() {
         if name.is_empty() || name.contains(['=', '\0']) {

@@ -145,36 +145,36 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
         Block::Text(text) => write_text(*text, json),
         Block::Trimmed(text) => write_text(Text::Plain(text), json),
         Block::Base64 { kind, media_type, data, title } => {
-            json.member("type", kind);
+            json.tag("type", kind);
             json.key("source");
             json.object();
-            json.member("type", "base64");
-            json.member("media_type", media_type);
+            json.tag("type", "base64");
+            json.tag("media_type", media_type);
             json.key("data");
             json.plain(data);
             json.end_object();
             write_title(*title, json);
         }
         Block::Url(url) => {
-            json.member("type", "image");
+            json.tag("type", "image");
             json.key("source");
             json.object();
-            json.member("type", "url");
+            json.tag("type", "url");
             json.member("url", url);
             json.end_object();
         }
         Block::Document { text, title } => {
-            json.member("type", "document");
+            json.tag("type", "document");
             json.key("source");
             json.object();
-            json.member("type", "text");
-            json.member("media_type", "text/plain");
+            json.tag("type", "text");
+            json.tag("media_type", "text/plain");
             json.member("data", text);
             json.end_object();
             write_title(*title, json);
         }
         Block::ToolUse { id, name, input } => {
-            json.member("type", "tool_use");
+            json.tag("type", "tool_use");
             json.member("id", id);
             json.key("name");
             json.text(*name);
@@ -182,7 +182,7 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
             json.raw(input);
         }
         Block::ToolResult { id, content } => {
-            json.member("type", "tool_result");
+            json.tag("type", "tool_result");
             json.member("tool_use_id", id);
             write_result(content, json);
         }
@@ -191,7 +191,7 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
 }
 
 fn write_text(text: Text<'_>, json: &mut Writer<'_>) {
-    json.member("type", "text");
+    json.tag("type", "text");
     json.key("text");
     json.text(text);
 }

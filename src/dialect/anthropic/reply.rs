@@ -56,7 +56,7 @@ fn add(block: WireBlock<'_>, legacy: bool, message: &mut Message) {
             let arguments = block.input.map_or("{}", RawValue::get).to_owned();
             let function = Function { name: block.name.unwrap_or_default().into_owned(), arguments };
             if legacy {
-                message.function_call = Some(function);
+                message.function_call.get_or_insert(function);
             } else {
                 let id = block.id.unwrap_or_default().into_owned();
                 message.tool_calls.push(ToolCall { id, kind: CallKind::Function, function });

@@ -135,7 +135,7 @@ fn write_system(
     json.list();
     for text in texts {
         json.object();
-        json.member("type", "text");
+        json.tag("type", "text");
         json.key("text");
         json.text(text);
         json.end_object();
@@ -152,7 +152,7 @@ fn write_turns(conversation: &Conversation<'_>, json: &mut Writer<'_>) {
     json.list();
     for turn in &conversation.turns {
         json.object();
-        json.member("role", if turn.assistant { "assistant" } else { "user" });
+        json.tag("role", if turn.assistant { "assistant" } else { "user" });
         json.key("content");
         block::write_all(turn.results.iter().chain(&turn.blocks), json);
         json.end_object();
@@ -227,7 +227,7 @@ fn write_thinking(plan: Plan<'_>, json: &mut Writer<'_>) {
         Plan::Budget(tokens) => {
             json.key("thinking");
             json.object();
-            json.member("type", "enabled");
+            json.tag("type", "enabled");
             json.key("budget_tokens");
             json.value(&tokens);
             json.end_object();
@@ -235,7 +235,7 @@ fn write_thinking(plan: Plan<'_>, json: &mut Writer<'_>) {
         Plan::Effort { think: true, .. } => {
             json.key("thinking");
             json.object();
-            json.member("type", "adaptive");
+            json.tag("type", "adaptive");
             json.end_object();
         }
     }
@@ -275,12 +275,12 @@ fn write_output(
     json.key("output_config");
     json.object();
     if let Some(word) = effort {
-        json.member("effort", word);
+        json.tag("effort", word);
     }
     if let Some(schema) = schema {
         json.key("format");
         json.object();
-        json.member("type", "json_schema");
+        json.tag("type", "json_schema");
         json.key("schema");
         json.value(&schema);
         json.end_object();

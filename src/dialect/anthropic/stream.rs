@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::reply::{self, Tokens, WireDetails, WireUsage};
-use crate::dialect::chunks::Chunks;
+use crate::dialect::chunks::{self, Chunks};
 use crate::dialect::{Broken, Context, End, Outcome};
 use crate::framing::sse::{Events, Splitter};
 use crate::openai::completion::{CallKind, Delta, FinishReason, FunctionDelta, ToolCallDelta};
@@ -66,10 +66,10 @@ impl Stream {
             End::Broken(fault) => Cow::Borrowed(fault),
             End::Clean => match self.finish_cleanly(out) {
                 Ok(()) => return Outcome::Complete,
-                Err(fault) => Cow::Owned(fault),
+                Err(fault) => Cow::Owned(*fault),
             },
         };
-        Chunks::fail(&fault, out);
+        chunks::fail(&fault, out);
         let outcome = Outcome::Failed(fault.message.clone());
         self.end = Some(outcome.clone());
         outcome
@@ -84,7 +84,7 @@ impl Stream {
     }
 
     /// The upstream closed: complete if its last event lacked only the blank line, or if all but that event came.
-    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Fault> {
+    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
         let rest = self.splitter.rest();
         let read = self.read(&rest, out);
         if self.end.is_some() {
@@ -94,11 +94,13 @@ impl Stream {
             self.close(reason, out);
             return Ok(());
         }
+        let early = || Fault::garbled("the upstream's stream ended early: no message_stop came");
         Err(match read {
-            Err(Broken::Upstream(fault)) => *fault,
+            Err(Broken::Upstream(fault)) => fault,
             // Some gateways answer a request for a stream with an error's bare JSON.
-            Ok(()) | Err(Broken::Garbled(_)) => Fault::inside(rest.trim_ascii())
-                .unwrap_or_else(|| Fault::garbled("the upstream's stream ended early: no message_stop came")),
+            Ok(()) | Err(Broken::Garbled(_)) => {
+                Box::new(Fault::inside(rest.trim_ascii()).unwrap_or_else(early))
+            }
         })
     }
 
@@ -114,10 +116,9 @@ impl Stream {
 
     fn event(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
         let event: WireEvent<'_> = serde_json::from_slice(data).map_err(|e| reply::garbled(&e, data))?;
-        let part = |raw: Option<&'_ RawValue>| raw.map_or("null", RawValue::get).to_owned();
         match event.kind.as_deref() {
-            Some("content_block_delta") => self.delta(event.index()?, parse(event.delta)?, out),
-            Some("content_block_start") => self.start(event.index()?, parse(event.content_block)?, out),
+            Some("content_block_delta") => self.delta(event.index()?, &parse(event.delta)?, out),
+            Some("content_block_start") => self.start(event.index()?, &parse(event.content_block)?, out),
             Some("content_block_stop") => {
                 let index = event.index()?;
                 self.complete_calls(|call| call.block == index, out);
@@ -141,15 +142,12 @@ impl Stream {
             },
             Some("error") => Err(reply::upstream(data)),
             None if event.error.is_some() => Err(reply::upstream(data)),
-            None => Err(Broken::Garbled(format!(
-                "the upstream sent an event without a type: {}",
-                part(event.delta)
-            ))),
+            None => Err(Broken::Garbled("the upstream sent an event without a type".to_owned())),
             Some(_) => Ok(()),
         }
     }
 
-    fn start(&mut self, index: u64, block: WireBlock<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+    fn start(&mut self, index: u64, block: &WireBlock<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         match block.kind.as_deref() {
             Some("tool_use") => {
                 let (Some(id), Some(name)) = (block.id, block.name) else {
@@ -172,7 +170,7 @@ impl Stream {
         Ok(())
     }
 
-    fn delta(&mut self, index: u64, delta: WireDelta<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+    fn delta(&mut self, index: u64, delta: &WireDelta<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         match delta.kind.as_deref() {
             Some("text_delta") => {
                 self.say(delta.text, |text| Delta { content: Some(text), ..Delta::default() }, out)

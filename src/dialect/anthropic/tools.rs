@@ -124,7 +124,7 @@ fn write_schema(schema: &RawValue, json: &mut Writer<'_>) {
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(schema.get()).unwrap_or_default();
     json.object();
-    json.member("type", "object");
+    json.tag("type", "object");
     for (name, value) in members.iter().filter(|(name, _)| *name != "type") {
         json.name(name);
         json.value(value);
@@ -142,7 +142,7 @@ fn write_choice(choice: Option<ToolChoice<'_>>, single: bool, json: &mut Writer<
     };
     json.key("tool_choice");
     json.object();
-    json.member("type", kind);
+    json.tag("type", kind);
     if let Some(ToolChoice::Named(name)) = choice {
         json.key("name");
         json.text(name);

@@ -104,7 +104,10 @@ impl<'a> Builder<'a, '_> {
         let before = self.done.system.len();
         match content {
             Content::Absent => {}
-            Content::Text(text) => self.done.system.push(*text),
+            Content::Text(text) => {
+                whole(*text, || format!("messages[{index}].content"))?;
+                self.done.system.push(*text);
+            }
             Content::Parts(parts) => {
                 for (place, part) in parts.iter().enumerate() {
                     let Body::Text(text) = part.body else {
@@ -201,7 +204,10 @@ impl<'a> Builder<'a, '_> {
         let id = self.open.remove(at).wire;
         let content = match &message.content {
             Content::Absent => block::Result::Parts(Vec::new()),
-            Content::Text(text) => block::Result::Text(*text),
+            Content::Text(text) => {
+                whole(*text, || format!("messages[{index}].content"))?;
+                block::Result::Text(*text)
+            }
             parts @ Content::Parts(_) => block::Result::Parts(self.blocks(index, parts)?),
         };
         self.turn(false).results.push(Block::ToolResult { id, content });
@@ -237,6 +243,7 @@ impl<'a> Builder<'a, '_> {
         path: impl Fn() -> String,
         blocks: &mut Vec<Block<'a>>,
     ) -> Result<(), Untranslatable> {
+        whole(text, &path)?;
         if !text.is_blank() {
             blocks.push(Block::Text(text));
         } else if !text.is_empty() {
@@ -304,4 +311,11 @@ impl<'a> Builder<'a, '_> {
         }
         Ok(done)
     }
+}
+
+fn whole(text: Text<'_>, path: impl Fn() -> String) -> Result<(), Untranslatable> {
+    if text.is_torn() {
+        return Err(Untranslatable::malformed(path(), "an escape in this text spells half a character"));
+    }
+    Ok(())
 }

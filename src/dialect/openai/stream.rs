@@ -3,19 +3,16 @@
 
 use std::sync::LazyLock;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::dialect::chunks;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome};
 use crate::framing::sse::{self, Complete, Event, Events, Splitter};
 use crate::openai::{Completion, Fault, Usage};
-
-static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
-static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
-static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
 
 /// Passes an answer on and watches how it ends.
 #[derive(Debug)]
@@ -100,9 +97,7 @@ impl Passing {
     }
 
     fn fail(&mut self, fault: &Fault, out: &mut BytesMut) -> Outcome {
-        sse::event(out, |out| {
-            serde_json::to_writer(out.writer(), &fault.body()).expect("a buffer takes any text");
-        });
+        chunks::fail(fault, out);
         let outcome = Outcome::Failed(fault.message.clone());
         self.end = Some(outcome.clone());
         outcome
@@ -148,7 +143,7 @@ impl Decoder for Passing {
                 self.end = Some(Outcome::Complete);
                 Outcome::Complete
             }
-            End::Clean => self.fail(&Fault::garbled(TOO_EARLY), out),
+            End::Clean => Outcome::Unfinished(Box::new(Fault::garbled(TOO_EARLY))),
         }
     }
 
@@ -164,6 +159,11 @@ impl Decoder for Passing {
         self.usage
     }
 }
+
+// Built once: building a finder costs more than looking through a chunk with it.
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
 
 const TOO_EARLY: &str = "the upstream's stream ended early: neither a finish_reason nor [DONE] came";
 
@@ -211,7 +211,7 @@ mod tests {
     const CHUNK: &str = "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\"},\"finish_reason\":null}],\"usage\":null}\n\n";
     const FINISH: &str =
         "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-    const USAGE: &str = "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\n";
+    const WITH_USAGE: &str = "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\n";
     const DONE: &str = "data: [DONE]\n\n";
 
     /// What reaches the client when the stream comes in steps of `step` bytes, and how it ended.
@@ -231,7 +231,10 @@ mod tests {
             }
         }
         let end = broken.as_ref().or(fault).map_or(End::Clean, End::Broken);
-        let outcome = passing.finish(end, &mut out);
+        let mut outcome = passing.finish(end, &mut out);
+        if let Outcome::Unfinished(fault) = outcome {
+            outcome = passing.finish(End::Broken(&fault), &mut out);
+        }
         (String::from_utf8(out.to_vec()).unwrap(), outcome)
     }
 
@@ -246,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_complete_stream_goes_on_untouched() {
-        let stream = format!(": hi\n\n{CHUNK}{FINISH}{USAGE}{DONE}");
+        let stream = format!(": hi\n\n{CHUNK}{FINISH}{WITH_USAGE}{DONE}");
         assert_eq!(any_cut(&stream, None), (stream.clone(), Outcome::Complete));
         let crlf = stream.replace('\n', "\r\n");
         assert_eq!(any_cut(&crlf, None).0, crlf);
@@ -255,7 +258,7 @@ mod tests {
     #[test]
     fn whole_events_are_not_copied_and_the_usage_is_seen() {
         let (mut passing, mut out) = (Passing::new(10_000), BytesMut::new());
-        for event in [CHUNK, FINISH, USAGE, DONE] {
+        for event in [CHUNK, FINISH, WITH_USAGE, DONE] {
             assert_eq!(passing.feed(event.as_bytes(), &mut out), Ok(Fed::Through));
         }
         assert!(out.is_empty() && passing.is_done());

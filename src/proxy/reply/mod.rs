@@ -84,8 +84,8 @@ fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {
 }
 
 /// Turns a failure into an OpenAI-shaped error.
-pub(super) fn refuse(failure: Failure, mut visit: Visit) -> Response<Answer> {
-    let told = tell(&failure, visit.integration());
+pub(super) fn refuse(failure: &Failure, mut visit: Visit) -> Response<Answer> {
+    let told = tell(failure, visit.integration());
     let mut headers = HeaderMap::new();
     for (name, value) in &told.headers {
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -323,7 +323,7 @@ mod tests {
             headers: vec![("retry-after", "7".into())],
             ..Fault::default()
         };
-        let told = tell(&Failure::Upstream(fault), Some("acme"));
+        let told = tell(&Failure::Upstream(Box::new(fault)), Some("acme"));
         assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(told.message, "integration `acme`: slow down");
         assert_eq!(told.headers, [("retry-after", "7".to_owned())]);
@@ -339,7 +339,11 @@ mod tests {
     #[test]
     fn a_clients_long_model_name_is_cut() {
         let told = tell(
-            &Failure::Routing(NotFound::Model { model: "x".repeat(5000), integration: None, near: vec![] }),
+            &Failure::Routing(Box::new(NotFound::Model {
+                model: "x".repeat(5000),
+                integration: None,
+                near: vec![],
+            })),
             None,
         );
         assert!(told.message.len() < 300);

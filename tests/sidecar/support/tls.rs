@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 /// A certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -24,17 +26,47 @@ impl Authority {
         self.0.pem()
     }
 
-    /// TLS settings of a server that is `name` (a host name or an address).
-    pub(crate) fn server(&self, name: &str) -> ServerConfig {
+    /// A certificate for `name` (a host name or an address) and its key.
+    fn leaf(&self, name: &str) -> (Certificate, KeyPair) {
         let params = CertificateParams::new(vec![name.to_owned()]).expect("the name is good");
         let key = KeyPair::generate().expect("a key can be made");
         let leaf = params.signed_by(&key, &self.0).expect("the authority can sign");
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("the key is PKCS #8");
-        ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has the default versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
-            .expect("the key belongs to the certificate")
+        (leaf, key)
     }
+
+    /// A client's certificate and its key, both PEM.
+    pub(crate) fn client(&self) -> (String, String) {
+        let (leaf, key) = self.leaf("client.example");
+        (leaf.pem(), key.serialize_pem())
+    }
+
+    /// TLS settings of a server that is `name`.
+    pub(crate) fn server(&self, name: &str) -> ServerConfig {
+        self.server_with(name, None)
+    }
+
+    /// Likewise, but every client must show a certificate that this authority signed.
+    pub(crate) fn strict_server(&self, name: &str) -> ServerConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("the authority's certificate is good");
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
+        self.server_with(name, Some(verifier.build().expect("there is a root")))
+    }
+
+    fn server_with(&self, name: &str, clients: Option<Arc<dyn ClientCertVerifier>>) -> ServerConfig {
+        let (leaf, key) = self.leaf(name);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("the key is PKCS #8");
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+        };
+        builder.with_single_cert(vec![leaf.der().clone()], key).expect("the key belongs to the certificate")
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
 }

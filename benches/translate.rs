@@ -1,0 +1,109 @@
+//! What one translation costs: requests of 2 KB and 100 KB, whole answers, and one chunk of a stream, each dialect.
+//!
+//! `cargo bench --bench translate`. The lines to hold: 15 µs for 2 KB, 400 µs for 100 KB, 3 µs for a translated chunk,
+//! well under 1 µs for one that passes.
+
+use std::hint::black_box;
+
+use bytes::{Bytes, BytesMut};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::HeaderMap;
+use outrider::dialect::{Context, Decoder, Format, Head, Prepared, build};
+use outrider::openai::{Envelope, Operation};
+
+criterion_group!(benches, requests, replies, chunks);
+criterion_main!(benches);
+
+fn requests(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("request");
+    for (size, turns, words) in [("2 KB", 3, 30), ("100 KB", 20, 800)] {
+        let body = request(turns, words);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        let envelope = envelope(&body);
+        for format in [Format::OpenAi, Format::Anthropic] {
+            group.bench_function(format!("{} {size}", format.word()), |bencher| {
+                bencher.iter(|| prepare(format, black_box(&envelope)));
+            });
+        }
+    }
+}
+
+fn replies(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("reply");
+    let headers = HeaderMap::new();
+    let head = Head { status: 200, headers: &headers };
+    for (size, words) in [("2 KB", 300), ("100 KB", 16_000)] {
+        let text = "line \\\"of\\\" text\\n".repeat(words / 3);
+        let body = format!(
+            r#"{{"id":"msg_1","type":"message","role":"assistant","content":[{{"type":"text","text":"{text}"}}],"stop_reason":"end_turn","usage":{{"input_tokens":10,"output_tokens":5}}}}"#
+        );
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(format!("anthropic {size}"), |bencher| {
+            let mut decoder = decoder(Format::Anthropic);
+            bencher.iter(|| {
+                let completion = decoder.whole(head, black_box(body.as_bytes())).expect("a good answer");
+                serde_json::to_vec(&completion).expect("a completion has text keys")
+            });
+        });
+    }
+}
+
+fn chunks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("chunk");
+    for (format, chunk) in [(Format::OpenAi, OPENAI), (Format::Anthropic, ANTHROPIC)] {
+        group.throughput(Throughput::Bytes(chunk.len() as u64));
+        let mut decoder = decoder(format);
+        let mut out = BytesMut::with_capacity(1 << 16);
+        group.bench_function(format.word(), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                decoder.feed(black_box(chunk.as_bytes()), &mut out).expect("a good chunk")
+            });
+        });
+    }
+}
+
+fn decoder(format: Format) -> Box<dyn Decoder> {
+    prepare(format, &envelope(&request(1, 1))).decoder
+}
+
+fn prepare(format: Format, envelope: &Envelope) -> Prepared {
+    let context = Context {
+        operation: Operation::Chat,
+        provider_model: "claude-sonnet-4-5",
+        client_model: "alias",
+        id: "chatcmpl-1",
+        created: 1_750_000_000,
+        strict: false,
+        max_event: 1 << 24,
+    };
+    build(format).expect("both are there").prepare(envelope, &context).expect("a good request")
+}
+
+fn envelope(body: &str) -> Envelope {
+    let mut envelope = Envelope::read(Bytes::copy_from_slice(body.as_bytes())).expect("good JSON");
+    envelope.set_model("claude-sonnet-4-5");
+    envelope
+}
+
+/// A conversation with a system text, two tools and one call.
+fn request(turns: usize, words: usize) -> String {
+    let text = "Some words \\\"quoted\\\", then\\na line. ".repeat(words / 6 + 1);
+    let pair = format!(r#"{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"{text}"}},"#);
+    let tool = |name: &str| {
+        format!(
+            r#"{{"type":"function","function":{{"name":"{name}","description":"What it does","parameters":{{"type":"object","properties":{{"city":{{"type":"string"}},"unit":{{"type":"string","enum":["c","f"]}}}},"required":["city"]}}}}}}"#
+        )
+    };
+    let call = r#"{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Oslo\"}"}}]},{"role":"tool","tool_call_id":"call_1","content":"cold"}"#;
+    format!(
+        r#"{{"model":"alias","temperature":0.2,"max_tokens":1000,"stream":true,"stream_options":{{"include_usage":true}},"messages":[{{"role":"system","content":"Be brief."}},{}{call}],"tools":[{},{}],"user":"u-1"}}"#,
+        pair.repeat(turns),
+        tool("weather"),
+        tool("time"),
+    )
+}
+
+const OPENAI: &str = "data: {\"id\":\"chatcmpl-AbCdEfGhIjKlMnOpQrStUvWxYz012\",\"object\":\"chat.completion.chunk\",\"created\":1750000000,\"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_07871e2ad8\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" words\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
+
+const ANTHROPIC: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" some \\\"words\\\" of an answer\"}}\n\n";

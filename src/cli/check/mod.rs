@@ -1,0 +1,267 @@
+//! `outrider check`: every mistake of a configuration, what is wrong in the world, and on request what cannot be reached.
+
+mod online;
+mod world;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use self::online::Reached;
+use super::Exit;
+use crate::config::valid::{Authorization, Integration, Settings};
+use crate::config::{self, Options, Problems};
+
+/// What checking takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// The configuration; else OUTRIDER_CONFIG, else ./config.toml, else /etc/outrider/config.toml
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same as FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+    /// Also connect to every endpoint and token endpoint (sends nothing)
+    #[arg(long)]
+    online: bool,
+    /// How the report looks
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How a report looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Checks and reports on stdout.
+pub(super) fn run(check: &Check) -> Exit {
+    let options = Options::process(check.file.clone().or_else(|| check.config.clone()));
+    let (mut out, colour) = (io::stdout().lock(), io::stdout().is_terminal());
+    let (exit, text) = report(check, &options, colour);
+    // There is nobody left to tell if stdout is gone; the exit code still says it.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    exit
+}
+
+/// The exit code and the report.
+fn report(check: &Check, options: &Options, colour: bool) -> (Exit, String) {
+    let (problems, settings) = match config::load(options) {
+        Err(problems) => (problems, None),
+        Ok(loaded) => {
+            let mut problems = loaded.warnings.clone();
+            problems.extend(world::problems(&loaded));
+            problems.sort();
+            (problems, Some(loaded.settings))
+        }
+    };
+    let ready = settings.filter(|_| !problems.has_errors());
+    let reached = ready.as_ref().filter(|_| check.online).map(online::reach).unwrap_or_default();
+    let hint = check.online.then(|| online::proxy_hint(&options.env)).flatten();
+    let exit = match (&ready, reached.iter().all(Reached::is_fine)) {
+        (None, _) => Exit::Config,
+        (Some(_), false) => Exit::Unreachable,
+        (Some(_), true) => Exit::Done,
+    };
+    let report = Report { problems: &problems, settings: ready.as_ref(), reached: &reached, hint };
+    let text = match check.format {
+        Format::Text => report.text(colour),
+        Format::Json => format!("{:#}\n", report.json(exit)),
+    };
+    (exit, text)
+}
+
+/// What was found.
+struct Report<'a> {
+    problems: &'a Problems,
+    settings: Option<&'a Settings>,
+    reached: &'a [Reached],
+    hint: Option<String>,
+}
+
+impl Report<'_> {
+    fn text(&self, colour: bool) -> String {
+        let mut text = self.problems.render(colour);
+        for integration in self.settings.iter().flat_map(|s| s.integrations.values()) {
+            text += &line(integration);
+        }
+        for reached in self.reached {
+            text += &format!("{reached}\n");
+        }
+        if let Some(hint) = &self.hint {
+            text += &format!("hint: {hint}\n");
+        }
+        if self.settings.is_some() && self.reached.iter().all(Reached::is_fine) {
+            text += "ok\n";
+        }
+        text
+    }
+
+    fn json(&self, exit: Exit) -> Value {
+        let integration = |one: &Integration| {
+            json!({
+                "name": one.name.as_str(),
+                "format": one.format.word(),
+                "authorization": authorization(one),
+                "models": one.models.iter().map(|m| m.alias.as_str()).collect::<Vec<_>>(),
+                "origin": one.origin,
+            })
+        };
+        let integrations: Vec<_> =
+            self.settings.iter().flat_map(|s| s.integrations.values()).map(integration).collect();
+        json!({
+            "ok": exit == Exit::Done,
+            "problems": self.problems.to_json(),
+            "integrations": integrations,
+            "online": self.reached.iter().map(Reached::to_json).collect::<Vec<_>>(),
+            "hint": self.hint,
+        })
+    }
+}
+
+/// One integration in one line.
+fn line(one: &Integration) -> String {
+    let count = one.models.len();
+    let models = format!("{count} model{}", if count == 1 { "" } else { "s" });
+    format!(
+        "{:24} {:10} {:10} {models:10} {}\n",
+        one.name.as_str(),
+        one.format.word(),
+        authorization(one),
+        one.origin
+    )
+}
+
+fn authorization(one: &Integration) -> &'static str {
+    match &one.authorization {
+        Authorization::None => "none",
+        Authorization::ApiKey { .. } => "api_key",
+        Authorization::OAuth2(_) => "oauth2",
+        Authorization::Later(word) => word,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    fn check(toml: &str, online: bool, format: Format, env: Environment) -> (Exit, String) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.toml"), toml).unwrap();
+        let check = Check { file: None, config: None, online, format };
+        let options = Options { file: None, env, dir: dir.path().to_owned() };
+        let (exit, text) = report(&check, &options, false);
+        (exit, text.replace(&dir.path().display().to_string(), "DIR"))
+    }
+
+    const GOOD: &str = "[integrations.acme]\nendpoint = \"http://127.0.0.1:9/v1\"\nmodels = [\"a\", \"b\"]\nauthentication_type = \"none\"\n";
+
+    #[test]
+    fn a_good_configuration_is_a_line_for_each_integration() {
+        let (exit, text) = check(GOOD, false, Format::Text, Environment::default());
+        assert_eq!(exit, Exit::Done);
+        insta::assert_snapshot!(text, @r#"
+    acme                     openai     none       2 models   config.toml:1
+    ok
+    "#);
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_world_and_what_is_not_in_this_version_are_errors() {
+        let toml = format!(
+            "{GOOD}{}{}{}{}",
+            "[integrations.key]\nendpoint = \"https://k.example/v1\"\nmodels = [\"k\"]\nauthentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"no-such-key\"\n",
+            "[integrations.handler]\nendpoint = \"https://h.example/v1\"\nmodels = [\"h\"]\nauthentication_type = \"none\"\ncustom_llm_config = { file_name = \"h.py\", class_name = \"H\" }\n",
+            "[integrations.gemini]\nendpoint = \"https://g.example\"\nformat = \"gemini\"\nmodels = [\"g\"]\nauthentication_type = \"none\"\n",
+            "[integrations.file]\nendpoint = \"${file:no-such-endpoint}\"\nmodels = [\"f\"]\nauthentication_type = \"none\"\n",
+        );
+        let (exit, text) = check(&toml, false, Format::Text, Environment::default());
+        assert_eq!(exit, Exit::Config);
+        insta::assert_snapshot!(text, @r#"
+    error: `integrations.key.api_key_value_file`: DIR/no-such-key: No such file or directory
+      --> config.toml:10:1
+       |
+    10 | api_key_value_file = ***
+       | ^^^^^^^^^^^^^^^^^^
+
+    error: `integrations.handler.custom_llm_config`: handlers are not enabled: set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true
+      --> config.toml:15:1
+       |
+    15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
+       | ^^^^^^^^^^^^^^^^^
+
+    error: `integrations.handler.custom_llm_config`: the handler /opt/custom_llms/h.py does not exist
+      --> config.toml:15:1
+       |
+    15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
+       | ^^^^^^^^^^^^^^^^^
+
+    error: custom_llm_config: Python handlers are not in this version of Outrider
+      --> config.toml:15:1
+       |
+    15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
+       | ^^^^^^^^^^^^^^^^^
+
+    error: format = "gemini" is not in this version of Outrider
+      --> config.toml:18:1
+       |
+    18 | format = "gemini"
+       | ^^^^^^
+
+    error: integrations.file.endpoint: cannot read DIR/no-such-endpoint: No such file or directory
+      --> config.toml:22:1
+       |
+    22 | endpoint = ***
+       | ^^^^^^^^
+
+    6 errors
+    "#);
+    }
+
+    #[test]
+    fn a_report_in_json_names_file_line_column_and_key() {
+        let (exit, text) = check("[server]\nlisten = 5\n", false, Format::Json, Environment::default());
+        assert_eq!(exit, Exit::Config);
+        let parsed: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(parsed["ok"], false);
+        let problem = &parsed["problems"][0];
+        assert_eq!(
+            (&problem["file"], &problem["line"], &problem["column"]),
+            (&json!("config.toml"), &json!(2), &json!(1))
+        );
+        assert_eq!((&problem["key"], &problem["severity"]), (&json!("server.listen"), &json!("error")));
+    }
+
+    #[test]
+    fn online_connects_to_each_endpoint_and_a_closed_port_is_exit_69() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = GOOD.replace("127.0.0.1:9", &listener.local_addr().unwrap().to_string());
+        let (exit, text) = check(&open, true, Format::Text, Environment::default());
+        assert_eq!(exit, Exit::Done, "{text}");
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let (exit, text) = check(&open, true, Format::Text, Environment::default());
+        assert_eq!(exit, Exit::Unreachable, "{text}");
+        assert!(text.contains(&address.to_string()) && text.contains("refused"), "{text}");
+    }
+
+    #[test]
+    fn a_proxy_that_would_catch_loopback_is_pointed_out() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = GOOD.replace("127.0.0.1:9", &listener.local_addr().unwrap().to_string());
+        let caught = Environment::of([("HTTP_PROXY", "http://me:s3cret@proxy:3128")]);
+        let (exit, text) = check(&open, true, Format::Text, caught);
+        assert_eq!(exit, Exit::Done, "{text}");
+        assert!(text.contains("NO_PROXY=127.0.0.1,localhost") && !text.contains("s3cret"), "{text}");
+        let spared =
+            Environment::of([("HTTP_PROXY", "http://proxy:3128"), ("NO_PROXY", "localhost,127.0.0.1")]);
+        assert!(!check(&open, true, Format::Text, spared).1.contains("hint"));
+    }
+}

@@ -1,0 +1,112 @@
+//! What is wrong in the world, and what this version has not: each integration is built as serving would build it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::auth::Tokens;
+use crate::config::valid::{Authorization, Handler, Handlers, Integration, SecretSource, Settings};
+use crate::config::{At, Loaded, Problems, Severity};
+use crate::egress::Clients;
+use crate::integration::{Entry, Workshop};
+use crate::observe::Metrics;
+use crate::tasks::Tasks;
+use crate::tls;
+
+/// Everything that would fail an integration or the start, as errors.
+pub(super) fn problems(loaded: &Loaded) -> Problems {
+    let mut problems = Problems::default();
+    for (at, why) in of_server(&loaded.settings) {
+        problems.push(loaded.places.problem(Severity::Error, &at, why));
+    }
+    let tasks = Tasks::new();
+    let workshop = Workshop {
+        clients: Clients::new(1, tasks.clone()),
+        tokens: Tokens::new(tasks),
+        metrics: Arc::new(Metrics::new()),
+    };
+    for one in loaded.settings.integrations.values() {
+        let at = At::integration(one.name.as_str());
+        let mut wrong = of_integration(one, &loaded.settings.handlers, &at);
+        if let Err(why) = Entry::build(one.clone(), &workshop).state
+            && !wrong.iter().any(|(_, known)| why.contains(known))
+        {
+            wrong.push((at.key(first_word(&why)), why));
+        }
+        for (at, why) in wrong {
+            problems.push(loaded.places.problem(Severity::Error, &at, named(&at, why)));
+        }
+    }
+    problems
+}
+
+/// The remedy with its key, unless it names it itself.
+fn named(at: &At, why: String) -> String {
+    let key = at.to_string();
+    let last = key.rsplit('.').next().unwrap_or_default();
+    if why.contains(last) { why } else { format!("`{key}`: {why}") }
+}
+
+/// Most remedies begin with the key that they are about.
+fn first_word(text: &str) -> &str {
+    text.trim_start_matches('`').split([':', ' ', '`', '=']).next().unwrap_or_default()
+}
+
+fn of_server(settings: &Settings) -> Vec<(At, String)> {
+    let (at, mut wrong) = (At::root().key("server"), Vec::new());
+    if let Some(Err(why)) = settings.server.api_key.as_ref().map(SecretSource::load) {
+        wrong.push((at.key("api_key_file"), format!("server.api_key: {why}")));
+    }
+    if settings.server.tls.is_some() {
+        wrong.push((at.key("tls"), "server.tls: inbound TLS is not in this version of Outrider".to_owned()));
+    }
+    wrong
+}
+
+/// What can be seen without building: all of it at once, where building stops at the first.
+fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, String)> {
+    let mut wrong: Vec<(At, String)> = Vec::new();
+    for why in &one.world {
+        let inside = why.strip_prefix(&format!("{at}.")).unwrap_or_default();
+        let key = inside.split([':', '.', '[']).next().unwrap_or_default();
+        wrong.push((at.key(key), why.clone()));
+    }
+    for why in one.handler.iter().flat_map(|handler| of_handler(handler, handlers)) {
+        wrong.push((at.key("custom_llm_config"), why));
+    }
+    let secret = match &one.authorization {
+        Authorization::ApiKey { value, .. } => Some((at.key("api_key_value_file"), value)),
+        Authorization::OAuth2(oauth2) => {
+            Some((at.key("oauth2").key("client_secret_file"), &oauth2.client_secret))
+        }
+        Authorization::None | Authorization::Later(_) => None,
+    };
+    if let Some((at, Err(why))) = secret.map(|(at, secret)| (at, secret.load())) {
+        wrong.push((at, why));
+    }
+    for (key, profile) in [("tls", &one.tls), ("token_tls", &one.token_tls)] {
+        match tls::read(profile) {
+            Err(why) if wrong.iter().all(|(_, known)| *known != why) => {
+                wrong.push((at.key(key).key(first_word(&why)), why));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    wrong
+}
+
+fn of_handler(handler: &Handler, handlers: &Handlers) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !handlers.enabled {
+        let help = "set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true";
+        wrong.push(format!("handlers are not enabled: {help}"));
+    }
+    let file = handlers.directory.join(&handler.file_name);
+    if !is_file(&file) {
+        wrong.push(format!("the handler {} does not exist", file.display()));
+    }
+    wrong
+}
+
+fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file())
+}
