@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE,
 };
@@ -163,13 +164,19 @@ fn grow(whole: &mut Vec<u8>, more: usize, announced: Option<u64>) {
 
 async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, Failure> {
     loop {
-        match tokio::time::timeout(silence, body.frame()).await {
-            Err(_) => return Err(Failure::BodyTooSlow(silence)),
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => {
+        // What is there already needs no timer.
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => tokio::time::timeout(silence, body.frame())
+                .await
+                .map_err(|_| Failure::BodyTooSlow(silence))?,
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => {
                 return Err(Failure::BadRequest("the request body broke off or is malformed"));
             }
-            Ok(Some(Ok(frame))) => {
+            Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));
                 }
