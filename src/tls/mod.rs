@@ -15,7 +15,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 pub use pem::{Identity, authorities, identity};
 pub use validity::Validity;
-pub use words::{explain, is_refusal};
+pub use words::{explain, explain_renegotiation, is_refusal, is_renegotiation};
 
 use crate::secret::Secret;
 
