@@ -28,16 +28,16 @@ pub(super) struct Control {
     /// Everything else.
     pub(super) tasks: Tasks,
     pub(super) settings: Settings,
-    pub(super) reread: Option<Reread>,
+    /// How to read the configuration anew, and the signals that ask for it; `None` leaves all signals alone.
+    pub(super) signals: Option<(Reread, Signals)>,
 }
 
 impl Control {
     /// Runs until the process is to end.
     pub(super) async fn run(mut self) {
-        let signals = self.reread.take().map(|reread| (reread, Signals::new()));
         let mut stop = self.stopper.listen();
-        match signals {
-            Some((reread, Ok(mut signals))) => loop {
+        match self.signals.take() {
+            Some((reread, mut signals)) => loop {
                 tokio::select! {
                     () = stop.over() => break,
                     stopping = signals.next() => {
@@ -49,10 +49,6 @@ impl Control {
                     }
                 }
             },
-            Some((_, Err(error))) => {
-                tracing::error!(%error, "signals cannot be received");
-                stop.over().await;
-            }
             None => stop.over().await,
         }
         self.stopper.end();
@@ -121,14 +117,17 @@ impl Control {
     }
 }
 
-struct Signals {
+/// The signals that the process obeys. They are caught from [`Signals::new`] on: it comes before the start line, so
+/// that whoever reads that line may send one.
+pub(super) struct Signals {
     hup: Signal,
     term: Signal,
     int: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Must be called on the runtime that waits for them.
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             hup: signal(SignalKind::hangup())?,
             term: signal(SignalKind::terminate())?,

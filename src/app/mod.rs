@@ -21,7 +21,7 @@ use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
 use crate::tasks::Tasks;
-use control::Control;
+use control::{Control, Signals};
 
 /// Reads the configuration anew.
 pub type Reread = Box<dyn Fn() -> Result<Loaded, Problems> + Send>;
@@ -85,6 +85,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         metrics,
         tasks: tasks.clone(),
         caller_key: caller_key(&settings)?,
+        max_head: settings.server.max_header_bytes,
         max_body: settings.server.max_body,
         body_timeout: settings.server.body_timeout,
         unready: AtomicBool::new(false),
@@ -97,8 +98,9 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let workers = spawn_workers(&doors, crew)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
-    let control = Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, reread };
-    let control = spawn_control(control, admins, stop, workers)?;
+    let control =
+        Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, signals: None };
+    let control = spawn_control(control, reread, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
 }
 
@@ -160,13 +162,18 @@ fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<(
 }
 
 fn spawn_control(
-    control: Control,
+    mut control: Control,
+    reread: Option<Reread>,
     admins: [(Option<Bound>, Scope); 2],
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let spawned = runtime.and_then(|runtime| {
+        if let Some(reread) = reread {
+            let _entered = runtime.enter();
+            control.signals = Some((reread, Signals::new()?));
+        }
         std::thread::Builder::new().name("control".into()).spawn(move || {
             runtime.block_on(async move {
                 for (door, scope) in admins {

@@ -13,6 +13,9 @@ use crate::config::{self, Options};
 /// What stands for the caller's key, which is never printed.
 const PLACEHOLDER: &str = "Bearer PUT-THE-VALUE-OF-server.api_key-HERE";
 
+/// The port of `server.listen` where none is given.
+const DEFAULT_PORT: u16 = 4010;
+
 /// What the command takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Console {
@@ -98,14 +101,16 @@ fn own_base(server: &Server, notes: &mut String) -> Result<String, String> {
     let Some(address) = server.listen.iter().find_map(tcp) else {
         return Err("Outrider listens on a Unix socket alone, which has no URL: say with --base where runners reach it\n".to_owned());
     };
-    if address.port() == 0 {
-        return Err("server.listen has port 0, which is another at each start: say with --base where runners reach it\n".to_owned());
-    }
     *notes += &reach(address);
-    let shown = match address.ip().is_unspecified() {
+    let mut shown = match address.ip().is_unspecified() {
         true => SocketAddr::from(([127, 0, 0, 1], address.port())),
         false => address,
     };
+    if address.port() == 0 {
+        shown.set_port(DEFAULT_PORT);
+        *notes += "note: server.listen has port 0, which is another at each start. The endpoint is written with the default\n\
+                   port: give server.listen a port, or say with --base where runners reach it.\n";
+    }
     Ok(format!("{}://{shown}", if server.tls.is_some() { "https" } else { "http" }))
 }
 
@@ -272,6 +277,7 @@ multi_modal_config = { max_files = 3 }
         };
         assert_eq!(endpoint("", None), "http://127.0.0.1:4010/acme/v1");
         assert_eq!(endpoint("[server]\nlisten = \"0.0.0.0:81\"\n", None), "http://127.0.0.1:81/acme/v1");
+        assert_eq!(endpoint("[server]\nlisten = \"127.0.0.1:0\"\n", None), "http://127.0.0.1:4010/acme/v1");
         let both = "[server]\nlisten = [\"unix:/run/o.sock\", \"[::1]:82\"]\n";
         assert_eq!(endpoint(both, None), "http://[::1]:82/acme/v1");
         for base in ["https://o.svc", "https://o.svc/", "https://o.svc/v1/"] {

@@ -40,77 +40,6 @@ pub(super) fn broken_line(text: &str, at: usize, known: impl Fn(&str) -> bool) -
 
 /// Whether the value at `at` may be printed. What is not listed here is a secret until shown otherwise.
 pub(super) fn is_harmless(at: &At) -> bool {
-    const SERVER: [&str; 13] = [
-        "listen",
-        "start",
-        "watch",
-        "workers",
-        "header_timeout",
-        "body_timeout",
-        "idle_timeout",
-        "max_header_bytes",
-        "max_body",
-        "max_connections",
-        "linger",
-        "drain_timeout",
-        "metrics_listen",
-    ];
-    const LIMITS: [&str; 10] = [
-        "connect",
-        "first_byte",
-        "idle",
-        "token",
-        "max_concurrent",
-        "queue_timeout",
-        "pool_idle",
-        "max_connection_age",
-        "max_answer",
-        "max_event",
-    ];
-    const HANDLERS: [&str; 15] = [
-        "enabled",
-        "directory",
-        "python",
-        "workers",
-        "start_timeout",
-        "start_wait",
-        "request_timeout",
-        "memory",
-        "max_requests",
-        "max_in_flight",
-        "sync_threads",
-        "egress",
-        "call_style",
-        "env",
-        "file_name",
-    ];
-    const INTEGRATION: [&str; 13] = [
-        "format",
-        "path",
-        "api_version",
-        "authentication_type",
-        "api_key_header",
-        "models",
-        "default_model",
-        "forward_headers",
-        "rename",
-        "drop",
-        "strict",
-        "call_style",
-        "client_auth",
-    ];
-    const TLS: [&str; 9] = [
-        "cert_file",
-        "key_file",
-        "client_ca_file",
-        "client_cert_file",
-        "client_key_file",
-        "ca_file",
-        "ca_mode",
-        "min_version",
-        "http2",
-    ];
-    const MODEL: [&str; 5] = ["name", "alias", "based_on", "supported_parameters", "supports_json_schema"];
     match at.keys().as_slice() {
         ["integrations_dir"] => true,
         ["server" | "admin", key] => SERVER.contains(key),
@@ -195,3 +124,86 @@ fn inside_value(node: &Node, offset: usize) -> bool {
         Inside::Nothing => node.span.contains(&offset),
     }
 }
+
+/// Harmless keys of `[server]` and `[admin]`.
+const SERVER: [&str; 13] = [
+    "listen",
+    "start",
+    "watch",
+    "workers",
+    "header_timeout",
+    "body_timeout",
+    "idle_timeout",
+    "max_header_bytes",
+    "max_body",
+    "max_connections",
+    "linger",
+    "drain_timeout",
+    "metrics_listen",
+];
+
+/// Of `limits`.
+const LIMITS: [&str; 10] = [
+    "connect",
+    "first_byte",
+    "idle",
+    "token",
+    "max_concurrent",
+    "queue_timeout",
+    "pool_idle",
+    "max_connection_age",
+    "max_answer",
+    "max_event",
+];
+
+/// Of `[handlers]`.
+const HANDLERS: [&str; 15] = [
+    "enabled",
+    "directory",
+    "python",
+    "workers",
+    "start_timeout",
+    "start_wait",
+    "request_timeout",
+    "memory",
+    "max_requests",
+    "max_in_flight",
+    "sync_threads",
+    "egress",
+    "call_style",
+    "env",
+    "file_name",
+];
+
+/// Of one integration.
+const INTEGRATION: [&str; 13] = [
+    "format",
+    "path",
+    "api_version",
+    "authentication_type",
+    "api_key_header",
+    "models",
+    "default_model",
+    "forward_headers",
+    "rename",
+    "drop",
+    "strict",
+    "call_style",
+    "client_auth",
+];
+
+/// Of `tls`.
+const TLS: [&str; 9] = [
+    "cert_file",
+    "key_file",
+    "client_ca_file",
+    "client_cert_file",
+    "client_key_file",
+    "ca_file",
+    "ca_mode",
+    "min_version",
+    "http2",
+];
+
+/// Of `model_properties`.
+const MODEL: [&str; 5] = ["name", "alias", "based_on", "supported_parameters", "supports_json_schema"];

@@ -210,7 +210,7 @@ impl Places {
 
     /// The directory that a relative path at `at` is relative to.
     pub(super) fn dir_of(&self, at: &At) -> &Path {
-        self.layer_of(at).map_or(Path::new(""), |layer| &layer.dir)
+        self.layer_of(at).map_or_else(|| Path::new(""), |layer| &layer.dir)
     }
 
     /// Orders the keys of a table as they were written.

@@ -62,7 +62,8 @@ impl Options {
 
     /// How messages call the file at `path`.
     fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.dir).unwrap_or(path).display().to_string()
+        let below = path.strip_prefix(&self.dir).ok().filter(|_| self.dir.parent().is_some());
+        below.unwrap_or(path).display().to_string()
     }
 }
 
@@ -106,7 +107,7 @@ pub(super) fn read(options: &Options) -> Result<Sources, Problems> {
 }
 
 /// `--config F`, else `OUTRIDER_CONFIG`, else `config.toml` here, else `/etc/outrider/config.toml`.
-fn find(options: &Options) -> Result<PathBuf, Problem> {
+fn find(options: &Options) -> Result<PathBuf, Problems> {
     if let Some(file) = &options.file {
         return Ok(options.dir.join(file));
     }
@@ -120,7 +121,7 @@ fn find(options: &Options) -> Result<PathBuf, Problem> {
     let message =
         format!("no configuration: neither {} nor {} exists", tried[0].display(), tried[1].display());
     let help = "name one with --config FILE or OUTRIDER_CONFIG=FILE; config.toml.example shows every key";
-    Err(Problem::nowhere(Severity::Error, message).with_help(help))
+    Err(Problem::nowhere(Severity::Error, message).with_help(help).into())
 }
 
 fn read_toml(options: &Options, file: &Path) -> Result<(Layer, Dict), Problems> {
@@ -176,9 +177,7 @@ fn read_directory(options: &Options, dir: &str, config: &Layer, sources: &mut So
     for path in paths {
         match read_definition(options, &path) {
             Ok(layer) => layers.push(layer),
-            Err(problem) => {
-                sources.problems.push(problem);
-            }
+            Err(problems) => sources.problems.extend(problems),
         }
         sources.files.push(path);
     }
@@ -190,7 +189,7 @@ fn is_definition(path: &Path) -> bool {
     name.ends_with(".json") && !name.starts_with('.') && !path.is_dir()
 }
 
-fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problem> {
+fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problems> {
     let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
     let text = std::fs::read_to_string(path).map_err(|e| unreadable(options, path, &plain(&e)))?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
@@ -201,7 +200,8 @@ fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Prob
         let place =
             Place { file: Some(layer.shown), variable: None, line: None, column: None, snippet: None };
         let problem = Problem { place: Some(place), ..Problem::nowhere(Severity::Error, message) };
-        return Err(problem.with_help("rename the file: an integration is called what its file is called"));
+        let help = "rename the file: an integration is called what its file is called";
+        return Err(problem.with_help(help).into());
     }
     layer.at = At::integration(&name);
     let (dict, root) = parsed.map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
@@ -269,7 +269,7 @@ fn layer_of(options: &Options, origin: Origin, path: &Path, text: String) -> Lay
     Layer {
         origin,
         shown: options.shown(path),
-        dir: path.parent().unwrap_or(Path::new("")).to_owned(),
+        dir: path.parent().unwrap_or_else(|| Path::new("")).to_owned(),
         at: At::root(),
         text,
         root: Node::default(),

@@ -28,8 +28,11 @@ const FRAMING: [HeaderName; 6] = [
 /// Makes `signed` ready for a connection to `host`: origin form, our own host and framing.
 pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
     let mut headers = signed.headers;
-    for name in &FRAMING {
-        headers.remove(name);
+    // Comparing the few names that are there costs less than looking up those that are not.
+    if headers.keys().any(|name| FRAMING.contains(name)) {
+        for name in &FRAMING {
+            headers.remove(name);
+        }
     }
     headers.insert(header::HOST, host.clone());
     if !headers.contains_key(header::USER_AGENT) {

@@ -38,7 +38,20 @@ impl Limits {
 }
 
 /// Serves `stream` until the client leaves, falls silent too long, or the stop has let the last answer out.
+///
+/// A connection that has sent nothing yet costs its task and no buffer: clients may hold thousands of them.
 pub(super) async fn serve(stream: Stream, house: Arc<House>, seat: Seat, limits: Limits, mut stop: Stop) {
+    tokio::select! {
+        biased;
+        () = stop.begun() => return,
+        begun = tokio::time::timeout(limits.idle, stream.begins()) => if begun != Ok(true) {
+            return;
+        }
+    }
+    Box::pin(talk(stream, house, seat, limits, stop)).await;
+}
+
+async fn talk(stream: Stream, house: Arc<House>, seat: Seat, limits: Limits, mut stop: Stop) {
     let clock = Clock::new();
     let io = TokioIo::new(Clocked::new(stream, Arc::clone(&clock)));
     let service = shell::service(house, seat, Arc::clone(&clock));

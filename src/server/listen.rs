@@ -132,6 +132,15 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Resolves when the client has sent something; false if it has left instead.
+    pub(super) async fn begins(&self) -> bool {
+        match self {
+            // Not `readable`: tokio takes a socket that it has just accepted for readable until a read says otherwise.
+            Self::Tcp(stream) => stream.peek(&mut [0]).await.is_ok_and(|n| n > 0),
+            Self::Unix(stream) => stream.readable().await.is_ok(),
+        }
+    }
+
     /// Takes it from this thread's runtime, for another.
     pub(super) fn into_accepted(self) -> io::Result<Accepted> {
         Ok(match self {

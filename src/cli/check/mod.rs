@@ -185,19 +185,19 @@ mod tests {
         let (exit, text) = check(&toml, false, Format::Text, Environment::default());
         assert_eq!(exit, Exit::Config);
         insta::assert_snapshot!(text, @r#"
-    error: DIR/no-such-key: No such file or directory
+    error: `integrations.key.api_key_value_file`: DIR/no-such-key: No such file or directory
       --> config.toml:10:1
        |
     10 | api_key_value_file = ***
        | ^^^^^^^^^^^^^^^^^^
 
-    error: handlers are not enabled: set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true
+    error: `integrations.handler.custom_llm_config`: handlers are not enabled: set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true
       --> config.toml:15:1
        |
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
        | ^^^^^^^^^^^^^^^^^
 
-    error: the handler /opt/custom_llms/h.py does not exist
+    error: `integrations.handler.custom_llm_config`: the handler /opt/custom_llms/h.py does not exist
       --> config.toml:15:1
        |
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }

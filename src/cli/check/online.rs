@@ -89,7 +89,7 @@ fn targets(one: &Integration) -> impl Iterator<Item = (&Integration, &'static st
 
 /// `host:port`, as it is resolved.
 fn host_of(uri: &Uri) -> String {
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let port = uri.port_u16().unwrap_or_else(|| if uri.scheme_str() == Some("https") { 443 } else { 80 });
     format!("{}:{port}", uri.host().unwrap_or_default())
 }
 

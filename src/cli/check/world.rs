@@ -27,16 +27,23 @@ pub(super) fn problems(loaded: &Loaded) -> Problems {
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());
         let mut wrong = of_integration(one, &loaded.settings.handlers, &at);
-        if let Err(why) = Entry::build(one.clone(), &workshop).state {
-            if !wrong.iter().any(|(_, known)| why.contains(known)) {
-                wrong.push((at.key(first_word(&why)), why));
-            }
+        if let Err(why) = Entry::build(one.clone(), &workshop).state
+            && !wrong.iter().any(|(_, known)| why.contains(known))
+        {
+            wrong.push((at.key(first_word(&why)), why));
         }
         for (at, why) in wrong {
-            problems.push(loaded.places.problem(Severity::Error, &at, why));
+            problems.push(loaded.places.problem(Severity::Error, &at, named(&at, why)));
         }
     }
     problems
+}
+
+/// The remedy with its key, unless it names it itself.
+fn named(at: &At, why: String) -> String {
+    let key = at.to_string();
+    let last = key.rsplit('.').next().unwrap_or_default();
+    if why.contains(last) { why } else { format!("`{key}`: {why}") }
 }
 
 /// Most remedies begin with the key that they are about.

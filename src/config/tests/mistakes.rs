@@ -5,23 +5,8 @@ use crate::config::{Environment, Options, load};
 
 #[test]
 fn all_mistakes_of_a_file_are_shown_at_once() {
-    let house = House::new(
-        r#"[server]
-listne = "127.0.0.1:1"
-workers = "two"
-header_timeout = 10
-[limits]
-connect = "5 seconds"
-[integrations.acme]
-endpont = "https://acme.example/v1"
-format = "antropic"
-authentication_type = "api_key"
-api_key_value = "Bearer s3cret" # and s3cret
-model_properties = [{ name = "a", alias = "x" }, { name = "b", alias = "x", suported_parameters = ["n"] }]
-[egres]
-"#,
-    );
-    insta::assert_snapshot!(house.report(), @r#"
+    let toml = "[server]\nlistne = \"127.0.0.1:1\"\nworkers = \"two\"\nheader_timeout = 10\n[limits]\nconnect = \"5 seconds\"\n[egres]\n";
+    insta::assert_snapshot!(House::new(toml).report(), @r#"
     error: unknown key `listne`
      --> config.toml:2:1
       |
@@ -48,49 +33,68 @@ model_properties = [{ name = "a", alias = "x" }, { name = "b", alias = "x", supo
     6 | connect = "5 seconds"
       | ^^^^^^^
 
-    error: `integrations.acme`: authentication_type = "api_key" needs `api_key_header`
-     --> config.toml:7:15
+    error: unknown key `egres`
+     --> config.toml:7:2
       |
-    7 | [integrations.acme]
+    7 | [egres]
+      |  ^^^^^
+      = help: did you mean `egress`?
+
+    warning: no integration is configured
+      = help: add [integrations.NAME], or set integrations_dir to a directory with Galileo's JSON files
+
+    5 errors, 1 warning
+    "#);
+}
+
+#[test]
+fn all_mistakes_of_an_integration_are_shown_at_once_and_its_secrets_are_not() {
+    let house = House::new(
+        r#"[integrations.acme]
+endpont = "https://acme.example/v1"
+format = "antropic"
+authentication_type = "api_key"
+api_key_value = "Bearer s3cret" # and s3cret
+model_properties = [{ name = "a", alias = "x" }, { name = "b", alias = "x", suported_parameters = ["n"] }]
+"#,
+    );
+    insta::assert_snapshot!(house.report(), @r#"
+    error: `integrations.acme`: authentication_type = "api_key" needs `api_key_header`
+     --> config.toml:1:15
+      |
+    1 | [integrations.acme]
       |               ^^^^
       = help: name the header, such as api_key_header = "Authorization"
 
     error: unknown key `endpont`
-     --> config.toml:8:1
+     --> config.toml:2:1
       |
-    8 | endpont = ***
+    2 | endpont = ***
       | ^^^^^^^
       = help: did you mean `endpoint`?
 
     error: `integrations.acme.format` must be one of "openai", "anthropic", "azure", "mistral", "gemini", "vertex", "bedrock", "cohere", "ollama", "declared", found "antropic"
-     --> config.toml:9:1
+     --> config.toml:3:1
       |
-    9 | format = "antropic"
+    3 | format = "antropic"
       | ^^^^^^
       = help: did you mean "anthropic"?
 
     error: two models answer to `x`
-      --> config.toml:12:64
-       |
-    12 | model_properties = [{ name = "a", alias = "x" }, { name = "b", alias = "x", suported_parameters = [***] }]
-       |                                                                ^^^^^
-       = help: give each model an alias of its own
+     --> config.toml:6:64
+      |
+    6 | model_properties = [{ name = "a", alias = "x" }, { name = "b", alias = "x", suported_parameters = [***] }]
+      |                                                                ^^^^^
+      = help: give each model an alias of its own
 
     error: unknown key `suported_parameters`
-      --> config.toml:12:77
-       |
-    12 | model_properties = [{ name = "a", alias = "x" }, { name = "b", alias = "x", suported_parameters = [***] }]
-       |                                                                             ^^^^^^^^^^^^^^^^^^^
-       = help: did you mean `supported_parameters`?
+     --> config.toml:6:77
+      |
+    6 | model_properties = [{ name = "a", alias = "x" }, { name = "b", alias = "x", suported_parameters = [***] }]
+      |                                                                             ^^^^^^^^^^^^^^^^^^^
+      = help: did you mean `supported_parameters`?
 
-    error: unknown key `egres`
-      --> config.toml:13:2
-       |
-    13 | [egres]
-       |  ^^^^^
-       = help: did you mean `egress`?
-
-    10 errors
+    5 errors
     "#);
 }
 
@@ -415,7 +419,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("rename = { a = \"c\" }\ndrop = [\"a\"]", "both renamed and dropped"),
     ("aws = { access_key_id = \"a\" }", "needs `secret_access_key`"),
     (
-        "model_properties = [{ name = \"a\", based_on = \"b\", supported_parameters = [] }]",
+        "model_properties = [{ name = \"a\", based_on = \"b\", supported_parameters = [\"n\"] }]",
         "exclude each other",
     ),
     (
@@ -519,6 +523,10 @@ fn each_thing_without_effect_is_a_warning() {
         ),
         ("request = { a = 1 }", "`request` is not used"),
         (
+            "model_properties = [{ name = \"a\", supported_parameters = [] }]",
+            "is empty, so every parameter passes",
+        ),
+        (
             "[integrations.b]\nendpoint = \"https://b.example/v1\"\nmodels = [\"m\"]\nauthentication_type = \"none\"",
             "the model `m` is also in the integration `acme`",
         ),
@@ -536,4 +544,25 @@ fn each_thing_without_effect_is_a_warning() {
         assert_eq!(loaded.warnings.len(), 1, "{lines}: {}", loaded.warnings);
         assert!(house.report().contains(words), "{lines}: {}", house.report());
     }
+}
+
+#[test]
+fn more_headers_than_galileo_takes_are_refused() {
+    let headers = |n: usize| (0..n).map(|n| format!("x-{n} = \"v\"")).collect::<Vec<_>>().join(", ");
+    let report = |n: usize| House::new(&acme(&format!("headers = {{ {} }}", headers(n)))).report();
+    assert_eq!(report(50), "");
+    assert!(report(51).contains("has 51 headers; at most 50 are taken"), "{}", report(51));
+}
+
+#[test]
+fn a_file_that_is_no_text_is_named_and_a_byte_order_mark_is_no_mistake() {
+    let house = House::new("").with("d/a.json", "\u{feff}{\"endpoint\": \"https://a.example\", \"models\": [\"m\"], \"authentication_type\": \"none\"}");
+    std::fs::write(
+        house.path().join("config.toml"),
+        "\u{feff}integrations_dir = \"d\"\r\n[log]\r\nlevel = \"info\"\r\n",
+    )
+    .unwrap();
+    assert_eq!(house.report(), "");
+    std::fs::write(house.path().join("config.toml"), [0xff, 0xfe, b'a']).unwrap();
+    assert!(house.report().contains("cannot read config.toml"), "{}", house.report());
 }

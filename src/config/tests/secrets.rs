@@ -26,6 +26,8 @@ const PLACES: &[&str] = &[
     "proxy = \"socks5://me:@@proxy.example:3128\"",
     "query = { key = \"@\" }",
     "defaults = { user = \"@\" }",
+    "custom_llm_config = { file_name = \"h.py\", class_name = \"H\", init_kwargs = { key = \"@\" } }",
+    "format = \"declared\"\nrequest = { key = \"@\" }\nresponse = { content = \"@\" }",
     "api_key_value = \"${@-x}\"",
     "api_key_value = \"${NO_SUCH:-@\"",
     "api_key_value = \"${SET} @ ${NO_SUCH}\"",
@@ -78,18 +80,44 @@ fn no_place_and_no_mistake_shows_a_secret() {
                     .replace('@', SENTINEL)
                     .replace('\u{0}', "@"),
             );
-            for kind in ["api_key", "oauth2", "wrong"] {
-                let rest =
-                    format!("authentication_type = \"{kind}\"\napi_key_header = \"x key\"\nunknown = 1\n");
+            for rest in [WRONG, right(&line)] {
                 let toml = format!("[integrations.acme]\n{line}\n{rest}");
                 let shown = report(&toml);
-                assert!(
-                    !shown.contains(SENTINEL),
-                    "break {n} of `{place}` ({kind}) shows it:\n{toml}\n{shown}"
-                );
+                assert!(!shown.contains(SENTINEL), "break {n} of `{place}` shows it:\n{toml}\n{shown}");
             }
         }
     }
+}
+
+/// Further lines that are full of mistakes.
+const WRONG: &str = "authentication_type = \"api_key\"\napi_key_header = \"x key\"\nunknown = 1\n";
+
+/// Further lines that make an integration of `line`, if that is right itself.
+fn right(line: &str) -> &'static str {
+    let endpoint = line.contains("endpoint");
+    match (line.contains("api_key"), line.contains("token") || line.contains("oauth2")) {
+        (true, _) => {
+            "endpoint = \"https://a.example\"\nmodels = [\"m\"]\nauthentication_type = \"api_key\"\napi_key_header = \"x\"\n"
+        }
+        (_, true) => "endpoint = \"https://a.example\"\nmodels = [\"m\"]\nauthentication_type = \"oauth2\"\n",
+        _ if endpoint => "models = [\"m\"]\nauthentication_type = \"none\"\n",
+        _ => "endpoint = \"https://a.example\"\nmodels = [\"m\"]\nauthentication_type = \"none\"\n",
+    }
+}
+
+#[test]
+fn settings_that_are_right_print_without_their_secrets() {
+    let mut loaded = 0;
+    for place in PLACES {
+        let line = place.replace('@', SENTINEL);
+        let house =
+            House::new(&format!("[integrations.acme]\n{line}\n{}", right(&line))).env([("SECRET", SENTINEL)]);
+        if let Ok(settings) = house.load() {
+            loaded += 1;
+            assert!(!format!("{settings:?}").contains(SENTINEL), "{place} prints");
+        }
+    }
+    assert!(loaded >= 8, "only {loaded} of the places make a configuration");
 }
 
 #[test]

@@ -162,8 +162,8 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     let method = raw.client_auth.get().copied().unwrap_or(ClientAuthentication::Post);
     check_method(&raw, method, &table, r);
     let secret_is_absent = raw.client_secret.is_absent();
-    let client_id = raw.client_id.given().or(token.as_ref().and_then(|t| t.id.clone()));
-    let client_secret = raw.client_secret.given().or(token.as_ref().and_then(|t| t.secret.clone()));
+    let client_id = raw.client_id.given().or_else(|| token.as_ref()?.id.clone());
+    let client_secret = raw.client_secret.given().or_else(|| token.as_ref()?.secret.clone());
     let needs_secret = matches!(method, ClientAuthentication::Post | ClientAuthentication::Basic);
     if token.is_some() {
         if client_id.as_deref().is_none_or(|id| id.trim().is_empty()) {

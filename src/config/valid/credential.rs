@@ -85,6 +85,9 @@ pub(in crate::config) fn check(text: &str) -> Result<(), &'static str> {
     if text.trim().is_empty() {
         return Err("is empty");
     }
+    if ["bearer", "basic", "token"].contains(&text.trim().to_ascii_lowercase().as_str()) {
+        return Err("is empty after its scheme");
+    }
     if text.chars().any(char::is_control) {
         return Err("holds a control character, such as a line's end");
     }
@@ -114,7 +117,7 @@ mod tests {
     fn an_empty_masked_or_garbled_secret_is_refused_and_never_repeated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        for bad in ["", "\n", "  ", "sk-1234\nsk-5678", "sk-1234\n\n", "sk-1234\0", "****"] {
+        for bad in ["", "\n", "  ", "Bearer \n", "sk-1234\nsk-5678", "sk-1234\n\n", "sk-1234\0", "****"] {
             std::fs::write(&path, bad).unwrap();
             let why = SecretSource::File(path.clone()).load().unwrap_err();
             assert!(why.starts_with(&path.display().to_string()) && !why.contains("sk-"), "{why}");

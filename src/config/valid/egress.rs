@@ -233,7 +233,7 @@ fn is_spared(uri: &Uri, no_proxy: &[String]) -> bool {
     if host == "localhost" || address.is_some_and(|a| a.is_loopback()) {
         return true;
     }
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let port = uri.port_u16().unwrap_or_else(|| if uri.scheme_str() == Some("https") { 443 } else { 80 });
     no_proxy.iter().any(|entry| matches(entry, &host, address, port))
 }
 

@@ -7,13 +7,15 @@ use http::Uri;
 use super::authorization::Fields;
 use super::server::Need;
 use super::{
-    Edits, Handler, Handlers, Integration, Limits, MediaLimits, authorization, egress, headers, models,
+    Authorization, Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, authorization,
+    egress, headers, models,
 };
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Pairs, Reading, Scalar};
 use crate::dialect::Format;
 use crate::names::IntegrationName;
+use crate::tls::Profile;
 
 /// What all integrations share.
 pub(in crate::config) struct Common {
@@ -59,23 +61,17 @@ pub(in crate::config) fn integration(
         gcp: raw.gcp,
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
-    let (tls, token_tls) = (raw.tls.given(), raw.token_tls.given());
-    warn_tls_without_use(&endpoint, tls.is_some(), &at, r);
-    let tls = common.egress.profile(tls, &at.key("tls"), r);
-    let token_tls = token_tls.map(|raw| common.egress.profile(Some(raw), &at.key("token_tls"), r));
-    let proxy = egress::choice(raw.proxy, &at.key("proxy"), r);
-    let declared = declared(format, [raw.request, raw.response, raw.stream], &at, r);
-    let api_version = api_version(raw.api_version, &raw.query, format, &at, r);
+    let way = Way::new((raw.tls, raw.token_tls, raw.proxy), (&endpoint, &authorization), common, &at, r);
     Some(Integration {
         origin: r.places.origin_of(name.as_str()),
         format,
         path: raw.path.given().and_then(|path| path_of(path, &at.key("path"), r)),
+        api_version: api_version(raw.api_version, &raw.query, format, &at, r),
         query: raw
             .query
             .given()
             .map(|q| q.0.into_iter().map(|(k, v)| (k, v.0)).collect())
             .unwrap_or_default(),
-        api_version,
         models,
         default_model,
         headers: headers::fixed(raw.headers, &at.key("headers"), r),
@@ -83,22 +79,56 @@ pub(in crate::config) fn integration(
         forward_headers: headers::forwarded(raw.forward_headers, &at.key("forward_headers"), r),
         handler,
         media: media(raw.multi_modal_config, &at.key("multi_modal_config"), r),
-        token_tls: token_tls.unwrap_or_else(|| tls.clone()),
-        tls,
-        proxy: common.egress.way_to(&endpoint, &proxy),
-        token_proxy: match &authorization {
-            super::Authorization::OAuth2(oauth2) => common.egress.way_to(&oauth2.token_url, &proxy),
-            _ => common.egress.way_to(&endpoint, &proxy),
-        },
+        tls: way.tls,
+        token_tls: way.token_tls,
+        proxy: way.proxy,
+        token_proxy: way.token_proxy,
         limits: limits(raw.limits, &at.key("limits"), &common.limits, r),
         edits: edits(raw.defaults, raw.rename, raw.drop, &at, r),
         strict: raw.strict.or(false),
-        declared,
+        declared: declared(format, [raw.request, raw.response, raw.stream], &at, r),
         world: Vec::new(),
         endpoint,
         authorization,
         name,
     })
+}
+
+/// The ways to the endpoint and to the token endpoint.
+struct Way {
+    tls: Profile,
+    token_tls: Profile,
+    proxy: Proxy,
+    token_proxy: Proxy,
+}
+
+impl Way {
+    fn new(
+        (tls, token_tls, proxy): (Field<raw::Tls>, Field<raw::Tls>, Field<String>),
+        (endpoint, authorization): (&Uri, &Authorization),
+        common: &Common,
+        at: &At,
+        r: &mut Reading<'_>,
+    ) -> Self {
+        if tls.is_given() && endpoint.scheme_str() == Some("http") {
+            r.warning(&at.key("tls"), "`tls` is not used: the endpoint begins with http://")
+                .help("write https://");
+        }
+        let tls = common.egress.profile(tls.given(), &at.key("tls"), r);
+        let token_tls =
+            token_tls.given().map(|raw| common.egress.profile(Some(raw), &at.key("token_tls"), r));
+        let own = egress::choice(proxy, &at.key("proxy"), r);
+        let token_url = match authorization {
+            Authorization::OAuth2(oauth2) => &oauth2.token_url,
+            Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => endpoint,
+        };
+        Self {
+            token_tls: token_tls.unwrap_or_else(|| tls.clone()),
+            tls,
+            proxy: common.egress.way_to(endpoint, &own),
+            token_proxy: common.egress.way_to(token_url, &own),
+        }
+    }
 }
 
 fn endpoint(raw: &Field<String>, format: Format, is_handler: bool, at: &At, r: &mut Reading<'_>) -> Uri {
@@ -133,13 +163,6 @@ fn no_models(is_handler: bool, at: &At, r: &mut Reading<'_>) {
     let at = at.key("models");
     let problem = if is_handler { r.warning(&at, message) } else { r.error(&at, message) };
     problem.help(help);
-}
-
-fn warn_tls_without_use(endpoint: &Uri, has_tls: bool, at: &At, r: &mut Reading<'_>) {
-    if has_tls && endpoint.scheme_str() == Some("http") {
-        r.warning(&at.key("tls"), "`tls` is not used: the endpoint begins with http://")
-            .help("write https://");
-    }
 }
 
 fn api_version(
@@ -353,20 +376,21 @@ pub(in crate::config) fn warn_shared_models<'a>(
 ) {
     let mut seen: Vec<(&str, &IntegrationName)> = Vec::new();
     for integration in all {
-        for model in &integration.models {
-            let alias = model.alias.as_str();
-            if let Some((_, first)) =
-                seen.iter().find(|(name, of)| *name == alias && **of != integration.name)
-            {
-                let at = At::integration(integration.name.as_str());
-                let message = format!("the model `{alias}` is also in the integration `{first}`");
-                let help = format!(
-                    "the bare name will answer 400; clients use /{}/v1 or {}/{alias}",
-                    integration.name, integration.name
-                );
-                r.warning(&at, message).help(help);
+        let at = At::integration(integration.name.as_str());
+        for word in integration.models.iter().flat_map(words) {
+            let other = seen.iter().find(|(name, of)| *name == word && **of != integration.name);
+            if let Some((_, first)) = other {
+                let name = &integration.name;
+                r.warning(&at, format!("the model `{word}` is also in the integration `{first}`"))
+                    .help(format!("the bare name will answer 400; clients use /{name}/v1 or {name}/{word}"));
             }
-            seen.push((alias, &integration.name));
+            seen.push((word, &integration.name));
         }
     }
+}
+
+/// What clients may send for a model: its alias and its name.
+fn words(model: &Model) -> impl Iterator<Item = &str> {
+    let name = (model.name != model.alias).then_some(model.name.as_str());
+    std::iter::once(model.alias.as_str()).chain(name)
 }

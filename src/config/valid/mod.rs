@@ -3,6 +3,7 @@
 
 mod authorization;
 pub(super) mod credential;
+mod debug;
 pub(super) mod egress;
 mod headers;
 pub(super) mod integration;
@@ -203,7 +204,7 @@ pub enum CallStyle {
 }
 
 /// One integration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Integration {
     /// Its name.
     pub name: IntegrationName,
@@ -290,7 +291,7 @@ pub enum Authorization {
 }
 
 /// OAuth2 client credentials (RFC 6749 §4.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OAuth2 {
     /// The token endpoint.
     pub token_url: Uri,
@@ -358,7 +359,7 @@ pub enum RunnerId {
 }
 
 /// `custom_llm_config`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Handler {
     /// A bare file name.
     pub file_name: String,
@@ -419,7 +420,7 @@ pub struct Limits {
 }
 
 /// Edits of the OpenAI body, made before translation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Set when the client gave none; values as JSON text.
     pub defaults: Vec<(String, String)>,

@@ -68,12 +68,17 @@ fn model(raw: raw::ModelProperties, at: &At, r: &mut Reading<'_>) -> Option<Mode
         r.error(&at.key("name"), format!("`{at}` has no `name`"))
             .help("the name goes to the provider as it is");
     }
-    if raw.based_on.is_given() && raw.supported_parameters.is_given() {
+    let is_empty = raw.supported_parameters.get().is_some_and(Vec::is_empty);
+    if is_empty && !r.is_galileo(at) {
+        let message = "`supported_parameters` is empty, so every parameter passes";
+        r.warning(&at.key("supported_parameters"), message).help("leave it out, or list what may pass");
+    }
+    if raw.based_on.is_given() && raw.supported_parameters.is_given() && !is_empty {
         let message = "`based_on` and `supported_parameters` exclude each other";
         r.error(&at.key("supported_parameters"), message).help("keep one of them");
     }
-    let supported =
-        raw.supported_parameters.given().map(|list| wire_names(&list, &at.key("supported_parameters"), r));
+    let supported = raw.supported_parameters.given().filter(|list| !list.is_empty());
+    let supported = supported.map(|list| wire_names(&list, &at.key("supported_parameters"), r));
     let alias = raw.alias.given().and_then(|text| name(&text, &at.key("alias"), r));
     let name = name(&raw.name.given()?, &at.key("name"), r)?;
     Some(Model {

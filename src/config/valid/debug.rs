@@ -1,0 +1,50 @@
+//! How settings print: only what cannot hold a secret. Queries, parameters, constructor arguments and the user's own
+//! tables may, whatever they are called.
+
+use std::fmt;
+
+use super::{Edits, Handler, Integration, OAuth2};
+
+impl fmt::Debug for Integration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Integration")
+            .field("name", &self.name)
+            .field("origin", &self.origin)
+            .field("format", &self.format)
+            .field("endpoint", &self.endpoint)
+            .field("authorization", &self.authorization)
+            .field("models", &self.models)
+            .field("limits", &self.limits)
+            .field("world", &self.world)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OAuth2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuth2")
+            .field("token_url", &self.token_url)
+            .field("client_auth", &self.client_auth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler")
+            .field("file_name", &self.file_name)
+            .field("class_name", &self.class_name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Edits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.defaults.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Edits")
+            .field("defaults", &names)
+            .field("rename", &self.rename)
+            .field("drop", &self.drop)
+            .finish()
+    }
+}
