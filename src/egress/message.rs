@@ -12,7 +12,8 @@ use http_body::{Frame, SizeHint};
 use crate::outbound::{Segments, Signed};
 
 /// What names us upstream.
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
+pub(super) const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
 
 /// Fields that belong to one connection or to its framing (RFC 9110 §7.6.1): set by hyper, never copied.
 const FRAMING: [HeaderName; 6] = [
