@@ -6,7 +6,7 @@ mod demo;
 mod healthcheck;
 mod serve;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -87,7 +87,10 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Console(console)) => console::run(&console),
         Some(Command::Healthcheck(check)) => healthcheck::run(&check),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut script);
+            // Whoever reads it may have seen enough.
+            let _ = io::stdout().write_all(&script);
             Exit::Done
         }
     }

@@ -73,7 +73,7 @@ impl Envelope {
             return Some(value);
         }
         let entry = self.members.iter().rev().find(|e| self.is_named(e, key))?;
-        Some(entry.new_value.as_deref().unwrap_or(&self.bytes[entry.value.clone()]))
+        Some(entry.new_value.as_deref().unwrap_or_else(|| &self.bytes[entry.value.clone()]))
     }
 
     /// Whether a top-level field is there and is not `null`, after the edits.
@@ -180,7 +180,7 @@ impl Envelope {
     }
 
     fn name_of<'a>(&'a self, entry: &'a Entry) -> Cow<'a, str> {
-        decode(entry.new_key.as_deref().unwrap_or(&self.bytes[entry.key.clone()]))
+        decode(entry.new_key.as_deref().unwrap_or_else(|| &self.bytes[entry.key.clone()]))
     }
 }
 

@@ -56,9 +56,9 @@ pub(super) async fn serve(
     let patience = if tls.is_some() { limits.header } else { limits.idle };
     tokio::select! {
         biased;
-        silent = tokio::time::timeout(patience, stream.readable()) => match silent {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+        // Before the stop: a request that is here is told of it.
+        begun = tokio::time::timeout(patience, stream.begins()) => if begun != Ok(true) {
+            return;
         },
         () = stop.begun() => return,
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{AlertDescription, CertificateError, Error, RootCertStore, ServerConfig};
+use zeroize::Zeroizing;
 
-use super::{Version, pem, provider};
-use crate::secret::Secret;
+use super::key::{Key, Password};
+use super::{Version, pem, provider, validity};
 
 /// The files that inbound TLS is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +34,13 @@ pub struct Inbound {
 struct Current {
     texts: Texts,
     config: Arc<ServerConfig>,
+    expiry: Option<u64>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Texts {
     certificate: String,
-    key: Secret,
+    key: Key,
     authorities: Option<String>,
 }
 
@@ -50,13 +52,18 @@ impl Inbound {
     /// A file that cannot be read or is broken, or a key of another certificate: key, file and what to do.
     pub fn load(files: InboundFiles) -> Result<Self, String> {
         let texts = Texts::read(&files)?;
-        let config = texts.config(&files)?;
-        Ok(Self { files, current: ArcSwap::from_pointee(Current { texts, config }) })
+        let current = ArcSwap::from_pointee(Current::of(texts, &files)?);
+        Ok(Self { files, current })
     }
 
     /// What the next handshake uses.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
+    }
+
+    /// When the certificate, or one of its chain, ends first, in seconds since the epoch.
+    pub fn expiry(&self) -> Option<u64> {
+        self.current.load().expiry
     }
 
     /// The files, for watching.
@@ -75,31 +82,34 @@ impl Inbound {
         if texts == self.current.load().texts {
             return Ok(false);
         }
-        let config = texts.config(&self.files)?;
-        self.current.store(Arc::new(Current { texts, config }));
+        self.current.store(Arc::new(Current::of(texts, &self.files)?));
         Ok(true)
     }
 }
 
 impl Texts {
     fn read(files: &InboundFiles) -> Result<Self, String> {
+        let sealed = Zeroizing::new(pem::text("key_file", &files.key_file)?);
         let authorities = files.client_ca_file.as_ref().map(|path| pem::text("client_ca_file", path));
         Ok(Self {
             certificate: pem::text("cert_file", &files.cert_file)?,
-            key: Secret::new(pem::text("key_file", &files.key_file)?),
+            key: Key::parse("key_file", &files.key_file, &sealed, Password::Unknown)?,
             authorities: authorities.transpose()?,
         })
     }
+}
 
-    fn config(&self, files: &InboundFiles) -> Result<Arc<ServerConfig>, String> {
+impl Current {
+    fn of(texts: Texts, files: &InboundFiles) -> Result<Self, String> {
         let provider = provider();
-        let certificate = ("cert_file", files.cert_file.as_path(), self.certificate.as_str());
-        let key = ("key_file", files.key_file.as_path(), self.key.expose());
-        let identity = pem::identity(certificate, key, &provider)?;
+        validity::check("cert_file", &files.cert_file, &texts.certificate)?;
+        let certificate = ("cert_file", files.cert_file.as_path(), texts.certificate.as_str());
+        let identity = pem::paired(certificate, ("key_file", &files.key_file, &texts.key), &provider)?;
+        let expiry = identity.not_after();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(Version::Tls12.and_later())
             .map_err(|error| format!("this build cannot speak TLS: {error}"))?;
-        let builder = match (&files.client_ca_file, &self.authorities) {
+        let builder = match (&files.client_ca_file, &texts.authorities) {
             (Some(path), Some(text)) => {
                 let roots = Arc::new(roots(path, text)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
@@ -111,7 +121,7 @@ impl Texts {
         };
         let mut config = builder.with_cert_resolver(identity.server());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok(Self { texts, config: Arc::new(config), expiry })
     }
 }
 
@@ -223,5 +233,9 @@ mod tests {
         assert!(missing(|f| f.key_file = "/nowhere/k".into()).starts_with("`key_file` /nowhere/k cannot"));
         assert!(missing(|f| f.client_ca_file = Some("/nowhere/a".into())).starts_with("`client_ca_file` "));
         assert!(missing(|f| f.client_ca_file = Some(f.key_file.clone())).contains("but no certificate"));
+        assert!(Inbound::load(good.clone()).unwrap().expiry().is_some());
+        let past = authority.issue(&["a"], |params| params.not_after = rcgen::date_time_ymd(2000, 1, 1));
+        let why = Inbound::load(files(&authority, &past)).unwrap_err();
+        assert!(why.starts_with("`cert_file` ") && why.contains("expired on"), "{why}");
     }
 }

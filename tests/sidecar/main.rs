@@ -18,6 +18,8 @@ mod inbound;
 mod journeys;
 mod lifecycle;
 mod limits;
+mod proxy;
+mod readme;
 mod refusals;
 mod routing;
 mod stop;

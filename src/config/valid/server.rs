@@ -27,6 +27,13 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
         }
     };
     let unix = UnixSockets { mode: mode(raw.unix_mode, &at, r), group: group(raw.unix_group, &at, r) };
+    let linger = raw.linger.or(Duration::ZERO);
+    let drain_timeout = raw.drain_timeout.or(Duration::from_secs(30));
+    if !linger.is_zero() && linger >= drain_timeout {
+        let at = at.key("linger");
+        r.warning(&at, format!("`{at}` is never reached: `server.drain_timeout` bounds it"))
+            .help("make `drain_timeout` longer than `linger` and the longest answer together");
+    }
     let mut need = Need { at: &at, r };
     Server {
         listen,
@@ -37,8 +44,8 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
         max_header_bytes: need.least("max_header_bytes", raw.max_header_bytes, 64 << 10, LEAST_HEAD),
         max_body: need.least("max_body", raw.max_body, 32 << 20, 1),
         max_connections: need.count("max_connections", raw.max_connections, 16_384),
-        linger: raw.linger.or(Duration::ZERO),
-        drain_timeout: raw.drain_timeout.or(Duration::from_secs(30)),
+        linger,
+        drain_timeout,
         strict_start: raw.start.or(raw::Start::Degrade) == raw::Start::Strict,
         watch: raw.watch.or(false),
         workers: workers(raw.workers.or(0)),

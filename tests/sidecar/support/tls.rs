@@ -67,6 +67,14 @@ impl Authority {
         builder.with_client_auth_cert(vec![chain], key).expect("the key belongs to the certificate")
     }
 
+    /// The certificate of a client whose private key is `key` (PEM), changed by `edit`.
+    pub(crate) fn client_of(&self, key: &str, edit: impl FnOnce(&mut CertificateParams)) -> String {
+        let key = KeyPair::from_pem(key).expect("the key is PKCS #8");
+        let mut params = CertificateParams::new(vec!["client.example".to_owned()]).expect("the name is good");
+        edit(&mut params);
+        params.signed_by(&key, &self.0).expect("the authority can sign").pem()
+    }
+
     /// TLS settings of a server that is `name`.
     pub(crate) fn server(&self, name: &str) -> ServerConfig {
         self.server_with(name, None)

@@ -299,6 +299,7 @@ impl Turn {
             match self.wire.socket.read(&mut block) {
                 Ok(0) => return start.elapsed(),
                 Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     assert!(!is_timeout(&error), "the other side is still there after {PATIENCE:?}");
                     return start.elapsed();

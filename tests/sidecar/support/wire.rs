@@ -189,6 +189,8 @@ impl Wire {
                 self.buffer.extend_from_slice(&block[..length]);
                 length > 0
             }
+            // A read with a time limit is not taken up again by the system after a signal, such as a child's end.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.fill(),
             Err(error) => {
                 assert!(!is_timeout(&error), "nothing came for {PATIENCE:?}; so far: {:?}", self.shown());
                 false
@@ -286,6 +288,7 @@ impl Wire {
             match self.socket.read(&mut byte) {
                 Ok(length) => break length > 0,
                 Err(error) if is_timeout(&error) && !stop() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break false,
             }
         };
