@@ -10,6 +10,7 @@ mod reply;
 mod visit;
 mod whole;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -115,23 +116,25 @@ async fn journey(
 
     let mut report = Report::default();
     integration.edit(&mut envelope, found.model(), &mut report)?;
-    let order = Order {
+    // Boxed: it is handed on from step to step, and most of it is large.
+    let order = Box::new(Order {
         entry: Arc::clone(found.entry),
         model: found.index,
-        client_model: visit.model().to_owned(),
-        id: visit.completion_id().to_owned(),
+        client_model: Arc::clone(visit.model()),
+        id: Arc::clone(visit.completion_id()),
         created: clock::unix_seconds(),
         operation,
         envelope,
         report,
         headers: head.headers,
         seat,
-    };
+    });
     if order.envelope.stream() {
         return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
     }
     let patience = client_patience(&order.headers);
-    match within(patience, exchange::open(order)).await? {
+    let answer = std::pin::pin!(exchange::open(order));
+    match within(patience, answer).await? {
         Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
         Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
         Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
@@ -157,10 +160,11 @@ fn client_patience(headers: &HeaderMap) -> Option<Duration> {
     Some(patience.saturating_sub((patience / 10).min(Duration::from_secs(1))))
 }
 
-/// A 504 that arrives is worth more than a connection that the client gives up on.
+/// A 504 that arrives is worth more than a connection that the client gives up on. The work is borrowed: a future taken
+/// by value would stand in this one three times.
 async fn within<T>(
     patience: Option<Duration>,
-    work: impl Future<Output = Result<T, Failure>>,
+    work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
     match patience {
         None => work.await,
