@@ -3,6 +3,7 @@
 mod pem;
 #[cfg(test)]
 pub(crate) mod testing;
+mod validity;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 pub use pem::{Identity, authorities, identity};
+pub use validity::Validity;
 pub use words::{explain, is_refusal};
 
 use crate::secret::Secret;
@@ -82,7 +84,8 @@ pub fn load(profile: &Profile) -> Result<Arc<ClientConfig>, String> {
 ///
 /// # Errors
 ///
-/// A file that cannot be read, half of a pair, or something that this version cannot do, naming the key and the file.
+/// A file that cannot be read, half of a pair, a client certificate that is not valid now, or something that this
+/// version cannot do, naming the key and the file.
 pub fn read(profile: &Profile) -> Result<Material, String> {
     if profile.http2 {
         return Err("`http2 = true` is not in this version: leave it out".to_owned());
@@ -98,16 +101,34 @@ pub fn read(profile: &Profile) -> Result<Material, String> {
         (None, Some(_)) => return Err("`client_key_file` is set without `client_cert_file`".to_owned()),
         (Some(certificate), Some(key)) => {
             let key = Secret::new(pem::text("client_key_file", key)?);
-            (Some(pem::text("client_cert_file", certificate)?), Some(key))
+            let text = pem::text("client_cert_file", certificate)?;
+            validity::check("client_cert_file", certificate, &text)?;
+            (Some(text), Some(key))
         }
     };
     Ok(Material { profile: profile.clone(), authorities, certificate, key })
+}
+
+/// When the client certificate of `profile`, or a certificate of its chain, ends first: in seconds since the epoch, from
+/// the file as it is now. `None` without one, or if it cannot be read; `read` says why.
+pub fn expiry(profile: &Profile) -> Option<u64> {
+    let path = profile.client_cert_file.as_deref()?;
+    chain_end(path, &pem::text("client_cert_file", path).ok()?)
+}
+
+fn chain_end(path: &Path, text: &str) -> Option<u64> {
+    validity::earliest(&pem::certificates("client_cert_file", path, text).ok()?)
 }
 
 impl Material {
     /// The settings that were read.
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    /// When the client certificate, or a certificate of its chain, ends first, in seconds since the epoch.
+    pub fn expiry(&self) -> Option<u64> {
+        chain_end(self.profile.client_cert_file.as_deref()?, self.certificate.as_ref()?)
     }
 
     /// The client that these make. It offers HTTP/1.1 alone.

@@ -10,11 +10,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error as TlsError, InconsistentKeys, RootCertStore};
 
+use super::validity::earliest;
+
 /// A certificate chain with its key; they belong together.
 #[derive(Debug)]
 pub struct Identity(CertifiedKey);
 
 impl Identity {
+    /// When the first of its certificates ends, in seconds since the epoch.
+    pub fn not_after(&self) -> Option<u64> {
+        earliest(&self.0.cert)
+    }
+
     /// Presents it whenever a server asks.
     pub fn resolver(self) -> Arc<dyn ResolvesClientCert> {
         Arc::new(SingleCertAndKey::from(self.0))
@@ -85,7 +92,11 @@ pub fn identity(
     Ok(Identity(identity))
 }
 
-fn certificates(key: &str, path: &Path, text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(
+    key: &str,
+    path: &Path,
+    text: &str,
+) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut found = Vec::new();
     for item in CertificateDer::pem_slice_iter(text.as_bytes()) {
         found.push(item.map_err(|error| says(key, path, flaw(&error)))?);
@@ -127,7 +138,7 @@ fn flaw(error: &PemError) -> &'static str {
     }
 }
 
-fn says(key: &str, path: &Path, what: impl std::fmt::Display) -> String {
+pub(super) fn says(key: &str, path: &Path, what: impl std::fmt::Display) -> String {
     format!("`{key}` {} {what}", path.display())
 }
 

@@ -1,7 +1,5 @@
 //! What a failed handshake means, in words that say what to do.
 
-use std::time::{Duration, SystemTime};
-
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible};
 
@@ -145,7 +143,7 @@ fn names(presented: &[String]) -> String {
 }
 
 fn date(time: UnixTime) -> String {
-    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+    super::validity::date(time.as_secs())
 }
 
 #[cfg(test)]
