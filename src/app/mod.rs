@@ -85,6 +85,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         metrics,
         tasks: tasks.clone(),
         caller_key: caller_key(&settings)?,
+        max_head: settings.server.max_header_bytes,
         max_body: settings.server.max_body,
         body_timeout: settings.server.body_timeout,
         unready: AtomicBool::new(false),

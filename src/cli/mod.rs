@@ -5,7 +5,7 @@ mod console;
 mod demo;
 mod serve;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -83,7 +83,10 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Console(console)) => console::run(&console),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut script);
+            // Whoever reads it may have seen enough.
+            let _ = io::stdout().write_all(&script);
             Exit::Done
         }
     }

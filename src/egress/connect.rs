@@ -1,213 +1,143 @@
-//! From a destination to a connected stream: DNS, TCP to the first address that answers, TLS.
+//! From a destination to a connected stream: a proxy or the straight way, DNS, TCP, TLS.
 
-use std::fmt;
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use http::{HeaderValue, Uri};
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
-use super::error::{SendError, cause};
+use super::address::Address;
+use super::clock::Clock;
+use super::error::SendError;
+use super::secure::Secure;
+use super::through::Through;
 use super::wire::Stream;
-use crate::tls;
-
-/// After this long without an answer the next address is tried too (RFC 8305 §5).
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
-
-/// Scheme and authority of a URL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Address {
-    /// A name or an address, without brackets.
-    host: String,
-    port: u16,
-    secure: bool,
-    /// Host and port as they stand in a URL.
-    shown: String,
-    /// The same without the scheme's own port.
-    field: HeaderValue,
-}
 
 /// Where requests go, and how.
 #[derive(Debug)]
 pub(super) struct Destination {
     address: Address,
     tls: Option<Secure>,
+    through: Option<Through>,
+    /// Host and port, and the proxy.
+    shown: String,
+    /// What a proxy that passes requests on is told, rather than led through.
+    forward: Option<Authority>,
 }
 
-/// TLS towards one destination.
-struct Secure {
-    connector: TlsConnector,
-    name: ServerName<'static>,
-    profile: tls::Profile,
-}
-
-impl Address {
-    /// Of `uri` only scheme and authority count.
-    pub(super) fn new(uri: &Uri) -> Result<Self, String> {
-        let secure = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err("the endpoint's URL does not begin with http:// or https://".to_owned()),
-        };
-        let Some(authority) = uri.authority() else {
-            return Err("the endpoint's URL names no host".to_owned());
-        };
-        let default = if secure { 443 } else { 80 };
-        let port = authority.port_u16().unwrap_or(default);
-        let host = authority.host().to_ascii_lowercase();
-        let shown = format!("{host}:{port}");
-        let field = HeaderValue::from_str(if port == default { &host } else { &shown })
-            .map_err(|_| format!("`{host}` cannot be a host"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port, secure, shown, field })
-    }
-
-    /// Whether TLS is spoken there.
-    pub(super) fn is_secure(&self) -> bool {
-        self.secure
-    }
+/// What is known of a connection when a request fails on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// No byte of the request was written.
+    pub(super) unsent: bool,
+    /// It is the connection's first request.
+    pub(super) fresh: bool,
+    /// The other side may ask for another TLS handshake.
+    pub(super) renegotiable: bool,
+    /// What came begins like TLS.
+    pub(super) spoke_tls: bool,
 }
 
 impl Destination {
-    /// `material` is `None` exactly where no TLS is spoken.
-    pub(super) fn new(address: Address, material: Option<&tls::Material>) -> Result<Self, String> {
-        let secure = |material: &tls::Material| -> Result<Secure, String> {
-            let name = material.server_name(&address.host)?;
-            let connector = TlsConnector::from(material.client()?);
-            Ok(Secure { connector, name, profile: material.profile().clone() })
+    /// `tls` is `None` exactly where no TLS is spoken.
+    pub(super) fn new(
+        address: Address,
+        tls: Option<Secure>,
+        through: Option<Through>,
+    ) -> Result<Self, String> {
+        let host = address.shown();
+        let shown = match &through {
+            None => host.to_owned(),
+            Some(proxy) => format!("{host} through the proxy {}", proxy.shown()),
         };
-        let tls = material.map(secure).transpose()?;
-        Ok(Self { address, tls })
+        let forward = match (&tls, &through) {
+            (None, Some(_)) => {
+                let field = address.host_field().as_bytes();
+                Some(Authority::try_from(field).map_err(|_| format!("`{host}` cannot be a host"))?)
+            }
+            _ => None,
+        };
+        Ok(Self { address, tls, through, shown, forward })
     }
 
-    /// Host and port, for messages.
+    /// Host, port and proxy, for messages.
     pub(super) fn shown(&self) -> &str {
-        &self.address.shown
+        &self.shown
     }
 
     /// The `host` field: without the scheme's own port.
     pub(super) fn host_field(&self) -> &HeaderValue {
-        &self.address.field
+        self.address.host_field()
     }
 
-    /// What a failure of hyper's means here; `unsent`: no byte of the request was written. On a `fresh` connection it
-    /// may be the end of the TLS handshake.
-    pub(super) fn explain(&self, error: &hyper::Error, unsent: bool, fresh: bool) -> SendError {
-        if let (Some(secure), Some(io), true) = (&self.tls, cause::<io::Error>(error), fresh)
-            && let Some(refusal) = rustls_error(io).filter(|error| tls::is_refusal(error))
-        {
-            return SendError::Tls(tls::explain(refusal, &self.address.host, &secure.profile));
+    /// Addresses a request that is in origin form: a proxy that passes it on must know where to.
+    pub(super) fn address<B>(&self, request: &mut Request<B>) {
+        if let (Some(proxy), Some(to)) = (&self.through, &self.forward) {
+            proxy.address(request, to);
         }
-        SendError::from_hyper(self.shown(), error, unsent)
     }
 
-    /// Connects; DNS, TCP and TLS together take at most `limit`.
+    /// Whether an answer is not the destination's but a refusal of the proxy that should have passed the request on.
+    /// Of other statuses nobody can tell whose they are.
+    pub(super) fn refusal(&self, status: StatusCode, fields: &HeaderMap) -> Option<SendError> {
+        let proxy = self.through.as_ref().filter(|_| self.forward.is_some())?;
+        let is_its = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        is_its.then(|| proxy.refuses(self.address.shown(), status, fields))
+    }
+
+    /// What a failure of hyper's means here.
+    pub(super) fn explain(&self, error: &hyper::Error, met: Moment) -> SendError {
+        let late = self.tls.as_ref().and_then(|tls| tls.late_refusal(error, met.fresh, met.renegotiable));
+        if let Some(words) = late {
+            return SendError::Tls(words);
+        }
+        if met.spoke_tls {
+            let shown = self.shown();
+            return SendError::Garbled(format!(
+                "{shown} speaks TLS on this port: should the URL begin with https:// ?"
+            ));
+        }
+        match SendError::from_hyper(self.shown(), error, met.unsent) {
+            SendError::Connect(words) if self.forward.is_some() => SendError::Proxy(words),
+            other => other,
+        }
+    }
+
+    /// Connects; proxy, DNS, TCP and TLS together take at most `limit`.
     pub(super) async fn connect(&self, limit: Duration) -> Result<Stream, SendError> {
-        let clock = Clock { shown: self.shown(), limit, end: Instant::now() + limit };
-        let addresses = clock.bound("looking up its name", self.resolve()).await??;
-        let tcp = clock.bound("connecting", self.reach(addresses)).await??;
+        let clock = Clock::start(self.shown(), limit);
+        let stream = match &self.through {
+            Some(proxy) => proxy.enter(&self.address, &clock).await?,
+            None => {
+                let addresses = clock.bound("looking up its name", self.address.resolve()).await??;
+                Stream::Plain(clock.bound("connecting", self.address.reach(addresses)).await??)
+            }
+        };
         match &self.tls {
-            None => Ok(Stream::Plain(tcp)),
-            Some(secure) => clock.bound("the TLS handshake", self.shake_hands(secure, tcp)).await?,
+            None => Ok(stream),
+            Some(tls) => clock.bound("the TLS handshake", secured(tls, stream)).await?,
         }
-    }
-
-    async fn shake_hands(&self, secure: &Secure, tcp: TcpStream) -> Result<Stream, SendError> {
-        match secure.connector.connect(secure.name.clone(), tcp).await {
-            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-            Err(io) => Err(SendError::Tls(match rustls_error(&io) {
-                Some(error) => tls::explain(error, &self.address.host, &secure.profile),
-                None => format!(
-                    "{} closed the connection during the TLS handshake ({io}): does it speak TLS on this port?",
-                    self.shown()
-                ),
-            })),
-        }
-    }
-
-    async fn resolve(&self) -> Result<Vec<SocketAddr>, SendError> {
-        if let Ok(address) = self.address.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.address.port)]);
-        }
-        match tokio::net::lookup_host((self.address.host.as_str(), self.address.port)).await {
-            Ok(found) => Ok(found.collect()),
-            Err(error) => {
-                Err(SendError::Resolve(format!("the name {} was not found: {error}", self.address.host)))
-            }
-        }
-    }
-
-    /// The first connection that comes about. Addresses are tried in the resolver's order; the next one begins when
-    /// the last has failed or is slow, and the slow one goes on.
-    async fn reach(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, SendError> {
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-        let mut addresses = addresses.into_iter();
-        let mut attempts: FuturesUnordered<_> = addresses.next().map(dial).into_iter().collect();
-        while !attempts.is_empty() {
-            match tokio::time::timeout(NEXT_ADDRESS, attempts.next()).await {
-                Ok(Some(Ok(tcp))) => return Ok(tcp),
-                Ok(Some(Err(error))) => failed = error,
-                Ok(None) | Err(_) => {}
-            }
-            attempts.extend(addresses.next().map(dial));
-        }
-        Err(SendError::Connect(format!("no connection to {}: {failed}", self.shown())))
     }
 }
 
-/// What rustls says inside `io`.
-fn rustls_error(io: &io::Error) -> Option<&rustls::Error> {
-    io.get_ref().and_then(|inner| inner.downcast_ref())
-}
-
-impl fmt::Debug for Secure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secure")
-            .field("name", &self.name)
-            .field("profile", &self.profile)
-            .finish_non_exhaustive()
+/// `stream` with TLS on top.
+async fn secured(tls: &Secure, stream: Stream) -> Result<Stream, SendError> {
+    match stream {
+        Stream::Plain(tcp) => tls.shake_hands(tcp).await.map(Stream::Tls),
+        Stream::Tls(outer) => tls.shake_hands(outer).await.map(Stream::Nested),
+        nested @ Stream::Nested(_) => Ok(nested),
     }
-}
-
-async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect(address).await?;
-    tcp.set_nodelay(true)?;
-    Ok(tcp)
-}
-
-/// The one limit over all steps of connecting.
-struct Clock<'a> {
-    shown: &'a str,
-    limit: Duration,
-    end: Instant,
-}
-
-impl Clock<'_> {
-    async fn bound<T>(&self, step: &str, work: impl Future<Output = T>) -> Result<T, SendError> {
-        tokio::time::timeout_at(self.end, work).await.map_err(|_| {
-            let Self { shown, limit, .. } = self;
-            SendError::ConnectTimeout(format!(
-                "no connection to {shown} within {limit:?} (connect): {step} took too long"
-            ))
-        })
-    }
+    .map_err(SendError::Tls)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
+    use http::Uri;
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
     use rustls::version::{TLS12, TLS13};
     use rustls::{ALL_VERSIONS, ServerConfig};
-    use tokio::net::TcpSocket;
+    use tokio::net::{TcpSocket, TcpStream};
 
     use super::super::testing::*;
     use super::super::{Clients, Egress, EgressLimits};
@@ -270,6 +200,9 @@ mod tests {
         let client_only = |params: &mut CertificateParams| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         };
+        let authority_itself = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        };
         let cases = [
             (
                 Authority::named("Stranger").issue(&["127.0.0.1"], |_| {}),
@@ -286,6 +219,7 @@ mod tests {
                 "is valid only from Tue, 31 Jan 2090 00:00:00 GMT: is the clock right?",
             ),
             (authority.issue(&["127.0.0.1"], client_only), "is not for servers"),
+            (authority.issue(&["127.0.0.1"], authority_itself), "is that of an authority itself"),
         ];
         for (pair, words) in cases {
             let error = refused(&server(&pair, ALL_VERSIONS, None), &authority.trusted()).await;
@@ -379,6 +313,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_port_with_tls_that_is_asked_without_has_its_words() {
+        let authority = Authority::new();
+        let config = server(&authority.issue(&["127.0.0.1"], |_| {}), ALL_VERSIONS, None);
+        let upstream = Upstream::bind().await;
+        let egress = egress(&upstream.url("http"), &Profile::default(), &LIMITS);
+        let (sent, refused) = tokio::join!(egress.send(SEAT, post(&["x"])), upstream.accept_tls(config));
+        assert!(refused.is_err());
+        let error = sent.unwrap_err();
+        let words = format!(
+            "127.0.0.1:{} speaks TLS on this port: should the URL begin with https:// ?",
+            upstream.port()
+        );
+        assert_eq!(error, SendError::Garbled(words));
+    }
+
+    #[tokio::test]
     async fn each_step_of_connecting_is_bounded_and_named() {
         let limits = EgressLimits { connect: SHORT, ..LIMITS };
         let mute = Upstream::bind().await;
@@ -419,35 +369,5 @@ mod tests {
         let name = format!("http://{}.example", "a".repeat(64)).parse().unwrap();
         let error = egress(&name, &Profile::default(), &LIMITS).send(SEAT, post(&["x"])).await.unwrap_err();
         assert!(matches!(&error, SendError::Resolve(text) if text.contains("was not found")), "{error:?}");
-    }
-
-    #[tokio::test]
-    async fn the_first_address_that_answers_is_taken() {
-        let upstream = Upstream::bind().await;
-        let dead = Upstream::bind().await;
-        let addresses = [dead.port(), upstream.port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        drop(dead);
-        let destination = Destination::new(Address::new(&upstream.url("http")).unwrap(), None).unwrap();
-        let tcp = destination.reach(addresses.to_vec()).await.unwrap();
-        assert_eq!(tcp.peer_addr().unwrap().port(), upstream.port());
-        assert!(tcp.nodelay().unwrap());
-        let none = destination.reach(vec![]).await.unwrap_err();
-        assert!(none.to_string().contains("its name has no address"), "{none}");
-    }
-
-    #[test]
-    fn the_host_field_leaves_out_the_schemes_own_port() {
-        for (url, field, shown) in [
-            ("http://A.example:80/x", "a.example", "a.example:80"),
-            ("https://a.example", "a.example", "a.example:443"),
-            ("http://a.example:443", "a.example:443", "a.example:443"),
-            ("http://[::1]:8080/", "[::1]:8080", "[::1]:8080"),
-            ("https://[::1]/", "[::1]", "[::1]:443"),
-        ] {
-            let address = Address::new(&url.parse().unwrap()).unwrap();
-            assert_eq!((address.field.to_str().unwrap(), address.shown.as_str()), (field, shown));
-        }
-        assert!(Address::new(&"ftp://a.example".parse().unwrap()).is_err());
-        assert!(Address::new(&"/x".parse().unwrap()).is_err());
     }
 }

@@ -12,7 +12,8 @@ use http_body::{Frame, SizeHint};
 use crate::outbound::{Segments, Signed};
 
 /// What names us upstream.
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
+pub(super) const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
 
 /// Fields that belong to one connection or to its framing (RFC 9110 §7.6.1): set by hyper, never copied.
 const FRAMING: [HeaderName; 6] = [
@@ -27,8 +28,11 @@ const FRAMING: [HeaderName; 6] = [
 /// Makes `signed` ready for a connection to `host`: origin form, our own host and framing.
 pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
     let mut headers = signed.headers;
-    for name in &FRAMING {
-        headers.remove(name);
+    // Comparing the few names that are there costs less than looking up those that are not.
+    if headers.keys().any(|name| FRAMING.contains(name)) {
+        for name in &FRAMING {
+            headers.remove(name);
+        }
     }
     headers.insert(header::HOST, host.clone());
     if !headers.contains_key(header::USER_AGENT) {

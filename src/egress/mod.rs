@@ -4,13 +4,17 @@
 //! runtime that opened it), age, tell exactly what failed, and are resent on only when hyper hands the request back
 //! unwritten. The pooled client of hyper-util has none of these, and costs more CPU per request.
 
+mod address;
 mod body;
+mod clock;
 mod connect;
 mod error;
 mod message;
 mod pool;
+mod secure;
 #[cfg(test)]
 mod testing;
+mod through;
 mod wire;
 
 use std::collections::HashMap;
@@ -26,9 +30,12 @@ use crate::config::valid;
 use crate::outbound::Signed;
 use crate::tasks::{Seat, Tasks};
 use crate::tls;
-use connect::{Address, Destination};
+use address::Address;
+use connect::Destination;
 use message::Outgoing;
 use pool::{Keep, Line, Pool};
+use secure::Secure;
+use through::Through;
 
 /// One destination with its pool, limits and TLS. Clones share all of it.
 #[derive(Clone, Debug)]
@@ -87,6 +94,7 @@ impl Egress {
     pub async fn send(&self, seat: Seat, request: Signed) -> Result<Sent, SendError> {
         let to = self.pool.destination();
         let mut request = message::dress(request, to.host_field());
+        to.address(&mut request);
         loop {
             let (line, connected) = self.line(seat).await?;
             match self.exchange(line, connected.is_some(), seat, request).await {
@@ -120,11 +128,15 @@ impl Egress {
             Ok(Ok(response)) => response,
             Ok(Err(mut failure)) => {
                 let unsent = failure.take_message();
-                return Err((to.explain(&failure.into_error(), unsent.is_some(), fresh), unsent));
+                let met = line.moment(unsent.is_some(), fresh);
+                return Err((to.explain(&failure.into_error(), met), unsent));
             }
             Err(_) => return Err((SendError::silent(to.shown(), self.limits.first_byte), None)),
         };
         line.heard();
+        if let Some(refusal) = to.refusal(response.status(), response.headers()) {
+            return Err((refusal, None));
+        }
         if let Err(why) = message::check(&response) {
             return Err((SendError::garbled(to.shown(), why), None));
         }
@@ -148,7 +160,27 @@ struct Key {
     address: Address,
     tls: Option<tls::Material>,
     proxy: valid::Proxy,
+    proxy_tls: Option<tls::Material>,
     keep: Keep,
+}
+
+impl Key {
+    fn destination(&self) -> Result<Destination, String> {
+        let secure = self.tls.as_ref().map(|material| Secure::new(&self.address, material));
+        let entrance = self.proxy.entrance()?;
+        let through = entrance.map(|entrance| Through::new(entrance, self.proxy_tls.as_ref()));
+        Destination::new(self.address.clone(), secure.transpose()?, through.transpose()?)
+    }
+}
+
+/// What is read for TLS with a proxy that speaks it: the endpoint's authorities, and nothing that proves who we are.
+fn proxy_tls(proxy: &valid::Proxy, profile: &tls::Profile) -> Result<Option<tls::Material>, String> {
+    let is_secure = proxy.entrance()?.is_some_and(|at| at.uri.scheme_str() == Some("https"));
+    if !is_secure {
+        return Ok(None);
+    }
+    let (ca_files, ca_mode) = (profile.ca_files.clone(), profile.ca_mode);
+    tls::read(&tls::Profile { ca_files, ca_mode, ..tls::Profile::default() }).map(Some)
 }
 
 impl Clients {
@@ -173,9 +205,6 @@ impl Clients {
         proxy: &valid::Proxy,
         limits: &EgressLimits,
     ) -> Result<Egress, String> {
-        if let valid::Proxy::Through { shown, .. } = proxy {
-            return Err(format!("the proxy {shown} cannot be used: a proxy is not in this version"));
-        }
         if profile.http2 {
             return Err("`http2 = true` is not in this version: leave it out".to_owned());
         }
@@ -185,6 +214,7 @@ impl Clients {
             tls: if address.is_secure() { Some(tls::read(profile)?) } else { None },
             address,
             proxy: proxy.clone(),
+            proxy_tls: proxy_tls(proxy, profile)?,
             keep: Keep { idle: limits.pool_idle, age: limits.max_connection_age },
         };
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,8 +223,7 @@ impl Clients {
         let pool = match known {
             Some(pool) => pool,
             None => {
-                let destination = Destination::new(key.address.clone(), key.tls.as_ref())?;
-                let pool = Pool::new(destination, key.keep, self.seats, self.tasks.clone());
+                let pool = Pool::new(key.destination()?, key.keep, self.seats, self.tasks.clone());
                 pools.insert(key, Arc::downgrade(&pool));
                 pool
             }
@@ -422,9 +451,5 @@ mod tests {
         let http2 = tls::Profile { http2: true, ..Default::default() };
         let error = clients.egress(&url, &http2, &valid::Proxy::Direct, &LIMITS).unwrap_err();
         assert!(error.contains("`http2 = true` is not in this version"), "{error}");
-        let (secret, shown) = (crate::secret::Secret::new("http://u:p@proxy:1"), "http://proxy:1".to_owned());
-        let proxy = valid::Proxy::Through { url: secret, shown };
-        let error = clients.egress(&url, &Default::default(), &proxy, &LIMITS).unwrap_err();
-        assert_eq!(error, "the proxy http://proxy:1 cannot be used: a proxy is not in this version");
     }
 }

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::connect::Destination;
+use super::connect::{Destination, Moment};
 use super::error::SendError;
 use super::message::Outgoing;
 use super::wire::{Pulse, Wire};
@@ -59,6 +59,7 @@ pub(super) struct Line {
     sender: SendRequest<Outgoing>,
     pulse: Arc<Pulse>,
     born: Instant,
+    renegotiable: bool,
 }
 
 impl Pool {
@@ -75,16 +76,20 @@ impl Pool {
     pub(super) async fn open(&self, limit: Duration) -> Result<(Line, Duration), SendError> {
         let begin = Instant::now();
         let stream = self.destination.connect(limit).await?;
+        let renegotiable = stream.is_renegotiable();
         let pulse = Arc::new(Pulse::default());
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&pulse)));
         let handshake = Builder::new().max_header_size(MAX_HEAD).handshake(wire).await;
-        let (sender, connection) = handshake.map_err(|error| self.destination.explain(&error, true, true))?;
+        let (sender, connection) = handshake.map_err(|error| {
+            let met = Moment { unsent: true, fresh: true, renegotiable, spoke_tls: pulse.spoke_tls() };
+            self.destination.explain(&error, met)
+        })?;
         self.tasks.spawn(async move {
             // Its errors reach whoever waits for an answer; an idle connection ends without a word.
             let _ = connection.await;
         });
         let born = Instant::now();
-        Ok((Line { sender, pulse, born }, born - begin))
+        Ok((Line { sender, pulse, born, renegotiable }, born - begin))
     }
 
     /// The connection last given back that is still good.
@@ -160,6 +165,11 @@ impl Line {
     ) -> Result<http::Response<hyper::body::Incoming>, TrySendError<http::Request<Outgoing>>> {
         self.pulse.asked();
         self.sender.try_send_request(request).await
+    }
+
+    /// What is known when a request failed on it: `unsent` if no byte of that was written, `fresh` if it was the first.
+    pub(super) fn moment(&self, unsent: bool, fresh: bool) -> Moment {
+        Moment { unsent, fresh, renegotiable: self.renegotiable, spoke_tls: self.pulse.spoke_tls() }
     }
 
     /// The head has come: what follows is its body.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -20,7 +21,11 @@ pub(super) struct Pulse {
     waiting: AtomicBool,
     heard: AtomicUsize,
     abandoned: AtomicBool,
+    spoke_tls: AtomicBool,
 }
+
+/// The types of TLS records that a server may begin with: an alert, a handshake (RFC 8446 §5.1).
+const RECORDS: [u8; 2] = [0x15, 0x16];
 
 impl Pulse {
     /// A request goes out: from now on bytes are counted until its head has come.
@@ -39,11 +44,20 @@ impl Pulse {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    fn count(&self, bytes: usize) -> io::Result<()> {
+    /// Whether what came where an answer should begin looks like TLS.
+    pub(super) fn spoke_tls(&self) -> bool {
+        self.spoke_tls.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, bytes: &[u8]) -> io::Result<()> {
         if !self.waiting.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let heard = self.heard.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let before = self.heard.fetch_add(bytes.len(), Ordering::Relaxed);
+        if before == 0 && matches!(bytes, [kind, 0x03, ..] if RECORDS.contains(kind)) {
+            self.spoke_tls.store(true, Ordering::Relaxed);
+        }
+        let heard = before + bytes.len();
         if heard > MOST_BEFORE_HEAD { Err(io::Error::other(Flood)) } else { Ok(()) }
     }
 
@@ -71,6 +85,8 @@ pub(super) enum Stream {
     Plain(TcpStream),
     /// TLS over TCP, shaken hands.
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS through a proxy that speaks TLS itself.
+    Nested(Box<TlsStream<Box<TlsStream<TcpStream>>>>),
 }
 
 /// Does `$call` with the stream itself, whatever carries it.
@@ -85,8 +101,24 @@ macro_rules! with {
                 let $io = Pin::new($io);
                 $call
             }
+            Stream::Nested($io) => {
+                let $io = Pin::new($io);
+                $call
+            }
         }
     };
+}
+
+impl Stream {
+    /// Whether the other side may ask for another handshake: TLS 1.3 knows none.
+    pub(super) fn is_renegotiable(&self) -> bool {
+        let version = match self {
+            Self::Plain(_) => None,
+            Self::Tls(io) => io.get_ref().1.protocol_version(),
+            Self::Nested(io) => io.get_ref().1.protocol_version(),
+        };
+        version == Some(ProtocolVersion::TLSv1_2)
+    }
 }
 
 impl Wire {
@@ -108,7 +140,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         with!(&mut self.stream, io => ready!(io.poll_read(cx, into))?);
-        Poll::Ready(self.pulse.count(into.filled().len() - before))
+        Poll::Ready(self.pulse.count(&into.filled()[before..]))
     }
 }
 

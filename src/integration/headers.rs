@@ -8,6 +8,8 @@ use super::edit::Refused;
 use crate::config::valid::{self, RunnerId};
 use crate::openai::Envelope;
 
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+
 /// Built once for an integration.
 #[derive(Debug)]
 pub(super) struct Headers {
@@ -32,7 +34,7 @@ impl Headers {
         client: &HeaderMap,
         request: &Envelope,
     ) -> Result<(), Refused> {
-        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        headers.entry(ACCEPT_ENCODING).or_insert(IDENTITY);
         for name in self.forward.iter().filter(|name| !is_hop_by_hop(name, client)) {
             for (at, value) in client.get_all(name).iter().enumerate() {
                 if at == 0 {

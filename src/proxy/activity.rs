@@ -25,8 +25,8 @@ impl Activity {
         self.visits.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn end(&self) {
-        self.last_end.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
+    pub(super) fn end(&self, now: Instant) {
+        self.last_end.store((now - self.born).as_millis() as u64, Ordering::Relaxed);
         self.visits.fetch_sub(1, Ordering::Release);
     }
 
@@ -50,9 +50,9 @@ mod tests {
         tokio::time::advance(Duration::from_secs(9)).await;
         activity.begin();
         activity.begin();
-        activity.end();
+        activity.end(Instant::now());
         assert_eq!(activity.idle_for(), None);
-        activity.end();
+        activity.end(Instant::now());
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(activity.idle_for(), Some(Duration::from_secs(2)));
     }

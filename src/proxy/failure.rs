@@ -26,6 +26,8 @@ pub(super) enum Failure {
     UnsupportedMedia(&'static str),
     BodyTooSlow(Duration),
     /// The limit, in bytes.
+    HeadTooLarge(usize),
+    /// The limit, in bytes.
     BodyTooLarge(usize),
     Routing(Box<NotFound>),
     /// A field that the integration cannot take.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE,
 };
@@ -38,6 +39,7 @@ pub(super) enum Door {
 /// Checks everything that can be known from the head alone.
 pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, Failure> {
     check_host(request)?;
+    check_size(request, house.max_head)?;
     if house.is_draining() {
         return Err(Failure::Draining);
     }
@@ -72,6 +74,14 @@ fn check_host(request: &Request<Incoming>) -> Result<(), Failure> {
         return Err(Failure::BadRequest("exactly one Host header is needed"));
     }
     Ok(())
+}
+
+/// hyper bounds its buffer, which may hold somewhat more than the head's limit.
+fn check_size(request: &Request<Incoming>, most: usize) -> Result<(), Failure> {
+    let line = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
+    // `: ` and the line's end count too.
+    let fields: usize = request.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+    if line + fields > most { Err(Failure::HeadTooLarge(most)) } else { Ok(()) }
 }
 
 fn check_caller(headers: &HeaderMap, house: &House) -> Result<(), Failure> {
@@ -154,13 +164,19 @@ fn grow(whole: &mut Vec<u8>, more: usize, announced: Option<u64>) {
 
 async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, Failure> {
     loop {
-        match tokio::time::timeout(silence, body.frame()).await {
-            Err(_) => return Err(Failure::BodyTooSlow(silence)),
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => {
+        // What is there already needs no timer.
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => tokio::time::timeout(silence, body.frame())
+                .await
+                .map_err(|_| Failure::BodyTooSlow(silence))?,
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => {
                 return Err(Failure::BadRequest("the request body broke off or is malformed"));
             }
-            Ok(Some(Ok(frame))) => {
+            Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));
                 }

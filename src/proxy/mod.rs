@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 
 use crate::integration::Registry;
@@ -33,6 +33,9 @@ use visit::Visit;
 
 pub use activity::Activity;
 pub use reply::Answer;
+
+/// OpenAI's SDKs say in it how long they wait for bytes.
+const READ_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-read-timeout");
 
 /// How long a stream's client may hear nothing before it is sent a comment, which commits the 200.
 const PING_AFTER: Duration = Duration::from_secs(15);
@@ -52,6 +55,8 @@ pub struct House {
     pub tasks: Tasks,
     /// What every caller must present as Bearer.
     pub caller_key: Option<Secret>,
+    /// The longest request head, in bytes.
+    pub max_head: usize,
     /// The longest request body, in bytes.
     pub max_body: usize,
     /// The longest silence while a request body is read.
@@ -147,7 +152,7 @@ fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
 
 /// How long the client bears silence (`x-stainless-read-timeout`, seconds), less what an answer needs to arrive.
 fn client_patience(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get("x-stainless-read-timeout")?.to_str().ok()?.parse().ok()?;
+    let seconds: f64 = headers.get(READ_TIMEOUT)?.to_str().ok()?.parse().ok()?;
     let patience = Duration::try_from_secs_f64(seconds).ok()?;
     Some(patience.saturating_sub((patience / 10).min(Duration::from_secs(1))))
 }

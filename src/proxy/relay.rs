@@ -297,10 +297,11 @@ impl Relay {
         }
         let next = cut.map_or(ping, |cut| cut.min(ping));
         // Waking too early costs less than moving the timer for each chunk.
-        if self.timer.is_elapsed() || self.timer.deadline() > next {
-            self.timer.as_mut().reset(next);
+        if !self.timer.is_elapsed() && self.timer.deadline() <= next {
+            return Poll::Pending;
         }
-        if self.timer.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        self.timer.as_mut().reset(next);
+        self.timer.as_mut().poll(cx)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Uri};
+use http::{HeaderMap, HeaderName, Request, Uri};
 use tokio::time::Instant;
 
 use super::House;
@@ -15,6 +15,8 @@ use crate::openai::Usage;
 
 /// What stands before the request's own id in the id of a completion.
 const COMPLETION: &str = "chatcmpl-";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// One visit. Dropped before it has [`Visit::ended`], the client has left.
 #[derive(Debug)]
@@ -143,11 +145,12 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.house.activity.end();
         let ending = self.ending.unwrap_or(Ending::Cancelled);
         // nginx's word for a client that left before it was sent a status.
         let status = if self.status == 0 { 499 } else { self.status };
-        let total = self.started.elapsed();
+        let now = Instant::now();
+        self.house.activity.end(now);
+        let total = now - self.started;
         let metrics = self.metrics();
         metrics.ended(status, self.code.as_deref(), ending, total);
         if let Some((prompt, completion)) = self.tokens {
@@ -182,20 +185,21 @@ impl Drop for Visit {
 fn request_id(headers: &HeaderMap) -> String {
     let mut id = String::with_capacity(COMPLETION.len() + 32);
     id.push_str(COMPLETION);
-    let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
+    let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
     match given.filter(|v| !v.is_empty() && v.len() <= 128 && v.bytes().all(|b| b.is_ascii_graphic())) {
         Some(given) => id.push_str(given),
         None => {
-            let random = fastrand::u128(..).to_be_bytes();
-            let hex = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-            id.extend(random.iter().flat_map(|b| [hex(b >> 4), hex(b & 15)]));
+            let random = fastrand::u128(..);
+            let hex: [u8; 32] =
+                std::array::from_fn(|at| b"0123456789abcdef"[(random >> (4 * at)) as usize & 15]);
+            id.push_str(str::from_utf8(&hex).expect("hexadecimal digits are text"));
         }
     }
     id
 }
 
 fn retry_count(headers: &HeaderMap) -> Option<u32> {
-    headers.get("x-stainless-retry-count")?.to_str().ok()?.parse().ok()
+    headers.get(RETRY_COUNT)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::response::Parts;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -34,7 +35,11 @@ pub(super) struct Begun {
 pub(super) async fn begin(upstream: Upstream, permit: Permit) -> Result<Begun, Failure> {
     let Upstream { parts, mut body, entry, report, connected, .. } = upstream;
     let idle = entry.settings.limits.idle;
-    let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
+    // What is there already needs no timer.
+    let frame = match body.frame().now_or_never() {
+        Some(frame) => frame,
+        None => tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?,
+    };
     let first = match frame {
         None => return Err(Failure::Garbled("its body is empty".into())),
         Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),

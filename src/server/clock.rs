@@ -37,7 +37,11 @@ impl Clock {
     }
 
     pub(super) fn set(&self, wait: Wait) {
-        let since = self.born.elapsed().as_millis() as u64;
+        let since = match wait {
+            Wait::Idle | Wait::Head => self.born.elapsed().as_millis() as u64,
+            // Nobody asks since when, and reading a clock costs.
+            Wait::Answer => 0,
+        };
         self.state.store(since << 2 | wait as u64, Ordering::Relaxed);
     }
 

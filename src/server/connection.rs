@@ -44,9 +44,8 @@ pub(super) async fn serve(stream: Stream, house: Arc<House>, seat: Seat, limits:
     tokio::select! {
         biased;
         () = stop.begun() => return,
-        silent = tokio::time::timeout(limits.idle, stream.readable()) => match silent {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+        begun = tokio::time::timeout(limits.idle, stream.begins()) => if begun != Ok(true) {
+            return;
         }
     }
     Box::pin(talk(stream, house, seat, limits, stop)).await;

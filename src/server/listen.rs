@@ -132,11 +132,12 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Resolves when the client has sent something or has left.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    /// Resolves when the client has sent something; false if it has left instead.
+    pub(super) async fn begins(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
+            // Not `readable`: tokio takes a socket that it has just accepted for readable until a read says otherwise.
+            Self::Tcp(stream) => stream.peek(&mut [0]).await.is_ok_and(|n| n > 0),
+            Self::Unix(stream) => stream.readable().await.is_ok(),
         }
     }
 

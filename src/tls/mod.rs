@@ -1,5 +1,6 @@
 //! TLS settings, and PEM files turned into checked roots and identities; used by egress and by inbound TLS.
 
+mod key;
 mod pem;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -12,12 +13,13 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use zeroize::Zeroizing;
 
 pub use pem::{Identity, authorities, identity};
 pub use validity::Validity;
-pub use words::{explain, is_refusal};
+pub use words::{explain, explain_renegotiation, is_refusal, is_renegotiation};
 
-use crate::secret::Secret;
+use key::{Key, Password};
 
 /// Everything that makes one TLS client differ from another. Two integrations share connections only if their
 /// profiles are equal: a pool keyed by host alone would mix client certificates.
@@ -68,7 +70,7 @@ pub struct Material {
     profile: Profile,
     authorities: Vec<String>,
     certificate: Option<String>,
-    key: Option<Secret>,
+    key: Option<Key>,
 }
 
 /// Everything that a TLS client needs, from `profile` and its files.
@@ -80,7 +82,10 @@ pub fn load(profile: &Profile) -> Result<Arc<ClientConfig>, String> {
     read(profile)?.client()
 }
 
-/// Reads the files of `profile`.
+/// The key that names the file with the password of an encrypted key.
+const PASSWORD: &str = "client_key_password_file";
+
+/// Reads the files of `profile`; an encrypted key is decrypted, and its password forgotten.
 ///
 /// # Errors
 ///
@@ -90,9 +95,6 @@ pub fn read(profile: &Profile) -> Result<Material, String> {
     if profile.http2 {
         return Err("`http2 = true` is not in this version: leave it out".to_owned());
     }
-    if profile.client_key_password_file.is_some() {
-        return Err("`client_key_password_file`: encrypted keys are not in this version".to_owned());
-    }
     let authorities =
         profile.ca_files.iter().map(|path| pem::text("ca_file", path)).collect::<Result<_, _>>()?;
     let (certificate, key) = match (&profile.client_cert_file, &profile.client_key_file) {
@@ -100,7 +102,11 @@ pub fn read(profile: &Profile) -> Result<Material, String> {
         (Some(_), None) => return Err("`client_cert_file` is set without `client_key_file`".to_owned()),
         (None, Some(_)) => return Err("`client_key_file` is set without `client_cert_file`".to_owned()),
         (Some(certificate), Some(key)) => {
-            let key = Secret::new(pem::text("client_key_file", key)?);
+            let sealed = Zeroizing::new(pem::text("client_key_file", key)?);
+            let password = profile.client_key_password_file.as_deref();
+            let password =
+                password.map_or(Password::Unnamed(PASSWORD), |path| Password::File(PASSWORD, path));
+            let key = Key::parse("client_key_file", key, &sealed, password)?;
             let text = pem::text("client_cert_file", certificate)?;
             validity::check("client_cert_file", certificate, &text)?;
             (Some(text), Some(key))
@@ -194,7 +200,7 @@ impl Material {
             return Ok(None);
         };
         let certificate = ("client_cert_file", certificate_file.as_path(), certificate.as_str());
-        identity(certificate, ("client_key_file", key_file, key.expose()), provider).map(Some)
+        pem::paired(certificate, ("client_key_file", key_file, key), provider).map(Some)
     }
 }
 
@@ -255,7 +261,6 @@ mod tests {
         let cases = [
             (Profile { client_key_file: None, ..whole.clone() }, "without `client_key_file`"),
             (Profile { client_cert_file: None, ..whole.clone() }, "without `client_cert_file`"),
-            (Profile { client_key_password_file: Some("x".into()), ..whole.clone() }, "not in this version"),
             (Profile { http2: true, ..whole.clone() }, "not in this version"),
             (Profile { ca_files: vec![], ..whole }, "needs a `ca_file`"),
         ];

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error as TlsError, InconsistentKeys, RootCertStore};
 
+use super::key::{Key, Password};
 use super::validity::earliest;
 
 /// A certificate chain with its key; they belong together.
@@ -73,8 +74,21 @@ pub fn identity(
     key: (&str, &Path, &str),
     provider: &CryptoProvider,
 ) -> Result<Identity, String> {
+    let private = Key::parse(key.0, key.1, key.2, Password::Unknown)?;
+    paired(certificate, (key.0, key.1, &private), provider)
+}
+
+/// The same with a key that has been read.
+pub(super) fn paired(
+    certificate: (&str, &Path, &str),
+    key: (&str, &Path, &Key),
+    provider: &CryptoProvider,
+) -> Result<Identity, String> {
     let chain = certificates(certificate.0, certificate.1, certificate.2)?;
-    let private = private_key(key)?;
+    let unusable = || {
+        says(key.0, key.1, "holds a key that cannot be used: RSA (2048 bits or more), ECDSA or Ed25519 can")
+    };
+    let private = key.2.der().ok_or_else(unusable)?;
     let identity = CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
         TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             let (other, path) = (certificate.0, certificate.1.display());
@@ -83,11 +97,7 @@ pub fn identity(
         TlsError::InvalidCertificate(_) => {
             says(certificate.0, certificate.1, "has a first certificate that is broken")
         }
-        _ => says(
-            key.0,
-            key.1,
-            "holds a key that cannot be used: RSA (2048 bits or more), ECDSA or Ed25519 can",
-        ),
+        _ => unusable(),
     })?;
     Ok(Identity(identity))
 }
@@ -112,25 +122,8 @@ pub(super) fn certificates(
     ))
 }
 
-fn private_key((key, path, text): (&str, &Path, &str)) -> Result<PrivateKeyDer<'static>, String> {
-    if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(says(key, path, "is encrypted: encrypted keys are not in this version"));
-    }
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| match error {
-        PemError::NoItemsFound if has_section(text, SectionKind::Certificate) => {
-            says(key, path, "holds a certificate but no private key")
-        }
-        PemError::NoItemsFound => says(key, path, "holds no private key"),
-        error => says(key, path, flaw(&error)),
-    })
-}
-
-fn has_section(text: &str, wanted: SectionKind) -> bool {
-    <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()).flatten().any(|(kind, _)| kind == wanted)
-}
-
 /// rustls' own words would quote the file.
-fn flaw(error: &PemError) -> &'static str {
+pub(super) fn flaw(error: &PemError) -> &'static str {
     match error {
         PemError::MissingSectionEnd { .. } => "is cut off: a section has no `-----END …-----` line",
         PemError::Base64Decode(_) => "is broken: a section is not base64",
@@ -188,7 +181,7 @@ mod tests {
         let unusable = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         let cases = [
             (pair.certificate.as_str(), other.key.as_str(), "is not the key of the first certificate"),
-            (pair.certificate.as_str(), encrypted.as_str(), "encrypted keys are not in this version"),
+            (pair.certificate.as_str(), encrypted.as_str(), "name the file with its password"),
             (pair.certificate.as_str(), pair.certificate.as_str(), "holds a certificate but no private key"),
             (pair.certificate.as_str(), unusable, "holds a key that cannot be used"),
             (pair.certificate.as_str(), &pair.key[..pair.key.len() - 30], "is cut off"),

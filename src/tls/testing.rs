@@ -39,6 +39,11 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem, folder: TempDir::new().unwrap() }
     }
 
+    /// What signs in its name.
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// A certificate for the names `names`, changed by `edit`.
     pub(crate) fn issue(&self, names: &[&str], edit: impl FnOnce(&mut CertificateParams)) -> Pair {
         let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();

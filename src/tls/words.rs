@@ -1,7 +1,9 @@
 //! What a failed handshake means, in words that say what to do.
 
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible, PeerMisbehaved,
+};
 
 use super::{Profile, Version};
 
@@ -24,6 +26,24 @@ pub fn explain(error: &Error, host: &str, profile: &Profile) -> String {
 pub fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::AlertReceived(alert) if *alert == AlertDescription::CertificateRequired
         || *alert == AlertDescription::HandshakeFailure || is_about_certificate(*alert))
+}
+
+/// Whether `error`, met on a connection of TLS 1.2, comes of a renegotiation that the server asked for: rustls refuses
+/// it with a warning (RFC 5246 §7.2.2), upon which servers give up, or ask again and again.
+pub fn is_renegotiation(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::NoRenegotiation)
+            | Error::PeerMisbehaved(PeerMisbehaved::TooManyRenegotiationRequests)
+    )
+}
+
+/// What that means for `host`.
+pub fn explain_renegotiation(host: &str) -> String {
+    format!(
+        "{host} asked for a second TLS handshake on an open connection (renegotiation), which is not spoken here: it \
+         must ask for the client certificate in the first one, or speak TLS 1.3"
+    )
 }
 
 fn certificate(flaw: &CertificateError, host: &str) -> String {
@@ -59,6 +79,10 @@ fn certificate(flaw: &CertificateError, host: &str) -> String {
         CertificateError::BadSignature => format!(
             "the certificate of {host} is signed by another key than that of the trusted authority of the same name: \
              give the authority's current certificate as `ca_file`"
+        ),
+        CertificateError::Other(inner) if format!("{inner:?}").contains("CaUsedAsEndEntity") => format!(
+            "the certificate of {host} is that of an authority itself (a CA used as a leaf): its owner must give the \
+             server a certificate of its own, signed by that authority"
         ),
         CertificateError::Revoked => format!("the certificate of {host} has been revoked"),
         other => format!("the certificate of {host} is not acceptable: {other}"),
@@ -180,6 +204,19 @@ mod tests {
             let text = explain(&Error::AlertReceived(alert), "a.example", profile);
             assert!(text.contains("a.example") && text.contains(words), "{alert:?} gave {text}");
         }
+    }
+
+    #[test]
+    fn a_renegotiation_is_known_by_what_servers_do_when_it_is_refused() {
+        for sign in [
+            Error::AlertReceived(AlertDescription::HandshakeFailure),
+            Error::AlertReceived(AlertDescription::NoRenegotiation),
+            Error::PeerMisbehaved(PeerMisbehaved::TooManyRenegotiationRequests),
+        ] {
+            assert!(is_renegotiation(&sign), "{sign}");
+        }
+        assert!(!is_renegotiation(&Error::AlertReceived(AlertDescription::InternalError)));
+        assert!(explain_renegotiation("a.example").starts_with("a.example asked for a second TLS handshake"));
     }
 
     #[test]

@@ -316,6 +316,9 @@ fn status_before(before: &str) -> u16 {
         Some("StatusCode::METHOD_NOT_ALLOWED") => http::StatusCode::METHOD_NOT_ALLOWED,
         Some("StatusCode::REQUEST_TIMEOUT") => http::StatusCode::REQUEST_TIMEOUT,
         Some("StatusCode::PAYLOAD_TOO_LARGE") => http::StatusCode::PAYLOAD_TOO_LARGE,
+        Some("StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE") => {
+            http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        }
         Some("StatusCode::UNSUPPORTED_MEDIA_TYPE") => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Some("StatusCode::INTERNAL_SERVER_ERROR") => http::StatusCode::INTERNAL_SERVER_ERROR,
         Some("StatusCode::BAD_GATEWAY") => http::StatusCode::BAD_GATEWAY,

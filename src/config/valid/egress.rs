@@ -205,6 +205,9 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
     let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let uri: Uri = full.parse().map_err(|_| "is not a URL")?;
     let scheme = uri.scheme_str().unwrap_or_default();
+    if scheme.starts_with("socks") {
+        return Err("is a SOCKS proxy, which is not spoken here: it must be an http:// or https:// proxy");
+    }
     if !matches!(scheme, "http" | "https") {
         return Err("must be an http:// or https:// proxy");
     }

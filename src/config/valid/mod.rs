@@ -8,6 +8,7 @@ pub(super) mod egress;
 mod headers;
 pub(super) mod integration;
 mod models;
+mod proxy;
 pub(super) mod server;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
+
+pub use proxy::Entrance;
 
 use crate::dialect::Format;
 use crate::names::{IntegrationName, ModelName};

@@ -41,12 +41,13 @@ impl Dialect for OpenAi {
 
 const CHAT: &str = "/chat/completions";
 const EMBEDDINGS: &str = "/embeddings";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 fn headers(stream: bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let accept = if stream { "text/event-stream" } else { "application/json" };
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(ACCEPT, if stream { STREAM } else { JSON });
     headers
 }
 

@@ -174,7 +174,9 @@ impl Member {
     pub fn is_named(&self, body: &[u8], name: &str) -> bool {
         let key = bytes(body, &self.key);
         let plain = key.get(1..key.len().saturating_sub(1)).unwrap_or_default();
-        plain == name.as_bytes() || (plain.contains(&b'\\') && text(key).is_some_and(|key| key == name))
+        // An escape is longer than what it stands for.
+        let may_spell = plain.len() > name.len() && memchr::memchr(b'\\', plain).is_some();
+        plain == name.as_bytes() || (may_spell && text(key).is_some_and(|key| key == name))
     }
 }
 

@@ -185,6 +185,12 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
             format!("nothing of the request body came for {silence:?} (server.body_timeout)"),
         )
         .closing(),
+        Failure::HeadTooLarge(most) => Told::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head_too_large",
+            format!("the request's head is longer than {most} bytes (server.max_header_bytes)"),
+        )
+        .closing(),
         Failure::BodyTooLarge(most) => Told::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
