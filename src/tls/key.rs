@@ -8,8 +8,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pkcs8::{EncryptedPrivateKeyInfoRef, Error};
-use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::pem::{flaw, says};

@@ -19,6 +19,8 @@ mod lifecycle;
 mod limits;
 mod readme;
 mod refusals;
+mod reload;
+mod rotation;
 mod routing;
 mod stream;
 mod tls;

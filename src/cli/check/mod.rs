@@ -1,7 +1,7 @@
 //! `outrider check`: every mistake of a configuration, what is wrong in the world, and on request what cannot be reached.
 
 mod online;
-mod world;
+pub(super) mod world;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;

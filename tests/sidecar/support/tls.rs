@@ -40,6 +40,16 @@ impl Authority {
         (leaf.pem(), key.serialize_pem())
     }
 
+    /// Likewise, but it ended years ago.
+    pub(crate) fn expired_client(&self) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        let key = KeyPair::generate().expect("a key can be made");
+        let leaf = params.signed_by(&key, &self.0).expect("the authority can sign");
+        (leaf.pem(), key.serialize_pem())
+    }
+
     /// TLS settings of a server that is `name`.
     pub(crate) fn server(&self, name: &str) -> ServerConfig {
         self.server_with(name, None)
