@@ -94,7 +94,7 @@ impl Keeper {
 
     /// SIGHUP.
     pub(super) fn reload(&mut self) {
-        self.reread(Cause::Signal);
+        self.reread(Cause::Signal, &Prints::new());
     }
 
     /// The files are so now.
@@ -102,11 +102,11 @@ impl Keeper {
         let differs = |(path, print): &(&PathBuf, &Print)| now.get(*path).is_some_and(|seen| seen != *print);
         let mut changed = self.source.files.iter().filter(differs).map(|(path, _)| path);
         if self.settings.server.watch && changed.next().is_some() {
-            return self.reread(Cause::Watch);
+            return self.reread(Cause::Watch, now);
         }
         // Without `watch` an edit waits for its signal; only what it refers to is read anew.
         if changed.any(|path| !self.source.texts.hold(path)) {
-            return self.reread(Cause::Rotation);
+            return self.reread(Cause::Rotation, now);
         }
         self.renew_key(now);
         let registry = self.house.registry.load_full();
@@ -117,10 +117,15 @@ impl Keeper {
         }
     }
 
-    fn reread(&mut self, cause: Cause) {
+    /// `now` is what the watcher saw: what is written anew since then is left for its next look.
+    fn reread(&mut self, cause: Cause, now: &Prints) {
         let mut read = Prints::new();
         let texts = (cause == Cause::Rotation).then_some(&self.source.texts);
-        let loaded = (self.source.reread)(texts, &mut read).and_then(|loaded| self.with_key(loaded));
+        let loaded = (self.source.reread)(texts, &mut read);
+        if read.iter().any(|(path, print)| now.get(path).is_some_and(|seen| seen != print)) {
+            return;
+        }
+        let loaded = loaded.and_then(|loaded| self.with_key(loaded));
         let edited = std::mem::take(&mut self.source.files);
         self.source.files = read;
         if cause == Cause::Rotation {

@@ -144,6 +144,12 @@ impl Metrics {
         };
         let tokens =
             |kind| self.tokens.get_or_create_owned(&TokenLabels { integration: name.to_owned(), kind });
+        if !name.is_empty() {
+            for result in ["taken", "refused"] {
+                let labels = RotationLabels { integration: name.to_owned(), result };
+                drop(self.rotations.get_or_create(&labels));
+            }
+        }
         IntegrationMetrics {
             all: Arc::clone(self),
             name: name.to_owned(),

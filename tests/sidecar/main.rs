@@ -17,6 +17,7 @@ mod headers;
 mod journeys;
 mod lifecycle;
 mod limits;
+mod proxy;
 mod readme;
 mod refusals;
 mod reload;

@@ -40,14 +40,22 @@ impl Authority {
         (leaf.pem(), key.serialize_pem())
     }
 
-    /// Likewise, but it ended years ago.
+    /// The certificate of a client whose private key is `key` (PEM), changed by `edit`.
+    pub(crate) fn client_of(&self, key: &str, edit: impl FnOnce(&mut CertificateParams)) -> String {
+        let key = KeyPair::from_pem(key).expect("the key is PKCS #8");
+        let mut params = CertificateParams::new(vec!["client.example".to_owned()]).expect("the name is good");
+        edit(&mut params);
+        params.signed_by(&key, &self.0).expect("the authority can sign").pem()
+    }
+
+    /// A client's certificate that ended years ago, and its key, both PEM.
     pub(crate) fn expired_client(&self) -> (String, String) {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-        let key = KeyPair::generate().expect("a key can be made");
-        let leaf = params.signed_by(&key, &self.0).expect("the authority can sign");
-        (leaf.pem(), key.serialize_pem())
+        let key = KeyPair::generate().expect("a key can be made").serialize_pem();
+        let ended = |params: &mut CertificateParams| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        };
+        (self.client_of(&key, ended), key)
     }
 
     /// TLS settings of a server that is `name`.
