@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 
 use crate::integration::Registry;
-use crate::observe::{Access, IntegrationMetrics, Metrics, clock};
+use crate::observe::{Access, IntegrationMetrics, Metrics, Status, clock};
 use crate::openai::Envelope;
 use crate::openai::scan::Model;
 use crate::outbound::Report;
@@ -54,20 +54,29 @@ pub struct House {
     pub strays: IntegrationMetrics,
     /// For work that outlives its request: draining a finished stream's tail.
     pub tasks: Tasks,
-    /// What every caller must present as Bearer.
-    pub caller_key: Option<Secret>,
     /// The longest request head, in bytes.
     pub max_head: usize,
-    /// The longest request body, in bytes.
-    pub max_body: usize,
-    /// The longest silence while a request body is read.
-    pub body_timeout: Duration,
+    /// The keys of `[server]` that a reload changes.
+    pub rules: ArcSwap<Rules>,
+    /// The state of the configuration.
+    pub status: ArcSwap<Status>,
     /// Set once the process is to stop: it may still serve, but is ready for nobody new.
     pub unready: AtomicBool,
     /// Set once new requests are refused.
     pub draining: AtomicBool,
     /// Whether anyone is being served.
     pub activity: Activity,
+}
+
+/// What holds for every request, and may change while we run.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What every caller must present as Bearer.
+    pub caller_key: Option<Secret>,
+    /// The longest request body, in bytes.
+    pub max_body: usize,
+    /// The longest silence while a request body is read.
+    pub body_timeout: Duration,
 }
 
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
