@@ -1,5 +1,7 @@
 //! The control thread: signals, reload, and the stop in its order.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,13 +9,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout};
 
-use super::{Reread, reload};
-use crate::config::valid::Settings;
-use crate::integration::Workshop;
+use super::door::Door;
+use super::keeper::Keeper;
+use super::watch::Watch;
 use crate::proxy::House;
 use crate::server::stop::Stopper;
 use crate::tasks::Tasks;
-use crate::tls::Inbound;
 
 /// How long background work (a token being fetched, a tail being drained) may hold up the end.
 const LAST_WORK: Duration = Duration::from_millis(500);
@@ -22,17 +23,16 @@ const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) struct Control {
     pub(super) house: Arc<House>,
-    pub(super) workshop: Workshop,
     pub(super) stopper: Stopper,
     /// The clients' connections.
     pub(super) connections: Tasks,
     /// Everything else.
     pub(super) tasks: Tasks,
-    pub(super) settings: Settings,
-    /// The TLS of our own listeners, to be renewed when its files change.
-    pub(super) inbound: Option<Arc<Inbound>>,
-    /// How to read the configuration anew, and the signals that ask for it; `None` leaves all signals alone.
-    pub(super) signals: Option<(Reread, Signals)>,
+    pub(super) keeper: Keeper,
+    /// The certificate of the listeners.
+    pub(super) door: Door,
+    /// `None` leaves all signals alone.
+    pub(super) signals: Option<Signals>,
 }
 
 impl Control {
@@ -40,71 +40,44 @@ impl Control {
     pub(super) async fn run(mut self) {
         let mut stop = self.stopper.listen();
         let mut patience = LAST_WORK;
-        match self.signals.take() {
-            Some((reread, mut signals)) => loop {
-                tokio::select! {
-                    () = stop.over() => break,
-                    stopping = signals.next() => {
-                        if stopping {
-                            patience = self.drain(&mut signals).await;
-                            break;
-                        }
-                        self.renew_inbound();
-                        self.reload(&reread);
+        let (paths, every) = self.watched();
+        let mut watch = Watch::new(every);
+        watch.set(paths, every);
+        let mut signals = self.signals.take();
+        loop {
+            tokio::select! {
+                () = stop.over() => break,
+                stopping = next(&mut signals) => {
+                    if stopping {
+                        patience = self.drain(&mut signals).await;
+                        break;
                     }
+                    self.door.reload();
+                    self.keeper.reload();
                 }
-            },
-            None => stop.over().await,
+                now = watch.look() => {
+                    self.door.looked(&now);
+                    self.keeper.looked(&now);
+                }
+            }
+            let (paths, every) = self.watched();
+            watch.set(paths, every);
         }
         self.house.cut.store(true, Ordering::Relaxed);
         self.stopper.end();
-        self.workshop.clients.close();
+        self.keeper.workshop.clients.close();
         let _ = timeout(patience, self.tasks.finished()).await;
     }
 
-    /// New connections get a new certificate; a broken one changes nothing.
-    fn renew_inbound(&self) {
-        match self.inbound.as_ref().map(|inbound| inbound.renew()) {
-            Some(Ok(true)) => tracing::info!("server.tls renewed: new connections use it"),
-            Some(Err(why)) => tracing::error!("server.tls: {why}; the old certificate stays in use"),
-            Some(Ok(false)) | None => {}
-        }
-    }
-
-    fn reload(&mut self, reread: &Reread) {
-        let loaded = match reread() {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                tracing::error!(
-                    problems = problems.len(),
-                    "reload refused, the running configuration stays:\n{}",
-                    problems.render(false)
-                );
-                return;
-            }
-        };
-        let old = self.house.registry.load_full();
-        let (registry, mut difference) = reload::prepare(&old, &loaded.settings, &self.workshop);
-        difference.restart = reload::needs_restart(&self.settings, &loaded.settings);
-        for failure in registry.entries().iter().filter_map(reload::failure) {
-            tracing::error!("{failure}");
-        }
-        self.house.registry.store(Arc::new(registry));
-        // Tables that need a restart stay as they run, so that each reload says so again.
-        self.settings.integrations = loaded.settings.integrations;
-        tracing::info!(
-            added = ?difference.added,
-            changed = ?difference.changed,
-            removed = ?difference.removed,
-            unchanged = difference.unchanged,
-            restart_needed_for = ?difference.restart,
-            "configuration reloaded"
-        );
+    fn watched(&self) -> (BTreeSet<PathBuf>, Duration) {
+        let (mut paths, every) = self.keeper.watched();
+        paths.extend(self.door.files());
+        (paths, every)
     }
 
     /// The stop in its order: not ready, lingering, draining; how long background work may still take after it.
-    async fn drain(&self, signals: &mut Signals) -> Duration {
-        let server = &self.settings.server;
+    async fn drain(&self, signals: &mut Option<Signals>) -> Duration {
+        let server = &self.keeper.settings.server;
         tracing::info!(linger = ?server.linger, drain_timeout = ?server.drain_timeout, "stopping");
         self.house.unready.store(true, Ordering::Relaxed);
         let orderly = async {
@@ -123,7 +96,7 @@ impl Control {
                 }
                 LAST_WORK
             }
-            () = signals.stop() => {
+            () = second(signals) => {
                 tracing::warn!("stopped by a second signal: what was still open is cut");
                 Duration::ZERO
             }
@@ -141,6 +114,21 @@ impl Control {
         while quiet() < Some(idle) {
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+/// Whether the next signal asks for a stop, rather than a reload; waits for ever where signals are left alone.
+async fn next(signals: &mut Option<Signals>) -> bool {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn second(signals: &mut Option<Signals>) {
+    match signals {
+        Some(signals) => signals.stop().await,
+        None => std::future::pending().await,
     }
 }
 

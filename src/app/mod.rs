@@ -1,7 +1,12 @@
 //! The composition root: a configuration becomes a registry, listeners and worker threads.
 
+mod collect;
 mod control;
-mod reload;
+mod door;
+mod keeper;
+mod live;
+mod renew;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,22 +15,21 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 
 use crate::auth::Tokens;
-use crate::config::valid::{Listen, SecretSource, Settings};
-use crate::config::{Loaded, Problems};
+use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
 use crate::integration::{Entry, Registry, Workshop};
-use crate::observe::{Access, Metrics, Sink, clock};
+use crate::observe::{Access, Metrics, Sink, Status, clock};
 use crate::proxy::{Activity, House};
 use crate::server::Serving;
 use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
 use crate::tasks::Tasks;
-use crate::tls::Inbound;
 use control::{Control, Signals};
+use door::Door;
+use keeper::Keeper;
 
-/// Reads the configuration anew.
-pub type Reread = Box<dyn Fn() -> Result<Loaded, Problems> + Send>;
+pub use keeper::{Reread, Source};
 
 /// A running sidecar. Dropped, it goes on serving until the process ends.
 #[derive(Debug)]
@@ -58,8 +62,9 @@ pub struct Start {
     pub settings: Settings,
     /// Where access lines go.
     pub sink: Sink,
-    /// What to do on SIGHUP; `None` leaves all signals alone (for a sidecar inside another process).
-    pub reread: Option<Reread>,
+    /// Where the configuration came from; `None` leaves it as it is and all signals alone (for a sidecar inside
+    /// another process).
+    pub source: Option<Source>,
 }
 
 impl std::fmt::Debug for Start {
@@ -70,8 +75,8 @@ impl std::fmt::Debug for Start {
 
 /// Binds, builds and serves; returns once requests are answered.
 pub fn start(start: Start) -> Result<Running, StartError> {
-    let Start { settings, sink, reread } = start;
-    let inbound = inbound(&settings)?;
+    let Start { settings, sink, source } = start;
+    let door = Door::load(&settings.server).map_err(StartError::Door)?;
     let bind = |to: &Listen| Bound::bind(to, &settings.server.unix).map_err(StartError::Cannot);
     let doors = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
@@ -86,29 +91,32 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let registry = build(&settings, &workshop)?;
     let house = Arc::new(House {
         registry: ArcSwap::from_pointee(registry),
-        access: settings.log.access.then(|| Access::new(sink)),
+        access: settings.log.access.then(|| Access::new(sink.clone())),
         strays: metrics.integration(""),
         metrics,
         tasks: tasks.clone(),
-        caller_key: caller_key(&settings)?,
         max_head: settings.server.max_header_bytes,
-        max_body: settings.server.max_body,
-        body_timeout: settings.server.body_timeout,
+        rules: ArcSwap::from_pointee(live::rules(&settings.server).map_err(StartError::Door)?),
+        status: ArcSwap::from_pointee(Status::new(source.as_ref().map(Source::file))),
         unready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         cut: AtomicBool::new(false),
         activity: Activity::default(),
     });
+    let reading = Box::new(collect::Reading(Arc::downgrade(&house), door.inbound().cloned()));
+    house.metrics.register(|registry| registry.register_collector(reading));
     let (stopper, stop) = Stopper::new();
     let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
-    let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
+    let crew = Serving::crew(&house, &settings.server, &connections, &stop, door.inbound());
     let workers = spawn_workers(&doors, crew)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
-    let stops = stopper.clone();
+    let obeys = source.is_some();
+    let source = source.unwrap_or_else(Source::none);
+    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source);
     let control =
-        Control { house, workshop, stopper: stops, connections, tasks, settings, inbound, signals: None };
-    let control = spawn_control(control, reread, admins, stop, workers)?;
+        Control { house, stopper: stopper.clone(), connections, tasks, keeper, door, signals: None };
+    let control = spawn_control(control, obeys, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
 }
 
@@ -129,7 +137,7 @@ impl Running {
 fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
-    let failed: Vec<String> = entries.iter().filter_map(reload::failure).collect();
+    let failed: Vec<String> = entries.iter().filter_map(renew::failure).collect();
     if settings.server.strict_start && !failed.is_empty() {
         return Err(StartError::World(failed));
     }
@@ -137,16 +145,6 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
         tracing::error!("{failure}");
     }
     Ok(Registry::new(entries, clock::unix_seconds()))
-}
-
-fn inbound(settings: &Settings) -> Result<Option<Arc<Inbound>>, StartError> {
-    let inbound = settings.server.tls.clone().map(Inbound::load).transpose();
-    inbound.map(|tls| tls.map(Arc::new)).map_err(|why| StartError::Door(format!("server.tls: {why}")))
-}
-
-fn caller_key(settings: &Settings) -> Result<Option<crate::secret::Secret>, StartError> {
-    let key = settings.server.api_key.as_ref().map(SecretSource::load).transpose();
-    key.map_err(|why| StartError::Door(format!("server.api_key: {why}")))
 }
 
 fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
@@ -167,16 +165,16 @@ fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<(
 
 fn spawn_control(
     mut control: Control,
-    reread: Option<Reread>,
+    obeys_signals: bool,
     admins: [(Option<Bound>, Scope); 2],
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let spawned = runtime.and_then(|runtime| {
-        if let Some(reread) = reread {
+        if obeys_signals {
             let _entered = runtime.enter();
-            control.signals = Some((reread, Signals::new()?));
+            control.signals = Some(Signals::new()?);
         }
         std::thread::Builder::new().name("control".into()).spawn(move || {
             runtime.block_on(async move {
@@ -191,6 +189,7 @@ fn spawn_control(
             for worker in workers {
                 let _ = worker.join();
             }
+            // A look at a file system that hangs must not hold the end up.
             runtime.shutdown_background();
         })
     });

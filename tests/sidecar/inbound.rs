@@ -174,3 +174,20 @@ fn what_is_wrong_with_it_stops_the_start_and_check_says_the_same() {
         }
     }
 }
+
+#[test]
+fn a_renewed_certificate_is_taken_without_a_signal_and_its_end_is_a_metric() {
+    let (upstream, old, new) = (Upstream::saying("hello"), Authority::new(), Authority::new());
+    let server = format!("{TLS}\nrotation_interval = \"50ms\"");
+    let sidecar = behind(&upstream, &old, &server).start();
+    let mut open = connect(&sidecar, &old, None);
+    assert_eq!(open.send(&Call::say("m", "hi")).answer().content(), "hello");
+    write(sidecar.dir(), &new.issue(NAME));
+    sidecar.logged("server.tls renewed", 1);
+    let mut fresh = connect(&sidecar, &new, None);
+    assert_eq!(fresh.send(&Call::say("m", "hi")).answer().content(), "hello");
+    assert_eq!(open.send(&Call::say("m", "hi")).answer().content(), "hello");
+    let metrics = sidecar.admin("/metrics");
+    let line = "outrider_cert_expiry_seconds{integration=\"\",kind=\"server.tls\"} ";
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+}

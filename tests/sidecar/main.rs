@@ -21,6 +21,8 @@ mod limits;
 mod proxy;
 mod readme;
 mod refusals;
+mod reload;
+mod rotation;
 mod routing;
 mod stop;
 mod stream;

@@ -391,8 +391,12 @@ fn the_admin_endpoints_are_exactly_those_that_are_served() {
 /// The settings of a configuration without any mistake.
 fn settings(text: &str) -> outrider::config::valid::Settings {
     let setup = Setup::new("").file("c.toml", text);
-    let options =
-        Options { file: Some("c.toml".into()), env: Environment::default(), dir: setup.dir().to_owned() };
+    let options = Options {
+        file: Some("c.toml".into()),
+        env: Environment::default(),
+        dir: setup.dir().to_owned(),
+        ..Options::default()
+    };
     load(&options).expect("the configuration is good").settings
 }
 
