@@ -93,6 +93,10 @@ impl Whole {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence = None;
                 self.visit.sent(frame.data_ref().map_or(0, Bytes::len));
+                // hyper asks no more of a body that says it is at its end.
+                if self.body.is_end_stream() {
+                    self.end();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {

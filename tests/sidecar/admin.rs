@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::upstream::completion;
 use crate::support::{Call, Connection, Setup, Sidecar, TokenServer, Upstream, integration};
 
 #[test]
@@ -139,4 +140,17 @@ fn no_output_of_ours_shows_a_secret_or_a_prompt() {
             seen.find(secret).map(|at| seen[at.saturating_sub(200)..].chars().take(400).collect::<String>());
         assert_eq!(at, None, "{secret} was shown");
     }
+}
+
+#[test]
+fn an_answer_that_came_in_pieces_is_logged_as_complete() {
+    let upstream = Upstream::start(|turn| {
+        let body = completion(&"long ".repeat(200_000)).to_string();
+        turn.answer(200, body);
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    assert!(answer.clean && answer.content().len() == 1_000_000);
+    let line = sidecar.log_line("the access line", |line| line["message"] == "request");
+    assert_eq!((&line["ending"], &line["status"]), (&"complete".into(), &200.into()), "{line}");
 }
