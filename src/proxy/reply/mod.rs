@@ -24,8 +24,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// Fields of one connection alone (RFC 9110 §7.6.1) and what would make a client act towards the provider.
-const NOT_RELAYED: [HeaderName; 10] = [
+/// Fields of one connection alone (RFC 9110 §7.6.1), the length, which hyper says anew, and what would make a client
+/// act towards the provider.
+const NOT_RELAYED: [HeaderName; 11] = [
+    CONTENT_LENGTH,
     TRANSFER_ENCODING,
     TE,
     TRAILER,
@@ -76,7 +78,6 @@ fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {
         visit.answered(connected);
     }
     let mut headers = stream.headers.take().map(relayed).unwrap_or_default();
-    headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     note_lost(&stream.report, &mut headers, &visit);
@@ -188,6 +189,7 @@ mod tests {
             ("x-up", "1"),
             ("keep-alive", "timeout=99"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "7, 7"),
             ("set-cookie", "a=b"),
             ("proxy-authenticate", "Basic"),
             ("x-ratelimit-remaining-tokens", "7"),
