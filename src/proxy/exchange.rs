@@ -198,13 +198,16 @@ async fn gather(body: &mut Body, most: usize, idle: Duration) -> Result<BytesMut
 }
 
 /// Reads until the end (`true`) or until `most` bytes are there (`false`).
-async fn read_into(
+pub(super) async fn read_into(
     whole: &mut BytesMut,
     body: &mut Body,
     most: usize,
     idle: Duration,
 ) -> Result<bool, Failure> {
     loop {
+        if whole.len() > most {
+            return Ok(false);
+        }
         let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
         match frame {
             None => return Ok(true),
