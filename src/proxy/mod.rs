@@ -3,6 +3,7 @@
 mod activity;
 mod exchange;
 mod failure;
+mod hide;
 mod intake;
 mod models;
 mod relay;

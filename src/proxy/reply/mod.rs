@@ -105,7 +105,7 @@ pub(super) fn refuse(failure: &Failure, mut visit: Visit) -> Response<Answer> {
     if told.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    visit.failed(&told.code, told.cause());
+    visit.failed(told.label(), told.cause());
     full(told.status, told.json().into(), headers, visit)
 }
 
