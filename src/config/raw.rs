@@ -106,9 +106,12 @@ tables! {
     /// `[server]`.
     Server secrets [api_key] {
         listen: Many<String>,
+        unix_mode: String,
+        unix_group: usize,
         tls: InboundTls,
         start: Start,
         watch: bool,
+        rotation_interval: Duration,
         workers: usize,
         header_timeout: Duration,
         body_timeout: Duration,

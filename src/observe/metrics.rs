@@ -82,6 +82,7 @@ pub struct Metrics {
     connects: Family<Labels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     lost: Family<FieldLabels, Counter>,
+    rotations: Family<RotationLabels, Counter>,
     /// Connections that clients hold open.
     pub connections: Gauge,
 }
@@ -116,6 +117,12 @@ struct TokenLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RotationLabels {
+    integration: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FieldLabels {
     integration: String,
     field: String,
@@ -137,6 +144,7 @@ impl Metrics {
             connects: Family::default(),
             tokens: Family::default(),
             lost: Family::default(),
+            rotations: Family::default(),
             connections: Gauge::default(),
         };
         metrics.register_all();
@@ -161,6 +169,11 @@ impl Metrics {
             self.lost.clone(),
         );
         registry.register(
+            "rotations",
+            "Certificates, keys and secrets that changed in their files",
+            self.rotations.clone(),
+        );
+        registry.register(
             "client_connections",
             "Connections that clients hold open",
             self.connections.clone(),
@@ -181,6 +194,12 @@ impl Metrics {
         };
         let tokens =
             |kind| self.tokens.get_or_create_owned(&TokenLabels { integration: name.to_owned(), kind });
+        if !name.is_empty() {
+            for result in ["taken", "refused"] {
+                let labels = RotationLabels { integration: name.to_owned(), result };
+                drop(self.rotations.get_or_create(&labels));
+            }
+        }
         IntegrationMetrics {
             all: Arc::clone(self),
             name: name.to_owned(),
@@ -262,6 +281,13 @@ impl IntegrationMetrics {
             .lost
             .get_or_create(&FieldLabels { integration: self.name.clone(), field: field.to_owned() })
             .inc();
+    }
+
+    /// Counts files that changed: taken over, or refused so that the old ones stay.
+    pub fn rotated(&self, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        let labels = RotationLabels { integration: self.name.clone(), result };
+        self.all.rotations.get_or_create(&labels).inc();
     }
 
     fn status(&self, status: u16) {

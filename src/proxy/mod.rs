@@ -11,8 +11,11 @@ mod reply;
 mod visit;
 mod whole;
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,7 +24,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::integration::Registry;
-use crate::observe::{Access, IntegrationMetrics, Metrics, clock};
+use crate::observe::{Access, IntegrationMetrics, Metrics, Status, clock};
 use crate::openai::Envelope;
 use crate::openai::scan::Model;
 use crate::outbound::Report;
@@ -55,29 +58,54 @@ pub struct House {
     pub strays: IntegrationMetrics,
     /// For work that outlives its request: draining a finished stream's tail.
     pub tasks: Tasks,
-    /// What every caller must present as Bearer.
-    pub caller_key: Option<Secret>,
     /// The longest request head, in bytes.
     pub max_head: usize,
-    /// The longest request body, in bytes.
-    pub max_body: usize,
-    /// The longest silence while a request body is read.
-    pub body_timeout: Duration,
+    /// The keys of `[server]` that a reload changes.
+    pub rules: ArcSwap<Rules>,
+    /// The state of the configuration.
+    pub status: ArcSwap<Status>,
     /// Set once the process is to stop: it may still serve, but is ready for nobody new.
     pub unready: AtomicBool,
     /// Set once new requests are refused.
     pub draining: AtomicBool,
+    /// Set once what is still open is cut: answers end in words, as soon as their connections' tasks look.
+    pub cut: AtomicBool,
     /// Whether anyone is being served.
     pub activity: Activity,
+}
+
+/// What holds for every request, and may change while we run.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What every caller must present as Bearer.
+    pub caller_key: Option<Secret>,
+    /// The longest request body, in bytes.
+    pub max_body: usize,
+    /// The longest silence while a request body is read.
+    pub body_timeout: Duration,
 }
 
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
 pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -> Response<Answer> {
     let mut visit = Visit::begin(&house, &request);
-    match journey(request, &house, seat, &mut visit).await {
+    let answered = {
+        let journey = pin!(journey(request, &house, seat, &mut visit));
+        until_cut(&house, journey).await
+    };
+    match answered {
         Ok(outcome) => reply::respond(outcome, visit),
         Err(failure) => reply::refuse(&failure, visit),
     }
+}
+
+/// `work`, given up when the house cuts what is open. Nothing is registered for that: it costs a look at each step.
+fn until_cut<T>(
+    house: &House,
+    mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> impl Future<Output = Result<T, Failure>> {
+    poll_fn(
+        move |cx| if house.is_cut() { Poll::Ready(Err(Failure::Draining)) } else { work.as_mut().poll(cx) },
+    )
 }
 
 /// The answer to a request whose handling panicked.
@@ -114,33 +142,34 @@ async fn journey(
         return Err(Failure::unavailable(found.entry));
     };
     integration.check_media(&envelope)?;
-    let permit = async { Ok(integration.permit(&found.entry.metrics).await?) };
+    let permit = pin!(async { Ok(integration.permit(&found.entry.metrics).await?) });
     let permit = within(patience, permit).await?;
 
     let mut report = Report::default();
     integration.edit(&mut envelope, found.model(), &mut report)?;
-    let order = Order {
+    // Boxed: it is handed on from step to step, and most of it is large.
+    let order = Box::new(Order {
         entry: Arc::clone(found.entry),
         model: found.index,
-        client_model: visit.model().to_owned(),
-        id: visit.completion_id().to_owned(),
+        client_model: Arc::clone(visit.model()),
+        id: Arc::clone(visit.completion_id()),
         created: clock::unix_seconds(),
         operation,
         envelope,
         report,
         headers: head.headers,
         seat,
-    };
+    });
     if order.envelope.stream() {
         return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
     }
-    let answer = async {
+    let answer = pin!(async {
         match exchange::open(order).await? {
             Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
             Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
             Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
         }
-    };
+    });
     within(patience, answer).await
 }
 
@@ -173,10 +202,11 @@ impl Patience {
     }
 }
 
-/// A 504 that arrives is worth more than a connection that the client gives up on.
+/// A 504 that arrives is worth more than a connection that the client gives up on. The work is borrowed: a future taken
+/// by value would stand in this one three times.
 async fn within<T>(
     patience: Option<Patience>,
-    work: impl Future<Output = Result<T, Failure>>,
+    work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
     let Some(Patience { limit, end }) = patience else { return work.await };
     tokio::time::timeout_at(end, work).await.unwrap_or(Err(Failure::Patience(limit)))
@@ -186,6 +216,11 @@ impl House {
     /// Whether the process is to stop.
     pub fn is_unready(&self) -> bool {
         self.unready.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is still open is cut.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Whether new requests are refused.

@@ -64,7 +64,7 @@ enum Source {
 }
 
 /// Waits for the upstream's head, but no longer than a client should go without hearing anything.
-pub(super) async fn open(order: Order, permit: Permit, house: &Arc<House>) -> Result<Stream, Failure> {
+pub(super) async fn open(order: Box<Order>, permit: Permit, house: &Arc<House>) -> Result<Stream, Failure> {
     let idle = order.entry.settings.limits.idle;
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
@@ -143,6 +143,9 @@ impl Relay {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        if self.visit.is_cut() {
+            self.cut();
+        }
         loop {
             if !self.out.is_empty() {
                 let bytes = self.out.split().freeze();
@@ -238,6 +241,26 @@ impl Relay {
                 sse::event(&mut self.out, |out| out.extend_from_slice(&told.json()));
                 self.visit.failed(told.label(), told.cause());
                 self.close();
+            }
+        }
+    }
+
+    /// Ends the stream because this process ends.
+    fn cut(&mut self) {
+        match self.source {
+            Source::Ended => {}
+            Source::Opening(_) => self.opened(Err(Failure::Draining)),
+            Source::Open(..) if self.is_done() => self.finish_done(),
+            Source::Open(..) => {
+                let logged = ("draining", "this server is stopping, and cuts what it cannot finish in time");
+                let fault = Fault {
+                    status: 503,
+                    message: logged.1.to_owned(),
+                    kind: Some("unavailable_error".into()),
+                    code: Some(logged.0.into()),
+                    ..Fault::default()
+                };
+                self.finish(End::Broken(&fault), Some(logged));
             }
         }
     }

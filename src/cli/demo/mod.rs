@@ -50,7 +50,7 @@ fn start(world: &World) -> Result<(Running, SocketAddr), String> {
     let options = Options { file: Some(world.config()), ..Options::default() };
     let loaded = config::load(&options).map_err(|problems| problems.render(false))?;
     let (sink, _writer) = Sink::to(io::sink(), true, Duration::ZERO);
-    let start = Start { settings: loaded.settings, sink, reread: None };
+    let start = Start { settings: loaded.settings, sink, source: None };
     let running = app::start(start).map_err(|e| e.to_string())?;
     let Some(&Address::Tcp(proxy)) = running.proxy.first() else {
         return Err("the sidecar does not listen where it was told to".to_owned());

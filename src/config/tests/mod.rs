@@ -4,6 +4,7 @@ mod example;
 mod galileo;
 mod mistakes;
 mod secrets;
+mod server;
 mod settings;
 
 use std::path::Path;
@@ -41,7 +42,12 @@ impl House {
     }
 
     fn load(&self) -> Result<Loaded, Problems> {
-        load(&Options { file: None, env: self.env.clone(), dir: self.path().to_owned() })
+        load(&Options {
+            file: None,
+            env: self.env.clone(),
+            dir: self.path().to_owned(),
+            ..Options::default()
+        })
     }
 
     /// What was loaded, or a panic that shows why not.

@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// A certificate and its key, PEM.
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
 
 /// A certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -38,6 +45,44 @@ impl Authority {
     pub(crate) fn client(&self) -> (String, String) {
         let (leaf, key) = self.leaf("client.example");
         (leaf.pem(), key.serialize_pem())
+    }
+
+    /// A certificate for `name`, and its key.
+    pub(crate) fn issue(&self, name: &str) -> Pair {
+        let (leaf, key) = self.leaf(name);
+        Pair { certificate: leaf.pem(), key: key.serialize_pem() }
+    }
+
+    /// TLS settings of a client that trusts this authority, and presents `pair` if it is asked.
+    pub(crate) fn caller(&self, pair: Option<&Pair>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("the authority is good");
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions")
+            .with_root_certificates(roots);
+        let Some(pair) = pair else { return builder.with_no_client_auth() };
+        let chain = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("it is PEM");
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("it is PEM");
+        builder.with_client_auth_cert(vec![chain], key).expect("the key belongs to the certificate")
+    }
+
+    /// The certificate of a client whose private key is `key` (PEM), changed by `edit`.
+    pub(crate) fn client_of(&self, key: &str, edit: impl FnOnce(&mut CertificateParams)) -> String {
+        let key = KeyPair::from_pem(key).expect("the key is PKCS #8");
+        let mut params = CertificateParams::new(vec!["client.example".to_owned()]).expect("the name is good");
+        edit(&mut params);
+        params.signed_by(&key, &self.0).expect("the authority can sign").pem()
+    }
+
+    /// A client's certificate that ended years ago, and its key, both PEM.
+    pub(crate) fn expired_client(&self) -> (String, String) {
+        let key = KeyPair::generate().expect("a key can be made").serialize_pem();
+        let ended = |params: &mut CertificateParams| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        };
+        (self.client_of(&key, ended), key)
     }
 
     /// TLS settings of a server that is `name`.
