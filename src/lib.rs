@@ -32,6 +32,9 @@ pub mod dialect;
 
 pub mod tls;
 
+// read by settings and by what watches them
+pub mod files;
+
 pub mod config;
 
 // hands: sockets, processes, time

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
-use super::{Reread, reload};
-use crate::config::valid::Settings;
-use crate::integration::Workshop;
+use super::keeper::Keeper;
+use super::watch::Watch;
 use crate::proxy::House;
 use crate::server::stop::Stopper;
 use crate::tasks::Tasks;
@@ -21,74 +20,46 @@ const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) struct Control {
     pub(super) house: Arc<House>,
-    pub(super) workshop: Workshop,
     pub(super) stopper: Stopper,
     /// The clients' connections.
     pub(super) connections: Tasks,
     /// Everything else.
     pub(super) tasks: Tasks,
-    pub(super) settings: Settings,
-    /// How to read the configuration anew, and the signals that ask for it; `None` leaves all signals alone.
-    pub(super) signals: Option<(Reread, Signals)>,
+    pub(super) keeper: Keeper,
+    /// `None` leaves all signals alone.
+    pub(super) signals: Option<Signals>,
 }
 
 impl Control {
     /// Runs until the process is to end.
     pub(super) async fn run(mut self) {
         let mut stop = self.stopper.listen();
-        match self.signals.take() {
-            Some((reread, mut signals)) => loop {
-                tokio::select! {
-                    () = stop.over() => break,
-                    stopping = signals.next() => {
-                        if stopping {
-                            self.drain(&mut signals).await;
-                            break;
-                        }
-                        self.reload(&reread);
+        let (paths, every) = self.keeper.watched();
+        let mut watch = Watch::new(every);
+        watch.set(paths, every);
+        let mut signals = self.signals.take();
+        loop {
+            tokio::select! {
+                () = stop.over() => break,
+                stopping = next(&mut signals) => {
+                    if stopping {
+                        self.drain(&mut signals).await;
+                        break;
                     }
+                    self.keeper.reload();
                 }
-            },
-            None => stop.over().await,
+                now = watch.look() => self.keeper.looked(&now),
+            }
+            let (paths, every) = self.keeper.watched();
+            watch.set(paths, every);
         }
         self.stopper.end();
-        self.workshop.clients.close();
+        self.keeper.workshop.clients.close();
         let _ = timeout(LAST_WORK, self.tasks.finished()).await;
     }
 
-    fn reload(&mut self, reread: &Reread) {
-        let loaded = match reread() {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                tracing::error!(
-                    problems = problems.len(),
-                    "reload refused, the running configuration stays:\n{}",
-                    problems.render(false)
-                );
-                return;
-            }
-        };
-        let old = self.house.registry.load_full();
-        let (registry, mut difference) = reload::prepare(&old, &loaded.settings, &self.workshop);
-        difference.restart = reload::needs_restart(&self.settings, &loaded.settings);
-        for failure in registry.entries().iter().filter_map(reload::failure) {
-            tracing::error!("{failure}");
-        }
-        self.house.registry.store(Arc::new(registry));
-        // Tables that need a restart stay as they run, so that each reload says so again.
-        self.settings.integrations = loaded.settings.integrations;
-        tracing::info!(
-            added = ?difference.added,
-            changed = ?difference.changed,
-            removed = ?difference.removed,
-            unchanged = difference.unchanged,
-            restart_needed_for = ?difference.restart,
-            "configuration reloaded"
-        );
-    }
-
-    async fn drain(&self, signals: &mut Signals) {
-        let server = &self.settings.server;
+    async fn drain(&self, signals: &mut Option<Signals>) {
+        let server = &self.keeper.settings.server;
         tracing::info!(linger = ?server.linger, drain_timeout = ?server.drain_timeout, "stopping");
         self.house.unready.store(true, Ordering::Relaxed);
         let orderly = async {
@@ -104,7 +75,7 @@ impl Control {
                 Ok(()) => tracing::info!("stopped: every answer is out"),
                 Err(_) => tracing::warn!(connections = self.connections.running(), "stopped at drain_timeout: what was still open is cut"),
             },
-            () = signals.stop() => tracing::warn!("stopped by a second signal: what was still open is cut"),
+            () = second(signals) => tracing::warn!("stopped by a second signal: what was still open is cut"),
         }
         self.stopper.begin();
     }
@@ -114,6 +85,21 @@ impl Control {
         while self.house.activity.idle_for() < Some(idle) {
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+/// Whether the next signal asks for a stop, rather than a reload; waits for ever where signals are left alone.
+async fn next(signals: &mut Option<Signals>) -> bool {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn second(signals: &mut Option<Signals>) {
+    match signals {
+        Some(signals) => signals.stop().await,
+        None => std::future::pending().await,
     }
 }
 

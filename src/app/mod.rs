@@ -1,7 +1,11 @@
 //! The composition root: a configuration becomes a registry, listeners and worker threads.
 
+mod collect;
 mod control;
-mod reload;
+mod keeper;
+mod live;
+mod renew;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,21 +14,20 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 
 use crate::auth::Tokens;
-use crate::config::valid::{Listen, SecretSource, Settings};
-use crate::config::{Loaded, Problems};
+use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
 use crate::integration::{Entry, Registry, Workshop};
-use crate::observe::{Access, Metrics, Sink, clock};
-use crate::proxy::{Activity, House};
+use crate::observe::{Access, Metrics, Sink, Status, clock};
+use crate::proxy::{Activity, House, Rules};
 use crate::server::Serving;
 use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
 use crate::tasks::Tasks;
 use control::{Control, Signals};
+use keeper::Keeper;
 
-/// Reads the configuration anew.
-pub type Reread = Box<dyn Fn() -> Result<Loaded, Problems> + Send>;
+pub use keeper::{Reread, Source};
 
 /// A running sidecar. Dropped, it goes on serving until the process ends.
 #[derive(Debug)]
@@ -54,8 +57,9 @@ pub struct Start {
     pub settings: Settings,
     /// Where access lines go.
     pub sink: Sink,
-    /// What to do on SIGHUP; `None` leaves all signals alone (for a sidecar inside another process).
-    pub reread: Option<Reread>,
+    /// Where the configuration came from; `None` leaves it as it is and all signals alone (for a sidecar inside
+    /// another process).
+    pub source: Option<Source>,
 }
 
 impl std::fmt::Debug for Start {
@@ -66,7 +70,7 @@ impl std::fmt::Debug for Start {
 
 /// Binds, builds and serves; returns once requests are answered.
 pub fn start(start: Start) -> Result<Running, StartError> {
-    let Start { settings, sink, reread } = start;
+    let Start { settings, sink, source } = start;
     let doors = bind_all(&settings.server.listen)?;
     let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
     let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
@@ -80,27 +84,30 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let registry = build(&settings, &workshop)?;
     let house = Arc::new(House {
         registry: ArcSwap::from_pointee(registry),
-        access: settings.log.access.then(|| Access::new(sink)),
+        access: settings.log.access.then(|| Access::new(sink.clone())),
         strays: metrics.integration(""),
         metrics,
         tasks: tasks.clone(),
-        caller_key: caller_key(&settings)?,
         max_head: settings.server.max_header_bytes,
-        max_body: settings.server.max_body,
-        body_timeout: settings.server.body_timeout,
+        rules: ArcSwap::from_pointee(rules(&settings)?),
+        status: ArcSwap::from_pointee(Status::new(source.as_ref().map(Source::file))),
         unready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         activity: Activity::default(),
     });
+    let reading = Box::new(collect::Reading(Arc::downgrade(&house)));
+    house.metrics.register(|registry| registry.register_collector(reading));
     let (stopper, stop) = Stopper::new();
     let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
     let crew = Serving::crew(&house, &settings.server, &connections, &stop);
     let workers = spawn_workers(&doors, crew)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
-    let control =
-        Control { house, workshop, stopper: stopper.clone(), connections, tasks, settings, signals: None };
-    let control = spawn_control(control, reread, admins, stop, workers)?;
+    let obeys = source.is_some();
+    let source = source.unwrap_or_else(Source::none);
+    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source);
+    let control = Control { house, stopper: stopper.clone(), connections, tasks, keeper, signals: None };
+    let control = spawn_control(control, obeys, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
 }
 
@@ -129,7 +136,7 @@ fn bind_all(all: &[Listen]) -> Result<Vec<Bound>, StartError> {
 fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
-    let failed: Vec<String> = entries.iter().filter_map(reload::failure).collect();
+    let failed: Vec<String> = entries.iter().filter_map(renew::failure).collect();
     if settings.server.strict_start && !failed.is_empty() {
         return Err(StartError::World(failed));
     }
@@ -139,12 +146,11 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
     Ok(Registry::new(entries, clock::unix_seconds()))
 }
 
-fn caller_key(settings: &Settings) -> Result<Option<crate::secret::Secret>, StartError> {
+fn rules(settings: &Settings) -> Result<Rules, StartError> {
     if settings.server.tls.is_some() {
         return Err(StartError::Cannot("server.tls: inbound TLS is not in this version of Outrider".into()));
     }
-    let key = settings.server.api_key.as_ref().map(SecretSource::load).transpose();
-    key.map_err(|why| StartError::Cannot(format!("server.api_key: {why}")))
+    live::rules(&settings.server).map_err(StartError::Cannot)
 }
 
 fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
@@ -163,16 +169,16 @@ fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<(
 
 fn spawn_control(
     mut control: Control,
-    reread: Option<Reread>,
+    obeys_signals: bool,
     admins: [(Option<Bound>, Scope); 2],
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let spawned = runtime.and_then(|runtime| {
-        if let Some(reread) = reread {
+        if obeys_signals {
             let _entered = runtime.enter();
-            control.signals = Some((reread, Signals::new()?));
+            control.signals = Some(Signals::new()?);
         }
         std::thread::Builder::new().name("control".into()).spawn(move || {
             runtime.block_on(async move {
@@ -187,6 +193,8 @@ fn spawn_control(
             for worker in workers {
                 let _ = worker.join();
             }
+            // A look at a file system that hangs must not hold the end up.
+            runtime.shutdown_background();
         })
     });
     spawned.map_err(|error| StartError::Cannot(format!("cannot start the control thread: {error}")))

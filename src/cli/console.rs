@@ -217,7 +217,15 @@ multi_modal_config = { max_files = 3 }
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.toml"), format!("{server}{ACME}")).unwrap();
         let console = Console { integration: name.to_owned(), base: base.map(str::to_owned), config: None };
-        page(&console, &Options { file: None, env: Environment::default(), dir: dir.path().to_owned() })
+        page(
+            &console,
+            &Options {
+                file: None,
+                env: Environment::default(),
+                dir: dir.path().to_owned(),
+                ..Options::default()
+            },
+        )
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod demo;
+mod reload;
 mod serve;
 
 use std::io::{self, Write};
@@ -50,6 +51,8 @@ enum Command {
     Check(check::Check),
     /// Print the JSON to paste into Galileo, so that its runners call Outrider
     Console(console::Console),
+    /// Ask the running process to read its configuration again
+    Reload(reload::Reload),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -82,6 +85,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Demo { once }) => demo::run(once),
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Console(console)) => console::run(&console),
+        Some(Command::Reload(reload)) => reload::run(&reload),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut script);

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::Exit;
-use crate::app::{self, Running, Start, StartError};
+use super::check::world;
+use crate::app::{self, Reread, Running, Source, Start, StartError};
 use crate::config::valid::Settings;
 use crate::config::{self, Options};
 use crate::observe::Sink;
@@ -20,6 +21,18 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
             return Exit::Config;
         }
     };
+    if loaded.settings.server.strict_start {
+        let problems = world::problems(&loaded);
+        if problems.has_errors() {
+            complain(&problems.render(io::stderr().is_terminal()));
+            return Exit::Config;
+        }
+    }
+    let reread: Reread = Box::new(move |texts, files| {
+        let options = Options { texts: texts.cloned(), ..options.clone() };
+        config::load_watched(&options, files)
+    });
+    let source = Some(Source::new(&loaded, reread));
     let settings = loaded.settings;
     let (sink, _writer) = Sink::stdout(settings.log.format);
     sink.install(settings.log.level);
@@ -28,8 +41,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
         tracing::warn!("{}", loaded.warnings.render(false));
     }
     let welcome = (!sink.is_json()).then(|| settings.clone());
-    let reread: app::Reread = Box::new(move || config::load(&options));
-    match app::start(Start { settings, sink, reread: Some(reread) }) {
+    match app::start(Start { settings, sink, source }) {
         Ok(running) => {
             announce(&running, welcome.as_ref());
             running.wait();

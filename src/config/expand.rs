@@ -3,9 +3,10 @@
 //! They are expanded after parsing, so that a value cannot inject TOML. `$$` alone stays, `$${` is a literal `${`.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::source::Environment;
+use crate::files::{self, Prints};
 
 /// The longest file that `${file:…}` reads, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -24,7 +25,7 @@ pub(super) struct Expander<'a> {
     pub(super) env: &'a Environment,
     /// What a relative path in `${file:…}` is relative to.
     pub(super) dir: &'a Path,
-    pub(super) files: &'a mut Vec<PathBuf>,
+    pub(super) files: &'a mut Prints,
 }
 
 impl Expander<'_> {
@@ -91,7 +92,8 @@ impl Expander<'_> {
 
     fn file(&mut self, path: &str) -> Result<String, Failure> {
         let path = self.dir.join(path);
-        self.files.push(path.clone());
+        // The print comes first: what changes in between is then seen as a change.
+        self.files.insert(path.clone(), files::print(&path));
         read(&path).map_err(|why| Failure::World(format!("cannot read {}: {why}", path.display())))
     }
 }
@@ -140,7 +142,7 @@ mod tests {
 
     fn expand(text: &str) -> Result<String, Failure> {
         let env = Environment::of([("A", "one"), ("EMPTY", "")]);
-        let mut files = Vec::new();
+        let mut files = Prints::new();
         let mut expander = Expander { env: &env, dir: Path::new("/nowhere"), files: &mut files };
         expander.expand(text).map(Cow::into_owned)
     }
@@ -187,7 +189,7 @@ mod tests {
     fn a_file_loses_one_newline_and_a_missing_one_is_the_worlds_fault() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), "s3cret\n\n").unwrap();
-        let (env, mut files) = (Environment::of([]), Vec::new());
+        let (env, mut files) = (Environment::of([]), Prints::new());
         let mut expander = Expander { env: &env, dir: dir.path(), files: &mut files };
         assert_eq!(expander.expand("Bearer ${file:key}").unwrap(), "Bearer s3cret\n");
         assert!(matches!(expander.expand("${file:none}"), Err(Failure::World(why)) if why.contains("none")));

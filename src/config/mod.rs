@@ -18,19 +18,21 @@ pub mod valid;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use figment::value::Value;
 
 use self::places::At as Path;
 use self::raw::Root;
 use self::read::{Field, Pairs, Read as _, Reading};
+use self::source::Sources;
 use self::valid::integration::Common;
 use self::valid::{Settings, integration, server};
 
+use crate::files::Prints;
+
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
-pub use self::source::{Environment, Options};
+pub use self::source::{Environment, Options, Texts};
 
 /// A configuration that can be used.
 pub struct Loaded {
@@ -38,15 +40,17 @@ pub struct Loaded {
     pub settings: Settings,
     /// What may not be as it was meant.
     pub warnings: Problems,
-    /// Everything that was read, or looked for in vain: for watching.
-    pub files: Vec<PathBuf>,
+    /// Everything that was read, or looked for in vain, as it was: for watching.
+    pub files: Prints,
+    /// The texts that it was read from.
+    pub texts: Texts,
     /// Where each key stands, for messages about what turns out to be wrong later.
     pub places: Places,
 }
 
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, warnings, files, places: _ } = self;
+        let Self { settings, warnings, files, texts: _, places: _ } = self;
         let mut shown = f.debug_struct("Loaded");
         shown
             .field("settings", settings)
@@ -59,22 +63,27 @@ impl fmt::Debug for Loaded {
 /// Reads and checks the configuration. What is wrong in the text is an error, and all errors are returned at once;
 /// what is wrong in the world is kept in the integration that it concerns. Blocks: it reads files.
 pub fn load(options: &Options) -> Result<Loaded, Problems> {
-    let mut sources = source::read(options)?;
+    load_watched(options, &mut Prints::new())
+}
+
+/// Likewise; `files` gets everything that was read or looked for, also where the configuration is refused: what must
+/// change before another try makes sense.
+pub fn load_watched(options: &Options, files: &mut Prints) -> Result<Loaded, Problems> {
+    let mut sources = source::read(options, files)?;
     let mut merged = Value::from(std::mem::take(&mut sources.merged));
     let mut reading = Reading::new(&options.env, &sources.places);
     reading.problems = sources.problems;
     reading.expand(&mut merged, &Path::root());
     let root = Root::read(&merged, &Path::root(), &mut reading);
     let settings = settings(root.given().unwrap_or_default(), &mut reading);
-    let Reading { mut problems, files, .. } = reading;
+    let Reading { mut problems, files: referred, .. } = reading;
+    files.extend(referred);
     problems.sort();
     if problems.has_errors() {
         return Err(problems);
     }
-    sources.files.extend(files);
-    sources.files.sort();
-    sources.files.dedup();
-    Ok(Loaded { settings, warnings: problems, files: sources.files, places: sources.places })
+    let Sources { texts, places, .. } = sources;
+    Ok(Loaded { settings, warnings: problems, files: files.clone(), texts, places })
 }
 
 fn settings(root: Root, r: &mut Reading<'_>) -> Settings {

@@ -109,6 +109,7 @@ tables! {
         tls: InboundTls,
         start: Start,
         watch: bool,
+        rotation_interval: Duration,
         workers: usize,
         header_timeout: Duration,
         body_timeout: Duration,

@@ -15,6 +15,7 @@ use super::problem::{Problem, Problems, Severity};
 use super::source::Environment;
 use super::valid::SecretSource;
 use super::{mask, text, units};
+use crate::files::Prints;
 use crate::secret::Secret;
 
 /// So many keys of a table are listed where an unknown one is like none of them.
@@ -80,7 +81,7 @@ pub(super) struct Reading<'a> {
     pub(super) places: &'a Places,
     pub(super) problems: Problems,
     /// Files that `${file:…}` named.
-    pub(super) files: Vec<PathBuf>,
+    pub(super) files: Prints,
     /// What is wrong in the world, by integration.
     pub(super) world: Vec<(String, String)>,
     /// Values that could not be expanded.
@@ -97,7 +98,7 @@ impl<'a> Reading<'a> {
             env,
             places,
             problems: Problems::default(),
-            files: Vec::new(),
+            files: Prints::new(),
             world: Vec::new(),
             failed: BTreeSet::new(),
             meant: BTreeSet::new(),

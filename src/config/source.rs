@@ -12,6 +12,7 @@ use super::expand::{Expander, Failure, plain};
 use super::places::{At, Inside, Layer, Node, Origin, Places};
 use super::problem::{Place, Problem, Problems, Severity};
 use super::{mask, raw, text, twins};
+use crate::files::{self, Prints};
 use crate::names::IntegrationName;
 
 /// The environment's variables, taken once.
@@ -52,12 +53,61 @@ pub struct Options {
     pub env: Environment,
     /// The working directory.
     pub dir: PathBuf,
+    /// Where given, the configuration is these texts, whatever its files hold by now. What they refer to
+    /// (`${file:…}`, `token_file`) is read anew.
+    pub texts: Option<Texts>,
+}
+
+/// The texts of a configuration as they were read: its file and Galileo's JSON. They may hold secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Texts {
+    file: PathBuf,
+    texts: BTreeMap<PathBuf, String>,
+}
+
+impl Texts {
+    /// The configuration's file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Whether the file or directory at `path` is one of these texts, or lists them.
+    pub fn hold(&self, path: &Path) -> bool {
+        self.texts.keys().any(|text| text == path || text.parent() == Some(path))
+    }
+
+    fn listed(&self, dir: &Path) -> Vec<PathBuf> {
+        let inside = |path: &&PathBuf| **path != self.file && path.parent() == Some(dir);
+        self.texts.keys().filter(inside).cloned().collect()
+    }
 }
 
 impl Options {
     /// Those of this process, with `file` as the command line gave it.
     pub fn process(file: Option<PathBuf>) -> Self {
-        Self { file, env: Environment::process(), dir: std::env::current_dir().unwrap_or_default() }
+        Self {
+            file,
+            env: Environment::process(),
+            dir: std::env::current_dir().unwrap_or_default(),
+            texts: None,
+        }
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        match &self.texts {
+            None => std::fs::read_to_string(path),
+            Some(texts) => texts.texts.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+        if let Some(texts) = &self.texts {
+            return Ok(texts.listed(dir));
+        }
+        let entries = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
+        let mut paths: Vec<_> = entries.into_iter().map(|e| e.path()).filter(|p| is_definition(p)).collect();
+        paths.sort();
+        Ok(paths)
     }
 
     /// How messages call the file at `path`.
@@ -71,22 +121,25 @@ impl Options {
 pub(super) struct Sources {
     pub(super) places: Places,
     pub(super) merged: Dict,
-    pub(super) files: Vec<PathBuf>,
+    pub(super) texts: Texts,
     pub(super) problems: Problems,
 }
 
 /// Reads all layers. A file that cannot be found or parsed ends it; a mistake in one of Galileo's JSON files does not.
-pub(super) fn read(options: &Options) -> Result<Sources, Problems> {
+/// `files` gets what was read or looked for, also where it fails; each print is taken before the file is read, so that
+/// what changes in between is seen as a change later.
+pub(super) fn read(options: &Options, files: &mut Prints) -> Result<Sources, Problems> {
     let file = find(options)?;
+    files.insert(file.clone(), files::print(&file));
     let (config, config_dict) = read_toml(options, &file)?;
     let mut sources = Sources {
         places: Places::default(),
         merged: Dict::new(),
-        files: vec![file],
+        texts: Texts { texts: BTreeMap::from([(file.clone(), config.text.clone())]), file },
         problems: Problems::default(),
     };
     let mut layers = match config_dict.get("integrations_dir").and_then(Value::as_str) {
-        Some(dir) => read_directory(options, dir, &config, &mut sources),
+        Some(dir) => read_directory(options, dir, &config, &mut sources, files),
         None => Vec::new(),
     };
     layers.push((config, config_dict));
@@ -108,6 +161,9 @@ pub(super) fn read(options: &Options) -> Result<Sources, Problems> {
 
 /// `--config F`, else `OUTRIDER_CONFIG`, else `config.toml` here, else `/etc/outrider/config.toml`.
 fn find(options: &Options) -> Result<PathBuf, Problems> {
+    if let Some(texts) = &options.texts {
+        return Ok(texts.file.clone());
+    }
     if let Some(file) = &options.file {
         return Ok(options.dir.join(file));
     }
@@ -125,7 +181,7 @@ fn find(options: &Options) -> Result<PathBuf, Problems> {
 }
 
 fn read_toml(options: &Options, file: &Path) -> Result<(Layer, Dict), Problems> {
-    let text = std::fs::read_to_string(file).map_err(|e| unreadable(options, file, &plain(&e)))?;
+    let text = options.read(file).map_err(|e| unreadable(options, file, &plain(&e)))?;
     let parsed = text::toml(&text);
     let mut layer = layer_of(options, Origin::Toml, file, text);
     match parsed {
@@ -145,11 +201,17 @@ fn read_toml(options: &Options, file: &Path) -> Result<(Layer, Dict), Problems> 
 }
 
 /// Reads each `*.json` of `integrations_dir`. Hidden entries are Kubernetes' own links.
-fn read_directory(options: &Options, dir: &str, config: &Layer, sources: &mut Sources) -> Vec<(Layer, Dict)> {
+fn read_directory(
+    options: &Options,
+    dir: &str,
+    config: &Layer,
+    sources: &mut Sources,
+    files: &mut Prints,
+) -> Vec<(Layer, Dict)> {
     let at = At::root().key("integrations_dir");
     let own = Places { layers: vec![config.clone()] };
     let problems = &mut sources.problems;
-    let mut expander = Expander { env: &options.env, dir: &config.dir, files: &mut sources.files };
+    let mut expander = Expander { env: &options.env, dir: &config.dir, files };
     let dir = match expander.expand(dir) {
         Ok(dir) => config.dir.join(dir.as_ref()),
         Err(Failure::Text { message, help }) => {
@@ -161,9 +223,9 @@ fn read_directory(options: &Options, dir: &str, config: &Layer, sources: &mut So
             return Vec::new();
         }
     };
-    let listed = std::fs::read_dir(&dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
-    let mut paths: Vec<_> = match listed {
-        Ok(entries) => entries.into_iter().map(|e| e.path()).filter(|p| is_definition(p)).collect(),
+    files.insert(dir.clone(), files::print(&dir));
+    let paths = match options.list(&dir) {
+        Ok(paths) => paths,
         Err(e) => {
             let message = format!("cannot read the directory {}: {}", options.shown(&dir), plain(&e));
             let help = "make it, or leave integrations_dir out: it is only for Galileo's JSON files";
@@ -171,15 +233,16 @@ fn read_directory(options: &Options, dir: &str, config: &Layer, sources: &mut So
             Vec::new()
         }
     };
-    sources.files.push(dir);
-    paths.sort();
     let mut layers = Vec::new();
     for path in paths {
+        files.insert(path.clone(), files::print(&path));
         match read_definition(options, &path) {
-            Ok(layer) => layers.push(layer),
+            Ok(layer) => {
+                sources.texts.texts.insert(path.clone(), layer.0.text.clone());
+                layers.push(layer);
+            }
             Err(problems) => sources.problems.extend(problems),
         }
-        sources.files.push(path);
     }
     layers
 }
@@ -191,7 +254,7 @@ fn is_definition(path: &Path) -> bool {
 
 fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problems> {
     let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-    let text = std::fs::read_to_string(path).map_err(|e| unreadable(options, path, &plain(&e)))?;
+    let text = options.read(path).map_err(|e| unreadable(options, path, &plain(&e)))?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     let parsed = text::json(&text);
     let mut layer = layer_of(options, Origin::Galileo, path, text);

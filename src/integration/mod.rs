@@ -1,6 +1,7 @@
 //! One integration assembled: dialect + authorizer + destination + headers + limits, and the registry that finds it.
 
 mod edit;
+mod files;
 mod headers;
 mod media;
 mod permit;
@@ -18,8 +19,10 @@ use crate::egress::{Clients, Egress, EgressLimits};
 use crate::observe::{IntegrationMetrics, Metrics};
 use crate::openai::Envelope;
 use crate::outbound::{Report, Unsigned};
+use crate::tls;
 
 pub use edit::Refused;
+pub use files::Files;
 pub use media::TooMuch;
 pub use permit::{Busy, Permit};
 pub use registry::{Found, NotFound, Registry};
@@ -56,6 +59,11 @@ pub struct Entry {
     pub settings: Arc<valid::Integration>,
     /// The integration, or what is wrong and what to do.
     pub state: Result<Integration, String>,
+    /// The files that it was built from, as they were.
+    pub files: Files,
+    /// When client certificates end, in seconds since the epoch, each with whom it is shown to: `client` is the
+    /// endpoint, `token_client` the token endpoint where it has its own.
+    pub expiries: Vec<(&'static str, u64)>,
     /// Its metrics.
     pub metrics: IntegrationMetrics,
 }
@@ -65,9 +73,18 @@ impl Entry {
     pub fn build(settings: valid::Integration, workshop: &Workshop) -> Self {
         let settings = Arc::new(settings);
         let metrics = workshop.metrics.integration(settings.name.as_str());
+        // Before they are read: what changes in between is then seen as a change.
+        let files = Files::of(&settings);
         let state = Integration::build(Arc::clone(&settings), workshop);
-        Self { settings, state, metrics }
+        let expiries = expiries(&settings);
+        Self { settings, state, files, expiries, metrics }
     }
+}
+
+fn expiries(settings: &valid::Integration) -> Vec<(&'static str, u64)> {
+    let has_own = settings.token_tls != settings.tls;
+    let token = tls::expiry(&settings.token_tls).filter(|_| has_own).map(|at| ("token_client", at));
+    tls::expiry(&settings.tls).map(|at| ("client", at)).into_iter().chain(token).collect()
 }
 
 impl Integration {

@@ -1,13 +1,15 @@
 //! The log: lines go into a buffer, one thread writes them to stdout, so that a full pipe never stalls a request.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload::{self, Handle};
 
 use crate::config::valid::{Level, LogFormat};
 
@@ -27,6 +29,7 @@ pub struct Sink {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    filter: OnceLock<Handle<Targets, Registry>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,16 +95,7 @@ impl Sink {
 
     /// Sends `tracing` events at or above `level` here, for the whole process. A second call changes nothing.
     pub fn install(&self, level: Level) {
-        let ours = match level {
-            Level::Off => LevelFilter::OFF,
-            Level::Error => LevelFilter::ERROR,
-            Level::Warn => LevelFilter::WARN,
-            Level::Info => LevelFilter::INFO,
-            Level::Debug => LevelFilter::DEBUG,
-            Level::Trace => LevelFilter::TRACE,
-        };
-        // Libraries may put header values into their own debug lines: only their warnings come through.
-        let filter = Targets::new().with_target("outrider", ours).with_default(ours.min(LevelFilter::WARN));
+        let (filter, handle) = reload::Layer::new(filter(level));
         let fmt = tracing_subscriber::fmt::layer().with_writer(self.clone()).with_target(false);
         let registry = tracing_subscriber::registry().with(filter);
         let installed = if self.json {
@@ -109,10 +103,32 @@ impl Sink {
         } else {
             registry.with(fmt.with_ansi(false)).try_init()
         };
-        if installed.is_err() {
-            tracing::debug!("a log was installed before");
+        match installed {
+            Ok(()) => drop(self.shared.filter.set(handle)),
+            Err(_) => tracing::debug!("a log was installed before"),
         }
     }
+
+    /// Changes the least level that comes here, if this is the process' log.
+    pub fn set_level(&self, level: Level) {
+        if let Some(handle) = self.shared.filter.get() {
+            // It fails only if the log is gone, and then nobody misses it.
+            let _ = handle.reload(filter(level));
+        }
+    }
+}
+
+fn filter(level: Level) -> Targets {
+    let ours = match level {
+        Level::Off => LevelFilter::OFF,
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    // Libraries may put header values into their own debug lines: only their warnings come through.
+    Targets::new().with_target("outrider", ours).with_default(ours.min(LevelFilter::WARN))
 }
 
 impl Shared {

@@ -32,6 +32,7 @@ pub struct Metrics {
     connects: Family<Labels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     lost: Family<FieldLabels, Counter>,
+    rotations: Family<RotationLabels, Counter>,
     /// Connections that clients hold open.
     pub connections: Gauge,
 }
@@ -66,6 +67,12 @@ struct TokenLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RotationLabels {
+    integration: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FieldLabels {
     integration: String,
     field: String,
@@ -87,6 +94,7 @@ impl Metrics {
             connects: Family::default(),
             tokens: Family::default(),
             lost: Family::default(),
+            rotations: Family::default(),
             connections: Gauge::default(),
         };
         metrics.register_all();
@@ -111,6 +119,11 @@ impl Metrics {
             self.lost.clone(),
         );
         registry.register(
+            "rotations",
+            "Certificates, keys and secrets that changed in their files",
+            self.rotations.clone(),
+        );
+        registry.register(
             "client_connections",
             "Connections that clients hold open",
             self.connections.clone(),
@@ -131,6 +144,12 @@ impl Metrics {
         };
         let tokens =
             |kind| self.tokens.get_or_create_owned(&TokenLabels { integration: name.to_owned(), kind });
+        if !name.is_empty() {
+            for result in ["taken", "refused"] {
+                let labels = RotationLabels { integration: name.to_owned(), result };
+                drop(self.rotations.get_or_create(&labels));
+            }
+        }
         IntegrationMetrics {
             all: Arc::clone(self),
             name: name.to_owned(),
@@ -210,6 +229,13 @@ impl IntegrationMetrics {
         let known = top.len() <= 40 && top.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         let field = if known { top.to_owned() } else { "other".to_owned() };
         self.all.lost.get_or_create(&FieldLabels { integration: self.name.clone(), field }).inc();
+    }
+
+    /// Counts files that changed: taken over, or refused so that the old ones stay.
+    pub fn rotated(&self, taken: bool) {
+        let result = if taken { "taken" } else { "refused" };
+        let labels = RotationLabels { integration: self.name.clone(), result };
+        self.all.rotations.get_or_create(&labels).inc();
     }
 
     fn status(&self, status: u16) {

@@ -7,7 +7,9 @@ pub mod access;
 pub mod clock;
 pub mod log;
 pub mod metrics;
+pub mod status;
 
 pub use access::{Access, Ending};
 pub use log::Sink;
 pub use metrics::{IntegrationMetrics, Metrics};
+pub use status::Status;

@@ -14,66 +14,45 @@ use crate::outbound::Segments;
 #[derive(Clone, Debug)]
 pub struct Envelope {
     bytes: Bytes,
-    model: Model,
-    stream: bool,
-    object: Range<usize>,
-    members: Vec<Entry>,
+    scan: Scan,
+    /// What takes the place of members, by their place in the scan.
+    edits: Vec<(usize, Edit)>,
     added: Vec<(Bytes, Bytes)>,
-    edited: bool,
 }
 
-/// One top-level member: where it stands, and what takes its place.
-#[derive(Clone, Debug)]
-struct Entry {
-    key: Range<usize>,
-    value: Range<usize>,
-    new_key: Option<Bytes>,
-    new_value: Option<Bytes>,
+/// What takes the place of one member.
+#[derive(Clone, Debug, Default)]
+struct Edit {
+    key: Option<Bytes>,
+    value: Option<Bytes>,
     dropped: bool,
 }
 
 impl Envelope {
     /// Scans `bytes` once: one JSON object in UTF-8, no deeper than 128 levels, `model` and `stream` at most once.
     pub fn read(bytes: Bytes) -> Result<Self, ScanError> {
-        let Scan { object, members, model, stream } = scan::scan(&bytes)?;
-        let object = object.start as usize..object.end as usize;
-        let entry = |m: scan::Member| Entry {
-            key: m.key.start as usize..m.key.end as usize,
-            value: m.value.start as usize..m.value.end as usize,
-            new_key: None,
-            new_value: None,
-            dropped: false,
-        };
-        let members = members.into_iter().map(entry).collect();
-        Ok(Self {
-            bytes,
-            model,
-            stream: stream == Some(true),
-            object,
-            members,
-            added: Vec::new(),
-            edited: false,
-        })
+        let scan = scan::scan(&bytes)?;
+        Ok(Self { bytes, scan, edits: Vec::new(), added: Vec::new() })
     }
 
     /// What the client wrote as `model`.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.scan.model
     }
 
     /// Whether the client asked for a stream.
     pub fn stream(&self) -> bool {
-        self.stream
+        self.scan.stream == Some(true)
     }
 
     /// The value of a top-level field as JSON text, after the edits; the last one where it stands twice.
     pub fn raw(&self, key: &str) -> Option<&[u8]> {
-        let quoted = |k: &Bytes| serde_json::from_slice::<Cow<'_, str>>(k).is_ok_and(|k| k == key);
-        if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| quoted(k)) {
+        if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| decode(k) == key) {
             return Some(value);
         }
-        let entry = self.members.iter().rev().find(|e| self.is_named(e, key))?;
-        Some(entry.new_value.as_deref().unwrap_or_else(|| &self.bytes[entry.value.clone()]))
+        let at = self.find(key)?;
+        let new = self.edit(at).and_then(|edit| edit.value.as_deref());
+        Some(new.unwrap_or_else(|| &self.bytes[span(&self.scan.members[at].value)]))
     }
 
     /// Whether a top-level field is there and is not `null`, after the edits.
@@ -83,17 +62,15 @@ impl Envelope {
 
     /// The names of all top-level fields, after the edits, in order.
     pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let kept = self.members.iter().filter(|e| !e.dropped).map(|e| self.name_of(e));
+        let kept = (0..self.scan.members.len()).filter_map(|at| self.name(at));
         kept.chain(self.added.iter().map(|(k, _)| decode(k)))
     }
 
     /// Sets a top-level field to `json`, which must be one JSON value: in its place, or at the end.
     pub fn set(&mut self, key: &str, json: impl Into<Bytes>) {
-        self.edited = true;
         let json = json.into();
-        let place = self.members.iter().rposition(|e| self.is_named(e, key));
-        match place {
-            Some(at) => self.members[at].new_value = Some(json),
+        match self.find(key) {
+            Some(at) => self.edit_mut(at).value = Some(json),
             None => {
                 self.added.retain(|(k, _)| decode(k) != key);
                 self.added.push((quote(key), json));
@@ -103,7 +80,7 @@ impl Envelope {
 
     /// Sets `model` to `name`.
     pub fn set_model(&mut self, name: &str) {
-        if !matches!(&self.model, Model::Text(_, text) if text == name) {
+        if !matches!(self.model(), Model::Text(_, text) if text == name) {
             self.set("model", quote(name));
         }
     }
@@ -114,13 +91,12 @@ impl Envelope {
             return false;
         }
         self.drop_field(to);
-        self.edited = true;
         if let Some(at) = self.added.iter().rposition(|(k, _)| decode(k) == from) {
             self.added[at].0 = quote(to);
         }
-        for at in 0..self.members.len() {
-            if self.is_named(&self.members[at], from) {
-                self.members[at].new_key = Some(quote(to));
+        for at in 0..self.scan.members.len() {
+            if self.is_named(at, from) {
+                self.edit_mut(at).key = Some(quote(to));
             }
         }
         true
@@ -131,36 +107,38 @@ impl Envelope {
         let before = self.added.len();
         self.added.retain(|(k, _)| decode(k) != key);
         let mut found = self.added.len() != before;
-        for at in 0..self.members.len() {
-            if self.is_named(&self.members[at], key) {
-                self.members[at].dropped = true;
+        for at in 0..self.scan.members.len() {
+            if self.is_named(at, key) {
+                self.edit_mut(at).dropped = true;
                 found = true;
             }
         }
-        self.edited |= found;
         found
     }
 
     /// The body with all edits spliced in; the bytes as they came where there are none.
     pub fn body(&self) -> Segments {
-        if !self.edited {
+        if self.edits.is_empty() && self.added.is_empty() {
             return Segments::one(self.bytes.clone());
         }
         let mut splice = Splice::new(&self.bytes);
-        let open = self.object.start + 1;
+        let open = self.scan.object.start as usize + 1;
         splice.keep(0..open);
         let (mut previous_end, mut first) = (open, true);
-        for entry in &self.members {
-            let gap = previous_end..entry.key.start;
-            previous_end = entry.value.end;
-            if entry.dropped {
+        for (at, member) in self.scan.members.iter().enumerate() {
+            let (key, value) = (span(&member.key), span(&member.value));
+            let gap = previous_end..key.start;
+            previous_end = value.end;
+            let edit = self.edit(at);
+            if edit.is_some_and(|edit| edit.dropped) {
                 continue;
             }
             splice.keep(if first { after_comma(&self.bytes, gap) } else { gap });
             first = false;
-            splice.place(entry.key.clone(), entry.new_key.as_ref());
-            splice.keep(entry.key.end..entry.value.start);
-            splice.place(entry.value.clone(), entry.new_value.as_ref());
+            let between = key.end..value.start;
+            splice.place(key, edit.and_then(|edit| edit.key.as_ref()));
+            splice.keep(between);
+            splice.place(value, edit.and_then(|edit| edit.value.as_ref()));
         }
         for (key, value) in &self.added {
             if !first {
@@ -175,13 +153,41 @@ impl Envelope {
         Segments::many(splice.done())
     }
 
-    fn is_named(&self, entry: &Entry, key: &str) -> bool {
-        !entry.dropped && self.name_of(entry) == key
+    /// The last member of that name, after the edits.
+    fn find(&self, key: &str) -> Option<usize> {
+        (0..self.scan.members.len()).rev().find(|at| self.is_named(*at, key))
     }
 
-    fn name_of<'a>(&'a self, entry: &'a Entry) -> Cow<'a, str> {
-        decode(entry.new_key.as_deref().unwrap_or_else(|| &self.bytes[entry.key.clone()]))
+    fn is_named(&self, at: usize, key: &str) -> bool {
+        self.name(at).is_some_and(|name| name == key)
     }
+
+    /// The name of a member after the edits; `None` if it is left out.
+    fn name(&self, at: usize) -> Option<Cow<'_, str>> {
+        let original = || &self.bytes[span(&self.scan.members[at].key)];
+        match self.edit(at) {
+            None => Some(decode(original())),
+            Some(edit) if edit.dropped => None,
+            Some(edit) => Some(decode(edit.key.as_deref().unwrap_or_else(original))),
+        }
+    }
+
+    /// Edits are few: configuration makes them, not the client.
+    fn edit(&self, at: usize) -> Option<&Edit> {
+        self.edits.iter().find(|(edited, _)| *edited == at).map(|(_, edit)| edit)
+    }
+
+    fn edit_mut(&mut self, at: usize) -> &mut Edit {
+        let place = self.edits.iter().position(|(edited, _)| *edited == at).unwrap_or_else(|| {
+            self.edits.push((at, Edit::default()));
+            self.edits.len() - 1
+        });
+        &mut self.edits[place].1
+    }
+}
+
+fn span(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// A quoted key as text. The scan has checked that it is a JSON string in UTF-8.

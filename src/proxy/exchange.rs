@@ -27,9 +27,9 @@ pub(super) struct Order {
     pub(super) entry: Arc<Entry>,
     /// Which of the entry's models.
     pub(super) model: usize,
-    pub(super) client_model: String,
+    pub(super) client_model: Arc<str>,
     /// An id for the completion.
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     pub(super) created: u64,
     pub(super) operation: Operation,
     pub(super) envelope: Envelope,
@@ -82,7 +82,7 @@ impl Order {
 }
 
 /// Sends the request and reads the head. A refusal is read to its end, a whole answer that must be translated too.
-pub(super) async fn open(order: Order) -> Result<Opened, Failure> {
+pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
     let stream = order.envelope.stream();
     let upstream = send(order).await?;
     let status = upstream.parts.status;
@@ -105,7 +105,7 @@ pub(super) async fn open(order: Order) -> Result<Opened, Failure> {
     if upstream.decoder.passes_whole() { Ok(Opened::Passed(upstream)) } else { translate(upstream).await }
 }
 
-async fn send(mut order: Order) -> Result<Upstream, Failure> {
+async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
     let mut renewed = false;
     loop {
         let integration = order.integration()?;

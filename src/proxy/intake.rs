@@ -85,7 +85,8 @@ fn check_size(request: &Request<Incoming>, most: usize) -> Result<(), Failure> {
 }
 
 fn check_caller(headers: &HeaderMap, house: &House) -> Result<(), Failure> {
-    let Some(key) = &house.caller_key else { return Ok(()) };
+    let rules = house.rules.load();
+    let Some(key) = &rules.caller_key else { return Ok(()) };
     let given = headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
     let bearer = match given.split_at_checked(7) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest,
@@ -129,24 +130,28 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
 
 /// Reads the body. A body of one frame is handed on as it came.
 pub(super) async fn body(headers: &HeaderMap, mut body: Incoming, house: &House) -> Result<Bytes, Failure> {
+    let (max_body, body_timeout) = {
+        let rules = house.rules.load();
+        (rules.max_body, rules.body_timeout)
+    };
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|n| n > house.max_body as u64) {
-        return Err(Failure::BodyTooLarge(house.max_body));
+    if announced.is_some_and(|n| n > max_body as u64) {
+        return Err(Failure::BodyTooLarge(max_body));
     }
-    let Some(first) = next(&mut body, house.body_timeout).await? else { return Ok(Bytes::new()) };
+    let Some(first) = next(&mut body, body_timeout).await? else { return Ok(Bytes::new()) };
     if announced == Some(first.len() as u64) {
         return Ok(first);
     }
     let mut whole = Vec::new();
     let mut more = Some(first);
     while let Some(piece) = more {
-        if piece.len() > house.max_body - whole.len() {
-            return Err(Failure::BodyTooLarge(house.max_body));
+        if piece.len() > max_body - whole.len() {
+            return Err(Failure::BodyTooLarge(max_body));
         }
         grow(&mut whole, piece.len(), announced);
         whole.extend_from_slice(&piece);
         drop(piece);
-        more = next(&mut body, house.body_timeout).await?;
+        more = next(&mut body, body_timeout).await?;
     }
     Ok(whole.into())
 }

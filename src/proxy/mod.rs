@@ -10,6 +10,7 @@ mod reply;
 mod visit;
 mod whole;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 
 use crate::integration::Registry;
-use crate::observe::{Access, IntegrationMetrics, Metrics, clock};
+use crate::observe::{Access, IntegrationMetrics, Metrics, Status, clock};
 use crate::openai::Envelope;
 use crate::openai::scan::Model;
 use crate::outbound::Report;
@@ -53,20 +54,29 @@ pub struct House {
     pub strays: IntegrationMetrics,
     /// For work that outlives its request: draining a finished stream's tail.
     pub tasks: Tasks,
-    /// What every caller must present as Bearer.
-    pub caller_key: Option<Secret>,
     /// The longest request head, in bytes.
     pub max_head: usize,
-    /// The longest request body, in bytes.
-    pub max_body: usize,
-    /// The longest silence while a request body is read.
-    pub body_timeout: Duration,
+    /// The keys of `[server]` that a reload changes.
+    pub rules: ArcSwap<Rules>,
+    /// The state of the configuration.
+    pub status: ArcSwap<Status>,
     /// Set once the process is to stop: it may still serve, but is ready for nobody new.
     pub unready: AtomicBool,
     /// Set once new requests are refused.
     pub draining: AtomicBool,
     /// Whether anyone is being served.
     pub activity: Activity,
+}
+
+/// What holds for every request, and may change while we run.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What every caller must present as Bearer.
+    pub caller_key: Option<Secret>,
+    /// The longest request body, in bytes.
+    pub max_body: usize,
+    /// The longest silence while a request body is read.
+    pub body_timeout: Duration,
 }
 
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
@@ -115,23 +125,25 @@ async fn journey(
 
     let mut report = Report::default();
     integration.edit(&mut envelope, found.model(), &mut report)?;
-    let order = Order {
+    // Boxed: it is handed on from step to step, and most of it is large.
+    let order = Box::new(Order {
         entry: Arc::clone(found.entry),
         model: found.index,
-        client_model: visit.model().to_owned(),
-        id: visit.completion_id().to_owned(),
+        client_model: Arc::clone(visit.model()),
+        id: Arc::clone(visit.completion_id()),
         created: clock::unix_seconds(),
         operation,
         envelope,
         report,
         headers: head.headers,
         seat,
-    };
+    });
     if order.envelope.stream() {
         return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
     }
     let patience = client_patience(&order.headers);
-    match within(patience, exchange::open(order)).await? {
+    let answer = std::pin::pin!(exchange::open(order));
+    match within(patience, answer).await? {
         Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
         Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
         Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
@@ -157,10 +169,11 @@ fn client_patience(headers: &HeaderMap) -> Option<Duration> {
     Some(patience.saturating_sub((patience / 10).min(Duration::from_secs(1))))
 }
 
-/// A 504 that arrives is worth more than a connection that the client gives up on.
+/// A 504 that arrives is worth more than a connection that the client gives up on. The work is borrowed: a future taken
+/// by value would stand in this one three times.
 async fn within<T>(
     patience: Option<Duration>,
-    work: impl Future<Output = Result<T, Failure>>,
+    work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
     match patience {
         None => work.await,

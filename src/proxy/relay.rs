@@ -55,7 +55,7 @@ enum Source {
 }
 
 /// Waits for the upstream's head, but no longer than a client should go without hearing anything.
-pub(super) async fn open(order: Order, permit: Permit, house: &Arc<House>) -> Result<Stream, Failure> {
+pub(super) async fn open(order: Box<Order>, permit: Permit, house: &Arc<House>) -> Result<Stream, Failure> {
     let idle = order.entry.settings.limits.idle;
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));

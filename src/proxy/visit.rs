@@ -18,17 +18,19 @@ const COMPLETION: &str = "chatcmpl-";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// One visit. Dropped before it has [`Visit::ended`], the client has left.
 #[derive(Debug)]
 pub(super) struct Visit {
     house: Arc<House>,
     started: Instant,
     /// `chatcmpl-` and the request id.
-    id: String,
+    id: Arc<str>,
     uri: Uri,
     retry: Option<u32>,
     entry: Option<Arc<Entry>>,
-    model: String,
+    model: Arc<str>,
     stream: bool,
     status: u16,
     code: Option<String>,
@@ -51,7 +53,7 @@ impl Visit {
             uri: request.uri().clone(),
             retry: retry_count(request.headers()),
             entry: None,
-            model: String::new(),
+            model: Arc::default(),
             stream: false,
             status: 0,
             code: None,
@@ -71,12 +73,12 @@ impl Visit {
     }
 
     /// An id for a completion.
-    pub(super) fn completion_id(&self) -> &str {
+    pub(super) fn completion_id(&self) -> &Arc<str> {
         &self.id
     }
 
     /// The model as the client wrote it.
-    pub(super) fn model(&self) -> &str {
+    pub(super) fn model(&self) -> &Arc<str> {
         &self.model
     }
 
@@ -92,7 +94,7 @@ impl Visit {
     pub(super) fn found(&mut self, entry: &Arc<Entry>, model: &str, stream: bool) {
         entry.metrics.in_flight.inc();
         self.entry = Some(Arc::clone(entry));
-        self.model = model.to_owned();
+        self.model = model.into();
         self.stream = stream;
     }
 
@@ -164,7 +166,7 @@ impl Drop for Visit {
                 request_id: self.id(),
                 path: self.uri.path(),
                 integration: self.integration(),
-                model: Some(self.model.as_str()).filter(|m| !m.is_empty()),
+                model: Some(&*self.model).filter(|m| !m.is_empty()),
                 status,
                 code: self.code.as_deref(),
                 cause: self.cause.as_deref(),
@@ -182,20 +184,22 @@ impl Drop for Visit {
     }
 }
 
-fn request_id(headers: &HeaderMap) -> String {
-    let mut id = String::with_capacity(COMPLETION.len() + 32);
-    id.push_str(COMPLETION);
+fn request_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
-    match given.filter(|v| !v.is_empty() && v.len() <= 128 && v.bytes().all(|b| b.is_ascii_graphic())) {
-        Some(given) => id.push_str(given),
-        None => {
-            let random = fastrand::u128(..);
-            let hex: [u8; 32] =
-                std::array::from_fn(|at| b"0123456789abcdef"[(random >> (4 * at)) as usize & 15]);
-            id.push_str(str::from_utf8(&hex).expect("hexadecimal digits are text"));
-        }
+    if let Some(given) = given.filter(|v| is_sane(v)) {
+        return [COMPLETION, given].concat().into();
     }
-    id
+    let mut id = [0; COMPLETION.len() + 32];
+    id[..COMPLETION.len()].copy_from_slice(COMPLETION.as_bytes());
+    for (pair, byte) in id[COMPLETION.len()..].chunks_exact_mut(2).zip(fastrand::u128(..).to_be_bytes()) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
+    }
+    str::from_utf8(&id).expect("hexadecimal digits are text").into()
+}
+
+fn is_sane(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn retry_count(headers: &HeaderMap) -> Option<u32> {

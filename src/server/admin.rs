@@ -1,5 +1,6 @@
 //! The admin side: probes, metrics, and the state of each integration; it changes nothing and shows no secret.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::listen::Bound;
 use super::stop::Stop;
 use crate::auth::AuthStatus;
 use crate::integration::Entry;
+use crate::observe::Status;
 use crate::proxy::House;
 use crate::tasks::Tasks;
 
@@ -94,6 +96,12 @@ struct Integration<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<&'a str>,
+    /// Why new files or values of it are not in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale: Option<&'a str>,
+    /// When client certificates end, in seconds since the epoch.
+    #[serde(rename = "cert_expiry", skip_serializing_if = "BTreeMap::is_empty")]
+    expiries: BTreeMap<&'static str, u64>,
     origin: &'a str,
     format: &'static str,
     endpoint: String,
@@ -105,18 +113,43 @@ struct Integration<'a> {
 }
 
 fn integrations(house: &House) -> Response<Full<Bytes>> {
-    let registry = house.registry.load();
+    let (registry, status) = (house.registry.load(), house.status.load());
+    let show = |entry| show(entry, &status);
     let shown: Vec<Integration<'_>> = registry.entries().iter().map(|entry| show(entry)).collect();
-    typed(StatusCode::OK, "application/json", json!({ "integrations": shown }).to_string())
+    let whole = json!({
+        "pid": std::process::id(),
+        "generation": status.generation,
+        "config": configuration(&status),
+        "integrations": shown,
+    });
+    typed(StatusCode::OK, "application/json", whole.to_string())
 }
 
-fn show(entry: &Entry) -> Integration<'_> {
+/// Times are seconds since the epoch. What a mistake is called never holds a secret.
+fn configuration(status: &Status) -> serde_json::Value {
+    let last = status.last.as_ref().map(|last| {
+        let problems = last.refused.as_ref().map_or(0, |(count, _)| *count);
+        let text = last.refused.as_ref().map(|(_, text)| text);
+        json!({ "ok": last.refused.is_none(), "at": last.at, "problems": problems, "text": text })
+    });
+    json!({
+        "file": status.file.as_ref().map(|file| file.display().to_string()),
+        "loaded_at": status.loaded_at,
+        "reloads_taken": status.taken,
+        "reloads_refused": status.refused,
+        "last_reload": last,
+    })
+}
+
+fn show<'a>(entry: &'a Entry, status: &'a Status) -> Integration<'a> {
     let settings = &entry.settings;
     let ready = entry.state.as_ref();
     Integration {
         name: settings.name.as_str(),
         state: if ready.is_ok() { "ready" } else { "failed" },
         remedy: ready.err().map(String::as_str),
+        stale: status.stale.get(settings.name.as_str()).map(String::as_str),
+        expiries: entry.expiries.iter().copied().collect(),
         origin: &settings.origin,
         format: settings.format.word(),
         endpoint: settings.endpoint.to_string(),

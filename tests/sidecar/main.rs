@@ -20,6 +20,8 @@ mod limits;
 mod proxy;
 mod readme;
 mod refusals;
+mod reload;
+mod rotation;
 mod routing;
 mod stream;
 mod tls;

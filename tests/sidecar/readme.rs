@@ -316,6 +316,9 @@ fn status_before(before: &str) -> u16 {
         Some("StatusCode::METHOD_NOT_ALLOWED") => http::StatusCode::METHOD_NOT_ALLOWED,
         Some("StatusCode::REQUEST_TIMEOUT") => http::StatusCode::REQUEST_TIMEOUT,
         Some("StatusCode::PAYLOAD_TOO_LARGE") => http::StatusCode::PAYLOAD_TOO_LARGE,
+        Some("StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE") => {
+            http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        }
         Some("StatusCode::UNSUPPORTED_MEDIA_TYPE") => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Some("StatusCode::INTERNAL_SERVER_ERROR") => http::StatusCode::INTERNAL_SERVER_ERROR,
         Some("StatusCode::BAD_GATEWAY") => http::StatusCode::BAD_GATEWAY,
@@ -388,8 +391,12 @@ fn the_admin_endpoints_are_exactly_those_that_are_served() {
 /// The settings of a configuration without any mistake.
 fn settings(text: &str) -> outrider::config::valid::Settings {
     let setup = Setup::new("").file("c.toml", text);
-    let options =
-        Options { file: Some("c.toml".into()), env: Environment::default(), dir: setup.dir().to_owned() };
+    let options = Options {
+        file: Some("c.toml".into()),
+        env: Environment::default(),
+        dir: setup.dir().to_owned(),
+        ..Options::default()
+    };
     load(&options).expect("the configuration is good").settings
 }
 

@@ -1,7 +1,7 @@
 //! `outrider check`: every mistake of a configuration, what is wrong in the world, and on request what cannot be reached.
 
 mod online;
-mod world;
+pub(super) mod world;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -156,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.toml"), toml).unwrap();
         let check = Check { file: None, config: None, online, format };
-        let options = Options { file: None, env, dir: dir.path().to_owned() };
+        let options = Options { file: None, env, dir: dir.path().to_owned(), ..Options::default() };
         let (exit, text) = report(&check, &options, false);
         (exit, text.replace(&dir.path().display().to_string(), "DIR"))
     }

@@ -13,7 +13,7 @@ use crate::tasks::Tasks;
 use crate::tls;
 
 /// Everything that would fail an integration or the start, as errors.
-pub(super) fn problems(loaded: &Loaded) -> Problems {
+pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
     let mut problems = Problems::default();
     for (at, why) in of_server(&loaded.settings) {
         problems.push(loaded.places.problem(Severity::Error, &at, why));

@@ -50,7 +50,7 @@ fn start(world: &World) -> Result<(Running, SocketAddr), String> {
     let options = Options { file: Some(world.config()), ..Options::default() };
     let loaded = config::load(&options).map_err(|problems| problems.render(false))?;
     let (sink, _writer) = Sink::to(io::sink(), true, Duration::ZERO);
-    let start = Start { settings: loaded.settings, sink, reread: None };
+    let start = Start { settings: loaded.settings, sink, source: None };
     let running = app::start(start).map_err(|e| e.to_string())?;
     let Some(&Address::Tcp(proxy)) = running.proxy.first() else {
         return Err("the sidecar does not listen where it was told to".to_owned());
@@ -60,13 +60,14 @@ fn start(world: &World) -> Result<(Running, SocketAddr), String> {
 
 /// Walks through the steps and writes one line for each as it ends.
 async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Write) -> Result<bool, String> {
-    let (plain, secure) = (world.plain, world.secure);
+    let (plain, secure, mutual) = (world.plain, world.secure, world.mutual);
     let way = format!("runner -> Outrider http://{proxy} ");
     let (indent, heading) = (way.len(), steps::HEADING);
     write!(
         out,
         "Outrider demo: everything runs in this process, on 127.0.0.1.\n\n\
-         {way}-> OpenAI mock http://{plain}\n{:indent$}-> Anthropic mock https://{secure}, which issues the tokens\n\n\
+         {way}-> OpenAI mock http://{plain}\n{0:indent$}-> Anthropic mock https://{secure}, which issues the tokens\n\
+         {0:indent$}-> the same       https://{mutual}, which demands a client certificate\n\n\
          {heading}\n",
         ""
     )
@@ -138,12 +139,13 @@ mod tests {
         assert!(well, "{text}");
         let rows: Vec<_> =
             text.lines().filter(|line| line.contains(" 200 ") || line.contains(" 404 ")).collect();
-        assert_eq!(rows.len(), 9, "{text}");
+        assert_eq!(rows.len(), 12, "{text}");
         assert!(
             rows[6].starts_with("claude-oauth") && rows[6].ends_with("  1"),
             "one token is fetched: {text}"
         );
-        assert!(rows[7].ends_with("  0") && text.contains("was asked 1 time(s)"), "and used again: {text}");
+        assert!(rows[7].ends_with("  0") && text.contains("was asked 2 time(s)"), "and used again: {text}");
+        assert!(rows[9].starts_with("claude-mtls") && rows[9].contains(" 200 "), "{text}");
         for secret in [mock::KEY.1, tokens::CLIENT.1] {
             assert!(!text.contains(secret), "{text}");
         }

@@ -36,6 +36,7 @@ enum Integration {
     OpenAiKey,
     OpenAiOpen,
     ClaudeOAuth,
+    ClaudeMtls,
 }
 
 /// What is asked.
@@ -51,7 +52,8 @@ pub(super) struct Step(Integration, Ask);
 
 /// The steps, in order.
 pub(super) fn all() -> impl Iterator<Item = Step> {
-    let integrations = [Integration::OpenAiKey, Integration::OpenAiOpen, Integration::ClaudeOAuth];
+    let integrations =
+        [Integration::OpenAiKey, Integration::OpenAiOpen, Integration::ClaudeOAuth, Integration::ClaudeMtls];
     let asks = [Ask::Whole, Ask::Streamed, Ask::WrongModel];
     integrations.into_iter().flat_map(move |integration| asks.map(|ask| Step(integration, ask)))
 }
@@ -72,6 +74,7 @@ pub(super) struct Lines {
     sidecar: Egress,
     plain: Egress,
     secure: Egress,
+    mutual: Egress,
 }
 
 impl Lines {
@@ -80,7 +83,12 @@ impl Lines {
         let clients = Clients::new(1, tasks.clone());
         let limits =
             EgressLimits { connect: LIMIT, first_byte: LIMIT, pool_idle: LIMIT, max_connection_age: LIMIT };
-        let tls = Profile { ca_files: vec![world.path("ca.pem")], ..Profile::default() };
+        let tls = Profile {
+            ca_files: vec![world.path("ca.pem")],
+            client_cert_file: Some(world.path("client.pem")),
+            client_key_file: Some(world.path("client-key.pem")),
+            ..Profile::default()
+        };
         let egress = |url: String| {
             let url = url.parse::<Uri>().map_err(|e| e.to_string())?;
             clients.egress(&url, &tls, &Proxy::Direct, &limits)
@@ -89,6 +97,7 @@ impl Lines {
             sidecar: egress(format!("http://{sidecar}"))?,
             plain: egress(format!("http://{}", world.plain))?,
             secure: egress(format!("https://{}", world.secure))?,
+            mutual: egress(format!("https://{}", world.mutual))?,
         })
     }
 
@@ -111,7 +120,7 @@ impl Lines {
         let time = median(&mut through);
         let added = (!direct.is_empty()).then(|| time.as_secs_f64() - median(&mut direct).as_secs_f64());
         let fetched = world.desk.calls() - fetched_before;
-        let fetched = (integration == Integration::ClaudeOAuth).then_some(fetched);
+        let fetched = integration.has_token().then_some(fetched);
         Ok(Row { step: Step(integration, ask), status: first.status, answer, time, added, fetched })
     }
 
@@ -121,9 +130,10 @@ impl Lines {
         let heard = match integration {
             Integration::OpenAiKey => post(&self.plain, "/v1/chat/completions", &[KEY], &openai).await?,
             Integration::OpenAiOpen => post(&self.plain, "/open/v1/chat/completions", &[], &openai).await?,
-            Integration::ClaudeOAuth => {
+            Integration::ClaudeOAuth | Integration::ClaudeMtls => {
                 let headers = [("authorization", bearer), ("anthropic-version", "2023-06-01")];
-                post(&self.secure, "/v1/messages", &headers, &ask.anthropic()).await?
+                let to = if integration == Integration::ClaudeMtls { &self.mutual } else { &self.secure };
+                post(to, "/v1/messages", &headers, &ask.anthropic()).await?
             }
         };
         match heard.status {
@@ -168,11 +178,16 @@ impl Integration {
             Self::OpenAiKey => ["openai-key", "openai", "api_key"],
             Self::OpenAiOpen => ["openai-open", "openai", "none"],
             Self::ClaudeOAuth => ["claude-oauth", "anthropic", "oauth2"],
+            Self::ClaudeMtls => ["claude-mtls", "anthropic", "oauth2 + mTLS"],
         }
     }
 
     fn name(self) -> &'static str {
         self.words()[0]
+    }
+
+    fn has_token(self) -> bool {
+        matches!(self, Self::ClaudeOAuth | Self::ClaudeMtls)
     }
 }
 
@@ -189,7 +204,7 @@ impl Ask {
     fn openai(self, integration: Integration) -> Bytes {
         let model = match (self, integration) {
             (Self::WrongModel, _) => "demo-gtp",
-            (_, Integration::ClaudeOAuth) => ANTHROPIC_MODEL,
+            (_, Integration::ClaudeOAuth | Integration::ClaudeMtls) => ANTHROPIC_MODEL,
             (_, Integration::OpenAiKey | Integration::OpenAiOpen) => OPENAI_MODEL,
         };
         self.question(model)

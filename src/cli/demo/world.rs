@@ -9,9 +9,10 @@ use std::sync::Arc;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +28,8 @@ pub(super) struct World {
     pub(super) plain: SocketAddr,
     /// Where they listen with TLS.
     pub(super) secure: SocketAddr,
+    /// Where they listen with TLS and demand a client certificate of the authority.
+    pub(super) mutual: SocketAddr,
     /// The token endpoint.
     pub(super) desk: Arc<TokenDesk>,
     directory: tempfile::TempDir,
@@ -35,16 +38,20 @@ pub(super) struct World {
 impl World {
     /// Starts the mocks and writes the configuration.
     pub(super) async fn start(tasks: &Tasks) -> Result<Self, String> {
-        let (authority, server) = certificates().map_err(|e| format!("the mocks' certificates: {e}"))?;
+        let Certificates { authority, server, strict, client, client_key } =
+            certificates().map_err(|e| format!("the mocks' certificates: {e}"))?;
         let desk = Arc::new(TokenDesk::default());
         let listening = |e| format!("no port on 127.0.0.1 for the mocks: {e}");
         let plain = listen(tasks, &desk, None).await.map_err(listening)?;
         let secure = listen(tasks, &desk, Some(TlsAcceptor::from(server))).await.map_err(listening)?;
+        let mutual = listen(tasks, &desk, Some(TlsAcceptor::from(strict))).await.map_err(listening)?;
         let directory = tempfile::Builder::new().prefix("outrider-demo-").tempdir();
         let directory = directory.map_err(|e| format!("no temporary directory: {e}"))?;
-        let world = Self { plain, secure, desk, directory };
+        let world = Self { plain, secure, mutual, desk, directory };
         let files = [
             ("ca.pem", authority),
+            ("client.pem", client),
+            ("client-key.pem", client_key),
             ("client-secret", CLIENT.1.to_owned()),
             ("config.toml", world.settings()),
         ];
@@ -66,7 +73,7 @@ impl World {
     }
 
     fn settings(&self) -> String {
-        let (plain, secure) = (self.plain, self.secure);
+        let (plain, secure, mutual) = (self.plain, self.secure, self.mutual);
         let (header, key) = KEY;
         let client = CLIENT.0;
         format!(
@@ -105,13 +112,36 @@ oauth2 = {{ client_id = "{client}", client_secret_file = "client-secret", client
 tls = {{ ca_file = "ca.pem" }}
 proxy = "none"
 models = ["{ANTHROPIC_MODEL}"]
+
+[integrations.claude-mtls]
+format = "anthropic"
+endpoint = "https://{mutual}"
+authentication_type = "oauth2"
+oauth2_token_url = "https://{mutual}/oauth2/token"
+authentication_scope = "inference"
+oauth2 = {{ client_id = "{client}", client_secret_file = "client-secret" }}
+tls = {{ ca_file = "ca.pem", client_cert_file = "client.pem", client_key_file = "client-key.pem" }}
+proxy = "none"
+models = ["{ANTHROPIC_MODEL}"]
 "#
         )
     }
 }
 
-/// A fresh authority as PEM, and a server that it vouches for.
-fn certificates() -> Result<(String, Arc<ServerConfig>), Box<dyn std::error::Error>> {
+/// What is made afresh for each demo.
+struct Certificates {
+    /// The authority, PEM.
+    authority: String,
+    /// A server that it vouches for.
+    server: Arc<ServerConfig>,
+    /// The same, which demands a client certificate of the authority.
+    strict: Arc<ServerConfig>,
+    /// Such a certificate, PEM, and its key.
+    client: String,
+    client_key: String,
+}
+
+fn certificates() -> Result<Certificates, Box<dyn std::error::Error>> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "Outrider demo authority");
@@ -121,11 +151,24 @@ fn certificates() -> Result<(String, Arc<ServerConfig>), Box<dyn std::error::Err
     let key = KeyPair::generate()?;
     let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let server = ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], key)?;
-    Ok((authority.pem(), Arc::new(server)))
+    let builder =
+        || ServerConfig::builder_with_provider(tls::provider()).with_safe_default_protocol_versions();
+    let chain = || vec![leaf.der().clone()];
+    let server = builder()?.with_no_client_auth().with_single_cert(chain(), key.clone_key())?;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone())?;
+    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), tls::provider()).build()?;
+    let strict = builder()?.with_client_cert_verifier(clients).with_single_cert(chain(), key)?;
+    let client_key = KeyPair::generate()?;
+    let mut client = CertificateParams::new(vec!["outrider-demo".to_owned()])?;
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(Certificates {
+        authority: authority.pem(),
+        server: Arc::new(server),
+        strict: Arc::new(strict),
+        client: client.signed_by(&client_key, &issuer)?.pem(),
+        client_key: client_key.serialize_pem(),
+    })
 }
 
 /// Serves the mocks on a free port, until the process ends.

@@ -219,8 +219,12 @@ fn a_mistake_in_the_environment_names_the_variable() {
 #[test]
 fn a_file_that_is_not_there_is_named_and_without_any_all_places_are() {
     let house = House::new("");
-    let options =
-        Options { file: Some("none.toml".into()), env: Environment::default(), dir: house.path().to_owned() };
+    let options = Options {
+        file: Some("none.toml".into()),
+        env: Environment::default(),
+        dir: house.path().to_owned(),
+        ..Options::default()
+    };
     let report = load(&options).unwrap_err().render(false);
     insta::assert_snapshot!(report, @r#"
     error: cannot read none.toml: No such file or directory
@@ -229,7 +233,9 @@ fn a_file_that_is_not_there_is_named_and_without_any_all_places_are() {
     1 error
     "#);
     let env = Environment::of([("OUTRIDER_CONFIG", "other.toml")]);
-    let report = load(&Options { file: None, env, dir: house.path().to_owned() }).unwrap_err().render(false);
+    let report = load(&Options { file: None, env, dir: house.path().to_owned(), ..Options::default() })
+        .unwrap_err()
+        .render(false);
     assert!(report.contains("other.toml"), "{report}");
     let empty = tempfile::tempdir().unwrap();
     let report =

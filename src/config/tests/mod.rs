@@ -41,7 +41,12 @@ impl House {
     }
 
     fn load(&self) -> Result<Loaded, Problems> {
-        load(&Options { file: None, env: self.env.clone(), dir: self.path().to_owned() })
+        load(&Options {
+            file: None,
+            env: self.env.clone(),
+            dir: self.path().to_owned(),
+            ..Options::default()
+        })
     }
 
     /// What was loaded, or a panic that shows why not.

@@ -114,7 +114,7 @@ fn an_unreadable_file_inside_an_integration_is_the_worlds_fault() {
         "{world:?}"
     );
     assert!(
-        loaded.files.contains(&house.path().join("none")),
+        loaded.files.contains_key(&house.path().join("none")),
         "it is watched, so that it is seen when it comes"
     );
     let house = House::new(&acme_with_token("").replace("token = \"\"", "token_file = \"none\""));
@@ -139,6 +139,7 @@ fn relative_paths_are_relative_to_the_file_that_holds_them() {
         file: Some("etc/o.toml".into()),
         env: crate::config::Environment::default(),
         dir: house.path().to_owned(),
+        texts: None,
     };
     let settings = crate::config::load(&options).unwrap_or_else(|p| panic!("{p}")).settings;
     let etc = house.path().join("etc");

@@ -7,6 +7,7 @@ use super::{Authorization, ClientAuth, OAuth2, SecretSource, egress, headers};
 use crate::config::places::At;
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
+use crate::files;
 
 /// The fields of an integration that concern its authorization.
 pub(super) struct Fields {
@@ -217,7 +218,7 @@ fn token(field: Field<SecretSource>, at: &At, r: &mut Reading<'_>) -> Option<Cre
         Field::Absent => Some(Credentials::default()),
         Field::Bad => None,
         Field::Given(SecretSource::File(file) | SecretSource::Token { file, .. }) => {
-            r.files.push(file.clone());
+            r.files.insert(file.clone(), files::print(&file));
             match Token::read(&file) {
                 Ok(token) => {
                     let client_id = token.client_id.clone().unwrap_or_default();

@@ -85,6 +85,8 @@ pub struct Server {
     pub strict_start: bool,
     /// Whether files are watched.
     pub watch: bool,
+    /// How often certificates, keys, secrets and, with `watch`, the configuration are looked at.
+    pub rotation_interval: Duration,
     /// Runtime threads, at least 1.
     pub workers: usize,
     /// A full request head must arrive within.

@@ -37,6 +37,7 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
         linger: raw.linger.or(Duration::ZERO),
         drain_timeout: raw.drain_timeout.or(Duration::from_secs(30)),
         strict_start: raw.start.or(raw::Start::Degrade) == raw::Start::Strict,
+        rotation_interval: need.time("rotation_interval", raw.rotation_interval, 5),
         watch: raw.watch.or(false),
         workers: workers(raw.workers.or(0)),
         api_key: raw.api_key.given(),

@@ -25,7 +25,8 @@ const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-requ
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Fields of one connection alone (RFC 9110 §7.6.1) and what would make a client act towards the provider.
-const NOT_RELAYED: [HeaderName; 10] = [
+const NOT_RELAYED: [HeaderName; 11] = [
+    CONNECTION,
     TRANSFER_ENCODING,
     TE,
     TRAILER,
@@ -149,7 +150,10 @@ fn relayed(mut headers: HeaderMap) -> HeaderMap {
         .flat_map(|v| v.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named.iter().chain([&CONNECTION]).chain(&NOT_RELAYED) {
+    let ends_here = |name: &&HeaderName| NOT_RELAYED.contains(name) || named.contains(name);
+    // Nearly always none: looking is cheaper than removing what is not there.
+    let doomed: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
+    for name in &doomed {
         headers.remove(name);
     }
     if let Some(id) = headers.remove(REQUEST_ID) {

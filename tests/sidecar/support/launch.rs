@@ -249,6 +249,18 @@ impl Sidecar {
         self.setup.dir()
     }
 
+    /// Runs the binary with `args` beside it until it ends by itself.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        self.setup.run(args)
+    }
+
+    /// Likewise, with one more variable in its environment.
+    pub(crate) fn run_with(&self, args: &[&str], (name, value): (&str, &str)) -> Ended {
+        let mut command = self.setup.command(args);
+        command.env(name, value);
+        run_to_end(command, &format!("`outrider {}`", args.join(" ")))
+    }
+
     /// A new connection to the proxy.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address())

@@ -48,6 +48,16 @@ impl Authority {
         params.signed_by(&key, &self.0).expect("the authority can sign").pem()
     }
 
+    /// A client's certificate that ended years ago, and its key, both PEM.
+    pub(crate) fn expired_client(&self) -> (String, String) {
+        let key = KeyPair::generate().expect("a key can be made").serialize_pem();
+        let ended = |params: &mut CertificateParams| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        };
+        (self.client_of(&key, ended), key)
+    }
+
     /// TLS settings of a server that is `name`.
     pub(crate) fn server(&self, name: &str) -> ServerConfig {
         self.server_with(name, None)

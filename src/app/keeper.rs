@@ -1,0 +1,278 @@
+//! Keeps the configuration and the files that it names up to date: reload, watch, rotation and healing.
+//!
+//! Everything that can fail is done first, then one pointer is swapped. What is wrong in the text refuses a reload as
+//! a whole; what is wrong in the world fails one integration, or leaves it as it is where nobody asked for a change.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::live;
+use super::renew::{Change, Refusals, Renewal, renew};
+use crate::config::valid::Settings;
+use crate::config::{At, Loaded, Problems, Severity, Texts};
+use crate::files::{self, Print, Prints};
+use crate::integration::Workshop;
+use crate::observe::{Sink, Status};
+use crate::proxy::House;
+
+/// Reads the configuration anew: from its files, or from these texts with only what they refer to read anew. Tells
+/// what it read, also where it fails.
+pub type Reread = Box<dyn Fn(Option<&Texts>, &mut Prints) -> Result<Loaded, Problems> + Send>;
+
+/// Where the configuration came from, and how to read it anew.
+pub struct Source {
+    reread: Reread,
+    /// The texts of the configuration that runs.
+    texts: Texts,
+    /// What the last try read, as it was.
+    files: Prints,
+}
+
+impl Source {
+    /// The source of `loaded`, which `reread` reads anew.
+    pub fn new(loaded: &Loaded, reread: Reread) -> Self {
+        Self { reread, texts: loaded.texts.clone(), files: loaded.files.clone() }
+    }
+
+    /// None at all: nothing is ever read anew.
+    pub(super) fn none() -> Self {
+        let reread: Reread = Box::new(|_, _| Err(Problems::default()));
+        Self { reread, texts: Texts::default(), files: Prints::new() }
+    }
+
+    /// The configuration's file.
+    pub(super) fn file(&self) -> PathBuf {
+        self.texts.file().to_owned()
+    }
+}
+
+/// Why the configuration is read anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Somebody asked for it.
+    Signal,
+    /// `watch = true`, and a file changed.
+    Watch,
+    /// A file changed that the configuration refers to (`${file:…}`, `token_file`).
+    Rotation,
+}
+
+/// The configuration that runs, and what keeps it so.
+pub(super) struct Keeper {
+    pub(super) house: Arc<House>,
+    pub(super) workshop: Workshop,
+    pub(super) sink: Sink,
+    /// As they run: keys that need a restart are those of the start.
+    pub(super) settings: Settings,
+    pub(super) source: Source,
+    /// What the caller key's file held when it was last looked at.
+    key: Option<Print>,
+    refusals: Refusals,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        house: Arc<House>,
+        workshop: Workshop,
+        sink: Sink,
+        settings: Settings,
+        source: Source,
+    ) -> Self {
+        let key = key_file(&settings).map(|path| files::print(&path));
+        Self { house, workshop, sink, settings, source, key, refusals: Refusals::default() }
+    }
+
+    /// What must be looked at, and how often.
+    pub(super) fn watched(&self) -> (BTreeSet<PathBuf>, Duration) {
+        let registry = self.house.registry.load();
+        let files = registry.entries().iter().flat_map(|entry| entry.files.iter());
+        let paths = files.map(|file| file.path.clone()).chain(self.source.files.keys().cloned());
+        (paths.chain(key_file(&self.settings)).collect(), self.settings.server.rotation_interval)
+    }
+
+    /// SIGHUP.
+    pub(super) fn reload(&mut self) {
+        self.reread(Cause::Signal, &Prints::new());
+    }
+
+    /// The files are so now.
+    pub(super) fn looked(&mut self, now: &Prints) {
+        let differs = |(path, print): &(&PathBuf, &Print)| now.get(*path).is_some_and(|seen| seen != *print);
+        let mut changed = self.source.files.iter().filter(differs).map(|(path, _)| path);
+        if self.settings.server.watch && changed.next().is_some() {
+            return self.reread(Cause::Watch, now);
+        }
+        // Without `watch` an edit waits for its signal; only what it refers to is read anew.
+        if changed.any(|path| !self.source.texts.hold(path)) {
+            return self.reread(Cause::Rotation, now);
+        }
+        self.renew_key(now);
+        let registry = self.house.registry.load_full();
+        if registry.entries().iter().any(|entry| entry.files.differ(now)) {
+            let settings = self.settings.clone();
+            let renewal = renew(&registry, &settings, &self.workshop, &mut self.refusals, true);
+            self.swap(&renewal, None);
+        }
+    }
+
+    /// `now` is what the watcher saw: what is written anew since then is left for its next look.
+    fn reread(&mut self, cause: Cause, now: &Prints) {
+        let mut read = Prints::new();
+        let texts = (cause == Cause::Rotation).then_some(&self.source.texts);
+        let loaded = (self.source.reread)(texts, &mut read);
+        if read.iter().any(|(path, print)| now.get(path).is_some_and(|seen| seen != print)) {
+            return;
+        }
+        let loaded = loaded.and_then(|loaded| self.with_key(loaded));
+        let edited = std::mem::take(&mut self.source.files);
+        self.source.files = read;
+        if cause == Cause::Rotation {
+            // What waits for a signal is still to be seen as it was.
+            let waiting = edited.into_iter().filter(|(path, _)| self.source.texts.hold(path));
+            self.source.files.extend(waiting);
+        }
+        match loaded {
+            Ok(loaded) => self.take(loaded, cause),
+            Err(problems) => self.refuse(&problems, cause),
+        }
+    }
+
+    fn refuse(&self, problems: &Problems, cause: Cause) {
+        let count = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let text = problems.render(false);
+        if cause == Cause::Rotation {
+            tracing::error!(
+                problems = count,
+                "a file that the configuration refers to is refused, the old value stays:\n{text}"
+            );
+        } else {
+            tracing::error!(problems = count, "reload refused, the running configuration stays:\n{text}");
+        }
+        self.status(|status| status.refuse(count, text));
+    }
+
+    fn take(&mut self, loaded: Loaded, cause: Cause) {
+        let same_text = loaded.texts == self.source.texts;
+        let quiet = cause == Cause::Rotation || (cause == Cause::Watch && same_text);
+        let restart = live::needs_restart(&self.settings, &loaded.settings);
+        let registry = self.house.registry.load_full();
+        let renewal = renew(&registry, &loaded.settings, &self.workshop, &mut self.refusals, same_text);
+        let was_good = self.house.status.load().is_good();
+        self.settings = live::running(&self.settings, loaded.settings);
+        self.source.texts = loaded.texts;
+        self.sink.set_level(self.settings.log.level);
+        if !loaded.warnings.is_empty() && !same_text {
+            tracing::warn!("{}", loaded.warnings.render(false));
+        }
+        self.swap(&renewal, (!quiet || !was_good).then_some(restart.as_slice()));
+    }
+
+    /// The swap itself, and then what is told of it: who reads a line may rely on it. `restart` are the keys that need
+    /// one, where this was a reload.
+    fn swap(&self, renewal: &Renewal, restart: Option<&[&'static str]>) {
+        if renewal.has_news() {
+            self.house.registry.store(Arc::clone(&renewal.registry));
+        }
+        self.status(|status| {
+            status.stale = self.refusals.reasons();
+            if restart.is_some() {
+                status.take();
+            }
+        });
+        tell(renewal, restart.is_some());
+        if let Some(restart_needed_for) = restart {
+            let status = self.house.status.load();
+            let (generation, stale) = (status.generation, status.stale.keys());
+            let changed: Vec<_> = renewal.changed.iter().map(Change::name).collect();
+            let entries = renewal.registry.entries().iter().filter(|entry| entry.state.is_err());
+            let failed: Vec<_> = entries.map(|entry| entry.settings.name.as_str()).collect();
+            let Renewal { added, removed, unchanged, .. } = renewal;
+            tracing::info!(
+                generation,
+                ?added,
+                ?changed,
+                ?removed,
+                unchanged,
+                ?failed,
+                ?stale,
+                ?restart_needed_for,
+                "configuration reloaded"
+            );
+        }
+    }
+
+    fn status(&self, change: impl FnOnce(&mut Status)) {
+        let mut status = Status::clone(&self.house.status.load());
+        change(&mut status);
+        self.house.status.store(Arc::new(status));
+    }
+
+    /// Takes the caller key of `loaded` over together with the other rules, or refuses the whole.
+    fn with_key(&mut self, loaded: Loaded) -> Result<Loaded, Problems> {
+        let server = &loaded.settings.server;
+        let print = key_file(&loaded.settings).map(|path| files::print(&path));
+        let rules = match live::rules(server) {
+            Ok(rules) => rules,
+            // It is a rotation gone wrong: what holds stays.
+            Err(why) if server.api_key == self.settings.server.api_key => {
+                if print != self.key {
+                    tracing::error!("{why}; the old key stays in use");
+                }
+                let caller_key = self.house.rules.load().caller_key.clone();
+                live::rules_with(server, caller_key)
+            }
+            Err(why) => {
+                let at = At::root().key("server").key("api_key_file");
+                return Err(loaded.places.problem(Severity::Error, &at, why).into());
+            }
+        };
+        self.key = print;
+        self.house.rules.store(Arc::new(rules));
+        Ok(loaded)
+    }
+
+    /// The caller key, if its file changed. The listeners' own certificate belongs here too.
+    fn renew_key(&mut self, now: &Prints) {
+        let print = key_file(&self.settings).and_then(|path| now.get(&path).copied());
+        if print.is_none() || print == self.key {
+            return;
+        }
+        self.key = print;
+        match live::rules(&self.settings.server) {
+            Ok(rules) => {
+                self.house.rules.store(Arc::new(rules));
+                tracing::info!("the new server.api_key_file is in use");
+            }
+            Err(why) => tracing::error!("{why}; the old key stays in use"),
+        }
+    }
+}
+
+/// What happened to each integration: failures, files that are refused, and files that are taken.
+fn tell(renewal: &Renewal, is_reload: bool) {
+    for failure in renewal.failures() {
+        tracing::error!("{failure}");
+    }
+    for (entry, why) in &renewal.kept {
+        entry.metrics.rotated(false);
+        let integration = entry.settings.name.as_str();
+        tracing::error!(integration, "new files are refused, the old ones stay in use: {why}");
+    }
+    for change in renewal.changed.iter().filter(|change| change.new.state.is_ok()) {
+        let integration = change.name();
+        let is_rotation = change.new.settings == change.old.settings || !is_reload;
+        if change.old.state.is_err() {
+            tracing::info!(integration, "the integration can serve again");
+        } else if is_rotation {
+            change.new.metrics.rotated(true);
+            let files = change.new.files.changed_from(&change.old.files);
+            tracing::info!(integration, ?files, "new files are in use");
+        }
+    }
+}
+
+fn key_file(settings: &Settings) -> Option<PathBuf> {
+    settings.server.api_key.as_ref()?.file().cloned()
+}

@@ -1,0 +1,212 @@
+//! `outrider reload`: asks the running process to read its configuration again, and tells how it went.
+//!
+//! The admin listener changes nothing, so the way is SIGHUP: the process tells its id there, and how the reload ended.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::Exit;
+use crate::config::valid::Listen;
+use crate::config::{self, Options};
+
+/// The longest that one question to the admin listener may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The longest that `--wait` waits.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(50);
+/// More of an answer is not read.
+const MOST: u64 = 64 << 20;
+
+/// What reloading takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Reload {
+    /// The configuration; else OUTRIDER_CONFIG, else ./config.toml, else /etc/outrider/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Wait until it has been taken (exit 0) or refused (exit 78)
+    #[arg(long)]
+    wait: bool,
+}
+
+/// How a reload ended that was not taken.
+enum Failed {
+    /// The configuration is refused, with the report.
+    Config(String),
+    /// It could not be asked, in words.
+    Other(String),
+}
+
+/// Reloads. A configuration that is wrong is shown, and the process is left alone.
+pub(super) fn run(reload: &Reload) -> Exit {
+    let (text, exit) = match try_to(reload) {
+        Ok(text) => {
+            let mut out = io::stdout().lock();
+            // Nothing can be said to someone whose terminal is gone.
+            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+            return Exit::Done;
+        }
+        Err(Failed::Config(text)) => (text, Exit::Config),
+        Err(Failed::Other(text)) => (format!("error: {text}\n"), Exit::Failed),
+    };
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+    exit
+}
+
+fn try_to(reload: &Reload) -> Result<String, Failed> {
+    let options = Options::process(reload.config.clone());
+    let loaded = config::load(&options).map_err(|problems| {
+        let report = problems.render(io::stderr().is_terminal());
+        Failed::Config(format!("{report}not reloaded: the running configuration stays\n"))
+    })?;
+    let admin = loaded.settings.admin.listen.ok_or_else(|| {
+        Failed::Other("`admin.listen` is \"off\", so the process cannot be found: send it SIGHUP".to_owned())
+    })?;
+    let before = State::ask(&admin).map_err(Failed::Other)?;
+    before.check().map_err(Failed::Other)?;
+    kill_process(before.pid, Signal::HUP)
+        .map_err(|error| Failed::Other(format!("SIGHUP to process {}: {error}", before.pid)))?;
+    if !reload.wait {
+        return Ok(format!("process {} was asked to reload", before.pid));
+    }
+    wait(&admin, &before)
+}
+
+fn wait(admin: &Listen, before: &State) -> Result<String, Failed> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        std::thread::sleep(PAUSE);
+        let now = State::ask(admin).map_err(Failed::Other)?;
+        if now.pid != before.pid {
+            return Err(Failed::Other(format!(
+                "process {} is gone, {} answers in its place",
+                before.pid, now.pid
+            )));
+        }
+        if now.refused > before.refused {
+            return Err(Failed::Config(format!("{}refused: the running configuration stays\n", now.text)));
+        }
+        if now.generation > before.generation {
+            return Ok(format!("process {} runs generation {}", now.pid, now.generation));
+        }
+    }
+    Err(Failed::Other(format!("process {} has not reloaded in {PATIENCE:?}: see its log", before.pid)))
+}
+
+/// What the running process tells of itself.
+struct State {
+    pid: Pid,
+    generation: u64,
+    refused: u64,
+    text: String,
+}
+
+impl State {
+    fn ask(admin: &Listen) -> Result<Self, String> {
+        let (answer, shown) = match admin {
+            Listen::Tcp(address) => {
+                // What listens everywhere answers on loopback.
+                let mut to = *address;
+                if to.ip().is_unspecified() {
+                    to.set_ip(if to.is_ipv4() {
+                        [127, 0, 0, 1].into()
+                    } else {
+                        std::net::Ipv6Addr::LOCALHOST.into()
+                    });
+                }
+                let ask = || {
+                    let stream = TcpStream::connect_timeout(&to, ANSWER)?;
+                    stream.set_read_timeout(Some(ANSWER))?;
+                    get(stream)
+                };
+                (ask(), to.to_string())
+            }
+            Listen::Unix(path) => {
+                let ask = || {
+                    let stream = UnixStream::connect(path)?;
+                    stream.set_read_timeout(Some(ANSWER))?;
+                    get(stream)
+                };
+                (ask(), format!("unix:{}", path.display()))
+            }
+        };
+        let answer =
+            answer.map_err(|error| format!("no process answers at admin.listen {shown}: {error}"))?;
+        Self::read(&answer).ok_or_else(|| format!("what answers at admin.listen {shown} is no Outrider"))
+    }
+
+    fn read(answer: &[u8]) -> Option<Self> {
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n")?;
+        let value: Value = serde_json::from_slice(&answer[head + 4..]).ok()?;
+        let config = &value["config"];
+        Some(Self {
+            pid: Pid::from_raw(value["pid"].as_i64()?.try_into().ok()?)?,
+            generation: value["generation"].as_u64()?,
+            refused: config["reloads_refused"].as_u64()?,
+            text: config["last_reload"]["text"].as_str().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Whether that id is the process that answered. Containers of one pod share their network and not their
+    /// processes: the same id may be the runner's.
+    fn check(&self) -> Result<(), String> {
+        let program = |of: String| {
+            let path = std::fs::read_link(format!("/proc/{of}/exe")).ok()?;
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            // A binary that was replaced since it started.
+            Some(name.trim_end_matches(" (deleted)").to_owned())
+        };
+        let Some(ours) = program("self".to_owned()) else { return Ok(()) };
+        if program(self.pid.to_string()).is_some_and(|theirs| theirs == ours) {
+            return Ok(());
+        }
+        Err(format!(
+            "process {} is not to be seen from here as {ours}: run this in its container and as its user, or set `watch = true`",
+            self.pid
+        ))
+    }
+}
+
+fn get(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
+    stream.write_all(b"GET /integrations HTTP/1.0\r\nhost: outrider\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(MOST).read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_somebody_else_is_not_taken_for_a_process() {
+        for answer in
+            ["", "HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n{\"pid\": 0}", "\r\n\r\n{\"pid\":-1}"]
+        {
+            assert!(State::read(answer.as_bytes()).is_none(), "{answer}");
+        }
+        let answer =
+            b"HTTP/1.0 200 OK\r\n\r\n{\"pid\":7,\"generation\":2,\"config\":{\"reloads_refused\":1}}";
+        let state = State::read(answer).unwrap();
+        assert_eq!((state.generation, state.refused), (2, 1));
+    }
+
+    #[test]
+    fn only_a_process_of_the_same_program_is_signalled() {
+        let state = |pid: u32| State {
+            pid: Pid::from_raw(pid.try_into().unwrap()).unwrap(),
+            generation: 1,
+            refused: 0,
+            text: String::new(),
+        };
+        assert!(state(std::process::id()).check().is_ok());
+        assert!(state(i32::MAX as u32).check().unwrap_err().contains("container"));
+    }
+}

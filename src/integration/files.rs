@@ -1,0 +1,105 @@
+//! The files that one integration is built from, as they were just before it was built.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::valid::{self, Authorization, SecretSource};
+use crate::files::{self, Print, Prints};
+use crate::tls::Profile;
+
+/// Every file that the building of an integration reads: two are equal if their files and contents are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files(Vec<File>);
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// The key that names it.
+    pub key: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// When it was written, in seconds since the epoch.
+    pub modified: Option<u64>,
+    /// Whether it holds a secret.
+    pub is_secret: bool,
+    print: Print,
+}
+
+impl PartialEq for File {
+    /// When a file was written does not count.
+    fn eq(&self, other: &Self) -> bool {
+        (self.key, &self.path, self.print) == (other.key, &other.path, other.print)
+    }
+}
+
+impl Eq for File {}
+
+impl Files {
+    /// The files of `settings` as they are now. Blocks: it reads them.
+    pub fn of(settings: &valid::Integration) -> Self {
+        let mut found = Self(Vec::new());
+        found.tls("tls", &settings.tls);
+        match &settings.authorization {
+            Authorization::None | Authorization::Later(_) => {}
+            Authorization::ApiKey { value, .. } => found.secret("api_key_value_file", value),
+            Authorization::OAuth2(oauth2) => {
+                found.secret("client_secret_file", &oauth2.client_secret);
+                if settings.token_tls != settings.tls {
+                    found.tls("token_tls", &settings.token_tls);
+                }
+            }
+        }
+        found
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, File> {
+        self.0.iter()
+    }
+
+    /// Whether one of them is in `now` with another content.
+    pub fn differ(&self, now: &Prints) -> bool {
+        self.0.iter().any(|file| now.get(&file.path).is_some_and(|print| *print != file.print))
+    }
+
+    /// The keys of the files that are not in `other` with the same content.
+    pub fn changed_from(&self, other: &Self) -> Vec<&'static str> {
+        self.0.iter().filter(|file| !other.0.contains(file)).map(|file| file.key).collect()
+    }
+
+    fn tls(&mut self, table: &'static str, profile: &Profile) {
+        let keys = if table == "tls" { TLS } else { TOKEN_TLS };
+        for path in &profile.ca_files {
+            self.add(keys[0], path, false);
+        }
+        let (certificate, key) = (&profile.client_cert_file, &profile.client_key_file);
+        for (at, path, is_secret) in
+            [(1, certificate, false), (2, key, true), (3, &profile.client_key_password_file, true)]
+        {
+            if let Some(path) = path {
+                self.add(keys[at], path, is_secret);
+            }
+        }
+    }
+
+    fn secret(&mut self, key: &'static str, source: &SecretSource) {
+        let key = if matches!(source, SecretSource::Token { .. }) { "token_file" } else { key };
+        if let Some(path) = source.file() {
+            self.add(key, path, true);
+        }
+    }
+
+    fn add(&mut self, key: &'static str, path: &Path, is_secret: bool) {
+        let (path, modified) = (path.to_owned(), files::modified(path));
+        let print = files::print(&path);
+        self.0.push(File { key, path, modified, is_secret, print });
+    }
+}
+
+const TLS: [&str; 4] =
+    ["tls.ca_file", "tls.client_cert_file", "tls.client_key_file", "tls.client_key_password_file"];
+const TOKEN_TLS: [&str; 4] = [
+    "token_tls.ca_file",
+    "token_tls.client_cert_file",
+    "token_tls.client_key_file",
+    "token_tls.client_key_password_file",
+];

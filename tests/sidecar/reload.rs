@@ -1,0 +1,274 @@
+//! Reload: a transaction, by signal, by watching, and by `outrider reload --wait`.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Call, Connection, Gate, Setup, Sidecar, TokenServer, Upstream, integration};
+
+const RELOADED: &str = "configuration reloaded";
+const REFUSED: &str = "reload refused";
+const WATCH: &str = "watch = true\nrotation_interval = \"20ms\"";
+const SOCKET: &str = "listen = \"unix:admin.sock\"";
+
+fn is_reload(line: &Value) -> bool {
+    line["message"].as_str() == Some(RELOADED)
+}
+
+fn metric(sidecar: &Sidecar, line: &str) -> Option<f64> {
+    let text = sidecar.admin("/metrics").text().to_owned();
+    text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+}
+
+#[test]
+fn a_reload_is_one_line_that_says_what_it_did_and_what_needs_a_restart() {
+    let upstream = Upstream::saying("hello");
+    let url = upstream.url("/v1");
+    let three = ["same", "changed", "removed"].map(|name| integration(name, &url, "")).concat();
+    let mut sidecar = Setup::new(three).start();
+    let tables = integration("same", &url, "")
+        + &integration("changed", &url, "drop = [\"user\"]")
+        + &integration("added", &url, "")
+        + "[log]\naccess = false\n";
+    sidecar.rewrite(tables);
+    sidecar.reload();
+    let line = sidecar.log_line("the reload", is_reload);
+    assert_eq!((&line["generation"], &line["unchanged"]), (&2.into(), &1.into()), "{line}");
+    for (key, name) in [
+        ("added", "added"),
+        ("changed", "changed"),
+        ("removed", "removed"),
+        ("restart_needed_for", "log.access"),
+    ] {
+        assert_eq!(line[key], format!("[\"{name}\"]"), "{line}");
+    }
+    assert_eq!(metric(&sidecar, "outrider_config_generation"), Some(2.0));
+    assert_eq!(metric(&sidecar, "outrider_config_reloads_total{result=\"taken\"}"), Some(1.0));
+}
+
+#[test]
+fn a_refused_reload_changes_nothing_tells_every_problem_and_shows_in_metrics() {
+    let upstream = Upstream::saying("hello");
+    let mut sidecar = Setup::before(&upstream, "").start();
+    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(1.0));
+    sidecar.rewrite(
+        integration("acme", "ftp://nowhere", "endpoit = 1") + &integration("new", &upstream.url("/v1"), ""),
+    );
+    sidecar.reload();
+    sidecar.logged(REFUSED, 1);
+    for words in ["endpoit", "must begin with https://"] {
+        assert!(sidecar.output().contains(words), "{words} is not told:\n{}", sidecar.output());
+    }
+    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(0.0));
+    assert_eq!(metric(&sidecar, "outrider_config_generation"), Some(1.0));
+    let state = sidecar.admin("/integrations").json();
+    assert_eq!(
+        (&state["config"]["last_reload"]["ok"], &state["config"]["last_reload"]["problems"]),
+        (&false.into(), &2.into())
+    );
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+    sidecar.ask(&Call::say("new/m", "hi")).refusal(404, "model_not_found");
+    sidecar.rewrite(integration("acme", &upstream.url("/v1"), ""));
+    sidecar.reload();
+    sidecar.logged(RELOADED, 1);
+    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(1.0));
+}
+
+#[test]
+fn what_a_reload_leaves_alone_keeps_its_token_and_its_connection() {
+    let (upstream, server) = (Upstream::saying("hello"), TokenServer::issuing());
+    let oauth = format!(
+        "authentication_type = \"oauth2\"\noauth2_token_url = \"{}\"\noauth2 = {{ client_id = \"c\", client_secret_file = \"secret\" }}",
+        server.url()
+    );
+    let kept = integration("kept", &upstream.url("/v1"), &oauth);
+    // One worker has one pool: otherwise a second connection could be another worker's.
+    let mut sidecar = Setup::new(kept.clone()).server("workers = 1").file("secret", "s").start();
+    sidecar.ask(&Call::say("kept/m", "hi")).content();
+    for round in 1..=3 {
+        sidecar.rewrite(kept.clone() + &integration(&format!("more{round}"), "http://127.0.0.1:9/v1", ""));
+        sidecar.reload();
+        sidecar.logged(RELOADED, round);
+        sidecar.ask(&Call::say("kept/m", "hi")).content();
+    }
+    assert_eq!((server.calls(), upstream.connections(), upstream.count()), (1, 1, 4));
+}
+
+#[test]
+fn the_caller_key_the_longest_body_and_the_log_level_change_without_a_restart() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").start();
+    let path = sidecar.dir().join("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("[server]\n", "[server]\napi_key = \"let-me-in\"\nmax_body = 200\n");
+    std::fs::write(&path, text + "[log]\nlevel = \"error\"\n").unwrap();
+    sidecar.reload();
+    let key = |call: Call| call.header("authorization", "Bearer let-me-in");
+    // The line itself is no longer written at this level: what it did is to be seen.
+    let mut turns = 0;
+    while metric(&sidecar, "outrider_config_generation") != Some(2.0) {
+        turns += 1;
+        assert!(turns < 100_000, "the reload was not taken");
+    }
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).status, 401);
+    assert_eq!(sidecar.ask(&key(Call::say("m", "hi"))).content(), "hello");
+    sidecar.ask(&key(Call::say("m", &"x".repeat(300)))).refusal(413, "body_too_large");
+    assert!(!sidecar.output().contains(RELOADED));
+}
+
+/// Galileo's definition of an integration behind `upstream`.
+fn definition(upstream: &Upstream, model: &str) -> String {
+    serde_json::json!({"endpoint": upstream.url("/v1"), "authentication_type": "none", "models": [model]})
+        .to_string()
+}
+
+/// Writes `files` into a new folder and swings `..data` over to it, as Kubernetes does with a mounted ConfigMap.
+fn mount(dir: &Path, number: usize, files: &[(&str, &str)]) {
+    let folder = format!("..{number}");
+    std::fs::create_dir_all(dir.join(&folder)).unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.join(&folder).join(name), text).unwrap();
+    }
+    symlink(&folder, dir.join("..next")).unwrap();
+    std::fs::rename(dir.join("..next"), dir.join("..data")).unwrap();
+    for (name, _) in files {
+        let _ = symlink(format!("..data/{name}"), dir.join(name));
+    }
+}
+
+#[test]
+fn a_watched_directory_is_taken_over_at_kubernetes_swap_and_a_half_written_file_is_not() {
+    let upstream = Upstream::saying("hello");
+    let (one, two) = (definition(&upstream, "m1"), definition(&upstream, "m2"));
+    let setup = Setup::new("integrations_dir = \"mounted\"\n").server(WATCH).file("mounted/README", "x");
+    let mounted = setup.dir().join("mounted");
+    mount(&mounted, 1, &[("acme.json", &one)]);
+    let sidecar = setup.start();
+    assert_eq!(sidecar.ask(&Call::say("m1", "hi")).content(), "hello");
+    mount(&mounted, 2, &[("acme.json", &two)]);
+    sidecar.logged(RELOADED, 1);
+    assert_eq!(sidecar.ask(&Call::say("m2", "hi")).content(), "hello");
+    let half = &one[..one.len() / 2];
+    mount(&mounted, 3, &[("acme.json", &two), ("beta.json", half)]);
+    sidecar.logged(REFUSED, 1);
+    assert_eq!(sidecar.ask(&Call::say("m2", "hi")).content(), "hello");
+    mount(&mounted, 4, &[("acme.json", &two), ("beta.json", &one)]);
+    sidecar.logged(RELOADED, 2);
+    assert_eq!(sidecar.ask(&Call::say("beta/m1", "hi")).content(), "hello");
+    assert_eq!(sidecar.output().matches(REFUSED).count(), 1, "a bad file is told once");
+}
+
+#[test]
+fn a_watched_file_that_is_only_touched_or_put_back_reloads_nothing_more() {
+    let upstream = Upstream::saying("hello");
+    let mut sidecar = Setup::before(&upstream, "").server(WATCH).start();
+    sidecar.rewrite(integration("acme", &upstream.url("/v1"), ""));
+    sidecar.rewrite("[integrations.acme]\nendpoit = 1\n");
+    sidecar.logged(REFUSED, 1);
+    sidecar.rewrite(integration("acme", &upstream.url("/v1"), ""));
+    sidecar.logged(RELOADED, 1);
+    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(1.0));
+    sidecar.rewrite(integration("beta", &upstream.url("/v1"), ""));
+    sidecar.logged(RELOADED, 2);
+    assert_eq!(metric(&sidecar, "outrider_config_generation"), Some(3.0));
+}
+
+#[test]
+fn the_command_waits_until_a_reload_is_taken_or_tells_why_it_is_refused() {
+    let upstream = Upstream::saying("hello");
+    let setup = Setup::before(&upstream, "").admin(SOCKET);
+    let config = setup.write().display().to_string();
+    let ended = setup.run(&["reload", "--wait", "--config", &config]);
+    assert_eq!(ended.code, 1, "nobody runs: {}", ended.output());
+    let mut sidecar = setup.start();
+    let run = |sidecar: &Sidecar| sidecar.run(&["reload", "--wait", "--config", &config]);
+    let ended = run(&sidecar);
+    assert_eq!(ended.code, 0, "{}", ended.output());
+    assert!(ended.stdout.contains("generation 2"), "{}", ended.output());
+    sidecar.rewrite(
+        integration("acme", &upstream.url("/v1"), "") + &integration("beta", &upstream.url("/v1"), ""),
+    );
+    assert_eq!(run(&sidecar).code, 0);
+    assert_eq!(sidecar.ask(&Call::say("beta/m", "hi")).content(), "hello");
+    sidecar.rewrite("[integrations.acme]\nendpoit = 1\n");
+    let ended = run(&sidecar);
+    assert_eq!(ended.code, 78, "{}", ended.output());
+    assert!(ended.stderr.contains("endpoit"), "{}", ended.output());
+    assert_eq!(sidecar.ask(&Call::say("beta/m", "hi")).content(), "hello");
+    let get =
+        Connection::open_unix(&sidecar.dir().join("admin.sock")).send(&Call::get("/integrations")).answer();
+    assert_eq!(get.json()["generation"], 3);
+}
+
+#[test]
+fn a_reload_that_only_the_running_process_refuses_is_exit_78_with_its_words() {
+    let upstream = Upstream::saying("hello");
+    let setup = Setup::before(&upstream, "").admin(SOCKET);
+    let config = setup.write().display().to_string();
+    let mut sidecar = setup.start();
+    // The command has the variable, the process has not.
+    sidecar.rewrite(integration("acme", &upstream.url("/v1"), "headers = { x-a = \"${ONLY_HERE}\" }"));
+    let ended = sidecar.run_with(&["reload", "--wait", "--config", &config], ("ONLY_HERE", "1"));
+    assert_eq!(ended.code, 78, "{}", ended.output());
+    assert!(ended.stderr.contains("ONLY_HERE"), "{}", ended.output());
+}
+
+#[test]
+fn a_strict_start_shows_everything_that_check_would() {
+    let upstream = Upstream::saying("hello");
+    let tls = "token_tls = { ca_file = \"no-such-ca\" }";
+    let key =
+        "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"no-such-key\"";
+    let tables =
+        integration("one", &upstream.url("/v1"), tls) + &integration("two", &upstream.url("/v1"), key);
+    let setup = Setup::new(tables).server("start = \"strict\"");
+    let config = setup.write().display().to_string();
+    let ended = setup.run(&["--config", &config]);
+    assert_eq!(ended.code, 78, "{}", ended.output());
+    for words in ["no-such-ca", "no-such-key"] {
+        assert!(ended.output().contains(words), "{}", ended.output());
+    }
+}
+
+#[test]
+fn a_change_of_settings_that_the_world_fails_stands_with_its_remedy() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        turn.open_stream();
+        turn.delta("one");
+        held.wait();
+        turn.done();
+    });
+    let mut sidecar = Setup::before(&upstream, "").start();
+    let mut stream = sidecar.connect();
+    stream.send(&Call::stream("m", "hi")).head();
+    stream.data();
+    let key =
+        "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"no-such-key\"";
+    sidecar.rewrite(integration("acme", &upstream.url("/v1"), key));
+    sidecar.reload();
+    sidecar.logged(RELOADED, 1);
+    let message = sidecar.ask(&Call::say("m", "hi")).refusal(503, "integration_unavailable");
+    assert!(message.contains("no-such-key"), "{message}");
+    gate.open();
+    assert_eq!(
+        stream.all_data().last().map(String::as_str),
+        Some("[DONE]"),
+        "what had begun runs to its end"
+    );
+}
+
+#[test]
+fn a_watched_file_that_is_written_in_place_is_never_taken_while_it_is_cut_off() {
+    let upstream = Upstream::saying("hello");
+    let mut sidecar = Setup::before(&upstream, "").server(WATCH).start();
+    for round in 1..=40 {
+        let comment = format!("# {round}\n");
+        sidecar.rewrite(comment.clone() + &integration("acme", &upstream.url("/v1"), ""));
+        sidecar.logged(RELOADED, round);
+    }
+    assert_eq!(sidecar.output().matches("no integration is configured").count(), 0);
+    assert_eq!(sidecar.output().matches(REFUSED).count(), 0);
+}
