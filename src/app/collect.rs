@@ -27,7 +27,7 @@ impl Collector for Reading {
         configuration(&status, &mut encoder)?;
         let registry = house.registry.load();
         integrations(registry.entries(), &status, &mut encoder)?;
-        certificates(registry.entries(), self.1.as_deref(), &mut encoder)?;
+        files(registry.entries(), self.1.as_deref(), &mut encoder)?;
         tokens(registry.entries(), &mut encoder)
     }
 }
@@ -60,6 +60,20 @@ fn integrations(entries: &[Arc<Entry>], status: &Status, to: &mut DescriptorEnco
     for entry in entries {
         one(&mut stale, &[("integration", name(entry))], u64::from(status.stale.contains_key(name(entry))))?;
     }
+    Ok(())
+}
+
+/// Certificates and secrets. That of our own listeners has no integration.
+fn files(entries: &[Arc<Entry>], door: Option<&Inbound>, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut ends = gauge(to, "cert_expiry_seconds", "When a certificate in use ends, as Unix time")?;
+    for entry in entries {
+        for (kind, at) in &entry.expiries {
+            one(&mut ends, &[("integration", name(entry)), ("kind", kind)], *at)?;
+        }
+    }
+    if let Some(at) = door.and_then(Inbound::expiry) {
+        one(&mut ends, &[("integration", ""), ("kind", "server.tls")], at)?;
+    }
     let mut written =
         gauge(to, "secret_file_modified_timestamp_seconds", "When a secret in use was written")?;
     for entry in entries {
@@ -72,46 +86,34 @@ fn integrations(entries: &[Arc<Entry>], status: &Status, to: &mut DescriptorEnco
     Ok(())
 }
 
-/// Those of the integrations, and that of our own listeners, which has no integration.
-fn certificates(
-    entries: &[Arc<Entry>],
-    door: Option<&Inbound>,
-    to: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
-    let mut ends = gauge(to, "cert_expiry_seconds", "When a certificate in use ends, as Unix time")?;
-    for entry in entries {
-        for (kind, at) in &entry.expiries {
-            one(&mut ends, &[("integration", name(entry)), ("kind", kind)], *at)?;
-        }
-    }
-    if let Some(at) = door.and_then(Inbound::expiry) {
-        one(&mut ends, &[("integration", ""), ("kind", "server.tls")], at)?;
-    }
-    Ok(())
-}
+/// A number of a token, given the present time.
+type Read = fn(&TokenStatus, u64) -> Option<u64>;
+
+const TOKEN_GAUGES: [(&str, &str, Read); 4] = [
+    ("oauth2_token_live", "Whether there is a token that may be used", |token, _| {
+        Some(u64::from(token.token_live))
+    }),
+    ("oauth2_token_fetched_timestamp_seconds", "When the token was asked for", |token, now| {
+        token.token_age_seconds.map(|age| now.saturating_sub(age as u64))
+    }),
+    ("oauth2_token_expiry_timestamp_seconds", "When the token ends", |token, now| {
+        token.token_ends_in_seconds.map(|left| now.saturating_add(left as u64))
+    }),
+    ("oauth2_token_waiting", "Requests that wait for a token", |token, _| {
+        u64::try_from(token.token_waiting).ok()
+    }),
+];
+const TOKEN_COUNTERS: [(&str, &str, Read); 2] = [
+    ("oauth2_token_fetches", "Token requests that were made", |token, _| Some(token.token_fetches)),
+    ("oauth2_token_failures", "Token requests that gave no token", |token, _| Some(token.token_failures)),
+];
 
 fn tokens(entries: &[Arc<Entry>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let of = |entry: &Arc<Entry>| {
-        let status = entry.state.as_ref().ok()?.authorizer.status().oauth2?;
-        Some((name(entry).to_owned(), status))
-    };
-    let tokens: Vec<(String, TokenStatus)> = entries.iter().filter_map(of).collect();
+    let status = |entry: &Entry| entry.state.as_ref().ok()?.authorizer.status().oauth2;
+    let tokens: Vec<(&str, TokenStatus)> =
+        entries.iter().filter_map(|entry| Some((name(entry), status(entry)?))).collect();
     let now = clock::unix_seconds();
-    let gauges: [(&str, &str, fn(&TokenStatus, u64) -> Option<u64>); 4] = [
-        ("oauth2_token_live", "Whether there is a token that may be used", |token, _| {
-            Some(u64::from(token.token_live))
-        }),
-        ("oauth2_token_fetched_timestamp_seconds", "When the token was asked for", |token, now| {
-            token.token_age_seconds.map(|age| now.saturating_sub(age as u64))
-        }),
-        ("oauth2_token_expiry_timestamp_seconds", "When the token ends", |token, now| {
-            token.token_ends_in_seconds.map(|left| now.saturating_add(left as u64))
-        }),
-        ("oauth2_token_waiting", "Requests that wait for a token", |token, _| {
-            u64::try_from(token.token_waiting).ok()
-        }),
-    ];
-    for (metric, help, read) in gauges {
+    for (metric, help, read) in TOKEN_GAUGES {
         let mut to = gauge(to, metric, help)?;
         for (name, token) in &tokens {
             if let Some(value) = read(token, now) {
@@ -119,14 +121,12 @@ fn tokens(entries: &[Arc<Entry>], to: &mut DescriptorEncoder<'_>) -> fmt::Result
             }
         }
     }
-    let counters: [(&str, &str, fn(&TokenStatus) -> u64); 2] = [
-        ("oauth2_token_fetches", "Token requests that were made", |token| token.token_fetches),
-        ("oauth2_token_failures", "Token requests that gave no token", |token| token.token_failures),
-    ];
-    for (metric, help, read) in counters {
+    for (metric, help, read) in TOKEN_COUNTERS {
         let mut to = to.encode_descriptor(metric, help, None, MetricType::Counter)?;
         for (name, token) in &tokens {
-            ConstCounter::new(read(token)).encode(to.encode_family(&[("integration", name.as_str())])?)?;
+            if let Some(value) = read(token, now) {
+                ConstCounter::new(value).encode(to.encode_family(&[("integration", *name)])?)?;
+            }
         }
     }
     Ok(())

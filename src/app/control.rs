@@ -1,7 +1,5 @@
 //! The control thread: signals, reload, and the stop in its order.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +7,6 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout};
 
-use super::door::Door;
 use super::keeper::Keeper;
 use super::watch::Watch;
 use crate::proxy::House;
@@ -29,8 +26,6 @@ pub(super) struct Control {
     /// Everything else.
     pub(super) tasks: Tasks,
     pub(super) keeper: Keeper,
-    /// The certificate of the listeners.
-    pub(super) door: Door,
     /// `None` leaves all signals alone.
     pub(super) signals: Option<Signals>,
 }
@@ -39,11 +34,11 @@ impl Control {
     /// Runs until the process is to end.
     pub(super) async fn run(mut self) {
         let mut stop = self.stopper.listen();
-        let mut patience = LAST_WORK;
-        let (paths, every) = self.watched();
+        let (paths, every) = self.keeper.watched();
         let mut watch = Watch::new(every);
         watch.set(paths, every);
         let mut signals = self.signals.take();
+        let mut patience = LAST_WORK;
         loop {
             tokio::select! {
                 () = stop.over() => break,
@@ -52,27 +47,17 @@ impl Control {
                         patience = self.drain(&mut signals).await;
                         break;
                     }
-                    self.door.reload();
                     self.keeper.reload();
                 }
-                now = watch.look() => {
-                    self.door.looked(&now);
-                    self.keeper.looked(&now);
-                }
+                now = watch.look() => self.keeper.looked(&now),
             }
-            let (paths, every) = self.watched();
+            let (paths, every) = self.keeper.watched();
             watch.set(paths, every);
         }
         self.house.cut.store(true, Ordering::Relaxed);
         self.stopper.end();
         self.keeper.workshop.clients.close();
         let _ = timeout(patience, self.tasks.finished()).await;
-    }
-
-    fn watched(&self) -> (BTreeSet<PathBuf>, Duration) {
-        let (mut paths, every) = self.keeper.watched();
-        paths.extend(self.door.files());
-        (paths, every)
     }
 
     /// The stop in its order: not ready, lingering, draining; how long background work may still take after it.

@@ -16,6 +16,7 @@ use crate::files::{self, Print, Prints};
 use crate::integration::Workshop;
 use crate::observe::{Sink, Status};
 use crate::proxy::House;
+use crate::tls::Inbound;
 
 /// Reads the configuration anew: from its files, or from these texts with only what they refer to read anew. Tells
 /// what it read, also where it fails.
@@ -69,6 +70,8 @@ pub(super) struct Keeper {
     pub(super) source: Source,
     /// What the caller key's file held when it was last looked at.
     key: Option<Print>,
+    /// The TLS of our own listeners, and what its files held when they were last looked at.
+    inbound: Option<(Arc<Inbound>, Prints)>,
     refusals: Refusals,
 }
 
@@ -79,21 +82,29 @@ impl Keeper {
         sink: Sink,
         settings: Settings,
         source: Source,
+        inbound: Option<Arc<Inbound>>,
     ) -> Self {
         let key = key_file(&settings).map(|path| files::print(&path));
-        Self { house, workshop, sink, settings, source, key, refusals: Refusals::default() }
+        let inbound = inbound.map(|inbound| {
+            let prints = inbound.files().paths().map(|path| (path.clone(), files::print(path))).collect();
+            (inbound, prints)
+        });
+        Self { house, workshop, sink, settings, source, key, inbound, refusals: Refusals::default() }
     }
 
     /// What must be looked at, and how often.
     pub(super) fn watched(&self) -> (BTreeSet<PathBuf>, Duration) {
         let registry = self.house.registry.load();
         let files = registry.entries().iter().flat_map(|entry| entry.files.iter());
-        let paths = files.map(|file| file.path.clone()).chain(self.source.files.keys().cloned());
+        let inbound = self.inbound.iter().flat_map(|(_, prints)| prints.keys().cloned());
+        let paths =
+            files.map(|file| file.path.clone()).chain(self.source.files.keys().cloned()).chain(inbound);
         (paths.chain(key_file(&self.settings)).collect(), self.settings.server.rotation_interval)
     }
 
     /// SIGHUP.
     pub(super) fn reload(&mut self) {
+        self.renew_inbound();
         self.reread(Cause::Signal, &Prints::new());
     }
 
@@ -109,6 +120,14 @@ impl Keeper {
             return self.reread(Cause::Rotation, now);
         }
         self.renew_key(now);
+        if let Some((_, prints)) = &mut self.inbound {
+            let seen: Prints =
+                prints.keys().filter_map(|path| Some((path.clone(), *now.get(path)?))).collect();
+            if seen != *prints {
+                *prints = seen;
+                self.renew_inbound();
+            }
+        }
         let registry = self.house.registry.load_full();
         if registry.entries().iter().any(|entry| entry.files.differ(now)) {
             let settings = self.settings.clone();
@@ -231,6 +250,15 @@ impl Keeper {
         self.key = print;
         self.house.rules.store(Arc::new(rules));
         Ok(loaded)
+    }
+
+    /// New connections get a new certificate; a broken one changes nothing.
+    fn renew_inbound(&self) {
+        match self.inbound.as_ref().map(|(inbound, _)| inbound.renew()) {
+            Some(Ok(true)) => tracing::info!("server.tls renewed: new connections use it"),
+            Some(Err(why)) => tracing::error!("server.tls: {why}; the old certificate stays in use"),
+            Some(Ok(false)) | None => {}
+        }
     }
 
     /// The caller key, if its file changed.

@@ -2,7 +2,6 @@
 
 mod collect;
 mod control;
-mod door;
 mod keeper;
 mod live;
 mod renew;
@@ -19,14 +18,14 @@ use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
 use crate::integration::{Entry, Registry, Workshop};
 use crate::observe::{Access, Metrics, Sink, Status, clock};
-use crate::proxy::{Activity, House};
+use crate::proxy::{Activity, House, Rules};
 use crate::server::Serving;
 use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
 use crate::tasks::Tasks;
+use crate::tls::Inbound;
 use control::{Control, Signals};
-use door::Door;
 use keeper::Keeper;
 
 pub use keeper::{Reread, Source};
@@ -76,7 +75,7 @@ impl std::fmt::Debug for Start {
 /// Binds, builds and serves; returns once requests are answered.
 pub fn start(start: Start) -> Result<Running, StartError> {
     let Start { settings, sink, source } = start;
-    let door = Door::load(&settings.server).map_err(StartError::Door)?;
+    let inbound = inbound(&settings)?;
     let bind = |to: &Listen| Bound::bind(to, &settings.server.unix).map_err(StartError::Cannot);
     let doors = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
@@ -96,26 +95,25 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         metrics,
         tasks: tasks.clone(),
         max_head: settings.server.max_header_bytes,
-        rules: ArcSwap::from_pointee(live::rules(&settings.server).map_err(StartError::Door)?),
+        rules: ArcSwap::from_pointee(rules(&settings)?),
         status: ArcSwap::from_pointee(Status::new(source.as_ref().map(Source::file))),
         unready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         cut: AtomicBool::new(false),
         activity: Activity::default(),
     });
-    let reading = Box::new(collect::Reading(Arc::downgrade(&house), door.inbound().cloned()));
+    let reading = Box::new(collect::Reading(Arc::downgrade(&house), inbound.clone()));
     house.metrics.register(|registry| registry.register_collector(reading));
     let (stopper, stop) = Stopper::new();
     let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
-    let crew = Serving::crew(&house, &settings.server, &connections, &stop, door.inbound());
+    let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
     let workers = spawn_workers(&doors, crew)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
     let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
-    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source);
-    let control =
-        Control { house, stopper: stopper.clone(), connections, tasks, keeper, door, signals: None };
+    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source, inbound);
+    let control = Control { house, stopper: stopper.clone(), connections, tasks, keeper, signals: None };
     let control = spawn_control(control, obeys, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
 }
@@ -145,6 +143,15 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
         tracing::error!("{failure}");
     }
     Ok(Registry::new(entries, clock::unix_seconds()))
+}
+
+fn rules(settings: &Settings) -> Result<Rules, StartError> {
+    live::rules(&settings.server).map_err(StartError::Door)
+}
+
+fn inbound(settings: &Settings) -> Result<Option<Arc<Inbound>>, StartError> {
+    let inbound = settings.server.tls.clone().map(Inbound::load).transpose();
+    inbound.map(|tls| tls.map(Arc::new)).map_err(|why| StartError::Door(format!("server.tls: {why}")))
 }
 
 fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {

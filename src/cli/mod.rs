@@ -52,10 +52,10 @@ enum Command {
     Check(check::Check),
     /// Print the JSON to paste into Galileo, so that its runners call Outrider
     Console(console::Console),
-    /// Ask the running sidecar whether it lives (exit code 0 or 1), for images without curl
-    Healthcheck(healthcheck::Healthcheck),
     /// Ask the running process to read its configuration again
     Reload(reload::Reload),
+    /// Ask the running sidecar whether it lives (exit code 0 or 1), for images without curl
+    Healthcheck(healthcheck::Healthcheck),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -88,8 +88,8 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Demo { once }) => demo::run(once),
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Console(console)) => console::run(&console),
-        Some(Command::Healthcheck(check)) => healthcheck::run(&check),
         Some(Command::Reload(reload)) => reload::run(&reload),
+        Some(Command::Healthcheck(check)) => healthcheck::run(&check),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut script);

@@ -101,6 +101,11 @@ pub trait Decoder: Send + fmt::Debug {
     /// Whether the client has been told that the stream is complete (`[DONE]` went out).
     fn is_done(&self) -> bool;
 
+    /// Whether the client has been told, in the upstream's own words, that the stream failed: nothing may follow.
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     /// Reads an answer of status 400 or above. Never fails: what makes no sense is wrapped.
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault;
 

@@ -29,7 +29,8 @@ pub(super) struct Permits {
 
 impl Permits {
     pub(super) fn new(most: usize, wait: Duration) -> Self {
-        Self { slots: Arc::new(Semaphore::new(most)), most, wait }
+        // tokio's semaphore panics above its own limit, which no machine can reach.
+        Self { slots: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))), most, wait }
     }
 
     /// First come, first served. A caller that leaves while waiting gives up its place.
@@ -91,5 +92,11 @@ mod tests {
         assert_eq!(metrics.queued.get(), 0);
         drop(first);
         assert!(permits.acquire(&metrics).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_limit_beyond_all_measure_is_none() {
+        let metrics = Arc::new(Metrics::new()).integration("acme");
+        assert!(Permits::new(usize::MAX, Duration::ZERO).acquire(&metrics).await.is_ok());
     }
 }

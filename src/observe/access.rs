@@ -129,7 +129,7 @@ fn text_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &m
         record.request_id
     );
     if let Some(code) = record.code {
-        let _ = write!(out, " code={code}");
+        let _ = write!(out, " code={}", printable(code));
     }
     if let Some(cause) = record.cause {
         let _ = write!(out, " cause={}", printable(cause));

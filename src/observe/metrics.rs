@@ -18,6 +18,56 @@ const SECONDS: [f64; 14] =
 /// The statuses whose counters are found without a look-up.
 const COMMON: [u16; 8] = [200, 400, 404, 429, 499, 502, 503, 504];
 
+/// The top-level fields of OpenAI's chat request and Galileo's own: those that have a counter of their own where they are
+/// lost. Any other name is a client's choice and counts as `other`.
+const FIELDS: [&str; 45] = [
+    "audio",
+    "echo",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "metadata",
+    "min_p",
+    "modalities",
+    "model",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning",
+    "reasoning_effort",
+    "repetition_penalty",
+    "response_format",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "store",
+    "stream",
+    "stream_options",
+    "system",
+    "temperature",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_a",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "user",
+    "verbosity",
+    "web_search_options",
+    "dimensions",
+    "encoding_format",
+];
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -222,13 +272,15 @@ impl IntegrationMetrics {
         self.tokens[1].inc_by(completion);
     }
 
-    /// Counts a field that did not reach the provider as the client wrote it. `field` comes from the report, whose
-    /// names are ours or top-level names of one body: they are cut so that a client cannot fill the memory.
+    /// Counts a field that did not reach the provider as the client wrote it, under its top-level name if that is one
+    /// of [`FIELDS`]: a client cannot fill the memory with names.
     pub fn lost(&self, field: &str) {
         let top = field.split(['.', '[']).next().unwrap_or(field);
-        let known = top.len() <= 40 && top.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        let field = if known { top.to_owned() } else { "other".to_owned() };
-        self.all.lost.get_or_create(&FieldLabels { integration: self.name.clone(), field }).inc();
+        let field = if FIELDS.contains(&top) { top } else { "other" };
+        self.all
+            .lost
+            .get_or_create(&FieldLabels { integration: self.name.clone(), field: field.to_owned() })
+            .inc();
     }
 
     /// Counts files that changed: taken over, or refused so that the old ones stay.
@@ -278,9 +330,11 @@ mod tests {
         acme.lost("response_format.json_schema.schema.minimum");
         for n in 0..100 {
             acme.lost(&format!("Junk-{n}"));
+            acme.lost(&"x".repeat(n + 1));
         }
         let text = all.text();
         assert!(text.contains("field=\"response_format\"} 1"));
-        assert!(text.contains("field=\"other\"} 100"));
+        assert_eq!(text.lines().filter(|l| l.contains("lost_fields_total{")).count(), 2, "{text}");
+        assert!(text.contains("field=\"other\"} 200"));
     }
 }

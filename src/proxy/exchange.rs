@@ -10,8 +10,9 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 
 use super::failure::Failure;
+use super::hide::Hidden;
 use crate::config::valid;
-use crate::dialect::{Context, Decoder, Head};
+use crate::dialect::{Broken, Context, Decoder, Head};
 use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Integration};
 use crate::openai::{Envelope, Operation};
@@ -59,6 +60,8 @@ pub(super) struct Upstream {
     pub(super) entry: Arc<Entry>,
     pub(super) report: Report,
     pub(super) connected: Option<Duration>,
+    /// What must not come back in its words.
+    pub(super) hidden: Hidden,
 }
 
 /// A translated answer.
@@ -122,7 +125,7 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
         let unsigned =
             integration.dress(prepared.unsigned, order.model(), &order.headers, &order.envelope)?;
         let signed = integration.authorizer.sign(order.seat, unsigned).await?;
-        let stamp = signed.stamp;
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
         let Sent { response, connected } = integration.egress.send(order.seat, signed).await?;
         let refused = response.status() == StatusCode::UNAUTHORIZED && !renewed;
         if refused && integration.authorizer.refused(order.seat, stamp).await? {
@@ -139,6 +142,7 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
             entry: order.entry,
             report,
             connected,
+            hidden,
         });
     }
 }
@@ -159,8 +163,8 @@ async fn unstreamed(mut upstream: Upstream, found: &'static str) -> Failure {
         Err(failure) => return failure,
     };
     let head = Head { status: 502, headers: &upstream.parts.headers };
-    let said = upstream.decoder.fault(head, &body).message;
-    Failure::Garbled(format!("a stream was asked for and {found} came: {said}"))
+    let said = upstream.hidden.from(upstream.decoder.fault(head, &body)).message;
+    Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
 }
 
 async fn refusal(mut upstream: Upstream) -> Failure {
@@ -169,14 +173,17 @@ async fn refusal(mut upstream: Upstream) -> Failure {
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.body, MAX_FAULT, idle).await;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
-    Failure::Upstream(Box::new(upstream.decoder.fault(head, &body)))
+    Failure::Upstream(Box::new(upstream.hidden.from(upstream.decoder.fault(head, &body))))
 }
 
 async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
     let limits = upstream.entry.settings.limits;
     let body = gather(&mut upstream.body, limits.max_answer, limits.idle).await?;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
-    let completion = upstream.decoder.whole(head, &body)?;
+    let completion = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
+        Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.from(*fault))),
+        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.from_text(how)),
+    })?;
     let json =
         serde_json::to_vec(&completion).map_err(|_| Failure::Internal("a completion did not serialise"))?;
     Ok(Opened::Translated(Translated {
@@ -198,13 +205,16 @@ async fn gather(body: &mut Body, most: usize, idle: Duration) -> Result<BytesMut
 }
 
 /// Reads until the end (`true`) or until `most` bytes are there (`false`).
-async fn read_into(
+pub(super) async fn read_into(
     whole: &mut BytesMut,
     body: &mut Body,
     most: usize,
     idle: Duration,
 ) -> Result<bool, Failure> {
     loop {
+        if whole.len() > most {
+            return Ok(false);
+        }
         let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
         match frame {
             None => return Ok(true),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::auth::AuthError;
-use crate::dialect::{Broken, Untranslatable};
+use crate::dialect::Untranslatable;
 use crate::egress::SendError;
 use crate::integration::{Busy, Entry, NotFound, Refused, TooMuch};
 use crate::openai::Fault;
@@ -47,8 +47,10 @@ pub(super) enum Failure {
     Send(SendError),
     /// The upstream's own refusal.
     Upstream(Box<Fault>),
-    /// The upstream's answer makes no sense; how.
+    /// The upstream's answer makes no sense; how, in words of ours alone.
     Garbled(String),
+    /// The same, in words that hold some of the upstream's: not for the log.
+    Nonsense(String),
     /// The upstream answered with this redirect status.
     Redirect(u16),
     /// The upstream fell silent inside its answer.
@@ -122,14 +124,5 @@ impl From<AuthError> for Failure {
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         Self::Send(error)
-    }
-}
-
-impl From<Broken> for Failure {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Upstream(fault) => Self::Upstream(fault),
-            Broken::Garbled(how) => Self::Garbled(how),
-        }
     }
 }

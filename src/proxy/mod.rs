@@ -3,6 +3,7 @@
 mod activity;
 mod exchange;
 mod failure;
+mod hide;
 mod intake;
 mod models;
 mod relay;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::integration::Registry;
 use crate::observe::{Access, IntegrationMetrics, Metrics, Status, clock};
@@ -129,6 +131,7 @@ async fn journey(
     let (head, body) = request.into_parts();
     let bytes = intake::body(&head.headers, body, house).await?;
     visit.took_in(bytes.len());
+    let patience = Patience::of(&head.headers);
     let mut envelope = Envelope::read(bytes)?;
 
     let wanted = wanted_model(&envelope)?;
@@ -139,7 +142,8 @@ async fn journey(
         return Err(Failure::unavailable(found.entry));
     };
     integration.check_media(&envelope)?;
-    let permit = integration.permit(&found.entry.metrics).await?;
+    let permit = pin!(async { Ok(integration.permit(&found.entry.metrics).await?) });
+    let permit = within(patience, permit).await?;
 
     let mut report = Report::default();
     integration.edit(&mut envelope, found.model(), &mut report)?;
@@ -159,13 +163,14 @@ async fn journey(
     if order.envelope.stream() {
         return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
     }
-    let patience = client_patience(&order.headers);
-    let answer = std::pin::pin!(exchange::open(order));
-    match within(patience, answer).await? {
-        Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
-        Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
-        Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
-    }
+    let answer = pin!(async {
+        match exchange::open(order).await? {
+            Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
+            Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
+            Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
+        }
+    });
+    within(patience, answer).await
 }
 
 fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
@@ -180,25 +185,31 @@ fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
     }
 }
 
-/// How long the client bears silence (`x-stainless-read-timeout`, seconds), less what an answer needs to arrive.
-fn client_patience(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(READ_TIMEOUT)?.to_str().ok()?.parse().ok()?;
-    let patience = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(patience.saturating_sub((patience / 10).min(Duration::from_secs(1))))
+/// How long the client bears silence, and when that ends for a request whose body has come.
+#[derive(Clone, Copy)]
+struct Patience {
+    limit: Duration,
+    end: Instant,
+}
+
+impl Patience {
+    /// From `x-stainless-read-timeout`, seconds, less what an answer needs to arrive.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let seconds: f64 = headers.get(READ_TIMEOUT)?.to_str().ok()?.parse().ok()?;
+        let limit = Duration::try_from_secs_f64(seconds).ok()?;
+        let limit = limit.saturating_sub((limit / 10).min(Duration::from_secs(1)));
+        Some(Self { limit, end: Instant::now().checked_add(limit)? })
+    }
 }
 
 /// A 504 that arrives is worth more than a connection that the client gives up on. The work is borrowed: a future taken
 /// by value would stand in this one three times.
 async fn within<T>(
-    patience: Option<Duration>,
+    patience: Option<Patience>,
     work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
-    match patience {
-        None => work.await,
-        Some(patience) => {
-            tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(Failure::Patience(patience)))
-        }
-    }
+    let Some(Patience { limit, end }) = patience else { return work.await };
+    tokio::time::timeout_at(end, work).await.unwrap_or(Err(Failure::Patience(limit)))
 }
 
 impl House {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::{self, Opened, Order, Upstream};
 use super::failure::Failure;
+use super::hide::Hidden;
 use super::reply;
 use super::visit::Visit;
 use super::{House, PING_AFTER};
@@ -32,6 +33,13 @@ use crate::tasks::Tasks;
 /// How much of a finished stream's tail is read, and for how long, so that its connection can be used again.
 const TAIL: (usize, Duration) = (64 << 10, Duration::from_secs(1));
 
+/// Our code and words for the log: the upstream's own may hold a prompt, and its codes have no end.
+type Logged = (&'static str, &'static str);
+
+const ERROR: Logged =
+    ("upstream_error", "the upstream told of an error in its stream (the client has its words)");
+const EARLY: Logged = ("upstream_garbled", "the upstream's stream ended early");
+
 type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
 
 /// A stream that is about to be answered: its head is known, or the client has waited long enough for one.
@@ -40,6 +48,7 @@ pub(super) struct Stream {
     permit: Permit,
     idle: Duration,
     tasks: Tasks,
+    hidden: Hidden,
     /// The upstream's headers, where they go on to the client.
     pub(super) headers: Option<HeaderMap>,
     pub(super) report: Report,
@@ -59,14 +68,23 @@ pub(super) async fn open(order: Box<Order>, permit: Permit, house: &Arc<House>) 
     let idle = order.entry.settings.limits.idle;
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
-    let stream =
-        |source, headers, report, answered| Stream { source, permit, idle, tasks, headers, report, answered };
+    let stream = |source, headers, report, answered| Stream {
+        source,
+        permit,
+        idle,
+        tasks,
+        hidden: Hidden::default(),
+        headers,
+        report,
+        answered,
+    };
     match tokio::time::timeout(PING_AFTER, &mut opening).await {
         Err(_) => Ok(stream(Source::Opening(opening), None, Report::default(), None)),
         Ok(opened) => {
-            let Upstream { parts, body, decoder, report, connected, .. } = streamed(opened)?;
+            let Upstream { parts, body, decoder, report, connected, hidden, .. } = streamed(opened)?;
             let headers = decoder.passes_whole().then_some(parts.headers);
-            Ok(stream(Source::Open(body, decoder), headers, report, Some(connected)))
+            let stream = stream(Source::Open(body, decoder), headers, report, Some(connected));
+            Ok(Stream { hidden, ..stream })
         }
     }
 }
@@ -87,24 +105,41 @@ pub(super) struct Relay {
     out: BytesMut,
     /// Since when the upstream has had nothing for us; `None` while it talks.
     silent: Option<Instant>,
-    pinged: Instant,
+    /// Since when the client has heard nothing, as last looked at.
+    quiet: Instant,
+    /// Whether it has heard something since then.
+    spoke: bool,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
     tasks: Tasks,
+    /// What must not come back in the upstream's words.
+    hidden: Hidden,
     visit: Visit,
     permit: Option<Permit>,
 }
 
 impl Relay {
     pub(super) fn new(stream: Stream, visit: Visit) -> Self {
-        let Stream { source, permit, idle, tasks, .. } = stream;
+        let Stream { source, permit, idle, tasks, hidden, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();
         if matches!(source, Source::Opening(_)) {
             out.extend_from_slice(sse::PING);
         }
         let timer = Box::pin(tokio::time::sleep_until(now + PING_AFTER.min(idle)));
-        Self { source, out, silent: None, pinged: now, timer, idle, tasks, visit, permit: Some(permit) }
+        Self {
+            source,
+            out,
+            silent: None,
+            quiet: now,
+            spoke: false,
+            timer,
+            idle,
+            tasks,
+            hidden,
+            visit,
+            permit: Some(permit),
+        }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
@@ -123,6 +158,8 @@ impl Relay {
             };
             match step {
                 Poll::Pending if self.is_done() => self.finish_done(),
+                // The client has been told; what the upstream may still say is for nobody.
+                Poll::Pending if self.has_failed() => self.finish(End::Clean, None),
                 Poll::Pending => {
                     if self.poll_silence(cx).is_pending() {
                         return Poll::Pending;
@@ -141,11 +178,16 @@ impl Relay {
 
     fn send(&mut self, bytes: Bytes) -> Poll<Option<Frame<Bytes>>> {
         self.visit.sent(bytes.len());
+        self.spoke = true;
         Poll::Ready(Some(Frame::data(bytes)))
     }
 
     fn is_done(&self) -> bool {
         matches!(&self.source, Source::Open(_, decoder) if decoder.is_done())
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(&self.source, Source::Open(_, decoder) if decoder.has_failed())
     }
 
     /// Takes one frame of the upstream; gives back bytes that go on untouched.
@@ -154,15 +196,20 @@ impl Relay {
         let data = match frame {
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             None => {
-                self.finish(End::Clean);
+                self.finish(End::Clean, None);
                 return None;
             }
             Some(Err(_)) if decoder.is_done() => {
-                self.finish(End::Clean);
+                self.finish(End::Clean, None);
                 return None;
             }
             Some(Err(_)) => {
-                self.break_off("upstream_garbled", 502, "the upstream's stream broke off before its end");
+                self.break_off(
+                    "upstream_garbled",
+                    502,
+                    "the upstream's stream broke off before its end",
+                    None,
+                );
                 return None;
             }
         };
@@ -170,15 +217,11 @@ impl Relay {
             Ok(Fed::Through) => Some(data).filter(|d| !d.is_empty()),
             Ok(Fed::Rewritten) => None,
             Err(Broken::Upstream(fault)) => {
-                self.fail(*fault);
+                self.fail(*fault, ERROR);
                 None
             }
             Err(Broken::Garbled(how)) => {
-                self.break_off(
-                    "upstream_garbled",
-                    502,
-                    &format!("the upstream's stream makes no sense: {how}"),
-                );
+                self.break_off("upstream_garbled", 502, "the upstream's stream makes no sense", Some(how));
                 None
             }
         }
@@ -188,12 +231,15 @@ impl Relay {
         match streamed(opened) {
             Ok(upstream) => {
                 self.visit.answered(upstream.connected);
+                // The head is gone: of what was lost only the metrics can still tell.
+                upstream.report.lost().for_each(|change| self.visit.lost(&change.field));
+                self.hidden = upstream.hidden;
                 self.source = Source::Open(upstream.body, upstream.decoder);
             }
             Err(failure) => {
                 let told = reply::tell(&failure, self.visit.integration());
                 sse::event(&mut self.out, |out| out.extend_from_slice(&told.json()));
-                self.visit.failed(&told.code, told.cause());
+                self.visit.failed(told.label(), told.cause());
                 self.close();
             }
         }
@@ -205,47 +251,54 @@ impl Relay {
             Source::Ended => {}
             Source::Opening(_) => self.opened(Err(Failure::Draining)),
             Source::Open(..) if self.is_done() => self.finish_done(),
-            Source::Open(..) => self.finish(End::Broken(&Fault {
-                status: 503,
-                message: "this server is stopping, and cuts what it cannot finish in time".to_owned(),
-                kind: Some("unavailable_error".into()),
-                code: Some("draining".into()),
-                ..Fault::default()
-            })),
+            Source::Open(..) => {
+                let logged = ("draining", "this server is stopping, and cuts what it cannot finish in time");
+                let fault = Fault {
+                    status: 503,
+                    message: logged.1.to_owned(),
+                    kind: Some("unavailable_error".into()),
+                    code: Some(logged.0.into()),
+                    ..Fault::default()
+                };
+                self.finish(End::Broken(&fault), Some(logged));
+            }
         }
     }
 
-    fn break_off(&mut self, code: &str, status: u16, words: &str) {
-        self.fail(Fault {
+    /// Ends the stream in an error of our own finding. `how` holds words of the upstream, for the client alone.
+    fn break_off(&mut self, code: &'static str, status: u16, words: &'static str, how: Option<String>) {
+        let fault = Fault {
             status,
-            message: words.to_owned(),
+            message: how.map_or_else(|| words.to_owned(), |how| format!("{words}: {how}")),
             kind: Some("upstream_error".into()),
             code: Some(code.into()),
             ..Fault::default()
-        });
+        };
+        self.fail(fault, (code, words));
     }
 
     /// Ends the stream in an error event that names the integration.
-    fn fail(&mut self, mut fault: Fault) {
+    fn fail(&mut self, fault: Fault, logged: Logged) {
+        let mut fault = self.hidden.from(fault);
         if let Some(name) = self.visit.integration() {
             fault.message = format!("integration `{name}`: {}", fault.message);
         }
-        self.finish(End::Broken(&fault));
+        self.finish(End::Broken(&fault), Some(logged));
     }
 
-    fn finish(&mut self, end: End<'_>) {
+    fn finish(&mut self, end: End<'_>, logged: Option<Logged>) {
         let Source::Open(_, decoder) = &mut self.source else { return self.close() };
         let outcome = decoder.finish(end, &mut self.out);
         self.visit.used(decoder.usage().as_ref());
         match outcome {
-            Outcome::Unfinished(fault) => return self.fail(*fault),
+            Outcome::Unfinished(fault) => {
+                let early = fault.code.as_deref() == Some(EARLY.0);
+                return self.fail(*fault, if early { EARLY } else { ERROR });
+            }
             Outcome::Complete => self.visit.ended(),
-            Outcome::Failed(cause) => {
-                let code = match end {
-                    End::Broken(fault) => fault.code.as_deref().unwrap_or("upstream_error"),
-                    End::Clean => "upstream_error",
-                };
-                self.visit.failed(code, cause);
+            Outcome::Failed(_) => {
+                let (code, words) = logged.unwrap_or(ERROR);
+                self.visit.failed(code, words.to_owned());
             }
         }
         self.close();
@@ -300,17 +353,21 @@ impl Relay {
             Source::Opening(_) | Source::Ended => None,
         };
         if cut.is_some_and(|at| at <= now) {
-            let idle = self.idle;
+            let how = format!("{:?} (limits.idle)", self.idle);
             self.break_off(
                 "upstream_timeout",
                 504,
-                &format!("the upstream was silent for {idle:?} (limits.idle)"),
+                "the upstream was silent for longer than it may",
+                Some(how),
             );
             return Poll::Ready(());
         }
-        let ping = silent.max(self.pinged) + PING_AFTER;
+        // An upstream may talk without a word for the client: pings of its own, half an event.
+        if std::mem::take(&mut self.spoke) {
+            self.quiet = now;
+        }
+        let ping = self.quiet + PING_AFTER;
         if ping <= now {
-            self.pinged = now;
             self.out.extend_from_slice(sse::PING);
             return Poll::Ready(());
         }

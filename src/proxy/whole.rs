@@ -5,16 +5,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
+use http::Version;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep};
 
-use super::exchange::Upstream;
+use super::exchange::{self, Upstream};
 use super::failure::Failure;
 use super::visit::Visit;
+use crate::config::valid::Limits;
 use crate::egress::Body;
 use crate::integration::Permit;
 use crate::outbound::Report;
@@ -45,13 +49,35 @@ pub(super) async fn begin(upstream: Upstream, permit: Permit) -> Result<Begun, F
         Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
     };
-    match first.iter().find(|b| !b.is_ascii_whitespace()) {
-        None | Some(b'{') => Ok(Begun { parts, report, connected, first, body, idle, permit }),
-        Some(_) => {
-            let kind = parts.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-            let kind = kind.unwrap_or("of no content type");
-            Err(Failure::Garbled(format!("it is not a JSON object ({kind})")))
-        }
+    if first.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b != b'{') {
+        let kind = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let kind = kind.unwrap_or("of no content type");
+        return Err(Failure::Garbled(format!("it is not a JSON object ({kind})")));
+    }
+    let first = match ends_with_its_connection(&parts) {
+        true => rest_of(first, &mut body, entry.settings.limits).await?,
+        false => first,
+    };
+    Ok(Begun { parts, report, connected, first, body, idle, permit })
+}
+
+/// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
+/// look complete.
+fn ends_with_its_connection(parts: &Parts) -> bool {
+    parts.version < Version::HTTP_2
+        && !parts.headers.contains_key(CONTENT_LENGTH)
+        && !parts.headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// The whole of a body that begins with `first`, if it is one JSON value.
+async fn rest_of(first: Bytes, body: &mut Body, limits: Limits) -> Result<Bytes, Failure> {
+    let mut whole = BytesMut::from(first);
+    if !exchange::read_into(&mut whole, body, limits.max_answer, limits.idle).await? {
+        return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
+    }
+    match serde_json::from_slice::<IgnoredAny>(&whole) {
+        Ok(IgnoredAny) => Ok(whole.freeze()),
+        Err(_) => Err(Failure::Garbled("its connection was closed before its JSON was complete".into())),
     }
 }
 
@@ -93,6 +119,10 @@ impl Whole {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence = None;
                 self.visit.sent(frame.data_ref().map_or(0, Bytes::len));
+                // hyper asks no more of a body that says it is at its end.
+                if self.body.is_end_stream() {
+                    self.end();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {

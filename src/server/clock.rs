@@ -18,7 +18,13 @@ use tokio::time::Instant;
 pub(super) struct Clock {
     born: Instant,
     state: AtomicU64,
+    /// Since when the client has taken nothing of what is to be written, in milliseconds since `born`; 0 while it does.
+    stuck: AtomicU64,
 }
+
+/// How long a client may take nothing of its answer: as long as with nginx (`send_timeout`). One that stalls longer
+/// would hold its slot and the upstream for as long as it likes.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +39,8 @@ pub(super) enum Wait {
 
 impl Clock {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { born: Instant::now(), state: AtomicU64::new(Wait::Idle as u64) })
+        let (state, stuck) = (AtomicU64::new(Wait::Idle as u64), AtomicU64::new(0));
+        Arc::new(Self { born: Instant::now(), state, stuck })
     }
 
     pub(super) fn set(&self, wait: Wait) {
@@ -55,6 +62,16 @@ impl Clock {
         (wait, self.born + Duration::from_millis(state >> 2))
     }
 
+    /// Notes whether the client took what was to be written.
+    fn wrote(&self, taken: bool) {
+        let stuck = self.stuck.load(Ordering::Relaxed);
+        if taken && stuck != 0 {
+            self.stuck.store(0, Ordering::Relaxed);
+        } else if !taken && stuck == 0 {
+            self.stuck.store((self.born.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
+        }
+    }
+
     /// When the present wait is over, or when to look again.
     pub(super) fn deadline(&self, header: Duration, idle: Duration) -> Instant {
         match self.get() {
@@ -70,8 +87,12 @@ impl Clock {
         self.get().0 == Wait::Head
     }
 
-    /// Whether the present wait has lasted too long.
+    /// Whether the present wait has lasted too long, or the client has taken nothing for [`STUCK`].
     pub(super) fn is_over(&self, header: Duration, idle: Duration) -> bool {
+        let stuck = self.stuck.load(Ordering::Relaxed);
+        if stuck != 0 && (self.born + Duration::from_millis(stuck)).elapsed() >= STUCK {
+            return true;
+        }
         match self.get() {
             (Wait::Idle, since) => since.elapsed() >= idle,
             (Wait::Head, since) => since.elapsed() >= header,
@@ -110,7 +131,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Clocked<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.clock.wrote(polled.is_ready());
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -126,7 +149,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.clock.wrote(polled.is_ready());
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -165,6 +190,27 @@ mod tests {
         assert!(!clock.is_over(HEADER, IDLE));
         clock.set(Wait::Idle);
         tokio::time::advance(IDLE).await;
+        assert!(clock.is_over(HEADER, IDLE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+        let clock = Clock::new();
+        clock.set(Wait::Answer);
+        let (mut client, server) = tokio::io::duplex(4);
+        let mut server = Clocked::new(server, Arc::clone(&clock));
+        tokio::time::advance(STUCK * 2).await;
+        server.write_all(b"four").await.unwrap();
+        assert!(futures_util::poll!(std::pin::pin!(server.write(b"more"))).is_pending());
+        tokio::time::advance(STUCK - Duration::from_millis(2)).await;
+        assert!(!clock.is_over(HEADER, IDLE));
+        // One byte taken is a sign of life.
+        client.read_u8().await.unwrap();
+        server.write_all(b"m").await.unwrap();
+        assert!(futures_util::poll!(std::pin::pin!(server.write(b"ore"))).is_pending());
+        tokio::time::advance(STUCK - Duration::from_millis(2)).await;
+        assert!(!clock.is_over(HEADER, IDLE));
+        tokio::time::advance(Duration::from_millis(4)).await;
         assert!(clock.is_over(HEADER, IDLE));
     }
 

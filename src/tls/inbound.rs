@@ -22,6 +22,13 @@ pub struct InboundFiles {
     pub client_ca_file: Option<PathBuf>,
 }
 
+impl InboundFiles {
+    /// All of them.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.cert_file, &self.key_file].into_iter().chain(&self.client_ca_file)
+    }
+}
+
 /// The TLS that our listeners speak: 1.2 and 1.3, and HTTP/1.1 alone.
 #[derive(Debug)]
 pub struct Inbound {

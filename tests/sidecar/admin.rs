@@ -1,8 +1,11 @@
 //! What operators see: probes, metrics, integrations, one line a request; and what nobody may see.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::Value;
 
-use crate::support::{Call, Connection, Setup, Sidecar, TokenServer, Upstream, integration};
+use crate::support::upstream::completion;
+use crate::support::{Call, Connection, Setup, Sidecar, TokenServer, Turn, Upstream, integration};
 
 #[test]
 fn the_probes_say_that_we_live_and_are_ready() {
@@ -138,5 +141,69 @@ fn no_output_of_ours_shows_a_secret_or_a_prompt() {
         let at =
             seen.find(secret).map(|at| seen[at.saturating_sub(200)..].chars().take(400).collect::<String>());
         assert_eq!(at, None, "{secret} was shown");
+    }
+}
+
+#[test]
+fn an_answer_that_came_in_pieces_is_logged_as_complete() {
+    let upstream = Upstream::start(|turn| {
+        let body = completion(&"long ".repeat(200_000)).to_string();
+        turn.answer(200, body);
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    assert!(answer.clean && answer.content().len() == 1_000_000);
+    let line = sidecar.log_line("the access line", |line| line["message"] == "request");
+    assert_eq!((&line["ending"], &line["status"]), (&"complete".into(), &200.into()), "{line}");
+}
+
+/// What a gateway may do that shows a failed request to whoever sent it: all of it, under a code of its own.
+fn echo(turn: &mut Turn, count: usize) {
+    let text = format!("I got {:?} {}", turn.request.head, turn.request.text());
+    let error =
+        serde_json::json!({"error": {"message": text, "type": text, "code": format!("c{count}\u{1b}[2J")}});
+    match (turn.request.text().contains("\"stream\": true"), count % 2) {
+        (true, 0) => {
+            turn.open_stream();
+            turn.delta("one");
+            turn.event(error.to_string());
+            turn.until_left();
+        }
+        (true, _) => {
+            turn.open_stream();
+            turn.event(format!("{text} is no JSON"));
+            turn.until_left();
+        }
+        (false, _) => turn.answer(400, error.to_string()),
+    }
+}
+
+#[test]
+fn an_upstream_that_sends_our_request_back_puts_nothing_of_it_into_log_or_metrics() {
+    let count = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |turn| echo(turn, count.fetch_add(1, Ordering::SeqCst)));
+    let server = TokenServer::start(|turn, _| {
+        turn.answer(200, r#"{"access_token":"TOKEN-SENTINEL","expires_in":3600}"#)
+    });
+    let mut sidecar = talkative(&upstream, &server);
+    let mut told = String::new();
+    for model in ["key/m", "oauth/m"] {
+        for ask in [Call::say, Call::stream, Call::stream] {
+            let call = ask(model, "PROMPT-SENTINEL").header("authorization", "Bearer CALLER-SENTINEL");
+            told.push_str(sidecar.ask(&call).text());
+        }
+    }
+    assert!(told.contains("PROMPT-SENTINEL"), "the client is told what the upstream said: {told}");
+    let metrics = sidecar.admin("/metrics").text().to_owned();
+    assert!(!metrics.contains("code=\"c"), "an upstream can make metrics without end: {metrics}");
+    sidecar.terminate();
+    sidecar.wait();
+    let seen = sidecar.output() + &metrics;
+    for secret in SECRETS {
+        assert!(!seen.contains(secret), "{secret} was shown: {seen}");
+    }
+    for key in ["KEY-SENTINEL", "TOKEN-SENTINEL"] {
+        let refusals = told.lines().filter(|line| line.starts_with("{\"error\"")).collect::<String>();
+        assert!(!refusals.contains(key), "{key} was told to the client: {refusals}");
     }
 }

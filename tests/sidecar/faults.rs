@@ -66,6 +66,39 @@ fn a_client_that_says_how_long_it_waits_is_answered_before_it_gives_up() {
 }
 
 #[test]
+fn a_clients_patience_counts_behind_the_head_and_in_the_queue_too() {
+    let upstream = Upstream::start(|turn| {
+        turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n");
+        turn.until_left();
+    });
+    let sidecar = Setup::before(&upstream, "limits = { max_concurrent = 1 }").start();
+    let mut first = sidecar.connect();
+    first.send(&Call::say("m", "hi").header("x-stainless-read-timeout", "2"));
+    upstream.request();
+    for call in [Call::say("m", "queued"), Call::stream("m", "queued")] {
+        refused(&sidecar.ask(&call.header("x-stainless-read-timeout", "0.3")), 504, "upstream_timeout");
+    }
+    assert_eq!(upstream.count(), 1);
+    refused(&first.answer(), 504, "upstream_timeout");
+    upstream.wait_closed(1);
+}
+
+#[test]
+fn half_an_answer_that_only_its_connection_ends_is_refused() {
+    let cut: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"a\":{}");
+        turn.close();
+    };
+    refused(&answer_to("", cut), 502, "upstream_garbled");
+    let whole: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n");
+        turn.say(completion("by its connection").to_string());
+        turn.close();
+    };
+    assert_eq!(answer_to("", whole).content(), "by its connection");
+}
+
+#[test]
 fn an_answer_that_stalls_in_its_body_is_given_up_at_the_idle_limit() {
     let stalled: fn(&mut Turn) = |turn| {
         turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"a\":");

@@ -265,3 +265,20 @@ fn a_client_that_does_not_read_draws_a_bounded_amount() {
     assert!(drawn < 16 << 20, "a client that does not read drew {} MiB", drawn >> 20);
     assert_eq!(sidecar.admin("/livez").status, 200);
 }
+
+#[test]
+fn behind_an_upstreams_own_error_event_the_stream_ends_and_its_slot_is_free() {
+    let upstream = Upstream::start(|turn| {
+        turn.open_stream();
+        turn.delta("one");
+        turn.event(r#"{"error":{"message":"boom","type":"server_error"}}"#);
+        turn.until_left();
+    });
+    let sidecar = Setup::before(&upstream, "limits = { max_concurrent = 1 }").start();
+    for _ in 0..2 {
+        let mut connection = sidecar.connect();
+        open(&mut connection);
+        assert!(connection.all_data().last().is_some_and(|last| last.contains("boom")));
+    }
+    upstream.wait_closed(2);
+}

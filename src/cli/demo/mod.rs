@@ -100,7 +100,7 @@ fn hints(world: &World, proxy: SocketAddr, admin: Option<&Address>, out: &mut im
         r#"
 Try it by hand:
 
-  curl -N http://{proxy}/v1/chat/completions -H 'content-type: application/json' \
+  curl -N http://{proxy}/claude-oauth/v1/chat/completions -H 'content-type: application/json' \
     -d '{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"hello"}}]}}'
   curl http://{proxy}/v1/models
 

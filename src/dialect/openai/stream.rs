@@ -151,6 +151,10 @@ impl Decoder for Passing {
         self.end == Some(Outcome::Complete)
     }
 
+    fn has_failed(&self) -> bool {
+        matches!(self.end, Some(Outcome::Failed(_)))
+    }
+
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
         Fault::read(head.status, head.headers, body)
     }

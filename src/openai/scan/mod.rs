@@ -13,6 +13,9 @@ mod reader;
 /// Levels of nesting a body may have, its outermost object counted.
 pub const MAX_DEPTH: u32 = 128;
 
+/// Members the outermost object may have: OpenAI knows some fifty, and each costs memory many times its own length.
+pub const MAX_MEMBERS: usize = 4096;
+
 /// What one pass over a body found. Spans are byte offsets into that body and always on character boundaries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
@@ -71,6 +74,11 @@ pub enum ScanError {
         /// The bracket that opens the first level too many.
         at: usize,
     },
+    /// The outermost object has more than [`MAX_MEMBERS`] members.
+    TooManyMembers {
+        /// The first key too many.
+        at: usize,
+    },
     /// `model` or `stream` stands twice, so two readers could understand two different requests.
     Duplicate {
         /// The name, escapes resolved.
@@ -126,6 +134,9 @@ fn document(mut reader: Reader<'_>) -> Step<Scan> {
 fn members(reader: &mut Reader<'_>, scan: &mut Scan) -> Step<()> {
     loop {
         let start = reader.at();
+        if scan.members.len() == MAX_MEMBERS {
+            return Err(Box::new(ScanError::TooManyMembers { at: start }));
+        }
         reader.key()?;
         let key = span(start, reader.at());
         reader.colon()?;
@@ -200,6 +211,7 @@ impl fmt::Display for ScanError {
                 write!(f, "not a JSON object: another kind of value starts at byte {at}")
             }
             Self::TooDeep { at } => write!(f, "nested more than {MAX_DEPTH} levels deep at byte {at}"),
+            Self::TooManyMembers { at } => write!(f, "more than {MAX_MEMBERS} fields at byte {at}"),
             Self::Duplicate { name, at } => write!(f, "`{name}` stands a second time at byte {at}"),
             Self::TooLarge => write!(f, "longer than {} bytes", u32::MAX),
         }
@@ -231,6 +243,14 @@ mod tests {
 
     fn text_of<'a>(body: &'a str, span: &Range<u32>) -> &'a str {
         &body[span.start as usize..span.end as usize]
+    }
+
+    #[test]
+    fn a_body_of_more_fields_than_any_request_has_is_refused() {
+        let body = |count: usize| format!("{{{}}}", vec!["\"\":0"; count].join(","));
+        assert_eq!(scan(body(MAX_MEMBERS).as_bytes()).unwrap().members.len(), MAX_MEMBERS);
+        let at = 1 + MAX_MEMBERS * "\"\":0,".len();
+        assert_eq!(scan(body(MAX_MEMBERS + 1).as_bytes()), Err(ScanError::TooManyMembers { at }));
     }
 
     /// What a careful reader says, by serde_json; it counts no levels here and takes any repeated key.

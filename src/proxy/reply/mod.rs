@@ -24,8 +24,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// Fields of one connection alone (RFC 9110 §7.6.1) and what would make a client act towards the provider.
-const NOT_RELAYED: [HeaderName; 11] = [
+/// Fields of one connection alone (RFC 9110 §7.6.1), the length, which hyper says anew, and what would make a client
+/// act towards the provider.
+const NOT_RELAYED: [HeaderName; 12] = [
+    CONTENT_LENGTH,
     CONNECTION,
     TRANSFER_ENCODING,
     TE,
@@ -77,7 +79,6 @@ fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {
         visit.answered(connected);
     }
     let mut headers = stream.headers.take().map(relayed).unwrap_or_default();
-    headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     note_lost(&stream.report, &mut headers, &visit);
@@ -105,7 +106,7 @@ pub(super) fn refuse(failure: &Failure, mut visit: Visit) -> Response<Answer> {
     if told.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    visit.failed(&told.code, told.cause());
+    visit.failed(told.label(), told.cause());
     full(told.status, told.json().into(), headers, visit)
 }
 
@@ -192,6 +193,7 @@ mod tests {
             ("x-up", "1"),
             ("keep-alive", "timeout=99"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "7, 7"),
             ("set-cookie", "a=b"),
             ("proxy-authenticate", "Basic"),
             ("x-ratelimit-remaining-tokens", "7"),

@@ -23,7 +23,9 @@ pub(in crate::proxy) struct Told {
     kind: Cow<'static, str>,
     message: String,
     /// The words for the log, where the client is told less.
-    inner: Option<&'static str>,
+    inner: Option<Cow<'static, str>>,
+    /// The code for log and metrics, where the client's is the upstream's own word: those have no end.
+    ours: Option<&'static str>,
     param: Option<String>,
     /// Seconds.
     pub(super) retry_after: Option<u64>,
@@ -63,7 +65,18 @@ impl Told {
 
     /// The words for the log.
     pub(in crate::proxy) fn cause(&self) -> String {
-        self.inner.map_or_else(|| self.message.clone(), str::to_owned)
+        self.inner.as_deref().unwrap_or(&self.message).to_owned()
+    }
+
+    /// The code for log and metrics.
+    pub(in crate::proxy) fn label(&self) -> &str {
+        self.ours.unwrap_or(&self.code)
+    }
+
+    /// What the log says instead: the message holds words of the client or the upstream, and so perhaps a prompt.
+    fn logged(mut self, words: impl Into<Cow<'static, str>>) -> Self {
+        self.inner = Some(words.into());
+        self
     }
 
     fn new(status: StatusCode, code: &'static str, message: String) -> Self {
@@ -81,6 +94,7 @@ impl Told {
             kind: kind.into(),
             message,
             inner: None,
+            ours: None,
             param: None,
             retry_after: None,
             hopeless: false,
@@ -119,6 +133,8 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Upstream(fault) => upstream(fault, &at),
         Failure::Routing(not_found) => routing(not_found),
         Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
+        Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}"))
+            .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
         Failure::Redirect(status) => Told::new(
             StatusCode::BAD_GATEWAY,
             "upstream_redirect",
@@ -142,7 +158,7 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Draining => Told::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "this server is stopping".into())
             .after(Duration::from_secs(1))
             .closing(),
-        Failure::Internal(why) => Told { inner: Some(why), ..internal() },
+        Failure::Internal(why) => internal().logged(*why),
         client => clients_fault(client, &at),
     }
 }
@@ -150,10 +166,14 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
 fn clients_fault(failure: &Failure, at: &str) -> Told {
     let bad = |code, message| Told::new(StatusCode::BAD_REQUEST, code, message);
     match failure {
-        Failure::InvalidBody { message, param } => bad("invalid_body", message.clone()).param(param.clone()),
+        Failure::InvalidBody { message, param: None } => bad("invalid_body", message.clone()),
+        Failure::InvalidBody { message, param: Some(param) } => bad("invalid_body", message.clone())
+            .param(Some(param.clone()))
+            .logged(format!("{at}`{}` is malformed (the client was told how)", short(param))),
         Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
         Failure::Unsupported { message, param } => {
-            bad("unsupported_parameter", format!("{at}{message}")).param(Some(param.clone()))
+            let words = format!("{at}`{}` cannot be sent (the client was told why)", short(param));
+            bad("unsupported_parameter", format!("{at}{message}")).param(Some(param.clone())).logged(words)
         }
         Failure::MediaLimit(limit) => {
             bad("media_limit", format!("{at}{} (multi_modal_config)", limit.message))
@@ -286,7 +306,9 @@ fn sending(error: &SendError, at: &str) -> Told {
 /// The upstream's refusal: its status, its words, its advice on retries.
 fn upstream(fault: &Fault, at: &str) -> Told {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let mut told = Told::new(status, "upstream_error", format!("{at}{}", fault.message));
+    let words = format!("{at}the upstream answered {} (the client was told its words)", fault.status);
+    let mut told = Told::new(status, "upstream_error", format!("{at}{}", fault.message)).logged(words);
+    told.ours = Some("upstream_error");
     told.kind = fault.kind.clone().map_or(told.kind, Cow::Owned);
     told.code = fault.code.clone().map_or(told.code, Cow::Owned);
     told.param.clone_from(&fault.param);

@@ -1,0 +1,72 @@
+//! Credentials that an upstream may send back to us inside an error: they end here.
+
+use http::HeaderValue;
+use http::header::HeaderMap;
+
+use crate::openai::Fault;
+
+/// What stands in place of a credential.
+const STARS: &str = "***";
+
+/// Shorter than this, a credential is no secret and would be found in ordinary words.
+const LEAST: usize = 6;
+
+/// The values that were put on one request and are marked sensitive.
+#[derive(Debug, Default)]
+pub(super) struct Hidden(Vec<HeaderValue>);
+
+impl Hidden {
+    /// Those of `headers`.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.values().filter(|value| value.is_sensitive()).cloned().collect())
+    }
+
+    /// Takes them out of an upstream's words.
+    pub(super) fn from(&self, mut fault: Fault) -> Fault {
+        for value in &self.0 {
+            // Also without the scheme before it: `Bearer …`.
+            let Ok(whole) = value.to_str() else { continue };
+            let bare = whole.rsplit(' ').next().unwrap_or(whole);
+            for secret in [whole, bare].into_iter().filter(|secret| secret.len() >= LEAST) {
+                hide(&mut fault.message, secret);
+                for text in [&mut fault.kind, &mut fault.param, &mut fault.code].into_iter().flatten() {
+                    hide(text, secret);
+                }
+                for (_, text) in &mut fault.headers {
+                    hide(text, secret);
+                }
+            }
+        }
+        fault
+    }
+
+    /// Takes them out of words that hold some of the upstream's.
+    pub(super) fn from_text(&self, text: String) -> String {
+        self.from(Fault { message: text, ..Fault::default() }).message
+    }
+}
+
+fn hide(text: &mut String, secret: &str) {
+    if text.contains(secret) {
+        *text = text.replace(secret, STARS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_hidden_with_and_without_its_scheme() {
+        let mut headers = HeaderMap::new();
+        for (name, text, sensitive) in
+            [("authorization", "Bearer TOKEN-1", true), ("x-team", "red-team", false), ("x-short", "a", true)]
+        {
+            let mut value = HeaderValue::from_static(text);
+            value.set_sensitive(sensitive);
+            headers.insert(name, value);
+        }
+        let said = "TOKEN-1 of red-team is bad: Bearer TOKEN-1".to_owned();
+        assert_eq!(Hidden::of(&headers).from_text(said), "*** of red-team is bad: ***");
+    }
+}
