@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::keeper::Keeper;
 use super::watch::Watch;
@@ -34,6 +34,7 @@ impl Control {
     /// Runs until the process is to end.
     pub(super) async fn run(mut self) {
         let mut stop = self.stopper.listen();
+        let mut patience = LAST_WORK;
         let (paths, every) = self.keeper.watched();
         let mut watch = Watch::new(every);
         watch.set(paths, every);
@@ -43,7 +44,7 @@ impl Control {
                 () = stop.over() => break,
                 stopping = next(&mut signals) => {
                     if stopping {
-                        self.drain(&mut signals).await;
+                        patience = self.drain(&mut signals).await;
                         break;
                     }
                     self.keeper.reload();
@@ -53,12 +54,14 @@ impl Control {
             let (paths, every) = self.keeper.watched();
             watch.set(paths, every);
         }
+        self.house.cut.store(true, Ordering::Relaxed);
         self.stopper.end();
         self.keeper.workshop.clients.close();
-        let _ = timeout(LAST_WORK, self.tasks.finished()).await;
+        let _ = timeout(patience, self.tasks.finished()).await;
     }
 
-    async fn drain(&self, signals: &mut Option<Signals>) {
+    /// The stop in its order: not ready, lingering, draining; how long background work may still take after it.
+    async fn drain(&self, signals: &mut Option<Signals>) -> Duration {
         let server = &self.keeper.settings.server;
         tracing::info!(linger = ?server.linger, drain_timeout = ?server.drain_timeout, "stopping");
         self.house.unready.store(true, Ordering::Relaxed);
@@ -70,19 +73,30 @@ impl Control {
             self.stopper.begin();
             self.connections.finished().await;
         };
-        tokio::select! {
-            ended = timeout(server.drain_timeout, orderly) => match ended {
-                Ok(()) => tracing::info!("stopped: every answer is out"),
-                Err(_) => tracing::warn!(connections = self.connections.running(), "stopped at drain_timeout: what was still open is cut"),
-            },
-            () = second(signals) => tracing::warn!("stopped by a second signal: what was still open is cut"),
-        }
+        let patience = tokio::select! {
+            ended = timeout(server.drain_timeout, orderly) => {
+                match ended {
+                    Ok(()) => tracing::info!("stopped: every answer is out"),
+                    Err(_) => tracing::warn!(connections = self.connections.running(), "stopped at drain_timeout: what was still open is cut"),
+                }
+                LAST_WORK
+            }
+            () = second(signals) => {
+                tracing::warn!("stopped by a second signal: what was still open is cut");
+                Duration::ZERO
+            }
+        };
+        self.house.draining.store(true, Ordering::Relaxed);
         self.stopper.begin();
+        patience
     }
 
-    /// Returns once no request has been served for `idle`.
+    /// Returns once no request has been served for `idle` since the stop was asked for: a runner that is stopped
+    /// beside us may be at work without asking us for anything.
     async fn linger(&self, idle: Duration) {
-        while self.house.activity.idle_for() < Some(idle) {
+        let asked = Instant::now();
+        let quiet = || self.house.activity.idle_for().map(|quiet| quiet.min(asked.elapsed()));
+        while quiet() < Some(idle) {
             tokio::time::sleep(LOOK).await;
         }
     }

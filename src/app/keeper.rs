@@ -16,6 +16,7 @@ use crate::files::{self, Print, Prints};
 use crate::integration::Workshop;
 use crate::observe::{Sink, Status};
 use crate::proxy::House;
+use crate::tls::Inbound;
 
 /// Reads the configuration anew: from its files, or from these texts with only what they refer to read anew. Tells
 /// what it read, also where it fails.
@@ -67,6 +68,10 @@ pub(super) struct Keeper {
     /// As they run: keys that need a restart are those of the start.
     pub(super) settings: Settings,
     pub(super) source: Source,
+    /// The TLS of our own listeners.
+    inbound: Option<Arc<Inbound>>,
+    /// What its files held when they were last looked at.
+    inbound_seen: Prints,
     /// What the caller key's file held when it was last looked at.
     key: Option<Print>,
     refusals: Refusals,
@@ -80,8 +85,15 @@ impl Keeper {
         settings: Settings,
         source: Source,
     ) -> Self {
-        let key = key_file(&settings).map(|path| files::print(&path));
-        Self { house, workshop, sink, settings, source, key, refusals: Refusals::default() }
+        // The first look compares contents: the files may have changed since they were read.
+        let (key, inbound_seen) = (None, Prints::new());
+        let refusals = Refusals::default();
+        Self { house, workshop, sink, settings, source, inbound: None, inbound_seen, key, refusals }
+    }
+
+    /// Keeps the listeners' certificate up to date, too.
+    pub(super) fn with(self, inbound: Option<Arc<Inbound>>) -> Self {
+        Self { inbound, ..self }
     }
 
     /// What must be looked at, and how often.
@@ -89,16 +101,24 @@ impl Keeper {
         let registry = self.house.registry.load();
         let files = registry.entries().iter().flat_map(|entry| entry.files.iter());
         let paths = files.map(|file| file.path.clone()).chain(self.source.files.keys().cloned());
-        (paths.chain(key_file(&self.settings)).collect(), self.settings.server.rotation_interval)
+        let paths = paths.chain(key_file(&self.settings)).chain(self.inbound_files());
+        (paths.collect(), self.settings.server.rotation_interval)
     }
 
     /// SIGHUP.
     pub(super) fn reload(&mut self) {
+        self.renew_inbound();
         self.reread(Cause::Signal, &Prints::new());
     }
 
     /// The files are so now.
     pub(super) fn looked(&mut self, now: &Prints) {
+        let seen = self.inbound_files().into_iter().filter_map(|path| Some((path.clone(), *now.get(&path)?)));
+        let seen: Prints = seen.collect();
+        if seen != self.inbound_seen {
+            self.inbound_seen = seen;
+            self.renew_inbound();
+        }
         let differs = |(path, print): &(&PathBuf, &Print)| now.get(*path).is_some_and(|seen| seen != *print);
         let mut changed = self.source.files.iter().filter(differs).map(|(path, _)| path);
         if self.settings.server.watch && changed.next().is_some() {
@@ -233,7 +253,26 @@ impl Keeper {
         Ok(loaded)
     }
 
-    /// The caller key, if its file changed. The listeners' own certificate belongs here too.
+    fn inbound_files(&self) -> Vec<PathBuf> {
+        let Some(inbound) = &self.inbound else { return Vec::new() };
+        let files = inbound.files();
+        [Some(&files.cert_file), Some(&files.key_file), files.client_ca_file.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    /// New connections get a new certificate; a broken one changes nothing.
+    fn renew_inbound(&self) {
+        match self.inbound.as_ref().map(|inbound| inbound.renew()) {
+            Some(Ok(true)) => tracing::info!("server.tls renewed: new connections use it"),
+            Some(Err(why)) => tracing::error!("server.tls: {why}; the old certificate stays in use"),
+            Some(Ok(false)) | None => {}
+        }
+    }
+
+    /// The caller key, if its file changed.
     fn renew_key(&mut self, now: &Prints) {
         let print = key_file(&self.settings).and_then(|path| now.get(&path).copied());
         if print.is_none() || print == self.key {
@@ -241,6 +280,7 @@ impl Keeper {
         }
         self.key = print;
         match live::rules(&self.settings.server) {
+            Ok(rules) if rules.caller_key == self.house.rules.load().caller_key => {}
             Ok(rules) => {
                 self.house.rules.store(Arc::new(rules));
                 tracing::info!("the new server.api_key_file is in use");

@@ -25,6 +25,8 @@ pub(super) fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static 
     let keys = [
         ("server.listen", a.listen != b.listen),
         ("server.tls", a.tls != b.tls),
+        ("server.unix_mode", a.unix.mode != b.unix.mode),
+        ("server.unix_group", a.unix.group != b.unix.group),
         ("server.workers", a.workers != b.workers),
         ("server.header_timeout", a.header_timeout != b.header_timeout),
         ("server.idle_timeout", a.idle_timeout != b.idle_timeout),
@@ -44,6 +46,7 @@ pub(super) fn running(old: &Settings, new: Settings) -> Settings {
     let (server, was) = (&mut settings.server, &old.server);
     server.listen.clone_from(&was.listen);
     server.tls.clone_from(&was.tls);
+    server.unix = was.unix;
     server.workers = was.workers;
     server.header_timeout = was.header_timeout;
     server.idle_timeout = was.idle_timeout;

@@ -24,6 +24,7 @@ use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
 use crate::tasks::Tasks;
+use crate::tls::Inbound;
 use control::{Control, Signals};
 use keeper::Keeper;
 
@@ -43,12 +44,15 @@ pub struct Running {
 /// Why it did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A listener, a thread or a key of `[server]` that the world does not allow.
+    /// A listener or a thread that the world does not allow.
     #[error("{0}")]
     Cannot(String),
     /// `start = "strict"` and an integration is failed by the world.
     #[error("start = \"strict\", and {}", .0.join("; "))]
     World(Vec<String>),
+    /// A key of `[server]` names a file that is not as it must be: there is nothing to serve without it.
+    #[error("{0}")]
+    Door(String),
 }
 
 /// How to start.
@@ -71,7 +75,9 @@ impl std::fmt::Debug for Start {
 /// Binds, builds and serves; returns once requests are answered.
 pub fn start(start: Start) -> Result<Running, StartError> {
     let Start { settings, sink, source } = start;
-    let doors = bind_all(&settings.server.listen)?;
+    let inbound = inbound(&settings)?;
+    let bind = |to: &Listen| Bound::bind(to, &settings.server.unix).map_err(StartError::Cannot);
+    let doors = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
     let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
     let (tasks, connections) = (Tasks::new(), Tasks::new());
@@ -93,19 +99,20 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         status: ArcSwap::from_pointee(Status::new(source.as_ref().map(Source::file))),
         unready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
+        cut: AtomicBool::new(false),
         activity: Activity::default(),
     });
-    let reading = Box::new(collect::Reading(Arc::downgrade(&house)));
+    let reading = Box::new(collect::Reading { house: Arc::downgrade(&house), inbound: inbound.clone() });
     house.metrics.register(|registry| registry.register_collector(reading));
     let (stopper, stop) = Stopper::new();
     let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
-    let crew = Serving::crew(&house, &settings.server, &connections, &stop);
+    let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
     let workers = spawn_workers(&doors, crew)?;
     drop(doors);
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
     let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
-    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source);
+    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source).with(inbound);
     let control = Control { house, stopper: stopper.clone(), connections, tasks, keeper, signals: None };
     let control = spawn_control(control, obeys, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
@@ -125,14 +132,6 @@ impl Running {
     }
 }
 
-fn bind(to: &Listen) -> Result<Bound, StartError> {
-    Bound::bind(to).map_err(StartError::Cannot)
-}
-
-fn bind_all(all: &[Listen]) -> Result<Vec<Bound>, StartError> {
-    all.iter().map(bind).collect()
-}
-
 fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
@@ -146,11 +145,13 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
     Ok(Registry::new(entries, clock::unix_seconds()))
 }
 
+fn inbound(settings: &Settings) -> Result<Option<Arc<Inbound>>, StartError> {
+    let inbound = settings.server.tls.clone().map(Inbound::load).transpose();
+    inbound.map(|tls| tls.map(Arc::new)).map_err(|why| StartError::Door(format!("server.tls: {why}")))
+}
+
 fn rules(settings: &Settings) -> Result<Rules, StartError> {
-    if settings.server.tls.is_some() {
-        return Err(StartError::Cannot("server.tls: inbound TLS is not in this version of Outrider".into()));
-    }
-    live::rules(&settings.server).map_err(StartError::Cannot)
+    live::rules(&settings.server).map_err(StartError::Door)
 }
 
 fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
@@ -161,6 +162,8 @@ fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<(
             if let Err(error) = runtime.block_on(serving.run(doors)) {
                 tracing::error!(%error, "a worker thread ended");
             }
+            // A name that is still being looked up would hold the end up.
+            runtime.shutdown_background();
         })
     };
     let spawned: std::io::Result<Vec<_>> = crew.into_iter().map(spawn).collect();

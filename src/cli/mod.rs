@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod demo;
+mod healthcheck;
 mod reload;
 mod serve;
 
@@ -53,6 +54,8 @@ enum Command {
     Console(console::Console),
     /// Ask the running process to read its configuration again
     Reload(reload::Reload),
+    /// Ask the running sidecar whether it lives (exit code 0 or 1), for images without curl
+    Healthcheck(healthcheck::Healthcheck),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -86,6 +89,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Console(console)) => console::run(&console),
         Some(Command::Reload(reload)) => reload::run(&reload),
+        Some(Command::Healthcheck(check)) => healthcheck::run(&check),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut script);

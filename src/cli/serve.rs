@@ -47,7 +47,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
             running.wait();
             Exit::Done
         }
-        Err(error @ StartError::World(_)) => {
+        Err(error @ (StartError::World(_) | StartError::Door(_))) => {
             tracing::error!("{error}");
             Exit::Config
         }
@@ -73,7 +73,8 @@ fn announce(running: &Running, welcome: Option<&Settings>) {
         text += &format!("  {:20} {:10} {} model(s)\n", one.name, one.format.word(), one.models.len());
     }
     if let Some(Address::Tcp(address)) = running.proxy.first() {
-        text += &format!("\n  export OPENAI_BASE_URL=http://{address}/v1\n");
+        let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
+        text += &format!("\n  export OPENAI_BASE_URL={scheme}://{address}/v1\n");
     }
     tracing::info!("{text}");
 }

@@ -86,6 +86,22 @@ pub fn load_watched(options: &Options, files: &mut Prints) -> Result<Loaded, Pro
     Ok(Loaded { settings, warnings: problems, files: files.clone(), texts, places })
 }
 
+/// Reads `[admin]` alone: what is wrong elsewhere does not matter to who only asks a running sidecar. Blocks.
+pub fn admin(options: &Options) -> Result<valid::Admin, Problems> {
+    let mut sources = source::read(options, &mut Prints::new())?;
+    let mut merged = Value::from(std::mem::take(&mut sources.merged));
+    let mut reading = Reading::new(&options.env, &sources.places);
+    reading.expand(&mut merged, &Path::root());
+    let root = Root::read(&merged, &Path::root(), &mut reading);
+    let admin = server::admin(root.given().unwrap_or_default().admin, &mut reading);
+    let mut problems = Problems::default();
+    let ours = |key: &Option<String>| key.as_ref().is_some_and(|key| key.split('.').next() == Some("admin"));
+    for problem in reading.problems.iter().filter(|problem| ours(&problem.key)) {
+        problems.push(problem.clone());
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(admin) }
+}
+
 fn settings(root: Root, r: &mut Reading<'_>) -> Settings {
     if root.integrations_dir.get().is_some_and(String::is_empty) {
         let at = Path::root().key("integrations_dir");
@@ -94,6 +110,7 @@ fn settings(root: Root, r: &mut Reading<'_>) -> Settings {
     let server = server::server(root.server, r);
     let admin = server::admin(root.admin, r);
     server::refuse_shared_addresses(&server, &admin, r);
+    server::warn_exposed(&server, &admin, r);
     let common = Common {
         egress: valid::egress::Egress::new(root.egress, r),
         limits: integration::limits(root.limits, &Path::root().key("limits"), &integration::LIMITS, r),

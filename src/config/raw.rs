@@ -106,6 +106,8 @@ tables! {
     /// `[server]`.
     Server secrets [api_key] {
         listen: Many<String>,
+        unix_mode: String,
+        unix_group: usize,
         tls: InboundTls,
         start: Start,
         watch: bool,

@@ -10,9 +10,11 @@ mod reply;
 mod visit;
 mod whole;
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -64,6 +66,8 @@ pub struct House {
     pub unready: AtomicBool,
     /// Set once new requests are refused.
     pub draining: AtomicBool,
+    /// Set once what is still open is cut: answers end in words, as soon as their connections' tasks look.
+    pub cut: AtomicBool,
     /// Whether anyone is being served.
     pub activity: Activity,
 }
@@ -82,10 +86,24 @@ pub struct Rules {
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
 pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -> Response<Answer> {
     let mut visit = Visit::begin(&house, &request);
-    match journey(request, &house, seat, &mut visit).await {
+    let answered = {
+        let journey = pin!(journey(request, &house, seat, &mut visit));
+        until_cut(&house, journey).await
+    };
+    match answered {
         Ok(outcome) => reply::respond(outcome, visit),
         Err(failure) => reply::refuse(&failure, visit),
     }
+}
+
+/// `work`, given up when the house cuts what is open. Nothing is registered for that: it costs a look at each step.
+fn until_cut<T>(
+    house: &House,
+    mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> impl Future<Output = Result<T, Failure>> {
+    poll_fn(
+        move |cx| if house.is_cut() { Poll::Ready(Err(Failure::Draining)) } else { work.as_mut().poll(cx) },
+    )
 }
 
 /// The answer to a request whose handling panicked.
@@ -187,6 +205,11 @@ impl House {
     /// Whether the process is to stop.
     pub fn is_unready(&self) -> bool {
         self.unready.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is still open is cut.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Whether new requests are refused.

@@ -108,6 +108,9 @@ impl Relay {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        if self.visit.is_cut() {
+            self.cut();
+        }
         loop {
             if !self.out.is_empty() {
                 let bytes = self.out.split().freeze();
@@ -193,6 +196,22 @@ impl Relay {
                 self.visit.failed(&told.code, told.cause());
                 self.close();
             }
+        }
+    }
+
+    /// Ends the stream because this process ends.
+    fn cut(&mut self) {
+        match self.source {
+            Source::Ended => {}
+            Source::Opening(_) => self.opened(Err(Failure::Draining)),
+            Source::Open(..) if self.is_done() => self.finish_done(),
+            Source::Open(..) => self.finish(End::Broken(&Fault {
+                status: 503,
+                message: "this server is stopping, and cuts what it cannot finish in time".to_owned(),
+                kind: Some("unavailable_error".into()),
+                code: Some("draining".into()),
+                ..Fault::default()
+            })),
         }
     }
 

@@ -67,6 +67,11 @@ impl Visit {
         }
     }
 
+    /// Whether the house cuts what is open.
+    pub(super) fn is_cut(&self) -> bool {
+        self.house.is_cut()
+    }
+
     /// The request's id: the client's own where it sent a sane one.
     pub(super) fn id(&self) -> &str {
         &self.id[COMPLETION.len()..]

@@ -65,6 +65,11 @@ impl Clock {
         }
     }
 
+    /// Whether a head has begun and not ended.
+    pub(super) fn is_reading_a_head(&self) -> bool {
+        self.get().0 == Wait::Head
+    }
+
     /// Whether the present wait has lasted too long.
     pub(super) fn is_over(&self, header: Duration, idle: Duration) -> bool {
         match self.get() {

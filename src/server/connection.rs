@@ -9,20 +9,25 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::clock::{Clock, Clocked, Wait};
 use super::listen::Stream;
-use super::shell;
 use super::stop::Stop;
+use super::{handshake, shell};
 use crate::config::valid;
 use crate::proxy::{Answer, House};
 use crate::tasks::Seat;
+use crate::tls::Inbound;
+
+/// How long a cut answer may take to say so.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    header: Duration,
+    pub(super) header: Duration,
     idle: Duration,
     max_header_bytes: usize,
 }
@@ -40,18 +45,38 @@ impl Limits {
 /// Serves `stream` until the client leaves, falls silent too long, or the stop has let the last answer out.
 ///
 /// A connection that has sent nothing yet costs its task and no buffer: clients may hold thousands of them.
-pub(super) async fn serve(stream: Stream, house: Arc<House>, seat: Seat, limits: Limits, mut stop: Stop) {
+pub(super) async fn serve(
+    stream: Stream,
+    tls: Option<Arc<Inbound>>,
+    house: Arc<House>,
+    seat: Seat,
+    limits: Limits,
+    mut stop: Stop,
+) {
+    let patience = if tls.is_some() { limits.header } else { limits.idle };
     tokio::select! {
         biased;
-        () = stop.begun() => return,
-        begun = tokio::time::timeout(limits.idle, stream.begins()) => if begun != Ok(true) {
+        // Before the stop: a request that is here is told of it.
+        begun = tokio::time::timeout(patience, stream.begins()) => if begun != Ok(true) {
             return;
-        }
+        },
+        () = stop.begun() => return,
     }
-    Box::pin(talk(stream, house, seat, limits, stop)).await;
+    match (tls, stream) {
+        (Some(tls), Stream::Tcp(stream)) => {
+            let shaken = Box::pin(handshake::accept(stream, &tls, limits.header, stop.clone())).await;
+            if let Some(stream) = shaken {
+                Box::pin(talk(stream, house, seat, limits, stop)).await;
+            }
+        }
+        (_, stream) => Box::pin(talk(stream, house, seat, limits, stop)).await,
+    }
 }
 
-async fn talk(stream: Stream, house: Arc<House>, seat: Seat, limits: Limits, mut stop: Stop) {
+async fn talk<S>(stream: S, house: Arc<House>, seat: Seat, limits: Limits, mut stop: Stop)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let clock = Clock::new();
     let io = TokioIo::new(Clocked::new(stream, Arc::clone(&clock)));
     let service = shell::service(house, seat, Arc::clone(&clock));
@@ -64,7 +89,7 @@ async fn talk(stream: Stream, house: Arc<House>, seat: Seat, limits: Limits, mut
     tokio::pin!(connection);
     let timer = tokio::time::sleep_until(clock.deadline(limits.header, limits.idle));
     tokio::pin!(timer);
-    let mut stopping = false;
+    let mut stage = Stage::Serving;
     loop {
         tokio::select! {
             biased;
@@ -75,20 +100,43 @@ async fn talk(stream: Stream, house: Arc<House>, seat: Seat, limits: Limits, mut
                 return;
             }
             () = timer.as_mut() => {
-                if clock.is_over(limits.header, limits.idle) {
+                if stage == Stage::LastWords || clock.is_over(limits.header, limits.idle) {
                     return;
                 }
                 timer.as_mut().reset(clock.deadline(limits.header, limits.idle).max(Instant::now() + Duration::from_millis(1)));
             }
-            () = stop.after(stopping) => {
-                if stopping {
-                    return;
-                }
-                stopping = true;
+            () = between_heads(&clock), if stage == Stage::Asked => {
+                stage = Stage::Closing;
                 connection.as_mut().graceful_shutdown();
+            }
+            () = stop.after(stage != Stage::Serving), if stage != Stage::LastWords => {
+                if stage == Stage::Serving {
+                    stage = Stage::Asked;
+                    continue;
+                }
+                // The house has been told before: what is still open ends in words, if its client takes them.
+                stage = Stage::LastWords;
+                timer.as_mut().reset(Instant::now() + LAST_WORDS);
             }
         }
     }
+}
+
+/// How far the end of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// The stop has begun, and a head that is being read is read to its end: hyper would close on it.
+    Asked,
+    /// Closed as soon as the answer is out.
+    Closing,
+    /// Closed in a moment, whatever is still to come.
+    LastWords,
+}
+
+/// Looked at after every step of the connection in the same task, so that nobody need be woken.
+fn between_heads(clock: &Clock) -> impl Future<Output = ()> {
+    std::future::poll_fn(|_| if clock.is_reading_a_head() { Poll::Pending } else { Poll::Ready(()) })
 }
 
 /// An answer's body that starts the idle time when hyper is done with it.

@@ -3,29 +3,34 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::config::valid::Listen;
+use super::socket_file::{self, SocketFile};
+use crate::config::valid::{Listen, UnixSockets};
 
 /// A listener that is bound but belongs to no runtime yet.
 #[derive(Debug)]
 pub enum Bound {
     /// TCP.
     Tcp(StdTcpListener),
-    /// A Unix socket and its path.
-    Unix(StdUnixListener, PathBuf),
+    /// A Unix socket. Its file goes with the last clone.
+    Unix(UnixDoor<StdUnixListener>),
 }
 
 impl Bound {
-    /// Binds `to`. The file of a Unix socket that nobody listens on any more is replaced.
-    pub fn bind(to: &Listen) -> Result<Self, String> {
+    /// Binds `to`. The file of a Unix socket that nobody listens on any more is replaced; a new one is as `unix` says.
+    ///
+    /// # Errors
+    ///
+    /// Who has the address, or why it cannot be had.
+    pub fn bind(to: &Listen, unix: &UnixSockets) -> Result<Self, String> {
         match to {
             Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp).map_err(|error| match error.kind() {
                 io::ErrorKind::AddrInUse => {
@@ -33,9 +38,9 @@ impl Bound {
                 }
                 _ => format!("cannot listen on {address}: {error}"),
             }),
-            Listen::Unix(path) => bind_unix(path)
-                .map(|listener| Self::Unix(listener, path.clone()))
-                .map_err(|error| format!("cannot listen on unix:{}: {error}", path.display())),
+            Listen::Unix(path) => socket_file::bind(path, unix).map(|(listener, file)| {
+                Self::Unix(UnixDoor { path: path.clone(), file: Arc::new(file), listener })
+            }),
         }
     }
 
@@ -43,7 +48,11 @@ impl Bound {
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
-            Self::Unix(listener, path) => Self::Unix(listener.try_clone()?, path.clone()),
+            Self::Unix(door) => Self::Unix(UnixDoor {
+                path: door.path.clone(),
+                file: Arc::clone(&door.file),
+                listener: door.listener.try_clone()?,
+            }),
         })
     }
 
@@ -54,16 +63,26 @@ impl Bound {
                 Ok(address) => Address::Tcp(address),
                 Err(_) => Address::Unknown,
             },
-            Self::Unix(_, path) => Address::Unix(path.clone()),
+            Self::Unix(door) => Address::Unix(door.path.clone()),
         }
     }
 
     pub(super) fn into_async(self) -> io::Result<Door> {
         Ok(match self {
             Self::Tcp(listener) => Door::Tcp(TcpListener::from_std(listener)?),
-            Self::Unix(listener, _) => Door::Unix(UnixListener::from_std(listener)?),
+            Self::Unix(UnixDoor { path, file, listener }) => {
+                Door::Unix(UnixDoor { path, file, listener: UnixListener::from_std(listener)? })
+            }
         })
     }
+}
+
+/// A Unix socket that is listened on. Its file is dropped before the listener, which keeps the file's inode.
+#[derive(Debug)]
+pub struct UnixDoor<L> {
+    path: PathBuf,
+    file: Arc<SocketFile>,
+    listener: L,
 }
 
 /// Where a listener is bound.
@@ -93,22 +112,11 @@ fn bind_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
     Ok(listener)
 }
 
-fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
-    let stale = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket())
-        && StdUnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
-    if stale {
-        std::fs::remove_file(path)?;
-    }
-    let listener = StdUnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
 /// A listener on a runtime.
 #[derive(Debug)]
 pub(super) enum Door {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(UnixDoor<UnixListener>),
 }
 
 impl Door {
@@ -119,7 +127,7 @@ impl Door {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Unix(door) => door.listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
 }
@@ -218,26 +226,13 @@ impl AsyncWrite for Stream {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_taken_port_is_an_error_in_words() {
-        let first = Bound::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
-        let Address::Tcp(taken) = first.address() else { panic!() };
-        let error = Bound::bind(&Listen::Tcp(taken)).unwrap_err();
-        assert!(error.contains("is taken"), "{error}");
-    }
+    const UNIX: UnixSockets = UnixSockets { mode: 0o660, group: None };
 
     #[test]
-    fn a_unix_socket_left_behind_is_replaced_but_a_live_one_and_a_plain_file_are_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("proxy.sock");
-        let listen = Listen::Unix(path.clone());
-        drop(StdUnixListener::bind(&path).unwrap());
-        let live = Bound::bind(&listen).unwrap();
-        assert!(Bound::bind(&listen).is_err());
-        drop(live);
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "a file of theirs").unwrap();
-        assert!(Bound::bind(&listen).is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file of theirs");
+    fn a_taken_port_is_an_error_in_words() {
+        let first = Bound::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap()), &UNIX).unwrap();
+        let Address::Tcp(taken) = first.address() else { panic!() };
+        let error = Bound::bind(&Listen::Tcp(taken), &UNIX).unwrap_err();
+        assert!(error.contains("is taken"), "{error}");
     }
 }

@@ -3,9 +3,11 @@
 pub mod admin;
 mod clock;
 mod connection;
+mod handshake;
 pub mod listen;
 mod room;
 mod shell;
+mod socket_file;
 pub mod stop;
 
 use std::io;
@@ -17,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::config::valid;
 use crate::proxy::House;
 use crate::tasks::{Seat, Tasks};
+use crate::tls::Inbound;
 use connection::Limits;
 use listen::{Accepted, Bound, Door, Stream};
 use room::{Place, Room};
@@ -38,11 +41,18 @@ struct Shared {
     seats: Arc<[mpsc::UnboundedSender<(Accepted, Place)>]>,
     connections: Tasks,
     stop: Stop,
+    tls: Option<Arc<Inbound>>,
 }
 
 impl Serving {
-    /// One for each worker thread. `connections` tells when the last client has gone.
-    pub fn crew(house: &Arc<House>, settings: &valid::Server, connections: &Tasks, stop: &Stop) -> Vec<Self> {
+    /// One for each worker thread. `connections` tells when the last client has gone; `tls` is what TCP listeners speak.
+    pub fn crew(
+        house: &Arc<House>,
+        settings: &valid::Server,
+        connections: &Tasks,
+        stop: &Stop,
+        tls: Option<&Arc<Inbound>>,
+    ) -> Vec<Self> {
         let seats = settings.workers.max(1);
         let (hands, handed): (Vec<_>, Vec<_>) = (0..seats).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Shared {
@@ -52,6 +62,7 @@ impl Serving {
             seats: hands.into(),
             connections: connections.clone(),
             stop: stop.clone(),
+            tls: tls.cloned(),
         };
         let serving = |(seat, handed)| Self { shared: shared.clone(), seat: Seat(seat), handed };
         handed.into_iter().enumerate().map(serving).collect()
@@ -129,8 +140,9 @@ impl Shared {
 
     fn serve(&self, stream: Stream, seat: Seat, place: Place) {
         let (house, limits, stop) = (Arc::clone(&self.house), self.limits, self.stop.clone());
+        let tls = self.tls.clone().filter(|_| matches!(stream, Stream::Tcp(_)));
         self.connections.spawn(async move {
-            connection::serve(stream, house, seat, limits, stop).await;
+            connection::serve(stream, tls, house, seat, limits, stop).await;
             drop(place);
         });
     }

@@ -1,5 +1,6 @@
 //! TLS settings, and PEM files turned into checked roots and identities; used by egress and by inbound TLS.
 
+pub mod inbound;
 mod key;
 mod pem;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use zeroize::Zeroizing;
 
+pub use inbound::{Inbound, InboundFiles};
 pub use pem::{Identity, authorities, identity};
 pub use validity::Validity;
 pub use words::{explain, explain_renegotiation, is_refusal, is_renegotiation};

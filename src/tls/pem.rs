@@ -7,6 +7,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error as TlsError, InconsistentKeys, RootCertStore};
 
@@ -25,6 +26,11 @@ impl Identity {
 
     /// Presents it whenever a server asks.
     pub fn resolver(self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(self.0))
+    }
+
+    /// Presents it to every client.
+    pub(super) fn server(self) -> Arc<dyn ResolvesServerCert> {
         Arc::new(SingleCertAndKey::from(self.0))
     }
 }

@@ -432,7 +432,7 @@ fn the_defaults_of_the_limits_are_those_of_the_program() {
     let server = settings(&acme).server;
     assert_eq!(settings(&format!("[server]\n{}\n{acme}", lines(&rows))).server, server);
     let mut bounds = fields(&server);
-    for other in ["listen", "strict_start", "watch", "workers", "api_key", "tls"] {
+    for other in ["listen", "strict_start", "watch", "workers", "api_key", "tls", "unix"] {
         assert!(bounds.remove(other), "{other} is no longer there");
     }
     assert_eq!(names(&rows), bounds);
@@ -512,14 +512,4 @@ fn every_other_format_is_served() {
     let missing = spans(section("What this version does not do yet"));
     let missing = missing.iter().filter_map(|span| span.strip_prefix("format = "));
     assert_eq!(missing.map(|word| word.trim_matches('"').to_owned()).collect::<BTreeSet<_>>(), failed);
-}
-
-#[test]
-fn tls_for_callers_stops_the_start() {
-    let tables = integration("acme", "http://127.0.0.1:9/v1", "");
-    let setup = Setup::new(tables).server("tls = { cert_file = \"c.pem\", key_file = \"k.pem\" }");
-    let config = setup.write();
-    let ended = setup.run(&["--config", &config.to_string_lossy()]);
-    assert_eq!(ended.code, 1, "{}", ended.output());
-    assert!(ended.output().contains("not in this version"), "{}", ended.output());
 }

@@ -56,8 +56,8 @@ fn of_server(settings: &Settings) -> Vec<(At, String)> {
     if let Some(Err(why)) = settings.server.api_key.as_ref().map(SecretSource::load) {
         wrong.push((at.key("api_key_file"), format!("server.api_key: {why}")));
     }
-    if settings.server.tls.is_some() {
-        wrong.push((at.key("tls"), "server.tls: inbound TLS is not in this version of Outrider".to_owned()));
+    if let Some(Err(why)) = settings.server.tls.clone().map(tls::Inbound::load) {
+        wrong.push((at.key("tls").key(first_word(&why)), format!("server.tls: {why}")));
     }
     wrong
 }

@@ -4,6 +4,7 @@ mod example;
 mod galileo;
 mod mistakes;
 mod secrets;
+mod server;
 mod settings;
 
 use std::path::Path;

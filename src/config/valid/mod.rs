@@ -72,6 +72,15 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+/// Who may connect to the Unix sockets that we listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixSockets {
+    /// The permissions of the file: connecting takes the right to write.
+    pub mode: u32,
+    /// The id of the group that it is given to.
+    pub group: Option<u32>,
+}
+
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -79,8 +88,10 @@ pub struct Server {
     pub listen: Vec<Listen>,
     /// What callers must present as Bearer.
     pub api_key: Option<SecretSource>,
+    /// How Unix sockets are made.
+    pub unix: UnixSockets,
     /// Inbound TLS.
-    pub tls: Option<InboundTls>,
+    pub tls: Option<tls::InboundFiles>,
     /// Whether what is wrong in the world stops the start.
     pub strict_start: bool,
     /// Whether files are watched.
@@ -105,17 +116,6 @@ pub struct Server {
     pub linger: Duration,
     /// After SIGTERM: at most this long.
     pub drain_timeout: Duration,
-}
-
-/// `server.tls`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InboundTls {
-    /// The chain, PEM.
-    pub cert_file: PathBuf,
-    /// The key, PEM.
-    pub key_file: PathBuf,
-    /// Demands client certificates signed by one of these.
-    pub client_ca_file: Option<PathBuf>,
 }
 
 /// `[admin]`.

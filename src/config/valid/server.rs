@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Admin, CallStyle, Handlers, InboundTls, Level, Listen, Log, LogFormat, Server};
+use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server, UnixSockets};
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Reading, Size};
 use crate::config::units;
+use crate::tls::InboundFiles;
 
 /// What hyper needs at least for a head.
 const LEAST_HEAD: usize = 8 << 10;
@@ -25,23 +26,81 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
             many.0.iter().filter_map(|text| address(text, &at.key("listen"), r)).collect()
         }
     };
+    let unix = UnixSockets { mode: mode(raw.unix_mode, &at, r), group: group(raw.unix_group, &at, r) };
+    let linger = raw.linger.or(Duration::ZERO);
+    let drain_timeout = raw.drain_timeout.or(Duration::from_secs(30));
+    if !linger.is_zero() && linger >= drain_timeout {
+        let at = at.key("linger");
+        r.warning(&at, format!("`{at}` is never reached: `server.drain_timeout` bounds it"))
+            .help("make `drain_timeout` longer than `linger` and the longest answer together");
+    }
     let mut need = Need { at: &at, r };
     Server {
         listen,
+        unix,
         header_timeout: need.time("header_timeout", raw.header_timeout, 10),
         body_timeout: need.time("body_timeout", raw.body_timeout, 30),
         idle_timeout: need.time("idle_timeout", raw.idle_timeout, 75),
         max_header_bytes: need.least("max_header_bytes", raw.max_header_bytes, 64 << 10, LEAST_HEAD),
         max_body: need.least("max_body", raw.max_body, 32 << 20, 1),
         max_connections: need.count("max_connections", raw.max_connections, 16_384),
-        linger: raw.linger.or(Duration::ZERO),
-        drain_timeout: raw.drain_timeout.or(Duration::from_secs(30)),
+        linger,
+        drain_timeout,
         strict_start: raw.start.or(raw::Start::Degrade) == raw::Start::Strict,
         rotation_interval: need.time("rotation_interval", raw.rotation_interval, 5),
         watch: raw.watch.or(false),
         workers: workers(raw.workers.or(0)),
         api_key: raw.api_key.given(),
         tls: raw.tls.given().and_then(|tls| inbound(tls, &at.key("tls"), r)),
+    }
+}
+
+/// Written as `chmod` takes it: a number of TOML would leave open whether 660 is octal.
+fn mode(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> u32 {
+    const DEFAULT: u32 = 0o660;
+    let Some(text) = raw.given() else { return DEFAULT };
+    let octal = text.len() <= 4 && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if octal && mode <= 0o777 => mode,
+        _ => {
+            let at = at.key("unix_mode");
+            r.error(&at, format!("`{at}` must be permissions in octal such as \"0660\"")).help(
+                "\"0660\" lets the owner and the group connect, \"0666\" everyone, \"0600\" the owner alone",
+            );
+            DEFAULT
+        }
+    }
+}
+
+fn group(raw: Field<usize>, at: &At, r: &mut Reading<'_>) -> Option<u32> {
+    let given = raw.given()?;
+    let group = u32::try_from(given).ok();
+    if group.is_none() {
+        let at = at.key("unix_group");
+        r.error(&at, format!("`{at}` is no group's id")).help("`getent group NAME` shows it");
+    }
+    group
+}
+
+/// Warns of what other machines can reach and nothing protects.
+pub(in crate::config) fn warn_exposed(server: &Server, admin: &Admin, r: &mut Reading<'_>) {
+    let exposed = |listen: &&Listen| matches!(listen, Listen::Tcp(address) if !address.ip().is_loopback());
+    let at = At::root().key("server").key("listen");
+    if server.listen.iter().any(|listen| exposed(&listen)) {
+        if server.tls.is_none() {
+            r.warning(&at, "`server.listen` can be reached from other machines, and without `server.tls` prompts, answers and callers' keys cross the network readable to all on the way")
+                .help("set `server.tls`, or listen on 127.0.0.1 or on a Unix socket");
+        }
+        let known = server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        if server.api_key.is_none() && !known {
+            r.warning(&at, "`server.listen` can be reached from other machines, and without `server.api_key` whoever reaches it uses your providers with your credentials")
+                .help("set `server.api_key_file` or `client_ca_file` in `server.tls`, or listen on 127.0.0.1 or on a Unix socket");
+        }
+    }
+    if admin.listen.as_ref().is_some_and(|listen| exposed(&listen)) {
+        let at = At::root().key("admin").key("listen");
+        r.warning(&at, "`admin.listen` can be reached from other machines, and tells whoever asks the names, endpoints and states of all integrations")
+            .help("keep it on 127.0.0.1 and give probes and scrapers `admin.metrics_listen`, which shows less");
     }
 }
 
@@ -52,14 +111,14 @@ fn workers(asked: usize) -> usize {
     }
 }
 
-fn inbound(raw: raw::InboundTls, at: &At, r: &mut Reading<'_>) -> Option<InboundTls> {
+fn inbound(raw: raw::InboundTls, at: &At, r: &mut Reading<'_>) -> Option<InboundFiles> {
     for (key, field) in [("cert_file", &raw.cert_file), ("key_file", &raw.key_file)] {
         if field.is_absent() {
             r.error(&at.key(key), format!("`{at}` needs `{key}`"))
                 .help("name the PEM files of the certificate and of its key");
         }
     }
-    Some(InboundTls {
+    Some(InboundFiles {
         cert_file: raw.cert_file.given()?,
         key_file: raw.key_file.given()?,
         client_ca_file: raw.client_ca_file.given(),

@@ -4,7 +4,10 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
 use super::wire::{Framing, Head, Piece, Socket, Wire, find};
@@ -167,6 +170,14 @@ impl Connection {
     /// Connects over a Unix socket.
     pub(crate) fn open_unix(path: &Path) -> Self {
         Self::over(Socket::Unix(UnixStream::connect(path).expect("the sidecar listens")))
+    }
+
+    /// Connects over TLS to the server that is `name`. The handshake is done with the first bytes that are sent.
+    pub(crate) fn open_tls(address: SocketAddr, tls: ClientConfig, name: &str) -> Self {
+        let socket = TcpStream::connect(address).expect("the sidecar listens");
+        let name = ServerName::try_from(name.to_owned()).expect("the name is good");
+        let session = ClientConnection::new(Arc::new(tls), name).expect("the settings are good");
+        Self::over(Socket::TlsClient(Box::new(StreamOwned::new(session, socket))))
     }
 
     fn over(socket: Socket) -> Self {

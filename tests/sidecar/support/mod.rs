@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 pub(crate) use client::{Answer, Call, Connection};
-pub(crate) use launch::{Setup, Sidecar, integration};
+pub(crate) use launch::{Ended, Setup, Sidecar, integration};
 pub(crate) use token_server::TokenServer;
 pub(crate) use upstream::{Turn, Upstream};
 

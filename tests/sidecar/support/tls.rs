@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// A certificate and its key, PEM.
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
 
 /// A certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -38,6 +45,26 @@ impl Authority {
     pub(crate) fn client(&self) -> (String, String) {
         let (leaf, key) = self.leaf("client.example");
         (leaf.pem(), key.serialize_pem())
+    }
+
+    /// A certificate for `name`, and its key.
+    pub(crate) fn issue(&self, name: &str) -> Pair {
+        let (leaf, key) = self.leaf(name);
+        Pair { certificate: leaf.pem(), key: key.serialize_pem() }
+    }
+
+    /// TLS settings of a client that trusts this authority, and presents `pair` if it is asked.
+    pub(crate) fn caller(&self, pair: Option<&Pair>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("the authority is good");
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions")
+            .with_root_certificates(roots);
+        let Some(pair) = pair else { return builder.with_no_client_auth() };
+        let chain = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("it is PEM");
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("it is PEM");
+        builder.with_client_auth_cert(vec![chain], key).expect("the key belongs to the certificate")
     }
 
     /// The certificate of a client whose private key is `key` (PEM), changed by `edit`.

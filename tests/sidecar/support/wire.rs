@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustls::{ServerConnection, StreamOwned};
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
 
 use super::PATIENCE;
 
@@ -14,6 +14,7 @@ pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+    TlsClient(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Socket {
@@ -23,6 +24,7 @@ impl Socket {
             Self::Tcp(socket) => socket.set_read_timeout(Some(limit)),
             Self::Unix(socket) => socket.set_read_timeout(Some(limit)),
             Self::Tls(stream) => stream.sock.set_read_timeout(Some(limit)),
+            Self::TlsClient(stream) => stream.sock.set_read_timeout(Some(limit)),
         };
         result.expect("an open socket takes a timeout");
     }
@@ -33,6 +35,7 @@ impl Socket {
             Self::Tcp(socket) => socket.set_write_timeout(Some(limit)),
             Self::Unix(socket) => socket.set_write_timeout(Some(limit)),
             Self::Tls(stream) => stream.sock.set_write_timeout(Some(limit)),
+            Self::TlsClient(stream) => stream.sock.set_write_timeout(Some(limit)),
         };
         result.expect("an open socket takes a timeout");
     }
@@ -44,6 +47,7 @@ impl Socket {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Both),
             Self::Unix(socket) => socket.shutdown(Shutdown::Both),
             Self::Tls(stream) => stream.sock.shutdown(Shutdown::Both),
+            Self::TlsClient(stream) => stream.sock.shutdown(Shutdown::Both),
         };
     }
 
@@ -52,6 +56,7 @@ impl Socket {
         let socket = match self {
             Self::Tcp(socket) => socket,
             Self::Tls(stream) => &stream.sock,
+            Self::TlsClient(stream) => &stream.sock,
             Self::Unix(_) => return,
         };
         socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).expect("a TCP socket can linger");
@@ -64,6 +69,7 @@ impl Read for Socket {
             Self::Tcp(socket) => socket.read(buffer),
             Self::Unix(socket) => socket.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
+            Self::TlsClient(stream) => stream.read(buffer),
         }
     }
 }
@@ -74,6 +80,7 @@ impl Write for Socket {
             Self::Tcp(socket) => socket.write(bytes),
             Self::Unix(socket) => socket.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::TlsClient(stream) => stream.write(bytes),
         }
     }
 
@@ -82,6 +89,7 @@ impl Write for Socket {
             Self::Tcp(socket) => socket.flush(),
             Self::Unix(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::TlsClient(stream) => stream.flush(),
         }
     }
 }

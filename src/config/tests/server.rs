@@ -1,0 +1,45 @@
+//! `[server]` and `[admin]`: what is warned of, and what a Unix socket may be.
+
+use super::{House, acme};
+
+#[test]
+fn what_other_machines_reach_is_warned_of_unless_it_is_protected() {
+    let warned = |server: &str, admin: &str| {
+        let text = format!("[server]\n{server}\n[admin]\n{admin}\n{}", acme(""));
+        let warnings = House::new(&text).with("key", "k\n").loaded().warnings;
+        let words = ["without `server.tls`", "without `server.api_key`", "`admin.listen` can be reached"];
+        words.map(|words| warnings.iter().any(|warning| warning.message.contains(words)))
+    };
+    let everywhere = "listen = [\"127.0.0.1:4010\", \"0.0.0.0:4020\"]";
+    let tls = "tls = { cert_file = \"c\", key_file = \"k\" }";
+    let mutual = "tls = { cert_file = \"c\", key_file = \"k\", client_ca_file = \"a\" }";
+    let key = "api_key_file = \"key\"";
+    assert_eq!(warned("listen = [\"127.0.0.1:1\", \"[::1]:1\", \"unix:s\"]", ""), [false; 3]);
+    assert_eq!(warned(everywhere, ""), [true, true, false]);
+    assert_eq!(warned(&format!("{everywhere}\n{tls}"), ""), [false, true, false]);
+    assert_eq!(warned(&format!("{everywhere}\n{key}"), ""), [true, false, false]);
+    assert_eq!(warned(&format!("{everywhere}\n{tls}\n{key}"), ""), [false; 3]);
+    assert_eq!(warned(&format!("{everywhere}\n{mutual}"), ""), [false; 3]);
+    assert_eq!(warned("", "listen = \"[::]:4011\""), [false, false, true]);
+    assert_eq!(warned("", "metrics_listen = \"0.0.0.0:4012\""), [false; 3]);
+}
+
+#[test]
+fn the_mode_of_a_socket_is_octal_text() {
+    for good in ["\"0660\"", "\"600\"", "\"0777\""] {
+        House::new(&format!("[server]\nunix_mode = {good}\n{}", acme(""))).loaded();
+    }
+    for bad in ["660", "\"0888\"", "\"1777\"", "\"\"", "\"rw-rw----\"", "\"+660\""] {
+        let report = House::new(&format!("[server]\nunix_mode = {bad}\n{}", acme(""))).report();
+        assert!(report.contains("server.unix_mode"), "{bad}: {report}");
+    }
+    let report = House::new(&format!("[server]\nunix_group = \"staff\"\n{}", acme(""))).report();
+    assert!(report.contains("server.unix_group"), "{report}");
+}
+
+#[test]
+fn a_linger_that_drain_timeout_cuts_off_is_warned_of() {
+    let report = |server: &str| House::new(&format!("[server]\n{server}\n{}", acme(""))).report();
+    assert!(report("linger = \"30s\"").contains("`server.drain_timeout` bounds it"));
+    assert!(!report("linger = \"30s\"\ndrain_timeout = \"31s\"").contains("bounds it"));
+}
