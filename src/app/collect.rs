@@ -18,16 +18,20 @@ use crate::tls::Inbound;
 
 /// Reads off the house.
 #[derive(Debug)]
-pub(super) struct Reading(pub(super) Weak<House>, pub(super) Option<Arc<Inbound>>);
+pub(super) struct Reading {
+    pub(super) house: Weak<House>,
+    pub(super) inbound: Option<Arc<Inbound>>,
+}
 
 impl Collector for Reading {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(house) = self.0.upgrade() else { return Ok(()) };
+        let Some(house) = self.house.upgrade() else { return Ok(()) };
         let status = house.status.load();
         configuration(&status, &mut encoder)?;
         let registry = house.registry.load();
         integrations(registry.entries(), &status, &mut encoder)?;
-        files(registry.entries(), self.1.as_deref(), &mut encoder)?;
+        let own = self.inbound.as_ref().and_then(|inbound| inbound.expiry());
+        certificates(registry.entries(), own, &mut encoder)?;
         tokens(registry.entries(), &mut encoder)
     }
 }
@@ -60,20 +64,6 @@ fn integrations(entries: &[Arc<Entry>], status: &Status, to: &mut DescriptorEnco
     for entry in entries {
         one(&mut stale, &[("integration", name(entry))], u64::from(status.stale.contains_key(name(entry))))?;
     }
-    Ok(())
-}
-
-/// Certificates and secrets. That of our own listeners has no integration.
-fn files(entries: &[Arc<Entry>], door: Option<&Inbound>, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut ends = gauge(to, "cert_expiry_seconds", "When a certificate in use ends, as Unix time")?;
-    for entry in entries {
-        for (kind, at) in &entry.expiries {
-            one(&mut ends, &[("integration", name(entry)), ("kind", kind)], *at)?;
-        }
-    }
-    if let Some(at) = door.and_then(Inbound::expiry) {
-        one(&mut ends, &[("integration", ""), ("kind", "server.tls")], at)?;
-    }
     let mut written =
         gauge(to, "secret_file_modified_timestamp_seconds", "When a secret in use was written")?;
     for entry in entries {
@@ -82,6 +72,20 @@ fn files(entries: &[Arc<Entry>], door: Option<&Inbound>, to: &mut DescriptorEnco
                 one(&mut written, &[("integration", name(entry)), ("key", file.key)], at)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// `own` is the end of the listeners' certificate, which belongs to no integration.
+fn certificates(entries: &[Arc<Entry>], own: Option<u64>, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut ends = gauge(to, "cert_expiry_seconds", "When a certificate in use ends, as Unix time")?;
+    for entry in entries {
+        for (kind, at) in &entry.expiries {
+            one(&mut ends, &[("integration", name(entry)), ("kind", kind)], *at)?;
+        }
+    }
+    if let Some(at) = own {
+        one(&mut ends, &[("integration", ""), ("kind", "server")], at)?;
     }
     Ok(())
 }

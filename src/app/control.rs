@@ -34,11 +34,11 @@ impl Control {
     /// Runs until the process is to end.
     pub(super) async fn run(mut self) {
         let mut stop = self.stopper.listen();
+        let mut patience = LAST_WORK;
         let (paths, every) = self.keeper.watched();
         let mut watch = Watch::new(every);
         watch.set(paths, every);
         let mut signals = self.signals.take();
-        let mut patience = LAST_WORK;
         loop {
             tokio::select! {
                 () = stop.over() => break,

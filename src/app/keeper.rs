@@ -68,10 +68,12 @@ pub(super) struct Keeper {
     /// As they run: keys that need a restart are those of the start.
     pub(super) settings: Settings,
     pub(super) source: Source,
+    /// The TLS of our own listeners.
+    inbound: Option<Arc<Inbound>>,
+    /// What its files held when they were last looked at.
+    inbound_seen: Prints,
     /// What the caller key's file held when it was last looked at.
     key: Option<Print>,
-    /// The TLS of our own listeners, and what its files held when they were last looked at.
-    inbound: Option<(Arc<Inbound>, Prints)>,
     refusals: Refusals,
 }
 
@@ -82,24 +84,25 @@ impl Keeper {
         sink: Sink,
         settings: Settings,
         source: Source,
-        inbound: Option<Arc<Inbound>>,
     ) -> Self {
-        let key = key_file(&settings).map(|path| files::print(&path));
-        let inbound = inbound.map(|inbound| {
-            let prints = inbound.files().paths().map(|path| (path.clone(), files::print(path))).collect();
-            (inbound, prints)
-        });
-        Self { house, workshop, sink, settings, source, key, inbound, refusals: Refusals::default() }
+        // The first look compares contents: the files may have changed since they were read.
+        let (key, inbound_seen) = (None, Prints::new());
+        let refusals = Refusals::default();
+        Self { house, workshop, sink, settings, source, inbound: None, inbound_seen, key, refusals }
+    }
+
+    /// Keeps the listeners' certificate up to date, too.
+    pub(super) fn with(self, inbound: Option<Arc<Inbound>>) -> Self {
+        Self { inbound, ..self }
     }
 
     /// What must be looked at, and how often.
     pub(super) fn watched(&self) -> (BTreeSet<PathBuf>, Duration) {
         let registry = self.house.registry.load();
         let files = registry.entries().iter().flat_map(|entry| entry.files.iter());
-        let inbound = self.inbound.iter().flat_map(|(_, prints)| prints.keys().cloned());
-        let paths =
-            files.map(|file| file.path.clone()).chain(self.source.files.keys().cloned()).chain(inbound);
-        (paths.chain(key_file(&self.settings)).collect(), self.settings.server.rotation_interval)
+        let paths = files.map(|file| file.path.clone()).chain(self.source.files.keys().cloned());
+        let paths = paths.chain(key_file(&self.settings)).chain(self.inbound_files());
+        (paths.collect(), self.settings.server.rotation_interval)
     }
 
     /// SIGHUP.
@@ -110,6 +113,12 @@ impl Keeper {
 
     /// The files are so now.
     pub(super) fn looked(&mut self, now: &Prints) {
+        let seen = self.inbound_files().into_iter().filter_map(|path| Some((path.clone(), *now.get(&path)?)));
+        let seen: Prints = seen.collect();
+        if seen != self.inbound_seen {
+            self.inbound_seen = seen;
+            self.renew_inbound();
+        }
         let differs = |(path, print): &(&PathBuf, &Print)| now.get(*path).is_some_and(|seen| seen != *print);
         let mut changed = self.source.files.iter().filter(differs).map(|(path, _)| path);
         if self.settings.server.watch && changed.next().is_some() {
@@ -120,14 +129,6 @@ impl Keeper {
             return self.reread(Cause::Rotation, now);
         }
         self.renew_key(now);
-        if let Some((_, prints)) = &mut self.inbound {
-            let seen: Prints =
-                prints.keys().filter_map(|path| Some((path.clone(), *now.get(path)?))).collect();
-            if seen != *prints {
-                *prints = seen;
-                self.renew_inbound();
-            }
-        }
         let registry = self.house.registry.load_full();
         if registry.entries().iter().any(|entry| entry.files.differ(now)) {
             let settings = self.settings.clone();
@@ -252,9 +253,14 @@ impl Keeper {
         Ok(loaded)
     }
 
+    fn inbound_files(&self) -> Vec<PathBuf> {
+        let Some(inbound) = &self.inbound else { return Vec::new() };
+        inbound.files().paths().cloned().collect()
+    }
+
     /// New connections get a new certificate; a broken one changes nothing.
     fn renew_inbound(&self) {
-        match self.inbound.as_ref().map(|(inbound, _)| inbound.renew()) {
+        match self.inbound.as_ref().map(|inbound| inbound.renew()) {
             Some(Ok(true)) => tracing::info!("server.tls renewed: new connections use it"),
             Some(Err(why)) => tracing::error!("server.tls: {why}; the old certificate stays in use"),
             Some(Ok(false)) | None => {}
@@ -269,6 +275,7 @@ impl Keeper {
         }
         self.key = print;
         match live::rules(&self.settings.server) {
+            Ok(rules) if rules.caller_key == self.house.rules.load().caller_key => {}
             Ok(rules) => {
                 self.house.rules.store(Arc::new(rules));
                 tracing::info!("the new server.api_key_file is in use");

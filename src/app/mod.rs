@@ -102,7 +102,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         cut: AtomicBool::new(false),
         activity: Activity::default(),
     });
-    let reading = Box::new(collect::Reading(Arc::downgrade(&house), inbound.clone()));
+    let reading = Box::new(collect::Reading { house: Arc::downgrade(&house), inbound: inbound.clone() });
     house.metrics.register(|registry| registry.register_collector(reading));
     let (stopper, stop) = Stopper::new();
     let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
@@ -112,7 +112,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
     let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
-    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source, inbound);
+    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source).with(inbound);
     let control = Control { house, stopper: stopper.clone(), connections, tasks, keeper, signals: None };
     let control = spawn_control(control, obeys, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, stopper, control })
@@ -145,13 +145,13 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
     Ok(Registry::new(entries, clock::unix_seconds()))
 }
 
-fn rules(settings: &Settings) -> Result<Rules, StartError> {
-    live::rules(&settings.server).map_err(StartError::Door)
-}
-
 fn inbound(settings: &Settings) -> Result<Option<Arc<Inbound>>, StartError> {
     let inbound = settings.server.tls.clone().map(Inbound::load).transpose();
     inbound.map(|tls| tls.map(Arc::new)).map_err(|why| StartError::Door(format!("server.tls: {why}")))
+}
+
+fn rules(settings: &Settings) -> Result<Rules, StartError> {
+    live::rules(&settings.server).map_err(StartError::Door)
 }
 
 fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {

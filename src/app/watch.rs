@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::files::{Eye, Prints};
 
-/// A file that has changed is looked at again after so long, or sooner where looks are closer.
+/// What has changed is looked at again after so long: longer than a writer pauses between emptying a file and filling it.
 const SETTLE: Duration = Duration::from_millis(250);
 
 /// Which files are looked at, and when.
@@ -57,7 +57,7 @@ impl Watch {
                     return prints;
                 }
                 self.before = prints;
-                self.next = Instant::now() + self.every.min(SETTLE);
+                self.next = Instant::now() + SETTLE;
                 continue;
             }
             sleep_until(self.next).await;

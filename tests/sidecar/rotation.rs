@@ -271,3 +271,22 @@ fn ten_rotations_and_a_hundred_reloads_under_load_lose_no_request_and_no_byte() 
     assert!(served.sum::<usize>() > 0);
     assert!(upstream.connections() >= STREAMS + 10, "each certificate makes its own connections");
 }
+
+#[test]
+fn the_certificate_that_callers_see_is_rotated_without_a_signal() {
+    let upstream = Upstream::saying("hello");
+    let (old, new) = (Authority::new(), Authority::new());
+    let (first, second) = (old.issue("outrider.example"), new.issue("outrider.example"));
+    let setup = Setup::before(&upstream, "")
+        .server(QUICK)
+        .server("tls = { cert_file = \"own/tls.crt\", key_file = \"own/tls.key\" }");
+    let own = setup.dir().join("own");
+    mount(&own, 1, &[("tls.crt", &first.certificate), ("tls.key", &first.key)]);
+    let sidecar = setup.start();
+    mount(&own, 2, &[("tls.crt", &second.certificate), ("tls.key", &second.key)]);
+    sidecar.logged("server.tls renewed", 1);
+    let mut caller = Connection::open_tls(sidecar.address(), new.caller(None), "outrider.example");
+    assert_eq!(caller.send(&Call::say("m", "hi")).answer().content(), "hello");
+    let ends = sidecar.metric("outrider_cert_expiry_seconds{integration=\"\",kind=\"server\"}");
+    assert!(ends.is_some_and(|at| at > 1e9), "{ends:?}");
+}
