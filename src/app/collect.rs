@@ -2,7 +2,7 @@
 //! certificates and secrets.
 
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -48,11 +48,7 @@ fn configuration(status: &Status, to: &mut DescriptorEncoder<'_>) -> fmt::Result
     Ok(())
 }
 
-fn integrations(
-    entries: &[std::sync::Arc<Entry>],
-    status: &Status,
-    to: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
+fn integrations(entries: &[Arc<Entry>], status: &Status, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let mut ready = gauge(to, "integration_ready", "Whether the integration can serve")?;
     for entry in entries {
         one(&mut ready, &[("integration", name(entry))], u64::from(entry.state.is_ok()))?;
@@ -80,28 +76,34 @@ fn integrations(
     Ok(())
 }
 
-fn tokens(entries: &[std::sync::Arc<Entry>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let of = |entry: &std::sync::Arc<Entry>| {
-        let status = entry.state.as_ref().ok()?.authorizer.status().oauth2?;
-        Some((name(entry).to_owned(), status))
-    };
-    let tokens: Vec<(String, TokenStatus)> = entries.iter().filter_map(of).collect();
+/// A number of a token, given the present time.
+type Read = fn(&TokenStatus, u64) -> Option<u64>;
+
+const TOKEN_GAUGES: [(&str, &str, Read); 4] = [
+    ("oauth2_token_live", "Whether there is a token that may be used", |token, _| {
+        Some(u64::from(token.token_live))
+    }),
+    ("oauth2_token_fetched_timestamp_seconds", "When the token was asked for", |token, now| {
+        token.token_age_seconds.map(|age| now.saturating_sub(age as u64))
+    }),
+    ("oauth2_token_expiry_timestamp_seconds", "When the token ends", |token, now| {
+        token.token_ends_in_seconds.map(|left| now.saturating_add(left as u64))
+    }),
+    ("oauth2_token_waiting", "Requests that wait for a token", |token, _| {
+        u64::try_from(token.token_waiting).ok()
+    }),
+];
+const TOKEN_COUNTERS: [(&str, &str, Read); 2] = [
+    ("oauth2_token_fetches", "Token requests that were made", |token, _| Some(token.token_fetches)),
+    ("oauth2_token_failures", "Token requests that gave no token", |token, _| Some(token.token_failures)),
+];
+
+fn tokens(entries: &[Arc<Entry>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let status = |entry: &Entry| entry.state.as_ref().ok()?.authorizer.status().oauth2;
+    let tokens: Vec<(&str, TokenStatus)> =
+        entries.iter().filter_map(|entry| Some((name(entry), status(entry)?))).collect();
     let now = clock::unix_seconds();
-    let gauges: [(&str, &str, fn(&TokenStatus, u64) -> Option<u64>); 4] = [
-        ("oauth2_token_live", "Whether there is a token that may be used", |token, _| {
-            Some(u64::from(token.token_live))
-        }),
-        ("oauth2_token_fetched_timestamp_seconds", "When the token was asked for", |token, now| {
-            token.token_age_seconds.map(|age| now.saturating_sub(age as u64))
-        }),
-        ("oauth2_token_expiry_timestamp_seconds", "When the token ends", |token, now| {
-            token.token_ends_in_seconds.map(|left| now.saturating_add(left as u64))
-        }),
-        ("oauth2_token_waiting", "Requests that wait for a token", |token, _| {
-            u64::try_from(token.token_waiting).ok()
-        }),
-    ];
-    for (metric, help, read) in gauges {
+    for (metric, help, read) in TOKEN_GAUGES {
         let mut to = gauge(to, metric, help)?;
         for (name, token) in &tokens {
             if let Some(value) = read(token, now) {
@@ -109,14 +111,12 @@ fn tokens(entries: &[std::sync::Arc<Entry>], to: &mut DescriptorEncoder<'_>) -> 
             }
         }
     }
-    let counters: [(&str, &str, fn(&TokenStatus) -> u64); 2] = [
-        ("oauth2_token_fetches", "Token requests that were made", |token| token.token_fetches),
-        ("oauth2_token_failures", "Token requests that gave no token", |token| token.token_failures),
-    ];
-    for (metric, help, read) in counters {
+    for (metric, help, read) in TOKEN_COUNTERS {
         let mut to = to.encode_descriptor(metric, help, None, MetricType::Counter)?;
         for (name, token) in &tokens {
-            ConstCounter::new(read(token)).encode(to.encode_family(&[("integration", name.as_str())])?)?;
+            if let Some(value) = read(token, now) {
+                ConstCounter::new(value).encode(to.encode_family(&[("integration", *name)])?)?;
+            }
         }
     }
     Ok(())

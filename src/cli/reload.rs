@@ -6,10 +6,11 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::Exit;
 use crate::config::valid::Listen;
@@ -147,7 +148,7 @@ impl State {
         let value: Value = serde_json::from_slice(&answer[head + 4..]).ok()?;
         let config = &value["config"];
         Some(Self {
-            pid: Pid::from_raw(value["pid"].as_i64()?.try_into().ok()?)?,
+            pid: Pid::from_raw(i32::try_from(value["pid"].as_u64()?).ok()?)?,
             generation: value["generation"].as_u64()?,
             refused: config["reloads_refused"].as_u64()?,
             text: config["last_reload"]["text"].as_str().unwrap_or_default().to_owned(),

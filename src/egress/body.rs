@@ -9,14 +9,27 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::pool::{Line, Pool};
+use super::shared::Slot;
 use crate::tasks::Seat;
 
 /// The body of a response. Read to its end, its connection is used again; dropped before, the connection is closed
-/// at once, so that the upstream stops working for nobody.
+/// at once, or of HTTP/2 the stream reset, so that the upstream stops working for nobody.
 #[derive(Debug)]
 pub struct Body {
     incoming: Incoming,
-    lent: Option<Lent>,
+    held: Held,
+}
+
+/// What an answer keeps until it has been read.
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    /// A connection of its own.
+    Line(Lent),
+    /// A stream of a shared connection.
+    Slot {
+        _slot: Slot,
+    },
 }
 
 /// A connection that is busy with one answer, and where it goes back to.
@@ -29,15 +42,25 @@ struct Lent {
 
 impl Body {
     pub(super) fn new(incoming: Incoming, line: Line, pool: &Arc<Pool>, seat: Seat) -> Self {
-        let mut body = Self { incoming, lent: Some(Lent { line, pool: Arc::clone(pool), seat }) };
+        let held = Held::Line(Lent { line, pool: Arc::clone(pool), seat });
+        Self { incoming, held }.given_back_if_over()
+    }
+
+    /// The body of an answer on a stream of its own.
+    pub(super) fn of_stream(incoming: Incoming, slot: Slot) -> Self {
+        Self { incoming, held: Held::Slot { _slot: slot } }.given_back_if_over()
+    }
+
+    fn given_back_if_over(mut self) -> Self {
+        let body = &mut self;
         if body.incoming.is_end_stream() {
             body.give_back();
         }
-        body
+        self
     }
 
     fn give_back(&mut self) {
-        if let Some(Lent { line, pool, seat }) = self.lent.take() {
+        if let Held::Line(Lent { line, pool, seat }) = std::mem::replace(&mut self.held, Held::Nothing) {
             pool.give_back(seat, line);
         }
     }
@@ -56,7 +79,7 @@ impl http_body::Body for Body {
             None => self.give_back(),
             Some(Ok(_)) if self.incoming.is_end_stream() => self.give_back(),
             Some(Ok(_)) => {}
-            Some(Err(_)) => self.lent = None,
+            Some(Err(_)) => self.held = Held::Nothing,
         }
         Poll::Ready(frame)
     }
@@ -73,6 +96,8 @@ impl http_body::Body for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         // Before `incoming`: its end wakes the connection, which must then find itself abandoned.
-        self.lent = None;
+        if matches!(self.held, Held::Line(_)) {
+            self.held = Held::Nothing;
+        }
     }
 }

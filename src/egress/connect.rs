@@ -1,16 +1,17 @@
 //! From a destination to a connected stream: a proxy or the straight way, DNS, TCP, TLS.
 
-use std::time::Duration;
+use std::io;
 
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
 use super::address::Address;
 use super::clock::Clock;
-use super::error::SendError;
-use super::secure::Secure;
+use super::error::{SendError, cause};
+use super::message;
+use super::secure::{Secure, rustls_error};
 use super::through::Through;
-use super::wire::Stream;
+use super::wire::{Pulse, Stream};
 
 /// Where requests go, and how.
 #[derive(Debug)]
@@ -20,8 +21,9 @@ pub(super) struct Destination {
     through: Option<Through>,
     /// Host and port, and the proxy.
     shown: String,
-    /// What a proxy that passes requests on is told, rather than led through.
-    forward: Option<Authority>,
+    authority: Authority,
+    /// A proxy passes requests on, rather than leads through.
+    forwards: bool,
 }
 
 /// What is known of a connection when a request fails on it.
@@ -37,6 +39,12 @@ pub(super) struct Moment {
     pub(super) spoke_tls: bool,
 }
 
+impl Moment {
+    pub(super) fn of(pulse: &Pulse, unsent: bool, fresh: bool) -> Self {
+        Self { unsent, fresh, renegotiable: pulse.is_renegotiable(), spoke_tls: pulse.spoke_tls() }
+    }
+}
+
 impl Destination {
     /// `tls` is `None` exactly where no TLS is spoken.
     pub(super) fn new(
@@ -49,14 +57,10 @@ impl Destination {
             None => host.to_owned(),
             Some(proxy) => format!("{host} through the proxy {}", proxy.shown()),
         };
-        let forward = match (&tls, &through) {
-            (None, Some(_)) => {
-                let field = address.host_field().as_bytes();
-                Some(Authority::try_from(field).map_err(|_| format!("`{host}` cannot be a host"))?)
-            }
-            _ => None,
-        };
-        Ok(Self { address, tls, through, shown, forward })
+        let authority = Authority::try_from(address.host_field().as_bytes());
+        let authority = authority.map_err(|_| format!("`{host}` cannot be a host"))?;
+        let forwards = tls.is_none() && through.is_some();
+        Ok(Self { address, tls, through, shown, authority, forwards })
     }
 
     /// Host, port and proxy, for messages.
@@ -71,23 +75,34 @@ impl Destination {
 
     /// Addresses a request that is in origin form: a proxy that passes it on must know where to.
     pub(super) fn address<B>(&self, request: &mut Request<B>) {
-        if let (Some(proxy), Some(to)) = (&self.through, &self.forward) {
-            proxy.address(request, to);
+        if let Some(proxy) = self.through.as_ref().filter(|_| self.forwards) {
+            proxy.address(request, &self.authority);
         }
+    }
+
+    /// Makes a request that is in origin form one for HTTP/2, which has no `host` (RFC 9113 §8.3.1).
+    pub(super) fn address_http2<B>(&self, request: &mut Request<B>) {
+        message::absolute(request, Scheme::HTTPS, &self.authority);
+        request.headers_mut().remove(header::HOST);
+    }
+
+    /// Whether HTTP/2 may be spoken.
+    pub(super) fn may_share(&self) -> bool {
+        self.tls.as_ref().is_some_and(Secure::offers_http2)
     }
 
     /// Whether an answer is not the destination's but a refusal of the proxy that should have passed the request on.
     /// Of other statuses nobody can tell whose they are.
     pub(super) fn refusal(&self, status: StatusCode, fields: &HeaderMap) -> Option<SendError> {
-        let proxy = self.through.as_ref().filter(|_| self.forward.is_some())?;
+        let proxy = self.through.as_ref().filter(|_| self.forwards)?;
         let is_its = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
         is_its.then(|| proxy.refuses(self.address.shown(), status, fields))
     }
 
     /// What a failure of hyper's means here.
     pub(super) fn explain(&self, error: &hyper::Error, met: Moment) -> SendError {
-        let late = self.tls.as_ref().and_then(|tls| tls.late_refusal(error, met.fresh, met.renegotiable));
-        if let Some(words) = late {
+        let failure = cause::<io::Error>(error).and_then(rustls_error);
+        if let Some(words) = failure.and_then(|it| self.late(it, met.fresh, met.renegotiable)) {
             return SendError::Tls(words);
         }
         if met.spoke_tls {
@@ -97,16 +112,30 @@ impl Destination {
             ));
         }
         match SendError::from_hyper(self.shown(), error, met.unsent) {
-            SendError::Connect(words) if self.forward.is_some() => SendError::Proxy(words),
+            SendError::Connect(words) if self.forwards => SendError::Proxy(words),
             other => other,
         }
     }
 
-    /// Connects; proxy, DNS, TCP and TLS together take at most `limit`.
-    pub(super) async fn connect(&self, limit: Duration) -> Result<Stream, SendError> {
-        let clock = Clock::start(self.shown(), limit);
+    /// What it means that a new connection ended before a request could be sent on it, because of `failure` of TLS.
+    pub(super) fn explain_end(&self, failure: Option<&rustls::Error>) -> SendError {
+        match failure.and_then(|it| self.late(it, true, false)) {
+            Some(words) => SendError::Tls(words),
+            None => {
+                let shown = self.shown();
+                SendError::Connect(format!("{shown} closed the connection before the request was sent"))
+            }
+        }
+    }
+
+    fn late(&self, failure: &rustls::Error, fresh: bool, renegotiable: bool) -> Option<String> {
+        self.tls.as_ref()?.late_refusal(failure, fresh, renegotiable)
+    }
+
+    /// Connects; proxy, DNS, TCP and TLS together are over before `clock` is.
+    pub(super) async fn connect(&self, clock: &Clock<'_>) -> Result<Stream, SendError> {
         let stream = match &self.through {
-            Some(proxy) => proxy.enter(&self.address, &clock).await?,
+            Some(proxy) => proxy.enter(&self.address, clock).await?,
             None => {
                 let addresses = clock.bound("looking up its name", self.address.resolve()).await??;
                 Stream::Plain(clock.bound("connecting", self.address.reach(addresses)).await??)

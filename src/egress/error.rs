@@ -74,6 +74,9 @@ impl SendError {
             }
             return Self::garbled(host, why);
         }
+        if let Some(h2) = cause::<h2::Error>(error).filter(|h2| !h2.is_io()) {
+            return Self::Closed(format!("{host} ended the request before it answered: {h2}"));
+        }
         match cause::<io::Error>(error) {
             Some(io) if io.get_ref().is_some_and(|inner| inner.is::<Flood>()) => Self::garbled(host, io),
             Some(io) => Self::Closed(format!("{host} broke the connection before it answered: {io}")),

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 
@@ -51,6 +51,14 @@ pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
     request
 }
 
+/// Puts the whole URL into `request`, which is in origin form: for a proxy that passes it on, and for HTTP/2.
+pub(super) fn absolute<B>(request: &mut Request<B>, scheme: Scheme, authority: &Authority) {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority.clone());
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
 /// What is wrong with the framing of `response`, in words: hyper lets these pass, RFC 9112 §6 does not, and a proxy
 /// that guesses lets one answer be smuggled into the next.
 pub(super) fn check<B>(response: &Response<B>) -> Result<(), &'static str> {
@@ -70,7 +78,7 @@ pub(super) fn check<B>(response: &Response<B>) -> Result<(), &'static str> {
 }
 
 /// A request body: each piece is one frame, nothing is copied, and the length is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pieces: std::vec::IntoIter<Bytes>,
     left: u64,

@@ -12,6 +12,7 @@ mod error;
 mod message;
 mod pool;
 mod secure;
+mod shared;
 #[cfg(test)]
 mod testing;
 mod through;
@@ -31,10 +32,12 @@ use crate::outbound::Signed;
 use crate::tasks::{Seat, Tasks};
 use crate::tls;
 use address::Address;
-use connect::Destination;
+use clock::Clock;
+use connect::{Destination, Moment};
 use message::Outgoing;
-use pool::{Keep, Line, Pool};
+use pool::{Keep, Lease, Line, Pool};
 use secure::Secure;
+use shared::Slot;
 use through::Through;
 
 /// One destination with its pool, limits and TLS. Clones share all of it.
@@ -85,7 +88,8 @@ impl Egress {
     ///
     /// Of the request's URL only path and query count: where it goes is the destination's. `host`, `user-agent`
     /// (unless set) and framing are added here. A request goes to a second connection only if the first, a used one,
-    /// turned out to be closed before a byte of it was written.
+    /// turned out to be closed before a byte of it was written, or over HTTP/2 the peer says that it did nothing for it
+    /// (`REFUSED_STREAM`, `GOAWAY`; RFC 9113 §8.7), and then once.
     ///
     /// # Errors
     ///
@@ -95,24 +99,46 @@ impl Egress {
         let to = self.pool.destination();
         let mut request = message::dress(request, to.host_field());
         to.address(&mut request);
+        let mut refused = false;
         loop {
-            let (line, connected) = self.line(seat).await?;
-            match self.exchange(line, connected.is_some(), seat, request).await {
+            let (lease, connected) = self.lease(seat).await?;
+            let sent = match lease {
+                Lease::Line(line) => self.exchange(line, connected.is_some(), seat, request).await,
+                Lease::Slot(slot) => self.stream(slot, request).await,
+            };
+            match sent {
                 Ok(response) => return Ok(Sent { response, connected }),
-                Err((_, Some(unsent))) if connected.is_none() => request = unsent,
-                Err((error, _)) => return Err(error),
+                Err(Failed::Unsent(unsent, _)) if connected.is_none() => request = unsent,
+                Err(Failed::Refused(unsent, _)) if !std::mem::replace(&mut refused, true) => request = unsent,
+                Err(Failed::Unsent(_, error) | Failed::Refused(_, error) | Failed::Sent(error)) => {
+                    return Err(error);
+                }
             }
         }
     }
 
-    /// An idle connection, or a new one and how long it took.
-    async fn line(&self, seat: Seat) -> Result<(Line, Option<Duration>), SendError> {
+    /// An idle connection, a stream of one that others use, or a new one and how long it took.
+    async fn lease(&self, seat: Seat) -> Result<(Lease, Option<Duration>), SendError> {
         if let Some(line) = self.pool.reuse(seat).await {
-            return Ok((line, None));
+            return Ok((Lease::Line(line), None));
+        }
+        if let Some(slot) = self.pool.join(seat).await {
+            return Ok((Lease::Slot(slot), None));
         }
         // Boxed: the handshake is large, rare, and not what every request should carry about.
-        let (line, took) = Box::pin(self.pool.open(self.limits.connect)).await?;
-        Ok((line, Some(took)))
+        Box::pin(self.open(seat)).await
+    }
+
+    async fn open(&self, seat: Seat) -> Result<(Lease, Option<Duration>), SendError> {
+        let clock = Clock::start(self.pool.destination().shown(), self.limits.connect);
+        let turn = clock.bound("another connection, which could be shared,", self.pool.turn(seat)).await?;
+        if turn.is_some()
+            && let Some(slot) = self.pool.join(seat).await
+        {
+            return Ok((Lease::Slot(slot), None));
+        }
+        let (lease, took) = self.pool.open(seat, &clock).await?;
+        Ok((lease, Some(took)))
     }
 
     /// One request and its head on `line`; gives the request back if no byte of it was written.
@@ -122,26 +148,69 @@ impl Egress {
         fresh: bool,
         seat: Seat,
         request: http::Request<Outgoing>,
-    ) -> Result<http::Response<Body>, (SendError, Option<http::Request<Outgoing>>)> {
+    ) -> Result<http::Response<Body>, Failed> {
         let to = self.pool.destination();
         let response = match tokio::time::timeout(self.limits.first_byte, line.send(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(mut failure)) => {
                 let unsent = failure.take_message();
                 let met = line.moment(unsent.is_some(), fresh);
-                return Err((to.explain(&failure.into_error(), met), unsent));
+                let error = to.explain(&failure.into_error(), met);
+                return Err(match unsent {
+                    Some(unsent) => Failed::Unsent(unsent, error),
+                    None => Failed::Sent(error),
+                });
             }
-            Err(_) => return Err((SendError::silent(to.shown(), self.limits.first_byte), None)),
+            Err(_) => return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte))),
         };
         line.heard();
         if let Some(refusal) = to.refusal(response.status(), response.headers()) {
-            return Err((refusal, None));
+            return Err(Failed::Sent(refusal));
         }
         if let Err(why) = message::check(&response) {
-            return Err((SendError::garbled(to.shown(), why), None));
+            return Err(Failed::Sent(SendError::garbled(to.shown(), why)));
         }
         Ok(response.map(|incoming| Body::new(incoming, line, &self.pool, seat)))
     }
+
+    /// One request and its head on a stream of HTTP/2; gives the request back if the peer did nothing for it.
+    async fn stream(
+        &self,
+        slot: Slot,
+        request: http::Request<Outgoing>,
+    ) -> Result<http::Response<Body>, Failed> {
+        let to = self.pool.destination();
+        let mut asked = request.clone();
+        to.address_http2(&mut asked);
+        let mut failure = match tokio::time::timeout(self.limits.first_byte, slot.send(asked)).await {
+            Ok(Ok(response)) => return Ok(response.map(|incoming| Body::of_stream(incoming, slot))),
+            Ok(Err(failure)) => failure,
+            Err(_) => return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte))),
+        };
+        let is_unsent = failure.take_message().is_some();
+        let error = failure.into_error();
+        let is_unprocessed = error::cause::<h2::Error>(&error).is_some_and(shared::is_unprocessed);
+        if is_unsent || is_unprocessed {
+            slot.retire();
+        }
+        let met = Moment { unsent: is_unsent, fresh: false, renegotiable: false, spoke_tls: false };
+        let words = to.explain(&error, met);
+        Err(match (is_unsent, is_unprocessed) {
+            (true, _) => Failed::Unsent(request, words),
+            (false, true) => Failed::Refused(request, words),
+            (false, false) => Failed::Sent(words),
+        })
+    }
+}
+
+/// Why there is no answer, and the request if it may be sent again.
+enum Failed {
+    /// No byte of it was written.
+    Unsent(http::Request<Outgoing>, SendError),
+    /// The peer says that it has done nothing for it.
+    Refused(http::Request<Outgoing>, SendError),
+    /// The peer may have begun to work on it.
+    Sent(SendError),
 }
 
 /// All clients of the process. Two endpoints share connections only if scheme, authority, TLS, proxy and the limits
@@ -205,9 +274,6 @@ impl Clients {
         proxy: &valid::Proxy,
         limits: &EgressLimits,
     ) -> Result<Egress, String> {
-        if profile.http2 {
-            return Err("`http2 = true` is not in this version: leave it out".to_owned());
-        }
         let address = Address::new(destination)?;
         let limits = limits.within(FOREVER);
         let key = Key {
@@ -442,14 +508,5 @@ mod tests {
             of("http://a.example/x", &EgressLimits { pool_idle: SHORT, ..LIMITS }),
         ];
         assert!(others.iter().all(|other| !Arc::ptr_eq(&first.pool, &other.pool)));
-    }
-
-    #[test]
-    fn what_this_version_cannot_do_is_said_in_words() {
-        let clients = Clients::new(1, Tasks::new());
-        let url = Uri::from_static("http://a.example/");
-        let http2 = tls::Profile { http2: true, ..Default::default() };
-        let error = clients.egress(&url, &http2, &valid::Proxy::Direct, &LIMITS).unwrap_err();
-        assert!(error.contains("`http2 = true` is not in this version"), "{error}");
     }
 }

@@ -1,18 +1,21 @@
 //! The connections of one destination: kept per seat, used again last in first out, closed when idle or old.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::connect::{Destination, Moment};
 use super::error::SendError;
 use super::message::Outgoing;
-use super::wire::{Pulse, Wire};
+use super::shared::{Shared, Slot};
+use super::wire::{Pulse, Stream, Wire};
 use crate::tasks::{Seat, Tasks};
 
 /// The longest response head, and the longest trailers, in bytes. hyper takes at most 100 fields.
@@ -20,6 +23,9 @@ pub(super) const MAX_HEAD: usize = 64 << 10;
 
 /// Idle for longer than this, a connection is given one turn of the runtime to notice that its peer has closed it.
 const NOTICE: Duration = Duration::from_millis(500);
+
+/// The least time after which a busy connection is looked at again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// How long connections are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +40,10 @@ pub(super) struct Pool {
     destination: Destination,
     keep: Keep,
     seats: Box<[Mutex<Shelf>]>,
+    /// One for each seat: a burst opens one connection of HTTP/2, not one for each request.
+    turns: Box<[Semaphore]>,
+    /// The server chose HTTP/1.1, although it might have chosen HTTP/2.
+    single: AtomicBool,
     tasks: Tasks,
     /// Its end, or a value in it, ends the reapers.
     closed: watch::Sender<bool>,
@@ -43,6 +53,8 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct Shelf {
     idle: Vec<Idle>,
+    /// Connections of HTTP/2, with streams or without.
+    shared: Vec<Arc<Shared>>,
     /// Whether a task is there that closes what has expired.
     reaped: bool,
 }
@@ -53,43 +65,113 @@ struct Idle {
     since: Instant,
 }
 
+/// The right to send one request, on a connection of its own or on one that others use too.
+#[derive(Debug)]
+pub(super) enum Lease {
+    /// A connection of HTTP/1.1.
+    Line(Line),
+    /// A stream of HTTP/2.
+    Slot(Slot),
+}
+
 /// One open connection. Dropped, it closes at once.
 #[derive(Debug)]
 pub(super) struct Line {
     sender: SendRequest<Outgoing>,
     pulse: Arc<Pulse>,
     born: Instant,
-    renegotiable: bool,
 }
 
 impl Pool {
     pub(super) fn new(destination: Destination, keep: Keep, seats: usize, tasks: Tasks) -> Arc<Self> {
+        let turns = (0..seats).map(|_| Semaphore::new(1)).collect();
         let seats = (0..seats).map(|_| Mutex::default()).collect();
-        Arc::new(Self { destination, keep, seats, tasks, closed: watch::channel(false).0 })
+        let (single, closed) = (AtomicBool::new(false), watch::channel(false).0);
+        Arc::new(Self { destination, keep, seats, turns, single, tasks, closed })
     }
 
     pub(super) fn destination(&self) -> &Destination {
         &self.destination
     }
 
-    /// Opens a connection within `limit`, on this thread's runtime; also says how long that took.
-    pub(super) async fn open(&self, limit: Duration) -> Result<(Line, Duration), SendError> {
+    /// Opens a connection before `clock` is over, on this thread's runtime; also says how long that took.
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        seat: Seat,
+        clock: &Clock<'_>,
+    ) -> Result<(Lease, Duration), SendError> {
         let begin = Instant::now();
-        let stream = self.destination.connect(limit).await?;
-        let renegotiable = stream.is_renegotiable();
-        let pulse = Arc::new(Pulse::default());
+        let stream = self.destination.connect(clock).await?;
+        if stream.speaks_http2() {
+            return Ok((Lease::Slot(self.share(seat, stream, clock).await?), begin.elapsed()));
+        }
+        self.single.store(true, Ordering::Relaxed);
+        let pulse = Arc::new(Pulse::of(&stream));
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&pulse)));
         let handshake = Builder::new().max_header_size(MAX_HEAD).handshake(wire).await;
-        let (sender, connection) = handshake.map_err(|error| {
-            let met = Moment { unsent: true, fresh: true, renegotiable, spoke_tls: pulse.spoke_tls() };
-            self.destination.explain(&error, met)
-        })?;
+        let (sender, connection) =
+            handshake.map_err(|error| self.destination.explain(&error, Moment::of(&pulse, true, true)))?;
         self.tasks.spawn(async move {
             // Its errors reach whoever waits for an answer; an idle connection ends without a word.
             let _ = connection.await;
         });
         let born = Instant::now();
-        Ok((Line { sender, pulse, born, renegotiable }, born - begin))
+        Ok((Lease::Line(Line { sender, pulse, born }), born - begin))
+    }
+
+    /// A stream of a connection that others use too, if there is one with room.
+    pub(super) async fn join(&self, seat: Seat) -> Option<Slot> {
+        if !self.destination.may_share() {
+            return None;
+        }
+        let is_quiet = |it: &Arc<Shared>| it.idle_since().is_some_and(|since| since.elapsed() > NOTICE);
+        if self.shelf(seat)?.shared.iter().any(is_quiet) {
+            tokio::task::yield_now().await;
+        }
+        let mut shelf = self.shelf(seat)?;
+        let now = Instant::now();
+        shelf.shared.retain(|it| self.may_stay(it, now));
+        shelf.shared.iter().find_map(Shared::join)
+    }
+
+    /// Waits until nobody else opens a connection that could be shared; `None` where none can.
+    pub(super) async fn turn(&self, seat: Seat) -> Option<SemaphorePermit<'_>> {
+        if !self.destination.may_share() || self.single.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.turns.get(seat.0)?.acquire().await.ok()
+    }
+
+    /// Makes `stream` a connection of HTTP/2 that others may join.
+    async fn share(
+        self: &Arc<Self>,
+        seat: Seat,
+        stream: Stream,
+        clock: &Clock<'_>,
+    ) -> Result<Slot, SendError> {
+        let started = clock.bound("the start of HTTP/2", Shared::start(stream, &self.tasks)).await?;
+        let shared = started.map_err(|pulse| self.destination.explain_end(pulse.tls_failure()))?;
+        let slot = shared.join().ok_or_else(|| self.destination.explain_end(None))?;
+        if !*self.closed.borrow()
+            && let Some(mut shelf) = self.shelf(seat)
+        {
+            shelf.shared.push(shared);
+            self.reap(seat, shelf);
+        }
+        Ok(slot)
+    }
+
+    fn may_stay(&self, shared: &Shared, now: Instant) -> bool {
+        let idle = shared.idle_since().is_some_and(|since| now >= since + self.keep.idle);
+        shared.is_good() && !idle && now < shared.born() + self.keep.age
+    }
+
+    /// Sees to it that what has expired on `shelf` is closed.
+    fn reap(self: &Arc<Self>, seat: Seat, mut shelf: MutexGuard<'_, Shelf>) {
+        if !std::mem::replace(&mut shelf.reaped, true) {
+            drop(shelf);
+            self.tasks.spawn(reap(Arc::downgrade(self), seat, self.closed.subscribe()));
+        }
     }
 
     /// The connection last given back that is still good.
@@ -119,17 +201,16 @@ impl Pool {
         }
         let Some(mut shelf) = self.shelf(seat) else { return };
         shelf.idle.push(idle);
-        if !std::mem::replace(&mut shelf.reaped, true) {
-            drop(shelf);
-            self.tasks.spawn(reap(Arc::downgrade(self), seat, self.closed.subscribe()));
-        }
+        self.reap(seat, shelf);
     }
 
     /// Closes what is idle, now and from now on.
     pub(super) fn close(&self) {
         self.closed.send_replace(true);
         for shelf in &self.seats {
-            lock(shelf).idle.clear();
+            let mut shelf = lock(shelf);
+            shelf.idle.clear();
+            shelf.shared.clear();
         }
     }
 
@@ -138,7 +219,13 @@ impl Pool {
         let now = Instant::now();
         let mut shelf = self.shelf(seat)?;
         shelf.idle.retain(|idle| self.is_good(idle, now));
-        let next = shelf.idle.iter().map(|idle| self.expiry(idle)).min();
+        shelf.shared.retain(|shared| self.may_stay(shared, now));
+        let shared = shelf.shared.iter().map(|it| {
+            // A busy one is looked at again; how soon it is idle nobody knows.
+            let idle = it.idle_since().unwrap_or(now + AGAIN) + self.keep.idle;
+            idle.min(it.born() + self.keep.age)
+        });
+        let next = shelf.idle.iter().map(|idle| self.expiry(idle)).chain(shared).min();
         shelf.reaped = next.is_some();
         next
     }
@@ -169,7 +256,7 @@ impl Line {
 
     /// What is known when a request failed on it: `unsent` if no byte of that was written, `fresh` if it was the first.
     pub(super) fn moment(&self, unsent: bool, fresh: bool) -> Moment {
-        Moment { unsent, fresh, renegotiable: self.renegotiable, spoke_tls: self.pulse.spoke_tls() }
+        Moment::of(&self.pulse, unsent, fresh)
     }
 
     /// The head has come: what follows is its body.

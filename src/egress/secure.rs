@@ -8,7 +8,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
-use super::error::cause;
 use crate::tls;
 
 /// TLS towards one host.
@@ -34,6 +33,11 @@ impl Secure {
         })
     }
 
+    /// Whether it lets the server choose HTTP/2.
+    pub(super) fn offers_http2(&self) -> bool {
+        self.profile.http2
+    }
+
     /// The handshake over `io`; what went wrong comes in words.
     pub(super) async fn shake_hands<S>(&self, io: S) -> Result<Box<TlsStream<S>>, String>
     where
@@ -50,15 +54,14 @@ impl Secure {
         })
     }
 
-    /// What `error`, met on a connection, has to do with the handshake, if it has. On a `fresh` one it may be its end;
+    /// What `refusal`, met on a connection, has to do with the handshake, if it has. On a `fresh` one it may be its end;
     /// on a `renegotiable` one (TLS 1.2) our refusal to begin another.
     pub(super) fn late_refusal(
         &self,
-        error: &hyper::Error,
+        refusal: &rustls::Error,
         fresh: bool,
         renegotiable: bool,
     ) -> Option<String> {
-        let refusal = rustls_error(cause::<io::Error>(error)?)?;
         if renegotiable && tls::is_renegotiation(refusal) {
             return Some(tls::explain_renegotiation(&self.host));
         }
@@ -77,6 +80,6 @@ impl fmt::Debug for Secure {
 }
 
 /// What rustls says inside `io`.
-fn rustls_error(io: &io::Error) -> Option<&rustls::Error> {
+pub(super) fn rustls_error(io: &io::Error) -> Option<&rustls::Error> {
     io.get_ref().and_then(|inner| inner.downcast_ref())
 }

@@ -4,14 +4,14 @@ use std::io;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, Scheme};
-use http::{Request, StatusCode, Uri};
+use http::{Request, StatusCode};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::address::Address;
 use super::clock::Clock;
 use super::error::SendError;
-use super::message::USER_AGENT;
+use super::message::{USER_AGENT, absolute};
 use super::secure::Secure;
 use super::wire::Stream;
 use crate::config::valid::Entrance;
@@ -68,10 +68,7 @@ impl Through {
 
     /// Addresses `request` to the proxy, which passes it on to `to` (RFC 9112 §3.2.2).
     pub(super) fn address<B>(&self, request: &mut Request<B>, to: &Authority) {
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(to.clone());
-        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        absolute(request, Scheme::HTTP, to);
         if let Some(field) = &self.authorization {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, field.clone());
         }

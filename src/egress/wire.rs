@@ -2,13 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
 /// Bytes that may arrive before a response head is complete: more is a flood of interim answers. One read of hyper's
@@ -22,6 +23,11 @@ pub(super) struct Pulse {
     heard: AtomicUsize,
     abandoned: AtomicBool,
     spoke_tls: AtomicBool,
+    /// The other side may ask for another TLS handshake.
+    renegotiable: bool,
+    /// Told of all that comes, where somebody waits for it.
+    news: Option<Notify>,
+    ended: OnceLock<Option<rustls::Error>>,
 }
 
 /// The types of TLS records that a server may begin with: an alert, a handshake (RFC 8446 §5.1).
@@ -47,6 +53,52 @@ impl Pulse {
     /// Whether what came where an answer should begin looks like TLS.
     pub(super) fn spoke_tls(&self) -> bool {
         self.spoke_tls.load(Ordering::Relaxed)
+    }
+
+    /// That of a connection of HTTP/1.1 on `stream`.
+    pub(super) fn of(stream: &Stream) -> Self {
+        Self { renegotiable: stream.is_renegotiable(), ..Self::default() }
+    }
+
+    /// Whether the other side may ask for another TLS handshake.
+    pub(super) fn is_renegotiable(&self) -> bool {
+        self.renegotiable
+    }
+
+    /// One whose news somebody waits for.
+    pub(super) fn with_news() -> Self {
+        Self { news: Some(Notify::new()), ..Self::default() }
+    }
+
+    /// Waits for the next bytes, or the end.
+    pub(super) async fn news(&self) {
+        if let Some(news) = &self.news {
+            news.notified().await;
+        }
+    }
+
+    /// Whether nothing comes any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    /// The failure of TLS that ended it, if one did.
+    pub(super) fn tls_failure(&self) -> Option<&rustls::Error> {
+        self.ended.get()?.as_ref()
+    }
+
+    /// Tells of what a read brought to who waits for it.
+    fn tell(&self, read: &Result<usize, &io::Error>) {
+        let Some(news) = &self.news else { return };
+        let end = match read {
+            Ok(0) => Some(None),
+            Ok(_) => None,
+            Err(error) => Some(error.get_ref().and_then(|inner| inner.downcast_ref()).cloned()),
+        };
+        if let Some(end) = end {
+            self.ended.get_or_init(|| end);
+        }
+        news.notify_one();
     }
 
     fn count(&self, bytes: &[u8]) -> io::Result<()> {
@@ -111,13 +163,23 @@ macro_rules! with {
 
 impl Stream {
     /// Whether the other side may ask for another handshake: TLS 1.3 knows none.
-    pub(super) fn is_renegotiable(&self) -> bool {
+    fn is_renegotiable(&self) -> bool {
         let version = match self {
             Self::Plain(_) => None,
             Self::Tls(io) => io.get_ref().1.protocol_version(),
             Self::Nested(io) => io.get_ref().1.protocol_version(),
         };
         version == Some(ProtocolVersion::TLSv1_2)
+    }
+
+    /// Whether HTTP/2 was agreed on (RFC 7301).
+    pub(super) fn speaks_http2(&self) -> bool {
+        let protocol = match self {
+            Self::Plain(_) => None,
+            Self::Tls(io) => io.get_ref().1.alpn_protocol(),
+            Self::Nested(io) => io.get_ref().1.alpn_protocol(),
+        };
+        protocol == Some(b"h2")
     }
 }
 
@@ -139,7 +201,12 @@ impl AsyncRead for Wire {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        with!(&mut self.stream, io => ready!(io.poll_read(cx, into))?);
+        let room = into.remaining();
+        let read = with!(&mut self.stream, io => ready!(io.poll_read(cx, into)));
+        if room > 0 {
+            self.pulse.tell(&read.as_ref().map(|()| into.filled().len() - before));
+        }
+        read?;
         Poll::Ready(self.pulse.count(&into.filled()[before..]))
     }
 }

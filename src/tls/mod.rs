@@ -94,9 +94,6 @@ const PASSWORD: &str = "client_key_password_file";
 /// A file that cannot be read, half of a pair, a client certificate that is not valid now, or something that this
 /// version cannot do, naming the key and the file.
 pub fn read(profile: &Profile) -> Result<Material, String> {
-    if profile.http2 {
-        return Err("`http2 = true` is not in this version: leave it out".to_owned());
-    }
     let authorities =
         profile.ca_files.iter().map(|path| pem::text("ca_file", path)).collect::<Result<_, _>>()?;
     let (certificate, key) = match (&profile.client_cert_file, &profile.client_key_file) {
@@ -139,7 +136,7 @@ impl Material {
         chain_end(self.profile.client_cert_file.as_deref()?, self.certificate.as_ref()?)
     }
 
-    /// The client that these make. It offers HTTP/1.1 alone.
+    /// The client that these make. It offers HTTP/1.1, and HTTP/2 before that if it may.
     ///
     /// # Errors
     ///
@@ -154,7 +151,8 @@ impl Material {
             Some(identity) => builder.with_client_cert_resolver(identity.resolver()),
             None => builder.with_no_client_auth(),
         };
-        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let (h2, h1) = (b"h2".to_vec(), b"http/1.1".to_vec());
+        client.alpn_protocols = if self.profile.http2 { vec![h2, h1] } else { vec![h1] };
         Ok(Arc::new(client))
     }
 
@@ -263,7 +261,6 @@ mod tests {
         let cases = [
             (Profile { client_key_file: None, ..whole.clone() }, "without `client_key_file`"),
             (Profile { client_cert_file: None, ..whole.clone() }, "without `client_cert_file`"),
-            (Profile { http2: true, ..whole.clone() }, "not in this version"),
             (Profile { ca_files: vec![], ..whole }, "needs a `ca_file`"),
         ];
         for (profile, words) in cases {

@@ -1,10 +1,8 @@
 //! Reload: a transaction, by signal, by watching, and by `outrider reload --wait`.
 
-use std::os::unix::fs::symlink;
-use std::path::Path;
-
 use serde_json::Value;
 
+use crate::support::launch::mount;
 use crate::support::{Call, Connection, Gate, Setup, Sidecar, TokenServer, Upstream, integration};
 
 const RELOADED: &str = "configuration reloaded";
@@ -14,11 +12,6 @@ const SOCKET: &str = "listen = \"unix:admin.sock\"";
 
 fn is_reload(line: &Value) -> bool {
     line["message"].as_str() == Some(RELOADED)
-}
-
-fn metric(sidecar: &Sidecar, line: &str) -> Option<f64> {
-    let text = sidecar.admin("/metrics").text().to_owned();
-    text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
 }
 
 #[test]
@@ -43,15 +36,15 @@ fn a_reload_is_one_line_that_says_what_it_did_and_what_needs_a_restart() {
     ] {
         assert_eq!(line[key], format!("[\"{name}\"]"), "{line}");
     }
-    assert_eq!(metric(&sidecar, "outrider_config_generation"), Some(2.0));
-    assert_eq!(metric(&sidecar, "outrider_config_reloads_total{result=\"taken\"}"), Some(1.0));
+    assert_eq!(sidecar.metric("outrider_config_generation"), Some(2.0));
+    assert_eq!(sidecar.metric("outrider_config_reloads_total{result=\"taken\"}"), Some(1.0));
 }
 
 #[test]
 fn a_refused_reload_changes_nothing_tells_every_problem_and_shows_in_metrics() {
     let upstream = Upstream::saying("hello");
     let mut sidecar = Setup::before(&upstream, "").start();
-    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(1.0));
+    assert_eq!(sidecar.metric("outrider_config_last_reload_successful"), Some(1.0));
     sidecar.rewrite(
         integration("acme", "ftp://nowhere", "endpoit = 1") + &integration("new", &upstream.url("/v1"), ""),
     );
@@ -60,8 +53,8 @@ fn a_refused_reload_changes_nothing_tells_every_problem_and_shows_in_metrics() {
     for words in ["endpoit", "must begin with https://"] {
         assert!(sidecar.output().contains(words), "{words} is not told:\n{}", sidecar.output());
     }
-    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(0.0));
-    assert_eq!(metric(&sidecar, "outrider_config_generation"), Some(1.0));
+    assert_eq!(sidecar.metric("outrider_config_last_reload_successful"), Some(0.0));
+    assert_eq!(sidecar.metric("outrider_config_generation"), Some(1.0));
     let state = sidecar.admin("/integrations").json();
     assert_eq!(
         (&state["config"]["last_reload"]["ok"], &state["config"]["last_reload"]["problems"]),
@@ -72,7 +65,7 @@ fn a_refused_reload_changes_nothing_tells_every_problem_and_shows_in_metrics() {
     sidecar.rewrite(integration("acme", &upstream.url("/v1"), ""));
     sidecar.reload();
     sidecar.logged(RELOADED, 1);
-    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(1.0));
+    assert_eq!(sidecar.metric("outrider_config_last_reload_successful"), Some(1.0));
 }
 
 #[test]
@@ -100,14 +93,14 @@ fn the_caller_key_the_longest_body_and_the_log_level_change_without_a_restart() 
     let upstream = Upstream::saying("hello");
     let sidecar = Setup::before(&upstream, "").start();
     let path = sidecar.dir().join("config.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&path).expect("it was written");
     let text = text.replace("[server]\n", "[server]\napi_key = \"let-me-in\"\nmax_body = 200\n");
-    std::fs::write(&path, text + "[log]\nlevel = \"error\"\n").unwrap();
+    sidecar.put("config.toml", &(text + "[log]\nlevel = \"error\"\n"));
     sidecar.reload();
     let key = |call: Call| call.header("authorization", "Bearer let-me-in");
     // The line itself is no longer written at this level: what it did is to be seen.
     let mut turns = 0;
-    while metric(&sidecar, "outrider_config_generation") != Some(2.0) {
+    while sidecar.metric("outrider_config_generation") != Some(2.0) {
         turns += 1;
         assert!(turns < 100_000, "the reload was not taken");
     }
@@ -121,20 +114,6 @@ fn the_caller_key_the_longest_body_and_the_log_level_change_without_a_restart() 
 fn definition(upstream: &Upstream, model: &str) -> String {
     serde_json::json!({"endpoint": upstream.url("/v1"), "authentication_type": "none", "models": [model]})
         .to_string()
-}
-
-/// Writes `files` into a new folder and swings `..data` over to it, as Kubernetes does with a mounted ConfigMap.
-fn mount(dir: &Path, number: usize, files: &[(&str, &str)]) {
-    let folder = format!("..{number}");
-    std::fs::create_dir_all(dir.join(&folder)).unwrap();
-    for (name, text) in files {
-        std::fs::write(dir.join(&folder).join(name), text).unwrap();
-    }
-    symlink(&folder, dir.join("..next")).unwrap();
-    std::fs::rename(dir.join("..next"), dir.join("..data")).unwrap();
-    for (name, _) in files {
-        let _ = symlink(format!("..data/{name}"), dir.join(name));
-    }
 }
 
 #[test]
@@ -168,10 +147,10 @@ fn a_watched_file_that_is_only_touched_or_put_back_reloads_nothing_more() {
     sidecar.logged(REFUSED, 1);
     sidecar.rewrite(integration("acme", &upstream.url("/v1"), ""));
     sidecar.logged(RELOADED, 1);
-    assert_eq!(metric(&sidecar, "outrider_config_last_reload_successful"), Some(1.0));
+    assert_eq!(sidecar.metric("outrider_config_last_reload_successful"), Some(1.0));
     sidecar.rewrite(integration("beta", &upstream.url("/v1"), ""));
     sidecar.logged(RELOADED, 2);
-    assert_eq!(metric(&sidecar, "outrider_config_generation"), Some(3.0));
+    assert_eq!(sidecar.metric("outrider_config_generation"), Some(3.0));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Rotation: certificates, keys and secrets are taken over when their files change, without a signal, and what is broken
 //! leaves the old ones in use.
 
-use std::os::unix::fs::symlink;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
+use crate::support::launch::mount;
 use crate::support::tls::Authority;
-use crate::support::{Call, Connection, Gate, Setup, Sidecar, TokenServer, Upstream, integration};
+use crate::support::{Call, Connection, Gate, Setup, TokenServer, Upstream, integration};
 
 const QUICK: &str = "rotation_interval = \"20ms\"";
 const IN_USE: &str = "new files are in use";
@@ -15,19 +17,9 @@ const REFUSED: &str = "new files are refused";
 const AGAIN: &str = "the integration can serve again";
 const MTLS: &str = "tls = { ca_file = \"ca.pem\", client_cert_file = \"certs/client.pem\", client_key_file = \"certs/client.key\" }";
 
-/// Puts the pair into the folder `certs` in one step, as Kubernetes does.
+/// Puts the pair into the folder `certs` in one step.
 fn swap(dir: &Path, number: usize, (certificate, key): &(String, String)) {
-    let certs = dir.join("certs");
-    let folder = format!("..{number}");
-    std::fs::create_dir_all(certs.join(&folder)).unwrap();
-    std::fs::write(certs.join(&folder).join("client.pem"), certificate).unwrap();
-    std::fs::write(certs.join(&folder).join("client.key"), key).unwrap();
-    symlink(&folder, certs.join("..next")).unwrap();
-    std::fs::rename(certs.join("..next"), certs.join("..data")).unwrap();
-    for file in ["client.pem", "client.key"] {
-        // There from the second time on.
-        let _ = symlink(format!("..data/{file}"), certs.join(file));
-    }
+    mount(&dir.join("certs"), number, &[("client.pem", certificate), ("client.key", key)]);
 }
 
 /// A provider that demands a certificate of `authority`, and its base URL.
@@ -35,12 +27,6 @@ fn strict(authority: &Authority) -> (Upstream, String) {
     let upstream = Upstream::start_tls(authority.strict_server("localhost"), |turn| turn.complete("hello"));
     let url = format!("https://localhost:{}/v1", upstream.address().port());
     (upstream, url)
-}
-
-/// The value of the metric `line` (its name and labels).
-fn metric(sidecar: &Sidecar, line: &str) -> Option<f64> {
-    let text = sidecar.admin("/metrics").text().to_owned();
-    text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
 }
 
 #[test]
@@ -54,15 +40,12 @@ fn a_client_certificate_that_is_swapped_is_shown_from_then_on() {
     swap(sidecar.dir(), 2, &new.client());
     sidecar.logged(IN_USE, 1);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
-    assert_eq!(
-        metric(&sidecar, "outrider_rotations_total{integration=\"acme\",result=\"taken\"}"),
-        Some(1.0)
-    );
-    let ends = metric(&sidecar, "outrider_cert_expiry_seconds{integration=\"acme\",kind=\"client\"}");
+    assert_eq!(sidecar.metric("outrider_rotations_total{integration=\"acme\",result=\"taken\"}"), Some(1.0));
+    let ends = sidecar.metric("outrider_cert_expiry_seconds{integration=\"acme\",kind=\"client\"}");
     assert!(ends.is_some_and(|at| at > 1e9), "{ends:?}");
     let written =
         "outrider_secret_file_modified_timestamp_seconds{integration=\"acme\",key=\"tls.client_key_file\"}";
-    assert!(metric(&sidecar, written).is_some_and(|at| at > 1e9));
+    assert!(sidecar.metric(written).is_some_and(|at| at > 1e9));
 }
 
 #[test]
@@ -82,14 +65,14 @@ fn a_broken_pair_leaves_the_old_one_in_use_is_told_once_and_heals() {
     swap(sidecar.dir(), 3, &(half, good.1.clone()));
     sidecar.logged(REFUSED, 2);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
-    assert_eq!(metric(&sidecar, stale), Some(1.0));
+    assert_eq!(sidecar.metric(stale), Some(1.0));
     assert!(sidecar.admin("/integrations").json()["integrations"][0]["stale"].is_string());
     sidecar.reload();
     sidecar.logged("configuration reloaded", 1);
     swap(sidecar.dir(), 4, &good);
     sidecar.logged(IN_USE, 1);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
-    assert_eq!(metric(&sidecar, stale), Some(0.0));
+    assert_eq!(sidecar.metric(stale), Some(0.0));
     let told = sidecar.output().matches(REFUSED).count();
     assert_eq!(told, 2, "each content is told once:\n{}", sidecar.output());
     assert!(!sidecar.output().contains("PRIVATE KEY"));
@@ -107,10 +90,10 @@ fn a_secret_file_that_changes_is_used_by_the_next_request_and_an_empty_one_is_no
         upstream.requests(count)[count - 1].head.header("x-key").map(str::to_owned)
     };
     assert_eq!(sent(1).as_deref(), Some("KEY-ONE"));
-    std::fs::write(sidecar.dir().join("key"), "").unwrap();
+    sidecar.put("key", "");
     sidecar.logged(REFUSED, 1);
     assert_eq!(sent(2).as_deref(), Some("KEY-ONE"));
-    std::fs::write(sidecar.dir().join("key"), "KEY-TWO").unwrap();
+    sidecar.put("key", "KEY-TWO");
     sidecar.logged(IN_USE, 1);
     assert_eq!(sent(3).as_deref(), Some("KEY-TWO"));
     let listed = sidecar.output() + sidecar.admin("/integrations").text() + sidecar.admin("/metrics").text();
@@ -123,12 +106,12 @@ fn what_a_value_refers_to_is_taken_over_without_what_was_only_edited() {
     let lines = "headers = { x-tenant = \"${file:tenant}\" }";
     let mut sidecar = Setup::before(&upstream, lines).server(QUICK).file("tenant", "one").start();
     sidecar.rewrite(integration("other", &upstream.url("/v1"), lines));
-    std::fs::write(sidecar.dir().join("tenant"), "two").unwrap();
+    sidecar.put("tenant", "two");
     sidecar.logged(IN_USE, 1);
     sidecar.ask(&Call::say("acme/m", "hi")).content();
     assert_eq!(upstream.request().head.header("x-tenant"), Some("two"));
-    assert_eq!(metric(&sidecar, "outrider_config_generation"), Some(1.0));
-    std::fs::remove_file(sidecar.dir().join("tenant")).unwrap();
+    assert_eq!(sidecar.metric("outrider_config_generation"), Some(1.0));
+    std::fs::remove_file(sidecar.dir().join("tenant")).expect("it is there");
     sidecar.logged(REFUSED, 1);
     assert_eq!(sidecar.ask(&Call::say("acme/m", "hi")).content(), "hello");
     sidecar.ask(&Call::say("other/m", "hi")).refusal(404, "model_not_found");
@@ -143,10 +126,10 @@ fn the_key_of_callers_is_rotated_too() {
         sidecar.ask(&Call::say("m", "hi").header("authorization", &format!("Bearer {key}"))).status
     };
     assert_eq!((ask("old-key"), ask("new-key")), (200, 401));
-    std::fs::write(sidecar.dir().join("caller"), "").unwrap();
+    sidecar.put("caller", "");
     sidecar.logged("server.api_key:", 1);
     assert_eq!(ask("old-key"), 200);
-    std::fs::write(sidecar.dir().join("caller"), "new-key").unwrap();
+    sidecar.put("caller", "new-key");
     sidecar.logged("the new server.api_key_file is in use", 1);
     assert_eq!((ask("old-key"), ask("new-key")), (401, 200));
 }
@@ -161,13 +144,13 @@ fn a_client_secret_that_changes_is_used_for_the_next_token() {
     let sidecar = Setup::before(&upstream, &lines).server(QUICK).file("secret", "s-one").start();
     sidecar.ask(&Call::say("m", "hi")).content();
     let fetched = "outrider_oauth2_token_fetches_total{integration=\"acme\"}";
-    assert_eq!(metric(&sidecar, fetched), Some(1.0));
+    assert_eq!(sidecar.metric(fetched), Some(1.0));
     for name in ["fetched", "expiry"] {
         let line = format!("outrider_oauth2_token_{name}_timestamp_seconds{{integration=\"acme\"}}");
-        assert!(metric(&sidecar, &line).is_some_and(|at| at > 1e9), "{line}");
+        assert!(sidecar.metric(&line).is_some_and(|at| at > 1e9), "{line}");
     }
-    assert_eq!(metric(&sidecar, "outrider_oauth2_token_live{integration=\"acme\"}"), Some(1.0));
-    std::fs::write(sidecar.dir().join("secret"), "s-two").unwrap();
+    assert_eq!(sidecar.metric("outrider_oauth2_token_live{integration=\"acme\"}"), Some(1.0));
+    sidecar.put("secret", "s-two");
     sidecar.logged(IN_USE, 1);
     sidecar.ask(&Call::say("m", "hi")).content();
     let calls = server.requests(2);
@@ -185,10 +168,10 @@ fn what_the_world_failed_serves_once_its_file_is_there_and_is_not_tried_before()
     }
     let told = sidecar.output().matches("(config.toml:").count();
     assert_eq!(told, 1, "it was built again without a change:\n{}", sidecar.output());
-    std::fs::write(sidecar.dir().join("key"), "k").unwrap();
+    sidecar.put("key", "k");
     sidecar.logged(AGAIN, 1);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
-    assert_eq!(metric(&sidecar, "outrider_integration_ready{integration=\"acme\"}"), Some(1.0));
+    assert_eq!(sidecar.metric("outrider_integration_ready{integration=\"acme\"}"), Some(1.0));
 }
 
 #[test]
@@ -216,26 +199,41 @@ fn an_expired_certificate_fails_its_integration_and_two_others_serve() {
 const STREAMS: usize = 10;
 const DELTAS: usize = 40;
 
-#[test]
-fn ten_rotations_and_a_hundred_reloads_under_load_lose_no_request_and_no_byte() {
-    let authority = Authority::new();
-    let (begin, end) = (Gate::new(), Gate::new());
-    let (begun, held) = (begin.clone(), end.clone());
-    let upstream = Upstream::start_tls(authority.strict_server("localhost"), move |turn| {
+/// A provider behind TLS whose streams wait at `begin` after the first piece and at `end` before the last.
+fn gated(authority: &Authority, begin: Gate, end: Gate) -> Upstream {
+    Upstream::start_tls(authority.strict_server("localhost"), move |turn| {
         if !turn.request.text().contains("\"stream\":true") {
             return turn.complete("hello");
         }
         turn.open_stream();
         for n in 0..DELTAS {
             match n {
-                1 => begun.wait(),
-                n if n == DELTAS - 1 => held.wait(),
+                1 => begin.wait(),
+                n if n == DELTAS - 1 => end.wait(),
                 _ => {}
             }
             turn.delta(&format!("piece {n}"));
         }
         turn.done();
-    });
+    })
+}
+
+/// Asks again and again until `over`; how often it was answered.
+fn caller(address: SocketAddr, over: Arc<AtomicBool>) -> JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let (mut connection, mut served) = (Connection::open(address), 0);
+        while !over.load(Ordering::SeqCst) {
+            assert_eq!(connection.send(&Call::say("m", "hi")).answer().content(), "hello");
+            served += 1;
+        }
+        served
+    })
+}
+
+#[test]
+fn ten_rotations_and_a_hundred_reloads_under_load_lose_no_request_and_no_byte() {
+    let (authority, begin, end) = (Authority::new(), Gate::new(), Gate::new());
+    let upstream = gated(&authority, begin.clone(), end.clone());
     let url = format!("https://localhost:{}/v1", upstream.address().port());
     let tables = integration("acme", &url, MTLS) + "[log]\naccess = false\n";
     let setup = Setup::new(tables).server(QUICK).file("ca.pem", &authority.pem());
@@ -247,24 +245,12 @@ fn ten_rotations_and_a_hundred_reloads_under_load_lose_no_request_and_no_byte() 
         assert!(stream.data().contains("piece 0"));
     }
     let over = Arc::new(AtomicBool::new(false));
-    let address = sidecar.address();
-    let callers: Vec<_> = (0..2)
-        .map(|_| {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || {
-                let (mut connection, mut served) = (Connection::open(address), 0);
-                while !over.load(Ordering::SeqCst) {
-                    assert_eq!(connection.send(&Call::say("m", "hi")).answer().content(), "hello");
-                    served += 1;
-                }
-                served
-            })
-        })
-        .collect();
+    let callers: Vec<_> = (0..2).map(|_| caller(sidecar.address(), Arc::clone(&over))).collect();
     begin.open();
     for round in 1..=10 {
         swap(sidecar.dir(), round, &authority.client());
-        sidecar.logged("new files are in use", round);
+        sidecar.logged(IN_USE, round);
+        assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
         for reload in 1..=10 {
             sidecar.reload();
             sidecar.logged("configuration reloaded", (round - 1) * 10 + reload);
@@ -281,7 +267,7 @@ fn ten_rotations_and_a_hundred_reloads_under_load_lose_no_request_and_no_byte() 
         assert_eq!(data.last().map(String::as_str), Some("[DONE]"));
     }
     over.store(true, Ordering::SeqCst);
-    let served: usize =
-        callers.into_iter().map(|caller| caller.join().expect("no caller lost a request")).sum();
-    assert!(served > 0);
+    let served = callers.into_iter().map(|caller| caller.join().expect("no caller lost a request"));
+    assert!(served.sum::<usize>() > 0);
+    assert!(upstream.connections() >= STREAMS + 10, "each certificate makes its own connections");
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -20,6 +21,24 @@ pub(crate) struct Setup {
     admin: String,
     rest: String,
     environment: Vec<(String, String)>,
+}
+
+/// Writes `files` into a new folder and swings `..data` over to it in one step, as Kubernetes does with what it mounts.
+pub(crate) fn mount(dir: &Path, number: usize, files: &[(&str, &str)]) {
+    let folder = format!("..{number}");
+    let swing = || {
+        std::fs::create_dir_all(dir.join(&folder))?;
+        for (name, text) in files {
+            std::fs::write(dir.join(&folder).join(name), text)?;
+        }
+        symlink(&folder, dir.join("..next"))?;
+        std::fs::rename(dir.join("..next"), dir.join("..data"))
+    };
+    swing().expect("the temporary folder can be written");
+    for (name, _) in files {
+        // There from the second time on.
+        let _ = symlink(format!("..data/{name}"), dir.join(name));
+    }
 }
 
 /// A command that has ended.
@@ -274,6 +293,17 @@ impl Sidecar {
     /// One GET to the admin listener, and its answer.
     pub(crate) fn admin(&self, path: &str) -> Answer {
         Connection::open(self.admin_address()).send(&Call::get(path)).answer()
+    }
+
+    /// Writes a file beside its configuration.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.dir().join(name), text).expect("the temporary folder can be written");
+    }
+
+    /// The value of a metric, given its name and labels as they are written.
+    pub(crate) fn metric(&self, line: &str) -> Option<f64> {
+        let answer = self.admin("/metrics");
+        answer.text().lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
     }
 
     /// Everything that it has written so far, on both pipes.
