@@ -163,7 +163,7 @@ async fn unstreamed(mut upstream: Upstream, found: &'static str) -> Failure {
         Err(failure) => return failure,
     };
     let head = Head { status: 502, headers: &upstream.parts.headers };
-    let said = upstream.hidden.from(upstream.decoder.fault(head, &body)).message;
+    let said = upstream.hidden.strip(upstream.decoder.fault(head, &body)).message;
     Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
 }
 
@@ -173,7 +173,7 @@ async fn refusal(mut upstream: Upstream) -> Failure {
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.body, MAX_FAULT, idle).await;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
-    Failure::Upstream(Box::new(upstream.hidden.from(upstream.decoder.fault(head, &body))))
+    Failure::Upstream(Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body))))
 }
 
 async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
@@ -181,8 +181,8 @@ async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
     let body = gather(&mut upstream.body, limits.max_answer, limits.idle).await?;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
     let completion = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
-        Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.from(*fault))),
-        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.from_text(how)),
+        Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
+        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
     })?;
     let json =
         serde_json::to_vec(&completion).map_err(|_| Failure::Internal("a completion did not serialise"))?;

@@ -22,7 +22,7 @@ impl Hidden {
     }
 
     /// Takes them out of an upstream's words.
-    pub(super) fn from(&self, mut fault: Fault) -> Fault {
+    pub(super) fn strip(&self, mut fault: Fault) -> Fault {
         for value in &self.0 {
             // Also without the scheme before it: `Bearer …`.
             let Ok(whole) = value.to_str() else { continue };
@@ -41,8 +41,8 @@ impl Hidden {
     }
 
     /// Takes them out of words that hold some of the upstream's.
-    pub(super) fn from_text(&self, text: String) -> String {
-        self.from(Fault { message: text, ..Fault::default() }).message
+    pub(super) fn strip_text(&self, text: String) -> String {
+        self.strip(Fault { message: text, ..Fault::default() }).message
     }
 }
 
@@ -67,6 +67,6 @@ mod tests {
             headers.insert(name, value);
         }
         let said = "TOKEN-1 of red-team is bad: Bearer TOKEN-1".to_owned();
-        assert_eq!(Hidden::of(&headers).from_text(said), "*** of red-team is bad: ***");
+        assert_eq!(Hidden::of(&headers).strip_text(said), "*** of red-team is bad: ***");
     }
 }

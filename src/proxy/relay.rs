@@ -153,7 +153,9 @@ impl Relay {
             }
             let step = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
-                Source::Opening(opening) => opening.as_mut().poll(cx).map(Step::Opened),
+                Source::Opening(opening) => {
+                    opening.as_mut().poll(cx).map(|opened| Step::Opened(Box::new(opened)))
+                }
                 Source::Open(body, _) => Pin::new(body).poll_frame(cx).map(Step::Frame),
             };
             match step {
@@ -165,7 +167,7 @@ impl Relay {
                         return Poll::Pending;
                     }
                 }
-                Poll::Ready(Step::Opened(opened)) => self.opened(opened),
+                Poll::Ready(Step::Opened(opened)) => self.opened(*opened),
                 Poll::Ready(Step::Frame(frame)) => {
                     self.silent = None;
                     if let Some(through) = self.took(frame) {
@@ -279,7 +281,7 @@ impl Relay {
 
     /// Ends the stream in an error event that names the integration.
     fn fail(&mut self, fault: Fault, logged: Logged) {
-        let mut fault = self.hidden.from(fault);
+        let mut fault = self.hidden.strip(fault);
         if let Some(name) = self.visit.integration() {
             fault.message = format!("integration `{name}`: {}", fault.message);
         }
@@ -382,7 +384,7 @@ impl Relay {
 }
 
 enum Step {
-    Opened(Result<Opened, Failure>),
+    Opened(Box<Result<Opened, Failure>>),
     Frame(Option<Result<Frame<Bytes>, hyper::Error>>),
 }
 

@@ -157,9 +157,11 @@ mod tests {
         let (mut out, admin) = (Vec::new(), Address::Tcp("127.0.0.1:2".parse().unwrap()));
         hints(&world, "127.0.0.1:1".parse().unwrap(), Some(&admin), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        for want in
-            ["http://127.0.0.1:1/v1/chat/completions", "http://127.0.0.1:2/integrations", "config.toml"]
-        {
+        for want in [
+            "http://127.0.0.1:1/claude-oauth/v1/chat/completions",
+            "http://127.0.0.1:2/integrations",
+            "config.toml",
+        ] {
             assert!(text.contains(want), "{text}");
         }
     }
