@@ -188,6 +188,6 @@ fn a_renewed_certificate_is_taken_without_a_signal_and_its_end_is_a_metric() {
     assert_eq!(fresh.send(&Call::say("m", "hi")).answer().content(), "hello");
     assert_eq!(open.send(&Call::say("m", "hi")).answer().content(), "hello");
     let metrics = sidecar.admin("/metrics");
-    let line = "outrider_cert_expiry_seconds{integration=\"\",kind=\"server.tls\"} ";
+    let line = "outrider_cert_expiry_seconds{integration=\"\",kind=\"server\"} ";
     assert!(metrics.text().contains(line), "{}", metrics.text());
 }
