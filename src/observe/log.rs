@@ -15,6 +15,9 @@ use crate::config::valid::{Level, LogFormat};
 
 /// How long access lines are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(50);
+/// So many bytes of lines are written at once, whenever they have come together: more would push what requests need
+/// out of the processor's cache.
+const BATCH: usize = 64 << 10;
 /// Above this many bytes of lines that nobody reads, further lines are lost and counted.
 const MOST: usize = 4 << 20;
 
@@ -85,8 +88,9 @@ impl Sink {
         }
         let was_empty = state.lines.is_empty();
         write(&mut state.lines);
-        let call = (urgent && !state.urgent) || was_empty;
-        state.urgent |= urgent;
+        let due = urgent || state.lines.len() >= BATCH;
+        let call = (due && !state.urgent) || was_empty;
+        state.urgent |= due;
         drop(state);
         if call {
             self.shared.wake.notify_one();
@@ -162,7 +166,7 @@ impl Shared {
             // A closed stdout must not end the proxy: the lines are lost, the requests are not.
             let _ = output.write_all(&lines).and_then(|()| output.flush());
             lines.clear();
-            lines.shrink_to(64 << 10);
+            lines.shrink_to(2 * BATCH);
             if closed {
                 return;
             }
