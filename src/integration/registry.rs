@@ -117,7 +117,11 @@ impl Registry {
                 {
                     return Self::in_entry(&self.entries[*at], rest);
                 }
-                let known = self.by_model.keys().map(String::as_str);
+                // Aliases that stand in several integrations would only lead to the next error.
+                let all = self.models();
+                let names =
+                    self.by_model.iter().filter(|(_, places)| places.len() == 1).map(|(name, _)| name);
+                let known = all.iter().map(|(form, _)| form.as_str()).chain(names.map(String::as_str));
                 Err(NotFound::Model {
                     model: model.to_owned(),
                     integration: None,

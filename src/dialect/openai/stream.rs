@@ -60,7 +60,7 @@ impl Passing {
         serde_json::from_slice::<IgnoredAny>(data).map(drop).map_err(|e| garbled(&e, data))
     }
 
-    /// An error that clients understand goes on as it is; one that they would overlook is told in OpenAI's words.
+    /// An error is told anew, never passed on as it came: it may repeat what we sent, and clients overlook some forms.
     fn look_for_error(&mut self, event: &Event<'_>) -> Result<(), Broken> {
         let data = &*event.data;
         let seen: Result<MaybeError<'_>, _> = serde_json::from_slice(data);
@@ -72,28 +72,29 @@ impl Passing {
             let fault = Fault { status: 502, message: words, ..Fault::default() };
             return Err(Broken::Upstream(Box::new(fault)));
         };
-        if seen.error.is_some_and(|raw| !matches!(raw.get(), "false" | "\"\"" | "{}")) {
-            let words =
-                Fault::inside(data).map_or_else(|| "an error without words".to_owned(), |f| f.message);
-            self.end = Some(Outcome::Failed(words));
-            return Ok(());
-        }
-        let is_error = event.name == b"error" || seen.object.is_some_and(|raw| raw.get() == "\"error\"");
+        let told = seen.error.is_some_and(|raw| !matches!(raw.get(), "false" | "\"\"" | "{}"));
+        let is_error =
+            told || event.name == b"error" || seen.object.is_some_and(|raw| raw.get() == "\"error\"");
         match Fault::inside(data).filter(|_| is_error) {
             Some(fault) => Err(Broken::Upstream(Box::new(fault))),
+            None if told => Err(Broken::Upstream(Box::new(Fault::garbled("an error without words")))),
             None => Ok(()),
         }
     }
 
     /// What came last without a blank line behind it, if it makes sense.
-    fn take_rest(&mut self, out: &mut BytesMut) {
+    fn take_rest(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
         let rest = self.splitter.rest();
         if Events::new(&rest).next().is_none() {
-            return;
+            return Ok(());
         }
-        if let Ok(good) = self.look(&rest) {
-            out.extend_from_slice(&rest[..good]);
+        match self.look(&rest) {
+            Ok(good) => out.extend_from_slice(&rest[..good]),
+            Err((_, Broken::Upstream(fault))) => return Err(fault),
+            // Cut off in the middle: that the stream ended early says it all.
+            Err((_, Broken::Garbled(_))) => {}
         }
+        Ok(())
     }
 
     fn fail(&mut self, fault: &Fault, out: &mut BytesMut) -> Outcome {
@@ -130,8 +131,11 @@ impl Decoder for Passing {
     }
 
     fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        if self.end.is_none() && matches!(end, End::Clean) {
-            self.take_rest(out);
+        if self.end.is_none()
+            && matches!(end, End::Clean)
+            && let Err(fault) = self.take_rest(out)
+        {
+            return Outcome::Unfinished(fault);
         }
         if let Some(outcome) = &self.end {
             return outcome.clone();
@@ -299,7 +303,8 @@ mod tests {
 
     #[test]
     fn behind_an_error_event_nothing_follows() {
-        let error = "data: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n";
+        let error = r#"data: {"error":{"message":"boom","type":"server_error","param":null,"code":null}}"#;
+        let error = format!("{error}\n\n");
         let (text, outcome) = any_cut(&format!("{CHUNK}{error}{DONE}"), None);
         assert_eq!((text, outcome), (format!("{CHUNK}{error}"), Outcome::Failed("boom".to_owned())));
     }
