@@ -48,7 +48,7 @@ impl Passing {
         }
         let data = &*event.data;
         if event.name == b"error" || ERROR.find(data).is_some() {
-            self.look_for_error(event)?;
+            Self::look_for_error(event)?;
         }
         if says(data, &FINISH_REASON) || says(data, &USAGE) {
             let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(&e, data))?;
