@@ -24,6 +24,9 @@ use crate::tls::Inbound;
 /// How long a cut answer may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
+/// How much hyper may read at once, in bytes.
+const READ: usize = 256 << 10;
+
 /// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -84,7 +87,9 @@ where
         .timer(TokioTimer::new())
         // Ours tells an idle connection from a slow head; hyper's would close both alike.
         .header_read_timeout(None)
-        .max_buf_size(limits.max_header_bytes.max(8192))
+        // A body of a usual size comes in one piece then, and is handed on without a copy; the head's own limit is
+        // kept by the journey.
+        .max_buf_size(limits.max_header_bytes.max(READ))
         .serve_connection(io, service);
     tokio::pin!(connection);
     let timer = tokio::time::sleep_until(clock.deadline(limits.header, limits.idle));

@@ -61,7 +61,7 @@ impl Passing {
     }
 
     /// An error is told anew, never passed on as it came: it may repeat what we sent, and clients overlook some forms.
-    fn look_for_error(&mut self, event: &Event<'_>) -> Result<(), Broken> {
+    fn look_for_error(event: &Event<'_>) -> Result<(), Broken> {
         let data = &*event.data;
         let seen: Result<MaybeError<'_>, _> = serde_json::from_slice(data);
         let Ok(seen) = seen else {
