@@ -25,6 +25,7 @@ pub(super) fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static 
     let keys = [
         ("server.listen", a.listen != b.listen),
         ("server.unix_mode", a.unix.mode != b.unix.mode),
+        ("server.unix_owner", a.unix.owner != b.unix.owner),
         ("server.unix_group", a.unix.group != b.unix.group),
         ("server.tls", a.tls != b.tls),
         ("server.workers", a.workers != b.workers),

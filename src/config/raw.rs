@@ -107,6 +107,7 @@ tables! {
     Server secrets [api_key] {
         listen: Many<String>,
         unix_mode: String,
+        unix_owner: usize,
         unix_group: usize,
         tls: InboundTls,
         start: Start,

@@ -226,7 +226,7 @@ impl AsyncWrite for Stream {
 mod tests {
     use super::*;
 
-    const UNIX: UnixSockets = UnixSockets { mode: 0o660, group: None };
+    const UNIX: UnixSockets = UnixSockets { mode: 0o660, owner: None, group: None };
 
     #[test]
     fn a_taken_port_is_an_error_in_words() {

@@ -26,15 +26,16 @@ pub(super) fn bind(path: &Path, manner: &UnixSockets) -> Result<(UnixListener, S
     let listener = UnixListener::bind(&inside).map_err(|error| says("cannot be listened on", error))?;
     listener.set_nonblocking(true).map_err(|error| says("cannot be used", error))?;
     if let Some(group) = manner.group {
-        chown(&inside, None, Some(group)).map_err(|error| {
-            says(
-                &format!("cannot be given to group {group} (server.unix_group); is this process in it?"),
-                error,
-            )
-        })?;
+        let what = format!("cannot be given to group {group} (server.unix_group); is this process in it?");
+        chown(&inside, None, Some(group)).map_err(|error| says(&what, error))?;
     }
     fs::set_permissions(&inside, Permissions::from_mode(manner.mode))
         .map_err(|error| says("cannot be given its mode", error))?;
+    // Last: who has given a file away may no longer change it.
+    if let Some(owner) = manner.owner {
+        let what = format!("cannot be given to user {owner} (server.unix_owner), which takes CAP_CHOWN");
+        chown(&inside, Some(owner), None).map_err(|error| says(&what, error))?;
+    }
     let file =
         SocketFile { path: path.to_owned(), mark: mark(&inside).map_err(|e| says("cannot be read", e))? };
     match publish(&inside, path) {
@@ -105,7 +106,7 @@ impl Drop for Private {
 mod tests {
     use super::*;
 
-    const OURS: UnixSockets = UnixSockets { mode: 0o660, group: None };
+    const OURS: UnixSockets = UnixSockets { mode: 0o660, owner: None, group: None };
 
     #[test]
     fn a_socket_left_behind_is_replaced_but_a_live_one_and_a_plain_file_are_not() {
@@ -127,10 +128,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("proxy.sock");
         for mode in [0o660, 0o600, 0o666] {
-            let (_listener, _file) = bind(&path, &UnixSockets { mode, group: None }).unwrap();
+            let (_listener, _file) = bind(&path, &UnixSockets { mode, ..OURS }).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
         }
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn it_belongs_to_whom_it_was_given_before_anyone_can_connect() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("proxy.sock");
+        let us = fs::metadata(dir.path()).unwrap();
+        let (_listener, _file) =
+            bind(&path, &UnixSockets { owner: Some(us.uid()), group: Some(us.gid()), ..OURS }).unwrap();
+        let socket = fs::metadata(&path).unwrap();
+        assert_eq!((socket.uid(), socket.gid()), (us.uid(), us.gid()));
+        // Only root gives files away; anyone else is told which key asks for it.
+        let other = UnixSockets { owner: Some(us.uid() + 1), ..OURS };
+        match bind(&dir.path().join("other.sock"), &other) {
+            Ok(_bound) => assert_eq!(us.uid(), 0, "only root gives files away"),
+            Err(why) => assert!(why.contains("server.unix_owner"), "{why}"),
+        }
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub enum Listen {
 pub struct UnixSockets {
     /// The permissions of the file: connecting takes the right to write.
     pub mode: u32,
+    /// The id of the user that it is given to.
+    pub owner: Option<u32>,
     /// The id of the group that it is given to.
     pub group: Option<u32>,
 }

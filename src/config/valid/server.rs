@@ -26,7 +26,11 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
             many.0.iter().filter_map(|text| address(text, &at.key("listen"), r)).collect()
         }
     };
-    let unix = UnixSockets { mode: mode(raw.unix_mode, &at, r), group: group(raw.unix_group, &at, r) };
+    let unix = UnixSockets {
+        mode: mode(raw.unix_mode, &at, r),
+        owner: id(raw.unix_owner, &at.key("unix_owner"), r),
+        group: id(raw.unix_group, &at.key("unix_group"), r),
+    };
     let linger = raw.linger.or(Duration::ZERO);
     let drain_timeout = raw.drain_timeout.or(Duration::from_secs(30));
     if !linger.is_zero() && linger >= drain_timeout {
@@ -72,14 +76,15 @@ fn mode(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> u32 {
     }
 }
 
-fn group(raw: Field<usize>, at: &At, r: &mut Reading<'_>) -> Option<u32> {
+/// The id of a user or a group.
+fn id(raw: Field<usize>, at: &At, r: &mut Reading<'_>) -> Option<u32> {
     let given = raw.given()?;
-    let group = u32::try_from(given).ok();
-    if group.is_none() {
-        let at = at.key("unix_group");
-        r.error(&at, format!("`{at}` is no group's id")).help("`getent group NAME` shows it");
+    let id = u32::try_from(given).ok();
+    if id.is_none() {
+        r.error(at, format!("`{at}` is no id"))
+            .help("`id NAME` shows those of a user, `getent group NAME` that of a group");
     }
-    group
+    id
 }
 
 /// Warns of what other machines can reach and nothing protects.
