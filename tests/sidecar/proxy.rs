@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::support::tls::Authority;
 use crate::support::token_server::issue;
 use crate::support::{Call, Setup, Upstream, Watched, integration};
@@ -202,15 +204,18 @@ fn a_proxy_that_refuses_or_makes_no_sense_says_so_itself() {
 #[test]
 fn a_proxy_that_is_not_there_or_hangs_is_named() {
     let hung = Via::start(Doing::Hang);
-    let slow = "limits = { connect = \"100ms\" }";
+    let slow = "limits = { connect = \"500ms\" }";
     let sidecar = through(&hung.url(""), "https://llm.corp.example/v1", slow).start();
     let message = sidecar.ask(&Call::say("m", "hi")).refusal(504, "upstream_timeout");
     assert!(
         message.contains(&format!("the answer of the proxy {} to CONNECT took too long", hung.url(""))),
         "{message}"
     );
-    let gone = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let gone = format!("http://{}", gone.expect("a loopback port is free"));
+    // Bound and never listened on: the port stays ours, and nobody answers there.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a loopback port is free");
+    let gone = socket.local_addr().ok().and_then(|address| address.as_socket());
+    let gone = format!("http://{}", gone.expect("it has an address"));
     for endpoint in ["https://llm.corp.example/v1", "http://llm.corp.example/v1"] {
         let message =
             through(&gone, endpoint, "").start().ask(&Call::say("m", "hi")).refusal(502, "proxy_refused");
