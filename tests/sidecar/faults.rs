@@ -1,8 +1,7 @@
 //! Upstreams that misbehave: each gets its own code, nothing is sent twice, and the next request is served.
 
-use std::net::TcpListener;
-
 use crate::support::upstream::completion;
+use crate::support::wire::deaf_port;
 use crate::support::{Answer, Call, Setup, Turn, Upstream, integration};
 
 /// The answer to one request when the upstream does `script`; the sidecar must serve the next request as usual.
@@ -31,9 +30,7 @@ fn refused(answer: &Answer, status: u16, code: &str) -> String {
 
 #[test]
 fn a_port_where_nobody_listens_is_unreachable() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
-    let address = free.local_addr().expect("a bound socket has an address");
-    drop(free);
+    let (_socket, address) = deaf_port();
     let sidecar = Setup::new(integration("acme", &format!("http://{address}/v1"), "")).start();
     let message = refused(&sidecar.ask(&Call::say("m", "hi")), 502, "upstream_unreachable");
     assert!(message.contains(&address.to_string()), "the message does not say where: {message}");

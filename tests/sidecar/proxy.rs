@@ -4,10 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use socket2::{Domain, Socket, Type};
-
 use crate::support::tls::Authority;
 use crate::support::token_server::issue;
+use crate::support::wire::deaf_port;
 use crate::support::{Call, Setup, Upstream, Watched, integration};
 
 const CA: &str = "tls = { ca_file = \"ca.pem\" }";
@@ -211,11 +210,8 @@ fn a_proxy_that_is_not_there_or_hangs_is_named() {
         message.contains(&format!("the answer of the proxy {} to CONNECT took too long", hung.url(""))),
         "{message}"
     );
-    // Bound and never listened on: the port stays ours, and nobody answers there.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a loopback port is free");
-    let gone = socket.local_addr().ok().and_then(|address| address.as_socket());
-    let gone = format!("http://{}", gone.expect("it has an address"));
+    let (_socket, gone) = deaf_port();
+    let gone = format!("http://{gone}");
     for endpoint in ["https://llm.corp.example/v1", "http://llm.corp.example/v1"] {
         let message =
             through(&gone, endpoint, "").start().ask(&Call::say("m", "hi")).refusal(502, "proxy_refused");

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as bytes on a blocking socket: what was really sent, not what a library made of it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -308,4 +308,12 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
 /// Where `needle` first stands in `hay`.
 pub(crate) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     hay.windows(needle.len()).position(|window| window == needle)
+}
+
+/// A port that is bound and never listened on: as long as the socket lives nobody answers there, and nobody else gets it.
+pub(crate) fn deaf_port() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a loopback port is free");
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+    (socket, address.expect("a bound socket has an address"))
 }
