@@ -76,7 +76,7 @@ fn check_host(request: &Request<Incoming>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// hyper bounds its buffer, which may hold somewhat more than the head's limit.
+/// hyper bounds only what it buffers, which is more than a head may have: a body is to come in one piece.
 fn check_size(request: &Request<Incoming>, most: usize) -> Result<(), Failure> {
     let line = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
     // `: ` and the line's end count too.

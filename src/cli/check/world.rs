@@ -84,11 +84,16 @@ fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, S
         wrong.push((at, why));
     }
     for (key, profile) in [("tls", &one.tls), ("token_tls", &one.token_tls)] {
-        match tls::read(profile) {
+        // Whether key and certificate belong together shows only when they are put to use.
+        let read = match &profile.client_cert_file {
+            Some(_) => tls::load(profile).map(drop),
+            None => tls::read(profile).map(drop),
+        };
+        match read {
             Err(why) if wrong.iter().all(|(_, known)| *known != why) => {
                 wrong.push((at.key(key).key(first_word(&why)), why));
             }
-            Ok(_) | Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
     }
     wrong
