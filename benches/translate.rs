@@ -77,7 +77,7 @@ fn prepare(format: Format, envelope: &Envelope) -> Prepared {
         strict: false,
         max_event: 1 << 24,
     };
-    build(format).expect("both are there").prepare(envelope, &context).expect("a good request")
+    build(format.into()).expect("both are there").prepare(envelope, &context).expect("a good request")
 }
 
 fn envelope(body: &str) -> Envelope {

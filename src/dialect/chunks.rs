@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::Context;
 use crate::framing::sse;
-use crate::openai::completion::{Assistant, Chunk, ChunkChoice, Delta, FinishReason};
+use crate::openai::completion::{Assistant, Chunk, ChunkChoice, Delta, FinishReason, Logprobs};
 use crate::openai::{Fault, Usage};
 
 /// Writes the chunks of one stream.
@@ -14,43 +14,66 @@ pub(super) struct Chunks {
     created: u64,
     model: String,
     include_usage: bool,
-    begun: bool,
+    /// The choices that have had their first chunk.
+    begun: Vec<u32>,
 }
 
 impl Chunks {
     /// Chunks under the id of `context`, unless the provider gives one in time.
     pub(super) fn new(context: &Context<'_>, include_usage: bool) -> Self {
         let (id, model) = (context.id.to_owned(), context.client_model.to_owned());
-        Self { id, created: context.created, model, include_usage, begun: false }
+        Self { id, created: context.created, model, include_usage, begun: Vec::new() }
     }
 
     /// Takes the provider's own id, if no chunk has been written yet.
     pub(super) fn name(&mut self, id: &str) {
-        if !self.begun && !id.is_empty() {
+        if self.begun.is_empty() && !id.is_empty() {
             id.clone_into(&mut self.id);
         }
     }
 
-    /// Writes what was added to the answer.
+    /// Writes what was added to the answer's only choice.
     pub(super) fn delta(&mut self, delta: Delta<'_>, out: &mut BytesMut) {
-        self.choice(delta, None, out);
+        self.choice(0, delta, None, out);
     }
 
-    /// Writes why the answer ended, its usage if the client asked for it, and that this was all.
-    pub(super) fn finish(&mut self, reason: FinishReason, usage: Usage, out: &mut BytesMut) {
-        self.choice(Delta::default(), Some(reason), out);
+    /// Writes what was added to the choice `index`.
+    pub(super) fn choice(
+        &mut self,
+        index: u32,
+        delta: Delta<'_>,
+        logprobs: Option<&Logprobs>,
+        out: &mut BytesMut,
+    ) {
+        self.one(ChunkChoice { index, delta, finish_reason: None, logprobs }, out);
+    }
+
+    /// Writes why the choice `index` ended.
+    pub(super) fn reason(&mut self, index: u32, reason: FinishReason, out: &mut BytesMut) {
+        let delta = Delta::default();
+        self.one(ChunkChoice { index, delta, finish_reason: Some(reason), logprobs: None }, out);
+    }
+
+    /// Writes the usage if the client asked for it, and that this was all.
+    pub(super) fn end(&mut self, usage: Usage, out: &mut BytesMut) {
         if self.include_usage {
             self.write(&[], Some(usage), out);
         }
         sse::done(out);
     }
 
-    fn choice(&mut self, mut delta: Delta<'_>, finish_reason: Option<FinishReason>, out: &mut BytesMut) {
-        if !self.begun {
-            self.begun = true;
-            delta.role = Some(Assistant::Assistant);
+    /// Writes why the answer's only choice ended, its usage if the client asked for it, and that this was all.
+    pub(super) fn finish(&mut self, reason: FinishReason, usage: Usage, out: &mut BytesMut) {
+        self.reason(0, reason, out);
+        self.end(usage, out);
+    }
+
+    fn one(&mut self, mut choice: ChunkChoice<'_>, out: &mut BytesMut) {
+        if !self.begun.contains(&choice.index) {
+            self.begun.push(choice.index);
+            choice.delta.role = Some(Assistant::Assistant);
         }
-        self.write(&[ChunkChoice { index: 0, delta, finish_reason }], None, out);
+        self.write(&[choice], None, out);
     }
 
     fn write(&self, choices: &[ChunkChoice<'_>], usage: Option<Usage>, out: &mut BytesMut) {

@@ -10,14 +10,17 @@ mod loss;
 mod media;
 pub mod openai;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::HeaderMap;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::openai::chat::ShapeError;
-use crate::openai::{Completion, Envelope, Fault, Operation, Usage};
+use crate::openai::{Completion, Embeddings, Envelope, Fault, Operation, Usage};
 use crate::outbound::{Report, Unsigned};
 
 /// Translates requests of one format.
@@ -25,8 +28,9 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     /// Turns `request` into the provider's, or says which field the format cannot express.
     fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable>;
 
-    /// The tails that [`Dialect::prepare`] uses for every model alike, so that their URLs can be built once.
-    fn tails(&self) -> &'static [&'static str];
+    /// The tails that [`Dialect::prepare`] uses, so that their URLs can be built once for each model. `{model}` in
+    /// a tail stands for the provider's name of the model, which is percent-encoded there.
+    fn tails(&self) -> Vec<Cow<'static, str>>;
 
     /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
     fn is_openai_compatible(&self) -> bool {
@@ -76,7 +80,7 @@ pub struct Head<'a> {
 /// Reads one answer. It knows the request that it answers: alias, id, time, `include_usage`, tool names.
 pub trait Decoder: Send + fmt::Debug {
     /// How a successful answer that is not a stream reaches the client.
-    fn whole(&mut self, head: Head<'_>, body: &[u8]) -> Result<Completion, Broken>;
+    fn whole(&mut self, head: Head<'_>, body: &[u8]) -> Result<Whole, Broken>;
 
     /// Whether a whole answer goes on byte for byte, unread ([`Decoder::whole`] is then never called).
     fn passes_whole(&self) -> bool {
@@ -113,6 +117,16 @@ pub trait Decoder: Send + fmt::Debug {
     fn usage(&self) -> Option<Usage> {
         None
     }
+}
+
+/// A whole answer as the client gets it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Whole {
+    /// To a chat request.
+    Completion(Completion),
+    /// To a request for embeddings.
+    Embeddings(Embeddings),
 }
 
 /// What [`Decoder::feed`] did.
@@ -229,18 +243,42 @@ impl Format {
     }
 }
 
-/// The dialect of `format`, or `None` where this version has none yet.
-pub fn build(format: Format) -> Option<Arc<dyn Dialect>> {
-    match format {
-        Format::OpenAi => Some(Arc::new(openai::OpenAi)),
-        Format::Anthropic => Some(Arc::new(anthropic::Anthropic)),
-        Format::Azure
-        | Format::Mistral
-        | Format::Gemini
-        | Format::Vertex
-        | Format::Bedrock
-        | Format::Cohere
-        | Format::Ollama
-        | Format::Declared => None,
+/// What a dialect is built from.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe<'a> {
+    /// Whose format.
+    pub format: Format,
+    /// Azure's `api-version`.
+    pub api_version: Option<&'a str>,
+    /// The tables of a declared format: an object with `request`, `response` and perhaps `stream`.
+    pub declared: Option<&'a Value>,
+}
+
+impl From<Format> for Recipe<'_> {
+    fn from(format: Format) -> Self {
+        Self { format, api_version: None, declared: None }
     }
+}
+
+/// The dialect of a recipe.
+///
+/// # Errors
+/// This version has none yet, in words.
+pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
+    match recipe.format {
+        Format::OpenAi => Ok(Arc::new(openai::OpenAi)),
+        Format::Anthropic => Ok(Arc::new(anthropic::Anthropic)),
+        Format::Azure => missing(recipe.format),
+        Format::Mistral => missing(recipe.format),
+        Format::Gemini => missing(recipe.format),
+        Format::Vertex => missing(recipe.format),
+        Format::Bedrock => missing(recipe.format),
+        Format::Cohere => missing(recipe.format),
+        Format::Ollama => missing(recipe.format),
+        Format::Declared => missing(recipe.format),
+    }
+}
+
+fn missing(format: Format) -> Result<Arc<dyn Dialect>, String> {
+    Err(format!("format = \"{}\" is not in this version of Outrider", format.word()))
 }

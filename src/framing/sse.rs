@@ -4,10 +4,11 @@
 //! not complete; [`Events`] reads what it hands out; the functions at the end write what a client of OpenAI reads.
 
 use std::borrow::Cow;
-use std::ops::Deref;
 
 use bytes::BytesMut;
 use memchr::{memchr, memchr2};
+
+use super::{Complete, TooLong};
 
 /// A comment that keeps a silent stream alive; every client skips it.
 pub const PING: &[u8] = b": ping\n\n";
@@ -19,11 +20,6 @@ pub struct Splitter {
     search: Search,
     max_event: usize,
 }
-
-/// An event that is longer than the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("one event of the upstream's stream is longer than {0} bytes (limits.max_event)")]
-pub struct TooLong(pub usize);
 
 impl Splitter {
     /// A splitter that refuses to hold more than `max_event` bytes of one event.
@@ -64,26 +60,6 @@ impl Splitter {
             return Err(TooLong(self.max_event));
         }
         Ok(complete)
-    }
-}
-
-/// Bytes that end where an event ends.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Complete<'i> {
-    /// The beginning of the input, or all of it, not copied.
-    Input(&'i [u8]),
-    /// What had been held and what completed it.
-    Joined(BytesMut),
-}
-
-impl Deref for Complete<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Input(bytes) => bytes,
-            Self::Joined(bytes) => bytes,
-        }
     }
 }
 

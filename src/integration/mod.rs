@@ -95,8 +95,10 @@ impl Integration {
         if settings.handler.is_some() {
             return Err("custom_llm_config: Python handlers are not in this version of Outrider".to_owned());
         }
-        let dialect = dialect::build(settings.format).ok_or_else(|| {
-            format!("format = \"{}\" is not in this version of Outrider", settings.format.word())
+        let dialect = dialect::build(dialect::Recipe {
+            format: settings.format,
+            api_version: settings.api_version.as_deref(),
+            declared: settings.declared.as_ref(),
         })?;
         let limits = EgressLimits {
             connect: settings.limits.connect,
@@ -123,7 +125,7 @@ impl Integration {
             settings.limits.token,
         )?;
         Ok(Self {
-            urls: url::Urls::new(&settings, dialect.tails()),
+            urls: url::Urls::new(&settings, &dialect.tails()),
             headers: headers::Headers::new(&settings),
             permits: permit::Permits::new(settings.limits.max_concurrent, settings.limits.queue_timeout),
             settings,
@@ -163,15 +165,16 @@ impl Integration {
         edit::apply(&self.settings, model, request, report)
     }
 
-    /// Puts URL and headers on a prepared request. `client` are the headers that the client sent.
+    /// Puts URL and headers on a prepared request for the integration's model at `model`. `client` are the headers
+    /// that the client sent.
     pub fn dress(
         &self,
         mut unsigned: Unsigned,
-        model: &valid::Model,
+        model: usize,
         client: &HeaderMap,
         request: &Envelope,
     ) -> Result<Unsigned, Refused> {
-        unsigned.uri = self.urls.of(&unsigned.tail, model.name.as_str());
+        unsigned.uri = self.urls.of(&unsigned.tail, model);
         self.headers.put(&mut unsigned.headers, client, request)?;
         Ok(unsigned)
     }

@@ -1,5 +1,7 @@
 //! The URL of a request: endpoint, the tail that the format appends (or the configured `path`), and `query`.
 
+use std::borrow::Cow;
+
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -9,10 +11,14 @@ use crate::config::valid;
 const SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@');
 
-/// The URLs of one integration; those that do not depend on the model are built once.
+/// Where the model's name stands in a tail or a configured path.
+const MODEL: &str = "{model}";
+
+/// The URLs of one integration: what a dialect announces is built once, for each model.
 #[derive(Debug)]
 pub(super) struct Urls {
-    ready: Vec<(&'static str, Uri)>,
+    ready: Vec<(Cow<'static, str>, Vec<Uri>)>,
+    models: Vec<String>,
     base: String,
     path: Option<String>,
     query: String,
@@ -20,32 +26,30 @@ pub(super) struct Urls {
 }
 
 impl Urls {
-    pub(super) fn new(settings: &valid::Integration, tails: &[&'static str]) -> Self {
+    pub(super) fn new(settings: &valid::Integration, tails: &[Cow<'static, str>]) -> Self {
         let endpoint = settings.endpoint.clone();
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&settings.query).finish();
         let base = endpoint.to_string().trim_end_matches('/').to_owned();
-        let mut urls = Self { ready: Vec::new(), base, path: settings.path.clone(), query, endpoint };
-        let fixed = urls.path.as_ref().is_none_or(|p| !p.contains("{model}"));
-        if fixed {
-            urls.ready = tails.iter().map(|tail| (*tail, urls.build(tail, ""))).collect();
-        }
+        let models = settings.models.iter().map(|model| encode(model.name.as_str())).collect();
+        let path = settings.path.clone();
+        let mut urls = Self { ready: Vec::new(), models, base, path, query, endpoint };
+        let of_all = |tail: &Cow<'static, str>| urls.models.iter().map(|m| urls.build(tail, m)).collect();
+        urls.ready = tails.iter().map(|tail| (tail.clone(), of_all(tail))).collect();
         urls
     }
 
-    /// The URL for `tail`, with `{model}` filled in.
-    pub(super) fn of(&self, tail: &str, model: &str) -> Uri {
-        match self.ready.iter().find(|(ready, _)| *ready == tail) {
-            Some((_, uri)) => uri.clone(),
-            None => self.build(tail, model),
+    /// The URL for `tail` and the integration's model at `model`, with `{model}` filled in.
+    pub(super) fn of(&self, tail: &str, model: usize) -> Uri {
+        let ready = self.ready.iter().find(|(ready, _)| *ready == tail);
+        match ready.and_then(|(_, uris)| uris.get(model)) {
+            Some(uri) => uri.clone(),
+            None => self.build(tail, self.models.get(model).map_or("", String::as_str)),
         }
     }
 
     fn build(&self, tail: &str, model: &str) -> Uri {
         let (tail, tail_query) = tail.split_once('?').unwrap_or((tail, ""));
-        let path = match &self.path {
-            Some(path) => path.replace("{model}", &utf8_percent_encode(model, SEGMENT).to_string()),
-            None => tail.to_owned(),
-        };
+        let path = self.path.as_deref().unwrap_or(tail).replace(MODEL, model);
         let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
         let mut text = format!("{}{slash}{path}", self.base);
         for query in [tail_query, &self.query] {
@@ -59,38 +63,51 @@ impl Urls {
     }
 }
 
+fn encode(model: &str) -> String {
+    utf8_percent_encode(model, SEGMENT).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::integration::registry::tests::integration;
 
     fn urls(endpoint: &str, path: Option<&str>, query: &[(&str, &str)]) -> Urls {
-        let mut settings = integration("acme", &["m"]);
+        let mut settings = integration("acme", &["m", "a/b c:1"]);
         settings.endpoint = endpoint.parse().unwrap();
         settings.path = path.map(str::to_owned);
         settings.query = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Urls::new(&settings, &["/chat/completions"])
+        Urls::new(&settings, &["/chat/completions".into(), "/models/{model}:go?alt=sse".into()])
     }
 
     #[test]
     fn the_tail_is_appended_to_the_endpoint_whether_or_not_it_ends_in_a_slash() {
         for endpoint in ["https://h.example/v1", "https://h.example/v1/"] {
-            let url = urls(endpoint, None, &[]).of("/chat/completions", "m");
+            let url = urls(endpoint, None, &[]).of("/chat/completions", 0);
             assert_eq!(url, "https://h.example/v1/chat/completions");
         }
-        assert_eq!(urls("http://h:1", None, &[]).of("/v1/messages", "m"), "http://h:1/v1/messages");
+        assert_eq!(urls("http://h:1", None, &[]).of("/v1/messages", 0), "http://h:1/v1/messages");
+    }
+
+    #[test]
+    fn the_model_is_filled_into_a_tail_announced_or_not() {
+        let urls = urls("https://h.example", None, &[]);
+        assert_eq!(
+            urls.of("/models/{model}:go?alt=sse", 1),
+            "https://h.example/models/a%2Fb%20c:1:go?alt=sse"
+        );
+        assert_eq!(urls.of("/models/{model}:stop", 1), "https://h.example/models/a%2Fb%20c:1:stop");
     }
 
     #[test]
     fn a_configured_path_replaces_the_tail_and_names_the_model() {
-        let url =
-            urls("https://h.example/base", Some("/run/{model}/go"), &[]).of("/chat/completions", "a/b c:1");
+        let url = urls("https://h.example/base", Some("/run/{model}/go"), &[]).of("/chat/completions", 1);
         assert_eq!(url, "https://h.example/base/run/a%2Fb%20c:1/go");
     }
 
     #[test]
     fn queries_are_encoded_and_joined() {
         let urls = urls("https://h.example", None, &[("api-version", "2024-10-21"), ("q", "a&b")]);
-        assert_eq!(urls.of("/x?alt=sse", "m"), "https://h.example/x?alt=sse&api-version=2024-10-21&q=a%26b");
+        assert_eq!(urls.of("/x?alt=sse", 0), "https://h.example/x?alt=sse&api-version=2024-10-21&q=a%26b");
     }
 }

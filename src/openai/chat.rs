@@ -302,7 +302,8 @@ pub(super) fn items<'a, T>(
     list.into_iter().enumerate().map(|(index, raw)| read(raw).map_err(|e| e.at_index(index))).collect()
 }
 
-fn plain<'a, T: Deserialize<'a>>(
+/// Takes a field that is a plain value, if it is there.
+pub(super) fn plain<'a, T: Deserialize<'a>>(
     fields: &mut Object<'a>,
     name: &str,
     wanted: &'static str,

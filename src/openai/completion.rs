@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::json::Text;
 
 /// A whole answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// `chatcmpl-…`, or the provider's own id.
     pub id: String,
@@ -33,7 +33,7 @@ impl Completion {
 }
 
 /// One of the answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Its place among them, from 0.
     pub index: u32,
@@ -41,6 +41,44 @@ pub struct Choice {
     pub message: Message,
     /// Why it stopped.
     pub finish_reason: FinishReason,
+    /// How likely its tokens were, if the client asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Logprobs>,
+}
+
+/// How likely the tokens of an answer were.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Logprobs {
+    /// Of its text.
+    pub content: Option<Vec<TokenLogprob>>,
+    /// Of its refusal.
+    #[serde(default)]
+    pub refusal: Option<Vec<TokenLogprob>>,
+}
+
+/// One token and what else might have stood in its place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token: String,
+    /// Its bytes in UTF-8.
+    pub bytes: Option<Vec<u8>>,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
+    /// The likeliest ones, itself perhaps among them.
+    #[serde(default)]
+    pub top_logprobs: Vec<TopLogprob>,
+}
+
+/// One token that might have stood in a place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopLogprob {
+    /// The token.
+    pub token: String,
+    /// Its bytes in UTF-8.
+    pub bytes: Option<Vec<u8>>,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
 }
 
 /// What the model said.
@@ -181,6 +219,9 @@ pub struct ChunkChoice<'a> {
     pub delta: Delta<'a>,
     /// Why it stopped, in its last chunk.
     pub finish_reason: Option<FinishReason>,
+    /// How likely the tokens of this chunk were, if the client asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<&'a Logprobs>,
 }
 
 /// What a chunk adds to a message.

@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod completion;
+pub mod embeddings;
 pub mod envelope;
 pub mod fault;
 pub mod json;
@@ -14,6 +15,7 @@ pub mod tool;
 
 pub use chat::ChatRequest;
 pub use completion::{Chunk, Completion, Usage};
+pub use embeddings::{Embeddings, EmbeddingsRequest};
 pub use envelope::Envelope;
 pub use fault::Fault;
 

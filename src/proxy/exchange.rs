@@ -122,8 +122,7 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
             max_event: integration.settings().limits.max_event,
         };
         let prepared = integration.dialect().prepare(&order.envelope, &context)?;
-        let unsigned =
-            integration.dress(prepared.unsigned, order.model(), &order.headers, &order.envelope)?;
+        let unsigned = integration.dress(prepared.unsigned, order.model, &order.headers, &order.envelope)?;
         let signed = integration.authorizer.sign(order.seat, unsigned).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
         let Sent { response, connected } = integration.egress.send(order.seat, signed).await?;
@@ -180,16 +179,15 @@ async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
     let limits = upstream.entry.settings.limits;
     let body = gather(&mut upstream.body, limits.max_answer, limits.idle).await?;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
-    let completion = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
+    let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
         Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
         Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
     })?;
-    let json =
-        serde_json::to_vec(&completion).map_err(|_| Failure::Internal("a completion did not serialise"))?;
+    let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     Ok(Opened::Translated(Translated {
         json: json.into(),
         parts: upstream.parts,
-        usage: completion.usage,
+        usage: upstream.decoder.usage(),
         report: upstream.report,
         connected: upstream.connected,
     }))

@@ -7,7 +7,8 @@
 //! | `stream.raw` | `stream.openai`, however it is cut |
 //! | `fault.json` | `fault.openai.json` |
 //!
-//! `context.json` may set `provider_model` and `strict`. To add a case, write its inputs only and run the tests: what is
+//! `context.json` may set `provider_model`, `strict`, `operation` (`"embeddings"`), `api_version` and `declared` (its tables
+//! as an object). To add a case, write its inputs only and run the tests: what is
 //! missing is written and the test fails once, so that you look at it.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "this whole file is a test")]
 
@@ -16,7 +17,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
-use outrider::dialect::{Broken, Context, Decoder, End, Fed, Format, Head, Prepared, Untranslatable, build};
+use outrider::dialect::{
+    Broken, Context, Decoder, End, Fed, Format, Head, Prepared, Recipe, Untranslatable, build,
+};
 use outrider::openai::{Envelope, Fault, Operation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -134,7 +137,10 @@ impl Case {
         let mut envelope = Envelope::read(Bytes::from(body)).unwrap();
         envelope.set_model(provider_model);
         let context = Context {
-            operation: Operation::Chat,
+            operation: match settings["operation"].as_str() {
+                Some("embeddings") => Operation::Embeddings,
+                _ => Operation::Chat,
+            },
             provider_model,
             client_model: "alias",
             id: "chatcmpl-1",
@@ -142,7 +148,12 @@ impl Case {
             strict: settings["strict"] == true,
             max_event: 1 << 16,
         };
-        build(self.format).unwrap().prepare(&envelope, &context)
+        let recipe = Recipe {
+            format: self.format,
+            api_version: settings["api_version"].as_str(),
+            declared: Some(&settings["declared"]),
+        };
+        build(recipe).unwrap().prepare(&envelope, &context)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -13,13 +13,15 @@ mod thinking;
 mod tools;
 mod turns;
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable};
+use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
 use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
 use crate::outbound::{Segments, Unsigned};
 
@@ -41,8 +43,8 @@ impl Dialect for Anthropic {
         Ok(Prepared { unsigned, report: losses.into_report(), decoder })
     }
 
-    fn tails(&self) -> &'static [&'static str] {
-        &[TAIL]
+    fn tails(&self) -> Vec<Cow<'static, str>> {
+        vec![TAIL.into()]
     }
 }
 
@@ -82,13 +84,13 @@ impl Answer {
 }
 
 impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Completion, Broken> {
+    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
         let reply = reply::read(body, self.legacy)?;
         let id = if reply.id.is_empty() { self.id.clone() } else { reply.id };
         let mut completion = Completion::new(id, self.created, self.model.clone(), reply.choice);
         completion.usage = Some(reply.usage);
         self.whole = completion.usage;
-        Ok(completion)
+        Ok(Whole::Completion(completion))
     }
 
     fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {

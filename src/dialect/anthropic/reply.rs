@@ -37,7 +37,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
         add(block, legacy, &mut message);
     }
     message.refusal = wire.stop_details.and_then(|details| details.explanation).map(Cow::into_owned);
-    let choice = Choice { index: 0, message, finish_reason: finish_reason(&reason, legacy) };
+    let choice = Choice { index: 0, message, finish_reason: finish_reason(&reason, legacy), logprobs: None };
     let mut tokens = Tokens::default();
     if let Some(usage) = wire.usage {
         tokens.add(usage);

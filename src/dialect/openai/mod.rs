@@ -4,6 +4,8 @@
 
 mod stream;
 
+use std::borrow::Cow;
+
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -30,8 +32,8 @@ impl Dialect for OpenAi {
         Ok(Prepared { unsigned, report: Report::default(), decoder })
     }
 
-    fn tails(&self) -> &'static [&'static str] {
-        &[CHAT, EMBEDDINGS]
+    fn tails(&self) -> Vec<Cow<'static, str>> {
+        vec![CHAT.into(), EMBEDDINGS.into()]
     }
 
     fn is_openai_compatible(&self) -> bool {

@@ -10,9 +10,10 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::dialect::chunks;
-use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome};
-use crate::framing::sse::{self, Complete, Event, Events, Splitter};
-use crate::openai::{Completion, Fault, Usage};
+use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome, Whole};
+use crate::framing::Complete;
+use crate::framing::sse::{self, Event, Events, Splitter};
+use crate::openai::{Fault, Usage};
 
 /// Passes an answer on and watches how it ends.
 #[derive(Debug)]
@@ -106,8 +107,8 @@ impl Passing {
 }
 
 impl Decoder for Passing {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Completion, Broken> {
-        serde_json::from_slice(body).map_err(|e| garbled(&e, body))
+    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
+        serde_json::from_slice(body).map(Whole::Completion).map_err(|e| garbled(&e, body))
     }
 
     fn passes_whole(&self) -> bool {
