@@ -64,6 +64,11 @@ impl Credential {
         }
     }
 
+    /// The token endpoint.
+    pub(super) fn url(&self) -> &Uri {
+        &self.url
+    }
+
     /// What stands before the token in the header that carries it.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix

@@ -8,6 +8,7 @@ mod answer;
 mod credential;
 mod error;
 mod fetch;
+mod preview;
 mod source;
 mod state;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use http::{HeaderName, HeaderValue};
 use moka::future::Cache;
 
 pub use error::AuthError;
+pub use preview::Put;
 
 use crate::config::valid::{Authorization, OAuth2, SecretSource};
 use crate::egress::Egress;

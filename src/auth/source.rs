@@ -49,6 +49,11 @@ pub(super) struct Numbers {
 }
 
 impl Source {
+    /// The credential that its tokens are asked for with.
+    pub(super) fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
     /// A source for `credential` that keeps its state in `states` and takes its numbers from `serial`.
     pub(super) fn new(
         credential: Arc<Credential>,

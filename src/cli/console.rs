@@ -60,7 +60,8 @@ fn page(console: &Console, options: &Options) -> Result<(Value, String), (Exit, 
     Ok((Page { integration, base: &base, has_key: settings.server.api_key.is_some() }.json(), notes))
 }
 
-fn unknown(name: &str, settings: &Settings) -> String {
+/// What to say where there is no integration `name`.
+pub(super) fn unknown(name: &str, settings: &Settings) -> String {
     let known = || settings.integrations.keys().map(|known| known.as_str());
     let near = known().min_by_key(|known| strsim::damerau_levenshtein(name, known));
     let near = near.filter(|near| strsim::damerau_levenshtein(name, near) <= (name.len() / 3).max(1));

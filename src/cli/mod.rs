@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod demo;
+mod explain;
 mod healthcheck;
 mod reload;
 mod serve;
@@ -50,6 +51,8 @@ enum Command {
     },
     /// Show every mistake of a configuration, and what is wrong in the world
     Check(check::Check),
+    /// Show the exact request that a provider would get, and what was changed on the way; send nothing
+    Explain(explain::Explain),
     /// Print the JSON to paste into Galileo, so that its runners call Outrider
     Console(console::Console),
     /// Ask the running process to read its configuration again
@@ -87,6 +90,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Serve(serve)) => serve::run(serve.config),
         Some(Command::Demo { once }) => demo::run(once),
         Some(Command::Check(check)) => check::run(&check),
+        Some(Command::Explain(explain)) => explain::run(&explain),
         Some(Command::Console(console)) => console::run(&console),
         Some(Command::Reload(reload)) => reload::run(&reload),
         Some(Command::Healthcheck(check)) => healthcheck::run(&check),

@@ -26,6 +26,8 @@ pub(super) struct Expander<'a> {
     /// What a relative path in `${file:…}` is relative to.
     pub(super) dir: &'a Path,
     pub(super) files: &'a mut Prints,
+    /// What the forms gave so far.
+    pub(super) given: Vec<String>,
 }
 
 impl Expander<'_> {
@@ -49,7 +51,9 @@ impl Expander<'_> {
                     "close it, or write `$${` for a literal `${`",
                 ));
             };
-            out.push_str(&self.form(&rest[start + 2..start + length])?);
+            let given = self.form(&rest[start + 2..start + length])?;
+            out.push_str(&given);
+            self.given.push(given);
             rest = &rest[start + length + 1..];
         }
         out.push_str(rest);
@@ -143,7 +147,8 @@ mod tests {
     fn expand(text: &str) -> Result<String, Failure> {
         let env = Environment::of([("A", "one"), ("EMPTY", "")]);
         let mut files = Prints::new();
-        let mut expander = Expander { env: &env, dir: Path::new("/nowhere"), files: &mut files };
+        let mut expander =
+            Expander { env: &env, dir: Path::new("/nowhere"), files: &mut files, given: Vec::new() };
         expander.expand(text).map(Cow::into_owned)
     }
 
@@ -190,7 +195,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), "s3cret\n\n").unwrap();
         let (env, mut files) = (Environment::of([]), Prints::new());
-        let mut expander = Expander { env: &env, dir: dir.path(), files: &mut files };
+        let mut expander = Expander { env: &env, dir: dir.path(), files: &mut files, given: Vec::new() };
         assert_eq!(expander.expand("Bearer ${file:key}").unwrap(), "Bearer s3cret\n");
         assert!(matches!(expander.expand("${file:none}"), Err(Failure::World(why)) if why.contains("none")));
         assert_eq!(files.len(), 2, "a missing file is watched too");

@@ -2,7 +2,7 @@
 //!
 //! `source` reads the layers and figment merges them, `text` turns TOML and JSON into values and `places` remembers
 //! where each stands; `expand` fills in `${…}`; `raw` mirrors what a user may write and `read` takes it field by field;
-//! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it.
+//! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it; `veil` remembers what came from elsewhere than the files.
 
 mod expand;
 mod mask;
@@ -15,6 +15,7 @@ mod text;
 mod twins;
 mod units;
 pub mod valid;
+mod veil;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,12 +28,14 @@ use self::read::{Field, Pairs, Read as _, Reading};
 use self::source::Sources;
 use self::valid::integration::Common;
 use self::valid::{Settings, integration, server};
+use self::veil::Foreign;
 
 use crate::files::Prints;
 
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
 pub use self::source::{Environment, Options, Texts};
+pub use self::valid::Veil;
 
 /// A configuration that can be used.
 pub struct Loaded {
@@ -46,11 +49,21 @@ pub struct Loaded {
     pub texts: Texts,
     /// Where each key stands, for messages about what turns out to be wrong later.
     pub places: Places,
+    /// What of it is not to be shown.
+    foreign: Foreign,
+}
+
+impl Loaded {
+    /// What is not to be shown of a request of `integration`. Blocks: it reads the files of secrets.
+    pub fn veil(&self, integration: &valid::Integration) -> Veil {
+        let (keys, texts) = self.foreign.of(integration.name.as_str());
+        Veil::new(integration, keys, texts)
+    }
 }
 
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, warnings, files, texts: _, places: _ } = self;
+        let Self { settings, warnings, files, texts: _, places: _, foreign: _ } = self;
         let mut shown = f.debug_struct("Loaded");
         shown
             .field("settings", settings)
@@ -76,14 +89,14 @@ pub fn load_watched(options: &Options, files: &mut Prints) -> Result<Loaded, Pro
     reading.expand(&mut merged, &Path::root());
     let root = Root::read(&merged, &Path::root(), &mut reading);
     let settings = settings(root.given().unwrap_or_default(), &mut reading);
-    let Reading { mut problems, files: referred, .. } = reading;
+    let Reading { mut problems, files: referred, foreign, .. } = reading;
     files.extend(referred);
     problems.sort();
     if problems.has_errors() {
         return Err(problems);
     }
     let Sources { texts, places, .. } = sources;
-    Ok(Loaded { settings, warnings: problems, files: files.clone(), texts, places })
+    Ok(Loaded { settings, warnings: problems, files: files.clone(), texts, places, foreign })
 }
 
 /// Reads `[admin]` alone: what is wrong elsewhere does not matter to who only asks a running sidecar. Blocks.

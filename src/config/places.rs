@@ -57,6 +57,11 @@ impl At {
             .collect()
     }
 
+    /// What follows the integration's name, in small letters as headers are compared.
+    pub(super) fn within_integration(&self) -> Vec<String> {
+        self.keys().iter().skip(2).map(|key| key.to_lowercase()).collect()
+    }
+
     /// The integration that this path lies in.
     pub(super) fn integration_name(&self) -> Option<&str> {
         match self.0.as_slice() {

@@ -14,6 +14,7 @@ use super::places::{At, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
 use super::source::Environment;
 use super::valid::SecretSource;
+use super::veil::Foreign;
 use super::{mask, text, units};
 use crate::files::Prints;
 use crate::secret::Secret;
@@ -90,6 +91,8 @@ pub(super) struct Reading<'a> {
     meant: BTreeSet<At>,
     /// Values that were: they are text, whatever the field wants.
     expanded: BTreeSet<At>,
+    /// What came from elsewhere than the files themselves.
+    pub(super) foreign: Foreign,
 }
 
 impl<'a> Reading<'a> {
@@ -103,6 +106,7 @@ impl<'a> Reading<'a> {
             failed: BTreeSet::new(),
             meant: BTreeSet::new(),
             expanded: BTreeSet::new(),
+            foreign: Foreign::default(),
         }
     }
 
@@ -141,16 +145,24 @@ impl<'a> Reading<'a> {
                     *text = expanded;
                 }
                 self.expanded.insert(at.clone());
+                self.note_environment(text, at);
             }
-            Value::String(..) | Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) => {}
+            Value::String(_, text) => self.note_environment(text, at),
+            Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) => {}
         }
     }
 
     /// Expands the forms in `text`, or notes what is wrong with them.
     pub(super) fn expand_text(&mut self, text: &str, at: &At) -> Option<String> {
-        let mut expander = Expander { env: self.env, dir: self.places.dir_of(at), files: &mut self.files };
+        let (env, dir) = (self.env, self.places.dir_of(at));
+        let mut expander = Expander { env, dir, files: &mut self.files, given: Vec::new() };
         let failure = match expander.expand(text) {
-            Ok(expanded) => return Some(expanded.into_owned()),
+            Ok(expanded) => {
+                for given in expander.given {
+                    self.foreign.note(at, &given);
+                }
+                return Some(expanded.into_owned());
+            }
             Err(failure) => failure,
         };
         self.failed.insert(at.clone());
@@ -161,6 +173,13 @@ impl<'a> Reading<'a> {
             Failure::World(why) => self.world_is_wrong(at, why),
         }
         None
+    }
+
+    /// Notes that the text at `at` comes from the environment, if it does.
+    fn note_environment(&mut self, text: &str, at: &At) {
+        if self.places.layer_of(at).is_some_and(|layer| layer.origin == Origin::Environment) {
+            self.foreign.note(at, text);
+        }
     }
 
     /// Notes what fails one integration alone; outside of integrations it is an error.

@@ -211,7 +211,7 @@ fn read_directory(
     let at = At::root().key("integrations_dir");
     let own = Places { layers: vec![config.clone()] };
     let problems = &mut sources.problems;
-    let mut expander = Expander { env: &options.env, dir: &config.dir, files };
+    let mut expander = Expander { env: &options.env, dir: &config.dir, files, given: Vec::new() };
     let dir = match expander.expand(dir) {
         Ok(dir) => config.dir.join(dir.as_ref()),
         Err(Failure::Text { message, help }) => {

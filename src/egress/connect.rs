@@ -9,6 +9,7 @@ use super::address::Address;
 use super::clock::Clock;
 use super::error::{SendError, cause};
 use super::message;
+use super::preview::Route;
 use super::secure::{Secure, rustls_error};
 use super::through::Through;
 use super::wire::{Pulse, Stream};
@@ -66,6 +67,15 @@ impl Destination {
     /// Host, port and proxy, for messages.
     pub(super) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Where it leads, and how.
+    pub(super) fn route(&self) -> Route {
+        Route {
+            to: self.address.shown().to_owned(),
+            tls: self.tls.as_ref().map(Secure::route),
+            proxy: self.through.as_ref().map(|proxy| proxy.route(self.forwards)),
+        }
     }
 
     /// The `host` field: without the scheme's own port.

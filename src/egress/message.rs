@@ -27,7 +27,18 @@ const FRAMING: [HeaderName; 6] = [
 
 /// Makes `signed` ready for a connection to `host`: origin form, our own host and framing.
 pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
-    let mut headers = signed.headers;
+    let Signed { method, uri, headers, body, stamp: _ } = signed;
+    compose(method, &uri, headers, body, host)
+}
+
+/// Likewise, of its parts.
+pub(super) fn compose(
+    method: Method,
+    uri: &Uri,
+    mut headers: HeaderMap,
+    body: Segments,
+    host: &HeaderValue,
+) -> Request<Outgoing> {
     // Comparing the few names that are there costs less than looking up those that are not.
     if headers.keys().any(|name| FRAMING.contains(name)) {
         for name in &FRAMING {
@@ -38,14 +49,14 @@ pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
     if !headers.contains_key(header::USER_AGENT) {
         headers.insert(header::USER_AGENT, USER_AGENT);
     }
-    let body = Outgoing::new(signed.body);
-    if body.left == 0 && !matches!(signed.method, Method::GET | Method::HEAD) {
+    let body = Outgoing::new(body);
+    if body.left == 0 && !matches!(method, Method::GET | Method::HEAD) {
         // hyper says nothing about an empty body; RFC 9110 §8.6 wants it said where the method expects one.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    let path = signed.uri.path_and_query().cloned();
+    let path = uri.path_and_query().cloned();
     let mut request = Request::new(body);
-    *request.method_mut() = signed.method;
+    *request.method_mut() = method;
     *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     *request.headers_mut() = headers;
     request

@@ -11,6 +11,7 @@ mod connect;
 mod error;
 mod message;
 mod pool;
+mod preview;
 mod secure;
 mod shared;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use http::Uri;
 
 pub use body::Body;
 pub use error::SendError;
+pub use preview::{ProxyRoute, Route, TlsRoute};
 
 use crate::config::valid;
 use crate::outbound::Signed;

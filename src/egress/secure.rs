@@ -8,6 +8,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
+use super::preview::TlsRoute;
 use crate::tls;
 
 /// TLS towards one host.
@@ -31,6 +32,11 @@ impl Secure {
             host: address.host().to_owned(),
             shown: address.shown().to_owned(),
         })
+    }
+
+    /// What it asks for.
+    pub(super) fn route(&self) -> TlsRoute {
+        TlsRoute { server_name: self.name.to_str().into_owned(), offers_http2: self.profile.http2 }
     }
 
     /// Whether it lets the server choose HTTP/2.

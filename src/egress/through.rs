@@ -12,6 +12,7 @@ use super::address::Address;
 use super::clock::Clock;
 use super::error::SendError;
 use super::message::{USER_AGENT, absolute};
+use super::preview::ProxyRoute;
 use super::secure::Secure;
 use super::wire::Stream;
 use crate::config::valid::Entrance;
@@ -35,6 +36,12 @@ impl Through {
         let address = Address::new(&entrance.uri)?;
         let tls = material.map(|material| Secure::new(&address, material)).transpose()?;
         Ok(Self { address, tls, shown: entrance.shown, authorization: entrance.authorization })
+    }
+
+    /// What it does for us: it `forwards` requests, or leads through.
+    pub(super) fn route(&self, forwards: bool) -> ProxyRoute {
+        let has_credentials = self.authorization.is_some();
+        ProxyRoute { url: self.shown.clone(), forwards, has_credentials }
     }
 
     /// Its URL, for messages.

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use super::failure::Failure;
 use super::hide::Hidden;
 use crate::config::valid;
-use crate::dialect::{Broken, Context, Decoder, Head};
+use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Integration};
 use crate::openai::{Envelope, Operation};
@@ -82,6 +82,24 @@ impl Order {
     fn model(&self) -> &valid::Model {
         &self.entry.settings.models[self.model]
     }
+
+    /// The provider's request, whole but for its right to enter.
+    pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
+        let integration = self.integration()?;
+        let context = Context {
+            operation: self.operation,
+            provider_model: self.model().name.as_str(),
+            client_model: &self.client_model,
+            id: &self.id,
+            created: self.created,
+            strict: integration.settings().strict,
+            max_event: integration.settings().limits.max_event,
+        };
+        let mut prepared = integration.dialect().prepare(&self.envelope, &context)?;
+        prepared.unsigned =
+            integration.dress(prepared.unsigned, self.model, &self.headers, &self.envelope)?;
+        Ok(prepared)
+    }
 }
 
 /// Sends the request and reads the head. A refusal is read to its end, a whole answer that must be translated too.
@@ -112,18 +130,8 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
     let mut renewed = false;
     loop {
         let integration = order.integration()?;
-        let context = Context {
-            operation: order.operation,
-            provider_model: order.model().name.as_str(),
-            client_model: &order.client_model,
-            id: &order.id,
-            created: order.created,
-            strict: integration.settings().strict,
-            max_event: integration.settings().limits.max_event,
-        };
-        let prepared = integration.dialect().prepare(&order.envelope, &context)?;
-        let unsigned = integration.dress(prepared.unsigned, order.model, &order.headers, &order.envelope)?;
-        let signed = integration.authorizer.sign(order.seat, unsigned).await?;
+        let prepared = order.prepare()?;
+        let signed = integration.authorizer.sign(order.seat, prepared.unsigned).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
         let Sent { response, connected } = integration.egress.send(order.seat, signed).await?;
         let refused = response.status() == StatusCode::UNAUTHORIZED && !renewed;

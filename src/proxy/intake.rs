@@ -96,7 +96,7 @@ fn check_caller(headers: &HeaderMap, house: &House) -> Result<(), Failure> {
 }
 
 /// `/v1/…` or `/{integration}/v1/…`.
-fn door(path: &str) -> Result<Door, Failure> {
+pub(super) fn door(path: &str) -> Result<Door, Failure> {
     let unknown = || Failure::NotFound(path.chars().take(200).collect());
     let (integration, rest) = match path.strip_prefix("/v1/") {
         Some(rest) => (None, rest),

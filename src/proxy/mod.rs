@@ -2,6 +2,7 @@
 
 mod activity;
 mod exchange;
+mod explain;
 mod failure;
 mod hide;
 mod intake;
@@ -37,6 +38,7 @@ use reply::Outcome;
 use visit::Visit;
 
 pub use activity::Activity;
+pub use explain::{Explained, Header, Question, Refusal, Shown, explain};
 pub use reply::Answer;
 
 /// OpenAI's SDKs say in it how long they wait for bytes.

@@ -3,6 +3,7 @@
 pub mod inbound;
 mod key;
 mod pem;
+mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validity;
@@ -119,6 +120,15 @@ pub fn read(profile: &Profile) -> Result<Material, String> {
 pub fn expiry(profile: &Profile) -> Option<u64> {
     let path = profile.client_cert_file.as_deref()?;
     chain_end(path, &pem::text("client_cert_file", path).ok()?)
+}
+
+/// Whom the client certificate of `profile` names, from the file as it is now: empty where it names nobody. `None` without
+/// one, or if it cannot be read; `read` says why.
+pub fn subject(profile: &Profile) -> Option<String> {
+    let path = profile.client_cert_file.as_deref()?;
+    let chain =
+        pem::certificates("client_cert_file", path, &pem::text("client_cert_file", path).ok()?).ok()?;
+    subject::of(chain.first()?)
 }
 
 fn chain_end(path: &Path, text: &str) -> Option<u64> {

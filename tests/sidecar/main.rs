@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod degrade;
 mod edits;
+mod explain;
 mod faults;
 mod formats;
 mod golden;

@@ -207,6 +207,39 @@ fn the_error_of_the_readme_is_what_the_first_configuration_answers() {
 }
 
 #[test]
+fn explain_prints_what_the_readme_shows() {
+    let section = section("What would be sent");
+    let shown = blocks("text").into_iter().find(|block| block.starts_with("POST "));
+    let request = blocks("json").into_iter().find(|block| block.contains("\"messages\""));
+    let command = commands().into_iter().find(|line| line.starts_with("outrider explain "));
+    let (shown, request) = (shown.expect("the page is shown"), request.expect("its request is shown"));
+    assert!(section.contains(&shown) && section.contains(&request));
+    let setup =
+        newcomer("").file("config.toml", &configuration("anthropic", &[])).file("request.json", &request);
+    let args: Vec<String> =
+        command.iter().flat_map(|line| line.split(' ').skip(1)).map(str::to_owned).collect();
+    let ended = setup.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(ended.stdout, shown, "{}", ended.stderr);
+}
+
+#[test]
+fn every_integration_of_the_readme_can_be_explained() {
+    for (n, block) in blocks("toml").iter().enumerate() {
+        let name = format!("readme-{n}.toml");
+        let body = r#"{"messages": [{"role": "user", "content": "hi"}]}"#;
+        let setup = newcomer("").file(&name, block).file("request.json", body);
+        let names = block.lines().filter_map(|line| line.strip_prefix("[integrations.")?.strip_suffix(']'));
+        for integration in names.filter(|name| !name.contains('.')) {
+            let ended = setup.run(&["explain", integration, "--request", "request.json", "--config", &name]);
+            assert_eq!(ended.code, 0, "{integration} in:\n{block}\n{}", ended.output());
+            for secret in ["sk-your-key", "your-client-secret"] {
+                assert!(!ended.output().contains(secret), "{}", ended.output());
+            }
+        }
+    }
+}
+
+#[test]
 fn the_demo_prints_what_the_readme_shows() {
     let printed = Setup::new("").run(&["demo", "--once"]).stdout;
     let table = blocks("text").into_iter().find(|block| block.starts_with("integration "));

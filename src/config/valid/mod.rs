@@ -10,6 +10,7 @@ pub(super) mod integration;
 mod models;
 mod proxy;
 pub(super) mod server;
+mod veil;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Uri};
 
 pub use proxy::Entrance;
+pub use veil::{STARS, Veil};
 
 use crate::dialect::Format;
 use crate::names::{IntegrationName, ModelName};

@@ -90,6 +90,21 @@ pub enum ScanError {
     TooLarge,
 }
 
+impl ScanError {
+    /// The byte of the fault, if it is one byte's.
+    pub fn at(&self) -> Option<usize> {
+        match *self {
+            Self::NotJson { at, .. }
+            | Self::NotUtf8 { at }
+            | Self::NotAnObject { at }
+            | Self::TooDeep { at }
+            | Self::TooManyMembers { at }
+            | Self::Duplicate { at, .. } => Some(at),
+            Self::TooLarge => None,
+        }
+    }
+}
+
 /// Scans `body` in time linear in its length. Beyond the list of members it allocates only names it has to decode.
 ///
 /// # Errors

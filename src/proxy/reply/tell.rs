@@ -63,6 +63,11 @@ impl Told {
         serde_json::to_vec(&Envelope { error }).unwrap_or_default()
     }
 
+    /// The status.
+    pub(in crate::proxy) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
     /// The words for the log.
     pub(in crate::proxy) fn cause(&self) -> String {
         self.inner.as_deref().unwrap_or(&self.message).to_owned()

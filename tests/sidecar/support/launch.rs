@@ -150,6 +150,15 @@ impl Setup {
         run_to_end(self.command(args), &format!("`outrider {}`", args.join(" ")))
     }
 
+    /// Likewise, with `input` on its stdin.
+    pub(crate) fn run_fed(&self, args: &[&str], input: &str) -> Ended {
+        let path = self.dir.path().join("stdin");
+        let fed = std::fs::write(&path, input).and_then(|()| std::fs::File::open(path));
+        let mut command = self.command(args);
+        command.stdin(fed.expect("the temporary folder can be written"));
+        run_to_end(command, &format!("`outrider {}`", args.join(" ")))
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outrider"));
         command.args(args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
