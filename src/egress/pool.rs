@@ -317,9 +317,20 @@ mod tests {
     async fn two_requests_at_once_have_a_connection_each_and_the_last_used_goes_first() {
         let upstream = Upstream::bind().await;
         let egress = upstream.egress(LIMITS);
-        let (early, late) = tokio::join!(upstream.warm(&egress), upstream.warm(&egress));
+        let over = tokio::sync::Notify::new();
+        let ask = || async {
+            text(egress.send(SEAT, post(&["x"])).await.unwrap()).await;
+            over.notify_one();
+        };
+        let serve_in_turn = async {
+            let (mut early, mut late) = (upstream.accept().await, upstream.accept().await);
+            early.serve().await;
+            over.notified().await;
+            late.serve().await;
+            (early, late)
+        };
+        let ((), (), (early, mut late)) = tokio::join!(ask(), ask(), serve_in_turn);
         drop(early);
-        let mut late = late;
         let (sent, _) = tokio::join!(egress.send(SEAT, post(&["x"])), late.serve());
         assert_eq!(sent.unwrap().connected, None);
     }
