@@ -4,15 +4,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, Method, header};
-use outrider::auth::{Authorizer, Tokens};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use outrider::auth::{Authorizer, Site, Tokens};
 use outrider::config::valid::{Authorization, ClientAuth, OAuth2, Proxy, SecretSource};
-use outrider::egress::{Clients, EgressLimits};
+use outrider::egress::{Clients, Egress, EgressLimits};
 use outrider::outbound::{Segments, Unsigned};
 use outrider::secret::Secret;
 use outrider::tasks::{Seat, Tasks};
@@ -29,7 +28,7 @@ fn signing(criterion: &mut Criterion) {
     let key = SecretSource::Inline(Secret::new("sk-bench"));
     let key = Authorization::ApiKey { header: HeaderName::from_static("api-key"), value: key };
     let tokens = Tokens::new(Tasks::new());
-    let key = tokens.authorizer(&key, None, &tls::Profile::default(), LIMIT).expect("the key is sound");
+    let key = build(&tokens, &key, &|_| Err("nobody asks".to_owned()));
     let token = with_live_token(&tokens);
     for (name, authorizer) in [("sign with an API key", key), ("sign with a live token", token)] {
         criterion.bench_function(name, |b| {
@@ -54,7 +53,7 @@ fn with_live_token(tokens: &Tokens) -> Authorizer {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
     let egress =
         Clients::new(1, Tasks::new()).egress(&url, &tls::Profile::default(), &Proxy::Direct, &limits);
-    let egress = Arc::new(egress.expect("plain HTTP needs nothing of the world"));
+    let egress = egress.expect("plain HTTP needs nothing of the world");
     let settings = Authorization::OAuth2(Box::new(OAuth2 {
         token_url: url,
         client_id: "bench".to_owned(),
@@ -70,10 +69,19 @@ fn with_live_token(tokens: &Tokens) -> Authorizer {
         token_field: "access_token".to_owned(),
         expires_field: "expires_in".to_owned(),
     }));
-    let authorizer =
-        tokens.authorizer(&settings, Some(egress), &tls::Profile::default(), LIMIT).expect("sound settings");
+    let authorizer = build(tokens, &settings, &|_| Ok(egress.clone()));
     runtime.block_on(authorizer.sign(Seat(0), unsigned())).expect("the endpoint grants a token");
     authorizer
+}
+
+fn build(
+    tokens: &Tokens,
+    settings: &Authorization,
+    way: &dyn Fn(&Uri) -> Result<Egress, String>,
+) -> Authorizer {
+    let (host, tls) = (HeaderValue::from_static("bench.example"), tls::Profile::default());
+    let site = Site { host: &host, tls: &tls, limit: LIMIT, way };
+    tokens.authorizer(settings, &site).expect("sound settings")
 }
 
 /// Grants one token to whoever comes first.

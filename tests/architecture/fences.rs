@@ -120,6 +120,18 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
+        what: "a word of AWS's signature",
+        sign: Sign::Word(&[
+            "x-amz-date",
+            "x-amz-security-token",
+            "AssumeRoleWithWebIdentity",
+            "SignableRequest",
+        ]),
+        within: "src/",
+        rooms: &["src/auth/aws"],
+        exceptions: &[],
+    },
+    Fence {
         what: "a word of Anthropic's",
         sign: Sign::Word(&[
             "anthropic",

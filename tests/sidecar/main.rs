@@ -4,6 +4,7 @@ mod support;
 
 mod admin;
 mod auth_api_key;
+mod auth_aws;
 mod auth_oauth2;
 mod chat;
 mod cli;

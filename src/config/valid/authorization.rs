@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::credential::Token;
-use super::{Authorization, ClientAuth, OAuth2, SecretSource, egress, headers};
+use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, egress, headers};
 use crate::config::places::At;
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
@@ -33,13 +33,15 @@ pub(super) fn authorization(fields: Fields, endpoint: &Uri, at: &At, r: &mut Rea
         },
     };
     warn_unused(&fields, kind, at, r);
-    check_aws(&fields.aws, at, r);
+    aws::check(&fields.aws, &at.key("aws"), r);
     check_gcp(&fields.gcp, at, r);
     match kind {
         Type::None => Authorization::None,
         Type::ApiKey => api_key(fields, at, r).unwrap_or(Authorization::None),
         Type::OAuth2 => oauth2(fields, endpoint, at, r).unwrap_or(Authorization::None),
-        Type::AwsSigV4 => Authorization::Later("aws_sigv4"),
+        Type::AwsSigV4 => {
+            aws::settings(fields.aws, endpoint, &at.key("aws"), r).unwrap_or(Authorization::None)
+        }
         Type::Gcp => Authorization::Later("gcp"),
         Type::Signature => Authorization::Later("signature"),
     }
@@ -92,24 +94,6 @@ fn word(kind: Type) -> &'static str {
         Type::Gcp => "\"gcp\"",
         Type::Signature => "\"signature\"",
     }
-}
-
-fn check_aws(aws: &Field<raw::Aws>, at: &At, r: &mut Reading<'_>) {
-    let Some(aws) = aws.get() else { return };
-    let at = at.key("aws");
-    for (given, missing, key, other) in [
-        (&aws.access_key_id, &aws.secret_access_key, "access_key_id", "secret_access_key"),
-        (&aws.secret_access_key, &aws.access_key_id, "secret_access_key", "access_key_id"),
-    ] {
-        if given.is_given() && missing.is_absent() {
-            r.error(&at.key(key), format!("`{key}` needs `{other}`")).help("the two make one credential");
-        }
-    }
-    if aws.session_token.is_given() && aws.access_key_id.is_absent() {
-        r.error(&at.key("session_token"), "`session_token` needs `access_key_id` and `secret_access_key`");
-    }
-    refuse_empty(&aws.region, &at.key("region"), r);
-    refuse_empty(&aws.service, &at.key("service"), r);
 }
 
 fn check_gcp(gcp: &Field<raw::Gcp>, at: &At, r: &mut Reading<'_>) {
