@@ -1,4 +1,4 @@
-//! What it costs to sign a request: with a live OAuth2 token, and with an API key for comparison.
+//! What it costs to sign a request: with a live OAuth2 token, with AWS's signature, and with an API key for comparison.
 //!
 //! Benches are built with tokio's `test-util`, whose clock costs a few nanoseconds that the product does not pay.
 
@@ -6,11 +6,12 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use outrider::auth::{Authorizer, Site, Tokens};
-use outrider::config::valid::{Authorization, ClientAuth, OAuth2, Proxy, SecretSource};
+use outrider::config::valid::{Authorization, Aws, AwsKeys, ClientAuth, OAuth2, Proxy, SecretSource};
 use outrider::egress::{Clients, Egress, EgressLimits};
 use outrider::outbound::{Segments, Unsigned};
 use outrider::secret::Secret;
@@ -30,7 +31,10 @@ fn signing(criterion: &mut Criterion) {
     let tokens = Tokens::new(Tasks::new());
     let key = build(&tokens, &key, &|_| Err("nobody asks".to_owned()));
     let token = with_live_token(&tokens);
-    for (name, authorizer) in [("sign with an API key", key), ("sign with a live token", token)] {
+    let aws = build(&tokens, &aws_keys(), &|_| Err("nobody asks".to_owned()));
+    for (name, authorizer) in
+        [("sign with an API key", key), ("sign with a live token", token), ("sign as AWS does", aws)]
+    {
         criterion.bench_function(name, |b| {
             let sign = |unsigned| {
                 authorizer.sign(Seat(0), unsigned).now_or_never().expect("nothing to wait for").map(drop)
@@ -41,7 +45,18 @@ fn signing(criterion: &mut Criterion) {
 }
 
 fn unsigned() -> Unsigned {
-    Unsigned::new(Method::POST, "/chat/completions", HeaderMap::with_capacity(8), Segments::default())
+    let body = Segments::one(Bytes::from_static(&[b'x'; 2048]));
+    let mut unsigned = Unsigned::new(Method::POST, "", HeaderMap::with_capacity(8), body);
+    unsigned.uri = Uri::from_static("https://bench.example/model/m%3A0/converse");
+    unsigned
+}
+
+fn aws_keys() -> Authorization {
+    let inline = |text: &str| SecretSource::Inline(Secret::new(text));
+    let keys =
+        AwsKeys::Fixed { id: inline("bench"), secret: inline("bench"), session: Some(inline("bench")) };
+    let (region, service) = ("us-east-1".to_owned(), "bedrock".to_owned());
+    Authorization::SigV4(Box::new(Aws { region, service, keys }))
 }
 
 /// An authorizer that has fetched its token from an endpoint of ours.

@@ -39,6 +39,8 @@ pub(super) struct Fields<'a> {
     pub(super) token: &'a str,
     /// The field of its lifetime in seconds.
     pub(super) expires: &'a str,
+    /// What to do where the token is not there, or nothing.
+    pub(super) help: &'static str,
     /// Takes our secrets out of a text.
     pub(super) hide: &'a dyn Fn(&str) -> String,
 }
@@ -68,6 +70,14 @@ impl Trouble {
 
 /// Reads a whole answer. The body is never quoted but for the fields that name an error.
 pub(super) fn read(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Granted<String>, Trouble> {
+    let json = object(status, body, fields)?;
+    check_type(json.get("token_type"), fields)?;
+    let pass = token(&json, fields)?;
+    Ok(Granted { pass, lifetime: lifetime(json.get(fields.expires)) })
+}
+
+/// What a whole answer says, if it is one that grants something.
+pub(super) fn object(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Map<String, Value>, Trouble> {
     if (300..400).contains(&status) {
         let words =
             format!("it answered with a redirect ({status}), which is not followed; check the token URL");
@@ -83,9 +93,7 @@ pub(super) fn read(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Gran
     if json.get("error").is_some_and(is_said) {
         return Err(refusal(status, &json, fields));
     }
-    check_type(json.get("token_type"), fields)?;
-    let pass = token(&json, fields.token)?;
-    Ok(Granted { pass, lifetime: lifetime(json.get(fields.expires)) })
+    Ok(json)
 }
 
 /// An answer that says no: a 400, 401 or 403 (or an `error` in a 200) blames our credentials, unless it says itself
@@ -140,10 +148,12 @@ fn check_type(given: Option<&Value>, fields: &Fields<'_>) -> Result<(), Trouble>
     }
 }
 
-fn token(json: &Map<String, Value>, field: &str) -> Result<String, Trouble> {
+/// The token in an answer.
+pub(super) fn token(json: &Map<String, Value>, fields: &Fields<'_>) -> Result<String, Trouble> {
+    let field = fields.token;
     let wrong = |what: &str| Err(Trouble::Unavailable(format!("its answer's `{field}` {what}")));
     match json.get(field) {
-        None | Some(Value::Null) => wrong("is missing; oauth2.token_field names another"),
+        None | Some(Value::Null) => wrong(&format!("is missing{}", fields.help)),
         Some(Value::String(token)) if token.trim().is_empty() => wrong("is empty"),
         Some(Value::String(token)) if !token.bytes().all(|b| matches!(b, 0x20..=0x7e)) => {
             wrong("holds characters that cannot stand in a header")
@@ -180,7 +190,7 @@ mod tests {
 
     fn read(status: u16, body: &str) -> Result<(String, u64), Trouble> {
         let hide = |text: &str| text.replace("s:e/c&r=t", "***");
-        let fields = Fields { token: "access_token", expires: "expires_in", hide: &hide };
+        let fields = Fields { token: "access_token", expires: "expires_in", help: "", hide: &hide };
         super::read(status, body.as_bytes(), &fields).map(|g| (g.pass, g.lifetime.as_millis() as u64))
     }
 
@@ -247,7 +257,7 @@ mod tests {
 
     #[test]
     fn other_fields_can_hold_the_token_and_its_lifetime() {
-        let fields = Fields { token: "id_token", expires: "ttl", hide: &str::to_owned };
+        let fields = Fields { token: "id_token", expires: "ttl", help: "", hide: &str::to_owned };
         let granted = super::read(200, b"{\"id_token\":\"t\",\"ttl\":7,\"expires_in\":1}", &fields);
         assert!(matches!(granted, Ok(Granted { pass, lifetime }) if pass == "t" && lifetime.as_secs() == 7));
     }

@@ -3,16 +3,15 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
 use form_urlencoded::{Serializer, byte_serialize};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue, Uri};
 
 use super::answer::{self, Fields, Granted, Trouble};
 use super::credential::{Credential, Issuer, Proof, bearer, host_of};
-use super::fetch::Way;
+use super::fetch::{self, Way};
 use crate::config::valid::{ClientAuth, OAuth2};
-use crate::outbound::{Segments, Unsigned};
+use crate::outbound::Unsigned;
 use crate::secret::Secret;
 use crate::tasks::Seat;
 use crate::tls;
@@ -64,10 +63,7 @@ impl Client {
 
     /// The token request.
     fn request(&self) -> Unsigned {
-        let mut headers = HeaderMap::with_capacity(4 + self.headers.len());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut headers = Vec::with_capacity(1 + self.headers.len());
         let mut form = Serializer::new(String::new());
         form.extend_pairs(&self.form);
         match self.auth {
@@ -78,15 +74,13 @@ impl Client {
                 let value = format!("Basic {}", self.basic());
                 let mut value = HeaderValue::from_str(&value).expect("base64 can stand in a header");
                 value.set_sensitive(true);
-                headers.insert(AUTHORIZATION, value);
+                headers.push((AUTHORIZATION, value));
             }
         }
-        for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
+        let mut request = fetch::post(&self.url, form.finish());
+        for (name, value) in headers.iter().chain(&self.headers) {
+            request.headers.insert(name, value.clone());
         }
-        let body = Segments::one(Bytes::from(form.finish()));
-        let mut request = Unsigned::new(Method::POST, "", headers, body);
-        request.uri = self.url.clone();
         request
     }
 
@@ -118,7 +112,8 @@ impl Credential for Client {
     async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<HeaderValue>, Trouble> {
         let (status, body) = way.exchange(seat, 0, self.request()).await?;
         let hide = |text: &str| self.hide(text);
-        let fields = Fields { token: &self.token_field, expires: &self.expires_field, hide: &hide };
+        let help = "; oauth2.token_field names another";
+        let fields = Fields { token: &self.token_field, expires: &self.expires_field, help, hide: &hide };
         answer::read(status, &body, &fields)?.with(|token| bearer(&self.prefix, &token))
     }
 }
@@ -140,6 +135,8 @@ fn form(settings: &OAuth2) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::super::testing::settings;
     use super::*;
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
@@ -11,7 +13,7 @@ use tokio::time::timeout;
 use super::answer::{Granted, Trouble};
 use super::credential::Credential;
 use crate::egress::{self, Egress};
-use crate::outbound::{Stamp, Unsigned};
+use crate::outbound::{Segments, Stamp, Unsigned};
 use crate::tasks::Seat;
 
 /// The longest answer of a token endpoint that is read, in bytes.
@@ -54,6 +56,26 @@ impl Way {
     }
 }
 
+/// A request with this form to `url`, for an answer of JSON.
+pub(super) fn post(url: &Uri, form: String) -> Unsigned {
+    let mut request = to(url, Method::POST, Segments::one(Bytes::from(form)));
+    request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    request.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request
+}
+
+/// A request for what is at `url`.
+pub(super) fn get(url: &Uri) -> Unsigned {
+    to(url, Method::GET, Segments::default())
+}
+
+fn to(url: &Uri, method: Method, body: Segments) -> Unsigned {
+    let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+    let mut request = Unsigned::new(method, "", headers, body);
+    request.uri = url.clone();
+    request
+}
+
 /// Reads the whole body; one that is too long is left unread, which closes its connection.
 async fn whole(mut body: egress::Body) -> Result<BytesMut, Trouble> {
     let too_long = || Err(Trouble::Unavailable("its answer is longer than 1 MiB".into()));
@@ -74,8 +96,6 @@ async fn whole(mut body: egress::Body) -> Result<BytesMut, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::super::client::Client;
     use super::super::testing::*;
     use super::*;

@@ -1,8 +1,8 @@
 //! Puts the right to enter on a request: nothing, an API key, a cached bearer, or a signature.
 //!
-//! What is fetched (tokens by OAuth2 client credentials, AWS's temporary keys) is fetched once for all who need it,
+//! What is fetched (tokens by OAuth2 client credentials, Google's tokens, AWS's temporary keys) is fetched once for all who need it,
 //! refreshed behind the requests that use it, and survives reloads and outages of its endpoint. A `credential` is what
-//! makes such a request: `client` OAuth2's, `aws` a web identity's. `state` says when what is done, `source` does it,
+//! makes such a request: `client` OAuth2's, `aws` a web identity's, `google` an account's. `state` says when what is done, `source` does it,
 //! `stock` keeps one source for each credential, `fetch` and `answer` speak to the endpoint.
 
 mod answer;
@@ -11,6 +11,7 @@ mod client;
 mod credential;
 mod error;
 mod fetch;
+mod google;
 mod source;
 mod state;
 mod stock;
@@ -22,12 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
 pub use credential::Proof;
 pub use error::AuthError;
 
-use crate::config::valid::{Authorization, Aws, AwsKeys, SecretSource};
+use crate::config::valid::{Authorization, Aws, AwsKeys, Gcp, SecretSource};
 use crate::egress::Egress;
 use crate::outbound::{Signed, Stamp, Unsigned};
 use crate::tasks::{Seat, Tasks};
@@ -36,6 +38,7 @@ use aws::{Keyring, Signer};
 use client::Client;
 use credential::Credential;
 use fetch::Way;
+use google::Account;
 use source::Source;
 use stock::Stock;
 
@@ -51,6 +54,8 @@ enum Kind {
     OAuth2(Bearer<Client>),
     /// AWS's signature, version 4.
     SigV4(Box<Signer>),
+    /// A bearer of Google's.
+    Gcp(Bearer<Account>),
 }
 
 /// A header that never changes.
@@ -62,12 +67,17 @@ struct ApiKey {
 /// A header whose value is a token.
 struct Bearer<C: Credential> {
     header: HeaderName,
+    /// What goes out beside it, unless something stands there.
+    beside: Option<(HeaderName, HeaderValue)>,
     source: Arc<Source<C>>,
     way: Way,
 }
 
 impl<C: Credential<Pass = HeaderValue>> Bearer<C> {
     async fn put(&self, seat: Seat, on: &mut Unsigned) -> Result<Stamp, AuthError> {
+        if let Some((name, value)) = &self.beside {
+            on.headers.entry(name.clone()).or_insert_with(|| value.clone());
+        }
         let put = |token: &state::Token<HeaderValue>| {
             on.headers.insert(self.header.clone(), token.pass.clone());
             token.stamp
@@ -96,6 +106,7 @@ impl Authorizer {
                 Stamp(0)
             }
             Kind::OAuth2(bearer) => bearer.put(seat, &mut unsigned).await?,
+            Kind::Gcp(bearer) => bearer.put(seat, &mut unsigned).await?,
             Kind::SigV4(signer) => signer.put(seat, &mut unsigned).await?,
         };
         Ok(unsigned.seal(stamp))
@@ -106,7 +117,7 @@ impl Authorizer {
     pub fn is_blamed(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         match &self.0 {
             Kind::SigV4(_) if status == StatusCode::FORBIDDEN => aws::says_expired(headers),
-            Kind::None | Kind::ApiKey(_) | Kind::OAuth2(_) | Kind::SigV4(_) => {
+            Kind::None | Kind::ApiKey(_) | Kind::OAuth2(_) | Kind::SigV4(_) | Kind::Gcp(_) => {
                 status == StatusCode::UNAUTHORIZED
             }
         }
@@ -121,6 +132,7 @@ impl Authorizer {
     pub async fn refused(&self, seat: Seat, stamp: Stamp) -> Result<bool, AuthError> {
         match &self.0 {
             Kind::OAuth2(bearer) => bearer.source.refused(seat, &bearer.way, stamp).await,
+            Kind::Gcp(bearer) => bearer.source.refused(seat, &bearer.way, stamp).await,
             Kind::SigV4(signer) => match signer.keyring() {
                 Keyring::Fixed(_) => Ok(false),
                 Keyring::Temporary(source, way) => source.refused(seat, way, stamp).await,
@@ -135,6 +147,7 @@ impl Authorizer {
             Kind::None => ("none", None),
             Kind::ApiKey(_) => ("api_key", None),
             Kind::OAuth2(bearer) => ("oauth2", Some(TokenStatus::of(&bearer.source))),
+            Kind::Gcp(bearer) => ("gcp", Some(TokenStatus::of(&bearer.source))),
             Kind::SigV4(signer) => match signer.keyring() {
                 Keyring::Fixed(_) => ("aws_sigv4", None),
                 Keyring::Temporary(source, _) => ("aws_sigv4", Some(TokenStatus::of(source))),
@@ -203,6 +216,7 @@ pub struct Tokens {
     serial: Arc<AtomicU64>,
     clients: Stock<Client>,
     web_identities: Stock<aws::WebIdentity>,
+    accounts: Stock<Account>,
 }
 
 /// What an authorizer is built from besides its settings.
@@ -227,7 +241,13 @@ impl Site<'_> {
 impl Tokens {
     /// No tokens yet; fetches run as tasks of `tasks`.
     pub fn new(tasks: Tasks) -> Self {
-        Self { tasks, serial: Arc::default(), clients: Stock::default(), web_identities: Stock::default() }
+        Self {
+            tasks,
+            serial: Arc::default(),
+            clients: Stock::default(),
+            web_identities: Stock::default(),
+            accounts: Stock::default(),
+        }
     }
 
     /// The authorizer for one integration.
@@ -243,9 +263,15 @@ impl Tokens {
             Authorization::OAuth2(settings) => {
                 let source = self.source(&self.clients, Client::read(settings, site.tls)?);
                 let way = site.way_to(&[&settings.token_url])?;
-                Kind::OAuth2(Bearer { header: settings.header.clone(), source, way })
+                Kind::OAuth2(Bearer { header: settings.header.clone(), beside: None, source, way })
             }
             Authorization::SigV4(settings) => Kind::SigV4(Box::new(self.signer(settings, site)?)),
+            Authorization::Gcp(settings) => {
+                let account = Account::read(settings, site.tls).map_err(|why| format!("gcp: {why}"))?;
+                let (way, beside) = (site.way_to(&account.urls())?, account.beside());
+                let source = self.source(&self.accounts, account);
+                Kind::Gcp(Bearer { header: AUTHORIZATION, beside, source, way })
+            }
             Authorization::Later(word) => {
                 return Err(format!("authentication_type {word} is not in this version yet"));
             }
@@ -274,7 +300,7 @@ impl Tokens {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.clients.count() + self.web_identities.count();
+        let known = self.clients.count() + self.web_identities.count() + self.accounts.count();
         f.debug_struct("Tokens").field("credentials", &known).finish_non_exhaustive()
     }
 }
@@ -287,8 +313,18 @@ pub fn token_urls(settings: &Authorization) -> Vec<Uri> {
             AwsKeys::Fixed { .. } => Vec::new(),
             AwsKeys::WebIdentity(identity) => vec![identity.sts_endpoint.clone()],
         },
+        Authorization::Gcp(gcp) => {
+            let account = Account::read(gcp, &tls::Profile::default());
+            account.map(|account| account.urls().into_iter().cloned().collect()).unwrap_or_default()
+        }
         Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => Vec::new(),
     }
+}
+
+/// What is wrong with Google's credentials as they are now, the token of another platform included. Blocks: it reads
+/// files.
+pub fn check_gcp(settings: &Gcp) -> Result<(), String> {
+    Account::read(settings, &tls::Profile::default())?.check_subject()
 }
 
 fn api_key(header: &HeaderName, value: &SecretSource) -> Result<ApiKey, String> {
@@ -301,8 +337,6 @@ fn api_key(header: &HeaderName, value: &SecretSource) -> Result<ApiKey, String> 
 
 #[cfg(test)]
 mod tests {
-    use http::header::AUTHORIZATION;
-
     use super::testing::*;
     use super::*;
     use crate::config::valid::OAuth2;

@@ -139,14 +139,14 @@ impl Shared {
     }
 }
 
-/// One request with a `content-length`.
+/// One request; its body is as long as its `content-length` says.
 async fn read(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).to_lowercase();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length =
-                head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse::<usize>().ok()?;
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+            let length = length.map_or(Some(0), |length| length.parse::<usize>().ok())?;
             if body.len() >= length {
                 return Some(String::from_utf8(bytes).unwrap());
             }

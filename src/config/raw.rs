@@ -289,6 +289,7 @@ tables! {
     Gcp {
         credentials_file: PathBuf,
         scope: String,
+        metadata_host: String,
     }
 
     /// `tls` and `token_tls`.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::valid::{self, Authorization, AwsKeys, SecretSource};
+use crate::config::valid::{self, Authorization, AwsKeys, GcpSource, SecretSource};
 use crate::files::{self, Print, Prints};
 use crate::tls::Profile;
 
@@ -41,6 +41,12 @@ impl Files {
         match &settings.authorization {
             Authorization::None | Authorization::Later(_) => {}
             Authorization::ApiKey { value, .. } => found.secret("api_key_value_file", value),
+            Authorization::Gcp(gcp) => {
+                if let GcpSource::File(path) = &gcp.source {
+                    found.add("gcp.credentials_file", path, true);
+                }
+                found.token_tls(settings);
+            }
             Authorization::SigV4(aws) => found.aws(&aws.keys, settings),
             Authorization::OAuth2(oauth2) => {
                 found.secret("client_secret_file", &oauth2.client_secret);
@@ -86,7 +92,7 @@ impl Files {
         }
     }
 
-    /// A web identity's token is not among them: it is read for each fetch, and needs nothing to be built anew.
+    /// A web identity's token is not among them, nor is that of Google's external accounts: it is read for each fetch, and needs nothing to be built anew.
     fn aws(&mut self, keys: &AwsKeys, settings: &valid::Integration) {
         match keys {
             AwsKeys::Fixed { id, secret, session } => {

@@ -132,6 +132,21 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
+        what: "a word of Google's tokens",
+        sign: Sign::Word(&[
+            "x-goog-user-project",
+            "metadata-flavor",
+            "service_account",
+            "authorized_user",
+            "external_account",
+            "credential_source",
+            "generateAccessToken",
+        ]),
+        within: "src/",
+        rooms: &["src/auth/google"],
+        exceptions: &[],
+    },
+    Fence {
         what: "a word of Anthropic's",
         sign: Sign::Word(&[
             "anthropic",

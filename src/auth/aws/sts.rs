@@ -2,20 +2,19 @@
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use form_urlencoded::Serializer;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::header::ACCEPT;
+use http::{HeaderValue, Uri};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use super::Keys;
 use crate::auth::answer::{self, Granted, Trouble};
 use crate::auth::credential::{self, Credential, Issuer, Proof};
-use crate::auth::fetch::Way;
+use crate::auth::fetch::{self, Way};
 use crate::config::valid;
 use crate::observe::clock;
-use crate::outbound::{Segments, Unsigned};
+use crate::outbound::Unsigned;
 use crate::secret::Secret;
 use crate::tasks::Seat;
 use crate::tls;
@@ -64,12 +63,8 @@ impl WebIdentity {
             .append_pair("RoleSessionName", &self.session)
             .append_pair("WebIdentityToken", token.expose())
             .finish();
-        let mut headers = HeaderMap::with_capacity(3);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static("text/xml"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let mut request = Unsigned::new(Method::POST, "", headers, Segments::one(Bytes::from(form)));
-        request.uri = self.url.clone();
+        let mut request = fetch::post(&self.url, form);
+        request.headers.insert(ACCEPT, HeaderValue::from_static("text/xml"));
         request
     }
 }

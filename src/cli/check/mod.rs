@@ -144,6 +144,7 @@ fn authorization(one: &Integration) -> &'static str {
         Authorization::ApiKey { .. } => "api_key",
         Authorization::OAuth2(_) => "oauth2",
         Authorization::SigV4(_) => "aws_sigv4",
+        Authorization::Gcp(_) => "gcp",
         Authorization::Later(word) => word,
     }
 }

@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::auth::Tokens;
+use crate::auth::{self, Tokens};
 use crate::config::valid::{Authorization, AwsKeys, Handler, Handlers, Integration, SecretSource, Settings};
 use crate::config::{At, Loaded, Problems, Severity};
 use crate::egress::Clients;
 use crate::integration::{Entry, Workshop};
 use crate::observe::Metrics;
-use crate::secret::Secret;
 use crate::tasks::Tasks;
 use crate::tls;
 
@@ -93,28 +92,31 @@ fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, S
 
 /// Each secret that cannot be read.
 fn of_authorization(authorization: &Authorization, at: &At) -> Vec<(At, String)> {
-    let secrets = match authorization {
-        Authorization::ApiKey { value, .. } => vec![(at.key("api_key_value_file"), value.load())],
+    let reads = match authorization {
+        Authorization::ApiKey { value, .. } => vec![(at.key("api_key_value_file"), value.load().map(drop))],
         Authorization::OAuth2(oauth2) => {
-            vec![(at.key("oauth2").key("client_secret_file"), oauth2.client_secret.load())]
+            vec![(at.key("oauth2").key("client_secret_file"), oauth2.client_secret.load().map(drop))]
         }
         Authorization::SigV4(aws) => of_aws(&aws.keys, &at.key("aws")),
+        Authorization::Gcp(gcp) => {
+            vec![(at.key("gcp").key("credentials_file"), auth::check_gcp(gcp))]
+        }
         Authorization::None | Authorization::Later(_) => Vec::new(),
     };
-    secrets.into_iter().filter_map(|(at, secret)| Some((at, secret.err()?))).collect()
+    reads.into_iter().filter_map(|(at, read)| Some((at, read.err()?))).collect()
 }
 
-fn of_aws(keys: &AwsKeys, at: &At) -> Vec<(At, Result<Secret, String>)> {
+fn of_aws(keys: &AwsKeys, at: &At) -> Vec<(At, Result<(), String>)> {
     match keys {
         AwsKeys::Fixed { id, secret, session } => {
             let session = session.iter().map(|session| ("session_token_file", session));
             let all =
                 [("access_key_id_file", id), ("secret_access_key_file", secret)].into_iter().chain(session);
-            all.map(|(key, secret)| (at.key(key), secret.load())).collect()
+            all.map(|(key, secret)| (at.key(key), secret.load().map(drop))).collect()
         }
         AwsKeys::WebIdentity(identity) => {
             let token = SecretSource::File(identity.token_file.clone());
-            vec![(at.key("web_identity_token_file"), token.load())]
+            vec![(at.key("web_identity_token_file"), token.load().map(drop))]
         }
     }
 }

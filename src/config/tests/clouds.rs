@@ -1,7 +1,7 @@
 //! The authorizations of clouds: where regions and keys come from, and every mistake in their tables.
 
 use super::House;
-use crate::config::valid::{Authorization, Aws, AwsKeys, Integration, SecretSource};
+use crate::config::valid::{Authorization, Aws, AwsKeys, Gcp, GcpSource, Integration, SecretSource};
 
 fn one(house: &House) -> Integration {
     house.loaded().settings.integrations["acme"].clone()
@@ -127,4 +127,51 @@ fn what_the_environment_lacks_is_named_with_the_remedy() {
         "aws = { access_key_id = \"a\", secret_access_key = \"s\", sts_endpoint = \"https://sts.example\" }";
     let unused = report("aws_sigv4", BEDROCK, unused, &[]);
     assert!(unused.contains("warning: `sts_endpoint` is not used"), "{unused}");
+}
+
+fn gcp(table: &str, env: &[(&str, &str)]) -> (House, Gcp) {
+    let house = House::new(&toml("gcp", "https://aiplatform.example/v1", table)).env(env.iter().copied());
+    match one(&house).authorization {
+        Authorization::Gcp(gcp) => (house, gcp),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn googles_credentials_come_from_the_table_else_the_environment_else_the_machine() {
+    let env = [("GOOGLE_APPLICATION_CREDENTIALS", "/env.json"), ("GCE_METADATA_HOST", "127.0.0.1:8080")];
+    let machine = |host: &str| {
+        let url = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/token");
+        GcpSource::Metadata(url.parse().unwrap())
+    };
+    let (house, own) = gcp("gcp = { credentials_file = \"own.json\", scope = \"a b\" }", &env);
+    assert_eq!(own.source, GcpSource::File(house.path().join("own.json")), "relative to the file");
+    assert_eq!(own.scope.as_deref(), Some("a b"));
+    let (_, from_env) = gcp("", &env);
+    assert_eq!((from_env.source, from_env.scope), (GcpSource::File("/env.json".into()), None));
+    assert_eq!(gcp("", &env[1..]).1.source, machine("127.0.0.1:8080"));
+    assert_eq!(gcp("", &[]).1.source, machine("metadata.google.internal"));
+    assert_eq!(gcp("gcp = { metadata_host = \"m.example\" }", &env).1.source, machine("m.example"));
+}
+
+#[test]
+fn each_mistake_in_gcp_is_one_error_that_says_so() {
+    for (table, words) in [
+        ("credentials_file = \"\"", "`integrations.acme.gcp.credentials_file` is empty"),
+        ("scope = \" \"", "`integrations.acme.gcp.scope` is empty"),
+        ("scope = \"a\\nb\"", "`integrations.acme.gcp.scope` holds a control character"),
+        (
+            "credentials_file = \"c\", metadata_host = \"m\"",
+            "both `credentials_file` and `metadata_host` are given",
+        ),
+        ("metadata_host = \"me@m\"", "holds a user or a password"),
+        ("credential_file = \"c\"", "did you mean `credentials_file`?"),
+    ] {
+        let report = report("gcp", "https://a.example", &format!("gcp = {{ {table} }}"), &[]);
+        assert!(report.contains(words), "{table}: {report}");
+        let errors = report.matches("error: ").count();
+        assert!(errors == 1 && report.contains("--> config.toml:"), "{table}: {errors} errors: {report}");
+    }
+    let empty = report("gcp", "https://a.example", "gcp = {}", &[]);
+    assert!(empty.contains("warning: `gcp` is empty"), "{empty}");
 }

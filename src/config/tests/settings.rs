@@ -279,10 +279,6 @@ fn what_later_versions_build_loads_already() {
             format!("[integrations.acme]\nendpoint = \"https://a.example\"\nmodels = [\"m\"]\n{lines}\n");
         one(&House::new(&toml)).authorization
     };
-    assert_eq!(
-        later("authentication_type = \"gcp\"\ngcp = { credentials_file = \"c\" }"),
-        Authorization::Later("gcp")
-    );
     assert_eq!(later("authentication_type = \"signature\""), Authorization::Later("signature"));
     let jwt = "oauth2 = { client_id = \"i\", client_auth = \"private_key_jwt\", signing_key_file = \"k\", signing_alg = \"RS256\" }";
     assert!(matches!(later(jwt), Authorization::Later(word) if word.contains("private_key_jwt")));

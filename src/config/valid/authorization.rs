@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::credential::Token;
-use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, egress, headers};
+use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, egress, gcp, headers};
 use crate::config::places::At;
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
@@ -34,7 +34,7 @@ pub(super) fn authorization(fields: Fields, endpoint: &Uri, at: &At, r: &mut Rea
     };
     warn_unused(&fields, kind, at, r);
     aws::check(&fields.aws, &at.key("aws"), r);
-    check_gcp(&fields.gcp, at, r);
+    gcp::check(&fields.gcp, &at.key("gcp"), r);
     match kind {
         Type::None => Authorization::None,
         Type::ApiKey => api_key(fields, at, r).unwrap_or(Authorization::None),
@@ -42,7 +42,7 @@ pub(super) fn authorization(fields: Fields, endpoint: &Uri, at: &At, r: &mut Rea
         Type::AwsSigV4 => {
             aws::settings(fields.aws, endpoint, &at.key("aws"), r).unwrap_or(Authorization::None)
         }
-        Type::Gcp => Authorization::Later("gcp"),
+        Type::Gcp => gcp::settings(fields.gcp, &at.key("gcp"), r).unwrap_or(Authorization::None),
         Type::Signature => Authorization::Later("signature"),
     }
 }
@@ -93,21 +93,6 @@ fn word(kind: Type) -> &'static str {
         Type::AwsSigV4 => "\"aws_sigv4\"",
         Type::Gcp => "\"gcp\"",
         Type::Signature => "\"signature\"",
-    }
-}
-
-fn check_gcp(gcp: &Field<raw::Gcp>, at: &At, r: &mut Reading<'_>) {
-    let Some(gcp) = gcp.get() else { return };
-    let at = at.key("gcp");
-    if gcp.credentials_file.is_absent() && gcp.scope.is_absent() {
-        r.warning(&at, "`gcp` is empty").help("it may hold credentials_file and scope");
-    }
-    refuse_empty(&gcp.scope, &at.key("scope"), r);
-}
-
-fn refuse_empty(field: &Field<String>, at: &At, r: &mut Reading<'_>) {
-    if field.get().is_some_and(|text| text.trim().is_empty()) {
-        r.error(at, format!("`{at}` is empty")).help("leave it out, or fill it in");
     }
 }
 

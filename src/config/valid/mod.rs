@@ -6,6 +6,7 @@ mod aws;
 pub(super) mod credential;
 mod debug;
 pub(super) mod egress;
+mod gcp;
 mod headers;
 pub(super) mod integration;
 mod models;
@@ -295,6 +296,8 @@ pub enum Authorization {
     OAuth2(Box<OAuth2>),
     /// AWS's signature, version 4.
     SigV4(Box<Aws>),
+    /// A bearer of Google's.
+    Gcp(Gcp),
     /// One of ours that this version has not yet: its word.
     Later(&'static str),
 }
@@ -337,6 +340,24 @@ pub struct WebIdentity {
     pub token_file: PathBuf,
     /// The Security Token Service.
     pub sts_endpoint: Uri,
+}
+
+/// What Google's tokens are asked for with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gcp {
+    /// Who asks.
+    pub source: GcpSource,
+    /// What for, if that was said: scopes with spaces between them.
+    pub scope: Option<String>,
+}
+
+/// Who asks for a token of Google's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GcpSource {
+    /// The account in this file.
+    File(PathBuf),
+    /// The machine that we run on, at this URL.
+    Metadata(Uri),
 }
 
 /// OAuth2 client credentials (RFC 6749 §4.4).

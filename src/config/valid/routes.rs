@@ -26,14 +26,27 @@ impl Routes {
         Self { proxies, spared: Some(no_proxy) }
     }
 
-    /// The way to `url`.
+    /// The way to `url`; straight to a cloud's metadata service, whatever is set.
     pub fn to(&self, url: &Uri) -> Proxy {
+        if is_beside_us(url) {
+            return Proxy::Direct;
+        }
         if self.spared.as_ref().is_some_and(|list| is_spared(url, list)) {
             return Proxy::Direct;
         }
         let secure = usize::from(url.scheme_str() == Some("https"));
         self.proxies[secure].clone().unwrap_or(Proxy::Direct)
     }
+}
+
+/// Whether it is the service with which a cloud's machine asks who it is: no proxy could answer that for it.
+fn is_beside_us(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("metadata.google.internal")
+        || host.parse::<IpAddr>().is_ok_and(|address| match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        })
 }
 
 /// Whether no proxy is used for `uri`: loopback, and what `no_proxy` lists (`*`, a host and what is below it, `.suffix`,
@@ -89,6 +102,18 @@ fn is_within(address: IpAddr, network: &str, bits: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_metadata_service_is_asked_by_the_machine_itself() {
+        let proxy = Proxy::Through { url: Secret::new("http://p:1"), shown: "http://p:1".to_owned() };
+        let always = Routes::always(&proxy);
+        for url in ["http://metadata.google.internal/x", "http://169.254.169.254/x", "http://[fe80::1]/x"] {
+            assert_eq!(always.to(&url.parse().unwrap()), Proxy::Direct, "{url}");
+        }
+        assert_eq!(always.to(&"http://127.0.0.1/x".parse().unwrap()), proxy);
+        assert_eq!(Routes::default().to(&"https://a.example/x".parse().unwrap()), Proxy::Direct);
+    }
 
     fn spared(url: &str, list: &str) -> bool {
         let list: Vec<_> = list.split(',').map(str::to_owned).collect();
