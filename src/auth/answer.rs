@@ -41,6 +41,8 @@ pub(super) struct Fields<'a> {
     pub(super) expires: &'a str,
     /// What to do where the token is not there, or nothing.
     pub(super) help: &'static str,
+    /// What to check where the endpoint is none.
+    pub(super) url: &'static str,
     /// Takes our secrets out of a text.
     pub(super) hide: &'a dyn Fn(&str) -> String,
 }
@@ -80,7 +82,7 @@ pub(super) fn read(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Gran
 pub(super) fn object(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Map<String, Value>, Trouble> {
     if (300..400).contains(&status) {
         let words =
-            format!("it answered with a redirect ({status}), which is not followed; check the token URL");
+            format!("it answered with a redirect ({status}), which is not followed; check {}", fields.url);
         return Err(Trouble::Unavailable(words));
     }
     let json = serde_json::from_slice::<Map<String, Value>>(body).ok();
@@ -88,7 +90,7 @@ pub(super) fn object(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Ma
         return Err(refusal(status, &json.unwrap_or_default(), fields));
     }
     let Some(json) = json else {
-        return Err(Trouble::unavailable("its answer is not a JSON object; check the token URL"));
+        return Err(Trouble::Unavailable(format!("its answer is not a JSON object; check {}", fields.url)));
     };
     if json.get("error").is_some_and(is_said) {
         return Err(refusal(status, &json, fields));
@@ -111,7 +113,7 @@ fn refusal(status: u16, json: &Map<String, Value>, fields: &Fields<'_>) -> Troub
     if matches!(status, 200..300 | 400 | 401 | 403) && !passes {
         return Trouble::Refused { status, error, description };
     }
-    outage(status, [error, description], "the token URL")
+    outage(status, [error, description], fields.url)
 }
 
 /// An answer that blames neither us nor what we have shown; `url` is what to check where it is not even there.
@@ -190,7 +192,13 @@ mod tests {
 
     fn read(status: u16, body: &str) -> Result<(String, u64), Trouble> {
         let hide = |text: &str| text.replace("s:e/c&r=t", "***");
-        let fields = Fields { token: "access_token", expires: "expires_in", help: "", hide: &hide };
+        let fields = Fields {
+            token: "access_token",
+            expires: "expires_in",
+            help: "",
+            url: "the token URL",
+            hide: &hide,
+        };
         super::read(status, body.as_bytes(), &fields).map(|g| (g.pass, g.lifetime.as_millis() as u64))
     }
 
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn other_fields_can_hold_the_token_and_its_lifetime() {
-        let fields = Fields { token: "id_token", expires: "ttl", help: "", hide: &str::to_owned };
+        let fields = Fields { token: "id_token", expires: "ttl", help: "", url: "it", hide: &str::to_owned };
         let granted = super::read(200, b"{\"id_token\":\"t\",\"ttl\":7,\"expires_in\":1}", &fields);
         assert!(matches!(granted, Ok(Granted { pass, lifetime }) if pass == "t" && lifetime.as_secs() == 7));
     }

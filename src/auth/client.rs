@@ -112,8 +112,9 @@ impl Credential for Client {
     async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<HeaderValue>, Trouble> {
         let (status, body) = way.exchange(seat, 0, self.request()).await?;
         let hide = |text: &str| self.hide(text);
-        let help = "; oauth2.token_field names another";
-        let fields = Fields { token: &self.token_field, expires: &self.expires_field, help, hide: &hide };
+        let (help, url) = ("; oauth2.token_field names another", "the token URL");
+        let (token, expires) = (&self.token_field, &self.expires_field);
+        let fields = Fields { token, expires, help, url, hide: &hide };
         answer::read(status, &body, &fields)?.with(|token| bearer(&self.prefix, &token))
     }
 }

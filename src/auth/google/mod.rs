@@ -176,7 +176,12 @@ impl Account {
         };
         let (status, body) = way.exchange(seat, 0, request).await?;
         let hide = |text: &str| hidden(text, &secrets);
-        let fields = Fields { token: "access_token", expires: "expires_in", help: "", hide: &hide };
+        let url = match &self.kind {
+            Kind::Machine(_) => "that a service account is attached to the machine",
+            Kind::Service { .. } | Kind::User { .. } => "token_uri in gcp.credentials_file",
+            Kind::External(_) => "token_url in gcp.credentials_file",
+        };
+        let fields = Fields { token: "access_token", expires: "expires_in", help: "", url, hide: &hide };
         answer::read(status, &body, &fields)
     }
 }
@@ -300,7 +305,8 @@ impl Impersonated {
         request.uri = self.url.clone();
         let (status, body) = way.exchange(seat, stop, request).await?;
         let hide = |text: &str| hidden(text, std::slice::from_ref(own));
-        let fields = Fields { token: "accessToken", expires: "", help: "", hide: &hide };
+        let url = "service_account_impersonation_url in gcp.credentials_file";
+        let fields = Fields { token: "accessToken", expires: "", help: "", url, hide: &hide };
         let json = answer::object(status, &body, &fields).map_err(|trouble| self.told(trouble))?;
         let pass = answer::token(&json, &fields).map_err(|trouble| self.told(trouble))?;
         let ends = json.get("expireTime").and_then(Value::as_str).and_then(clock::parse);

@@ -249,6 +249,17 @@ async fn the_machine_is_asked_with_its_flavor_and_a_scope_only_if_one_is_set() {
 }
 
 #[tokio::test]
+async fn a_machine_without_an_account_says_what_it_lacks() {
+    let house = House::saying(|_| answer(404, "Not Found")).await;
+    let account = house.asks(GcpSource::Metadata(house.url("/token").parse().unwrap())).unwrap();
+    let text = sign(&account).await.unwrap_err().to_string();
+    assert!(
+        text.contains("it answered 404; check that a service account is attached to the machine"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn a_refusal_names_what_was_shown_and_shows_nothing_of_it() {
     let house = House::saying(|_| {
         answer(

@@ -145,13 +145,13 @@ fn googles_credentials_come_from_the_table_else_the_environment_else_the_machine
         GcpSource::Metadata(url.parse().unwrap())
     };
     let (house, own) = gcp("gcp = { credentials_file = \"own.json\", scope = \"a b\" }", &env);
-    assert_eq!(own.source, GcpSource::File(house.path().join("own.json")), "relative to the file");
+    assert!(own.source == GcpSource::File(house.path().join("own.json")), "relative to the file");
     assert_eq!(own.scope.as_deref(), Some("a b"));
     let (_, from_env) = gcp("", &env);
-    assert_eq!((from_env.source, from_env.scope), (GcpSource::File("/env.json".into()), None));
-    assert_eq!(gcp("", &env[1..]).1.source, machine("127.0.0.1:8080"));
-    assert_eq!(gcp("", &[]).1.source, machine("metadata.google.internal"));
-    assert_eq!(gcp("gcp = { metadata_host = \"m.example\" }", &env).1.source, machine("m.example"));
+    assert!(from_env.source == GcpSource::File("/env.json".into()) && from_env.scope.is_none());
+    assert!(gcp("", &env[1..]).1.source == machine("127.0.0.1:8080"));
+    assert!(gcp("", &[]).1.source == machine("metadata.google.internal"));
+    assert!(gcp("gcp = { metadata_host = \"m.example\" }", &env).1.source == machine("m.example"));
 }
 
 #[test]

@@ -303,7 +303,7 @@ pub enum Authorization {
 }
 
 /// What signs requests to AWS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Aws {
     /// The region that signatures name.
     pub region: String,
@@ -314,7 +314,7 @@ pub struct Aws {
 }
 
 /// Where the keys come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum AwsKeys {
     /// Given, in the configuration or by the environment.
     Fixed {
@@ -330,7 +330,7 @@ pub enum AwsKeys {
 }
 
 /// A role of AWS's that is assumed with a token of another platform.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct WebIdentity {
     /// The role.
     pub role_arn: String,
@@ -343,7 +343,7 @@ pub struct WebIdentity {
 }
 
 /// What Google's tokens are asked for with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Gcp {
     /// Who asks.
     pub source: GcpSource,
@@ -352,7 +352,7 @@ pub struct Gcp {
 }
 
 /// Who asks for a token of Google's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum GcpSource {
     /// The account in this file.
     File(PathBuf),
