@@ -35,8 +35,11 @@ fn every_request_is_translated_as_the_table_says() {
                 (("wire.json", wire), ("report.json", Value::Array(changes.collect())))
             }
             Err(refused) => {
-                let Untranslatable { param, message, malformed } = refused;
-                let refused = json!({ "param": param, "message": message, "malformed": malformed });
+                let Untranslatable { param, message, malformed, failed } = refused;
+                let mut refused = json!({ "param": param, "message": message, "malformed": malformed });
+                if failed {
+                    refused["failed"] = true.into();
+                }
                 (("refused.json", refused.clone()), ("refused.json", refused))
             }
         };
@@ -152,6 +155,7 @@ impl Case {
             format: self.format,
             api_version: settings["api_version"].as_str(),
             declared: Some(&settings["declared"]),
+            name: Some("acme"),
         };
         build(recipe).unwrap().prepare(&envelope, &context)
     }
