@@ -30,6 +30,15 @@ fn environment() -> Environment<'static> {
 pub(super) struct Code {
     inner: Expression<'static, 'static>,
     names: Vec<String>,
+    /// Where it leads, if it is no more than a path (`choices[0].text`): most are, and need no engine.
+    path: Option<Vec<Step>>,
+}
+
+/// One step of a path.
+#[derive(Debug)]
+enum Step {
+    Name(String),
+    Index(usize),
 }
 
 impl fmt::Debug for Code {
@@ -62,18 +71,54 @@ impl Code {
             .map_err(|error| Misspelt { at: error.range().map(|range| range.start), words: words(&error) })?;
         let mut names: Vec<_> = inner.undeclared_variables(false).into_iter().collect();
         names.sort_unstable();
-        Ok(Self { inner, names })
+        let path = path(source.trim()).filter(|path| {
+            // Words of the language (`none`) are no variables.
+            matches!((path.first(), names.as_slice()), (Some(Step::Name(first)), [name]) if first == name)
+        });
+        Ok(Self { inner, names, path })
     }
 
     /// Runs it; the variables are the members of `scope`.
     pub(super) fn run(&self, scope: &Value) -> Result<Value, Error> {
-        self.inner.eval(scope)
+        let Some(path) = &self.path else { return self.inner.eval(scope) };
+        let mut found = scope.clone();
+        for step in path {
+            // As in the engine: what is not there is undefined, and so is all that would be in it.
+            found = match step {
+                Step::Name(name) => found.get_attr(name),
+                Step::Index(index) => found.get_item_by_index(*index),
+            }
+            .unwrap_or_default();
+        }
+        Ok(found)
     }
 
     /// The variables that it uses, in order.
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
+}
+
+/// The steps of a source that is a path and no more.
+fn path(source: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut rest = source;
+    while !rest.is_empty() {
+        if let Some(inside) = rest.strip_prefix('[') {
+            let (index, behind) = inside.split_once(']')?;
+            let is_number = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
+            steps.push(Step::Index(is_number.then(|| index.parse().ok())??));
+            rest = behind;
+        } else {
+            rest = if steps.is_empty() { rest } else { rest.strip_prefix('.')? };
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            let (name, behind) = rest.split_at(end);
+            let is_name = !name.is_empty() && !name.as_bytes()[0].is_ascii_digit();
+            steps.push(Step::Name(is_name.then(|| name.to_owned())?));
+            rest = behind;
+        }
+    }
+    Some(steps)
 }
 
 /// Whether there is a filter or a test of that name.
@@ -149,6 +194,43 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_path_leads_where_the_engine_would_go() {
+        let scope = Value::from_serialize(serde_json::json!({
+            "a": { "b": [1, { "c": "x" }], "n": null, "true": 5, "s": "text" }, "l": [[7]], "none": 1,
+        }));
+        let mut paths = 0;
+        for source in [
+            "a",
+            "a.b",
+            "a.b[1].c",
+            "a.b[0]",
+            "a.b[9].c",
+            "a.n.x",
+            "a.s[0]",
+            "a.s.x",
+            "a.true",
+            "l[0][0]",
+            "l.x",
+            "z[0].y",
+            "none",
+            "true",
+            " a.b ",
+            "a . b",
+            "a[0]",
+            "a.b[-1]",
+            "self",
+            "a.s[1:]",
+            "a.b[1]['c']",
+        ] {
+            let code = Code::compile(source).unwrap();
+            paths += usize::from(code.path.is_some());
+            let (quick, slow) = (code.run(&scope).unwrap(), code.inner.eval(&scope).unwrap());
+            assert_eq!((quick.is_undefined(), &quick), (slow.is_undefined(), &slow), "{source}");
+        }
+        assert_eq!(paths, 15);
     }
 
     const WORDS: &[&str] = &[
