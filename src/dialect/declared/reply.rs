@@ -58,7 +58,8 @@ pub(super) fn read(rules: &Rules, body: &[u8], id: &str, legacy: bool) -> Result
 /// The value that JSON spells.
 pub(super) fn parse(json: &[u8]) -> Result<Value, Broken> {
     serde_json::from_slice(json).map_err(|error| {
-        Broken::Garbled(format!("the upstream sent what is no JSON ({error}): {}", shown(json)))
+        let what = if error.is_eof() { "ends in the middle of its JSON" } else { "is no JSON" };
+        Broken::Garbled(format!("what the upstream sent {what} ({error}): {}", shown(json)))
     })
 }
 

@@ -164,14 +164,24 @@ impl Stream {
         match read {
             Ok(()) if state.reason.is_some() => state.close(tables, out).map_err(told),
             Err(Broken::Upstream(fault)) => Err(fault),
-            Ok(()) | Err(Broken::Garbled(_)) => {
-                let early =
-                    || Fault::garbled("the upstream's stream ended early: nothing had told of its end");
-                Err(Box::new(Fault::inside(rest.trim_ascii()).unwrap_or_else(early)))
-            }
+            Ok(()) => Err(bare_error(tables, &rest, EARLY)),
+            Err(Broken::Garbled(words)) => Err(bare_error(tables, &rest, &words)),
         }
     }
 }
+
+/// Why a stream ended early: some gateways answer a request for a stream with an error's bare JSON.
+fn bare_error(tables: &Tables, rest: &[u8], otherwise: &str) -> Box<Fault> {
+    let rest = rest.trim_ascii();
+    let scope = reply::parse(rest).map(|body| values::scope(body, b""));
+    let declared = scope.ok().and_then(|scope| {
+        let stream = tables.stream.iter().map(|(_, rules)| rules);
+        stream.chain([&tables.response]).find_map(|rules| values::error(rules, &scope, rest).ok().flatten())
+    });
+    Box::new(declared.or_else(|| Fault::inside(rest)).unwrap_or_else(|| Fault::garbled(otherwise)))
+}
+
+const EARLY: &str = "the upstream's stream ended early: nothing had told of its end";
 
 fn told(broken: Broken) -> Box<Fault> {
     match broken {
