@@ -47,7 +47,7 @@ pub(super) fn is_harmless(at: &At) -> bool {
         ["limits", key] | ["integrations", _, "limits", key] => LIMITS.contains(key),
         ["handlers", key] => HANDLERS.contains(key),
         ["server", "tls", key] | ["integrations", _, "tls" | "token_tls", key] => TLS.contains(key),
-        ["integrations", _, "rename", _] => true,
+        ["integrations", _, "rename", _] | ["integrations", _, "stream", "framing"] => true,
         ["integrations", _, key] => INTEGRATION.contains(key),
         ["integrations", _, "aws", key] => ["region", "service"].contains(key),
         ["integrations", _, "oauth2", key] => ["client_auth", "header", "signing_alg"].contains(key),

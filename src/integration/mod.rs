@@ -116,6 +116,7 @@ impl Integration {
             format: settings.format,
             api_version: settings.api_version.as_deref(),
             declared: settings.declared.as_ref(),
+            name: Some(settings.name.as_str()),
         })?;
         let limits = EgressLimits {
             connect: settings.limits.connect,

@@ -100,7 +100,8 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
         return Err(refusal(upstream).await);
     }
     if stream {
-        return match not_a_stream(&upstream.parts.headers) {
+        let strange = not_a_stream(&upstream.parts.headers);
+        return match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
             None => Ok(Opened::Stream(upstream)),
             Some(found) => Err(unstreamed(upstream, found).await),
         };

@@ -147,6 +147,20 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
+        what: "the engine of expressions, or a word of declared formats",
+        sign: Sign::Word(&[
+            "minijinja",
+            "join_prompt",
+            "last_user",
+            "system_text",
+            "as_list",
+            "error_status",
+        ]),
+        within: "src/",
+        rooms: &["src/dialect/declared"],
+        exceptions: &[],
+    },
+    Fence {
         what: "a word of Anthropic's",
         sign: Sign::Word(&[
             "anthropic",

@@ -13,6 +13,7 @@ mod config;
 mod degrade;
 mod edits;
 mod faults;
+mod format_declared;
 mod formats;
 mod golden;
 mod headers;

@@ -292,7 +292,7 @@ fn what_later_versions_build_loads_already() {
 
 #[test]
 fn a_declared_format_keeps_its_tables() {
-    let lines = "format = \"declared\"\n[integrations.acme.request]\nengine = \"{{ model }}\"\nparams.t = \"{{ temperature }}\"\n[integrations.acme.response]\ncontent = \"{{ output }}\"\n";
+    let lines = "format = \"declared\"\n[integrations.acme.request]\nengine = \"{{ model }}\"\nprompt = \"{{ messages | join_prompt }}\"\nparams.t = \"{{ temperature }}\"\n[integrations.acme.response]\ncontent = \"{{ output }}\"\n";
     let declared = one(&House::new(&acme(lines))).declared.unwrap();
     assert_eq!(declared["request"]["params"]["t"], "{{ temperature }}");
     assert_eq!(declared["response"]["content"], "{{ output }}");
