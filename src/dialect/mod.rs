@@ -5,10 +5,15 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+mod calls;
 mod chunks;
+pub mod cohere;
 mod loss;
 mod media;
 pub mod openai;
+mod parts;
+mod schema;
+mod vectors;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -167,6 +172,24 @@ pub enum Broken {
     Garbled(String),
 }
 
+impl Broken {
+    /// The error that an upstream told as JSON inside a 200 or a stream.
+    fn told(json: &[u8]) -> Self {
+        let fault = Fault::inside(json).unwrap_or_else(|| Fault {
+            status: 502,
+            message: "the upstream reported an error without words".to_owned(),
+            ..Fault::default()
+        });
+        Self::Upstream(Box::new(fault))
+    }
+
+    /// Bytes that are no answer of the vendor `whose`, with the first of their characters.
+    fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
+        let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
+        Self::Garbled(format!("the upstream sent what is not an answer of {whose}'s ({error}): {shown}"))
+    }
+}
+
 /// A request that the format cannot express: a 400 that names the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untranslatable {
@@ -273,7 +296,7 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Gemini => missing(recipe.format),
         Format::Vertex => missing(recipe.format),
         Format::Bedrock => missing(recipe.format),
-        Format::Cohere => missing(recipe.format),
+        Format::Cohere => Ok(Arc::new(cohere::Cohere)),
         Format::Ollama => missing(recipe.format),
         Format::Declared => missing(recipe.format),
     }

@@ -11,6 +11,7 @@ mod config;
 mod degrade;
 mod edits;
 mod faults;
+mod format_cohere;
 mod formats;
 mod golden;
 mod headers;
