@@ -10,6 +10,7 @@ mod chunks;
 pub mod cohere;
 mod loss;
 mod media;
+pub mod ollama;
 pub mod openai;
 mod parts;
 mod schema;
@@ -297,7 +298,7 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Vertex => missing(recipe.format),
         Format::Bedrock => missing(recipe.format),
         Format::Cohere => Ok(Arc::new(cohere::Cohere)),
-        Format::Ollama => missing(recipe.format),
+        Format::Ollama => Ok(Arc::new(ollama::Ollama)),
         Format::Declared => missing(recipe.format),
     }
 }

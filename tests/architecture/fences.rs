@@ -182,6 +182,23 @@ pub(crate) const FENCES: &[Fence] = &[
         rooms: &["src/dialect/cohere", "src/dialect/mod.rs"],
         exceptions: &[],
     },
+    Fence {
+        what: "a word of Ollama's",
+        sign: Sign::Word(&[
+            "ollama",
+            "num_predict",
+            "keep_alive",
+            "tool_name",
+            "done_reason",
+            "prompt_eval_count",
+            "eval_count",
+            "/api/chat",
+            "/api/embed",
+        ]),
+        within: "src/",
+        rooms: &["src/dialect/ollama", "src/dialect/mod.rs"],
+        exceptions: &[],
+    },
 ];
 
 impl Fence {

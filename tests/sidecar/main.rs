@@ -12,6 +12,7 @@ mod degrade;
 mod edits;
 mod faults;
 mod format_cohere;
+mod format_ollama;
 mod formats;
 mod golden;
 mod headers;
