@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::reply::{self, WireUsage};
 use crate::dialect::loss::Losses;
 use crate::dialect::vectors::{self, Vectors};
-use crate::dialect::{Broken, Context, Untranslatable};
+use crate::dialect::{Broken, Context, Head, Untranslatable};
 use crate::openai::json::Writer;
 use crate::openai::{EmbeddingsRequest, Envelope};
 
@@ -69,7 +69,7 @@ const INPUT_TYPE: &str = "input_type";
 const OWN: [&str; 4] = [INPUT_TYPE, "truncate", "max_tokens", "priority"];
 
 /// The vectors of an answer, and how many tokens the texts had.
-fn read(body: &[u8]) -> Result<(Vec<Vec<f32>>, u64), Broken> {
+fn read(_: Head<'_>, body: &[u8]) -> Result<(Vec<Vec<f32>>, u64), Broken> {
     let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| reply::garbled(&e, body))?;
     match (wire.embeddings.and_then(|embeddings| embeddings.float), wire.message) {
         (Some(vectors), _) => Ok((vectors, wire.meta.unwrap_or_default().usage().prompt_tokens)),

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::loss::Losses;
 use crate::dialect::vectors::{self, Vectors};
-use crate::dialect::{Broken, Context, Untranslatable};
+use crate::dialect::{Broken, Context, Head, Untranslatable};
 use crate::openai::json::Writer;
 use crate::openai::{EmbeddingsRequest, Envelope};
 
@@ -60,7 +60,7 @@ fn write(
 const OWN: [&str; 3] = ["truncate", "keep_alive", "options"];
 
 /// The vectors of an answer, and how many tokens the texts had.
-fn read(body: &[u8]) -> Result<(Vec<Vec<f32>>, u64), Broken> {
+fn read(_: Head<'_>, body: &[u8]) -> Result<(Vec<Vec<f32>>, u64), Broken> {
     let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| Broken::nonsense("Ollama", &e, body))?;
     match (wire.embeddings, wire.error) {
         (_, Some(_)) => Err(Broken::told(body)),
