@@ -5,11 +5,17 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+mod calls;
 mod chunks;
+pub mod cohere;
 pub mod declared;
 mod loss;
 mod media;
+pub mod ollama;
 pub mod openai;
+mod parts;
+mod schema;
+mod vectors;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -174,6 +180,24 @@ pub enum Broken {
     Garbled(String),
 }
 
+impl Broken {
+    /// The error that an upstream told as JSON inside a 200 or a stream.
+    fn told(json: &[u8]) -> Self {
+        let fault = Fault::inside(json).unwrap_or_else(|| Fault {
+            status: 502,
+            message: "the upstream reported an error without words".to_owned(),
+            ..Fault::default()
+        });
+        Self::Upstream(Box::new(fault))
+    }
+
+    /// Bytes that are no answer of the vendor `whose`, with the first of their characters.
+    fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
+        let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
+        Self::Garbled(format!("the upstream sent what is not an answer of {whose}'s ({error}): {shown}"))
+    }
+}
+
 /// A request that cannot be sent: a 400 that names the field, or a 502 where the translation itself failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untranslatable {
@@ -289,8 +313,8 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Gemini => missing(recipe.format),
         Format::Vertex => missing(recipe.format),
         Format::Bedrock => missing(recipe.format),
-        Format::Cohere => missing(recipe.format),
-        Format::Ollama => missing(recipe.format),
+        Format::Cohere => Ok(Arc::new(cohere::Cohere)),
+        Format::Ollama => Ok(Arc::new(ollama::Ollama)),
         Format::Declared => Ok(Arc::new(declared::Declared::new(recipe.name, recipe.declared)?)),
     }
 }
