@@ -126,8 +126,10 @@ fn write_tools(
             return losses.changed(if request.legacy { "functions" } else { "tools" }, why);
         }
         Some(ToolChoice::Required | ToolChoice::Named(_)) => {
-            let why = "Ollama cannot demand a call: leave it to the model with `auto`";
-            return Err(Untranslatable::unsupported(field, why));
+            losses.dropped(
+                field,
+                "Ollama has no way to demand a call: whether one is made is the model's choice",
+            )?;
         }
         Some(ToolChoice::Other(kind)) => {
             let kind = kind.decode().unwrap_or_default();
