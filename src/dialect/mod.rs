@@ -5,10 +5,14 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+//pub mod bedrock;
 mod chunks;
+mod claude;
 mod loss;
 mod media;
 pub mod openai;
+mod parameters;
+mod turns;
 
 use std::borrow::Cow;
 use std::fmt;

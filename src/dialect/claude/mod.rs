@@ -1,8 +1,16 @@
-//! What Anthropic's models allow, by version: the one place to touch when a new model has new rules.
+//! What Claude's models allow, by version and whoever serves them: the one place to touch when a new model has new
+//! rules.
 //!
 //! Reference: <https://docs.anthropic.com/en/docs/about-claude/models/overview> and its migration guide. Whatever the
 //! table gets wrong for a model behind a gateway can be overridden with `defaults`, `rename` and `drop`, which act
 //! before it.
+
+pub(super) mod schema;
+pub(super) mod thinking;
+
+use super::Untranslatable;
+use super::loss::Losses;
+use crate::openai::ChatRequest;
 
 /// The rules of one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +45,46 @@ pub(super) enum Thinking {
     Budget,
     /// By an effort, from `low` to `max`; with `xhigh` where the flag says so.
     Effort { xhigh: bool },
+}
+
+/// What of the sampling parameters goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sampled {
+    /// From 0 to 1.
+    pub(super) temperature: Option<f64>,
+    /// As the client gave it.
+    pub(super) top_p: Option<f64>,
+    /// As the client gave it.
+    pub(super) top_k: Option<u64>,
+}
+
+impl Sampling {
+    /// What of the client's sampling goes on to a model of `vendor`, whose temperature ends at 1.
+    pub(super) fn of(
+        self,
+        request: &ChatRequest<'_>,
+        vendor: &str,
+        losses: &mut Losses,
+    ) -> Result<Sampled, Untranslatable> {
+        if self == Self::Nothing {
+            let given = [request.temperature.is_some(), request.top_p.is_some(), request.top_k.is_some()];
+            let names = ["temperature", "top_p", "top_k"].into_iter().zip(given);
+            for (name, _) in names.filter(|(_, given)| *given) {
+                losses.dropped(name, "this model takes no sampling parameters")?;
+            }
+            return Ok(Sampled::default());
+        }
+        if request.temperature.is_some_and(|temperature| temperature > 1.0) {
+            losses.changed("temperature", format!("{vendor}'s temperature ends at 1"))?;
+        }
+        let temperature = request.temperature.map(|temperature| temperature.min(1.0));
+        let mut top_p = request.top_p;
+        if top_p.is_some() && temperature.is_some() && self == Self::Either {
+            losses.dropped("top_p", "this model takes either temperature or top_p, not both")?;
+            top_p = None;
+        }
+        Ok(Sampled { temperature, top_p, top_k: request.top_k })
+    }
 }
 
 /// The rules of `model`, by whatever name a vendor or gateway lists it.

@@ -1,41 +1,92 @@
-//! The conversation as Anthropic wants it: system texts apart, roles in turn, the user first, and every tool call
-//! answered at the head of the next user turn.
+//! A conversation for vendors that take it in turns: system texts apart, roles in turn, the user first, and every tool
+//! call answered at the head of the next user turn.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Debug;
 
-use super::block::{self, Block};
-use crate::dialect::Untranslatable;
-use crate::dialect::loss::Losses;
+use serde::de::IgnoredAny;
+
+use super::Untranslatable;
+use super::loss::Losses;
 use crate::openai::json::Text;
 use crate::openai::message::{Body, Call, Content, Message, Role};
 
+/// What a vendor wants of a conversation.
+pub(super) trait Vendor<'a> {
+    /// Its name, for the words of refusals and losses.
+    const NAME: &'static str;
+    /// The most characters that the id of a call may have.
+    const LONGEST_ID: usize;
+    /// What is neither text nor a call nor a result: images, documents.
+    type Media: Debug;
+
+    /// Whether the id of a call may hold `character`, which is ASCII.
+    fn takes_in_id(character: char) -> bool;
+
+    /// The block for a part of `path` that is not text.
+    fn media(
+        body: Body<'a>,
+        path: impl Fn() -> String,
+        losses: &mut Losses,
+    ) -> Result<Self::Media, Untranslatable>;
+}
+
 /// A conversation ready to be written.
-#[derive(Debug, Default)]
-pub(super) struct Conversation<'a> {
+#[derive(Debug)]
+pub(super) struct Conversation<'a, M> {
     /// What sets the rules, in order.
     pub(super) system: Vec<Text<'a>>,
     /// Who says what, user and assistant in turn.
-    pub(super) turns: Vec<Turn<'a>>,
+    pub(super) turns: Vec<Turn<'a, M>>,
     /// The names of all tools that were called, each once.
     pub(super) called: Vec<Text<'a>>,
 }
 
 /// What one side says until the other speaks.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(super) struct Turn<'a, M> {
     /// Whether it is the model.
     pub(super) assistant: bool,
     /// The answers to tool calls, which must come first.
-    pub(super) results: Vec<Block<'a>>,
+    pub(super) results: Vec<Block<'a, M>>,
     /// Everything else, in order.
-    pub(super) blocks: Vec<Block<'a>>,
+    pub(super) blocks: Vec<Block<'a, M>>,
 }
 
-impl<'a> Conversation<'a> {
-    /// Arranges `messages`.
-    pub(super) fn arrange(messages: &[Message<'a>], losses: &mut Losses) -> Result<Self, Untranslatable> {
-        let mut builder = Builder { done: Self::default(), open: Vec::new(), ids: HashSet::new(), losses };
+/// One piece of what is said.
+#[derive(Debug)]
+pub(super) enum Block<'a, M> {
+    /// Text as the client wrote it, never blank.
+    Text(Text<'a>),
+    /// Text without the white space at its end.
+    Trimmed(String),
+    /// Anything that only the vendor's folder can write.
+    Media(M),
+    /// A call of a tool; its input is one JSON object.
+    ToolUse { id: Cow<'a, str>, name: Text<'a>, input: Cow<'a, str> },
+    /// The answer to a call.
+    ToolResult { id: Cow<'a, str>, content: Answered<'a, M> },
+}
+
+/// What a tool answered.
+#[derive(Debug)]
+pub(super) enum Answered<'a, M> {
+    /// One text, perhaps empty.
+    Text(Text<'a>),
+    /// Blocks, perhaps none.
+    Parts(Vec<Block<'a, M>>),
+}
+
+impl<'a, M: Debug> Conversation<'a, M> {
+    /// Arranges `messages` as the vendor `V` wants it.
+    pub(super) fn arrange<V: Vendor<'a, Media = M>>(
+        messages: &[Message<'a>],
+        losses: &mut Losses,
+    ) -> Result<Self, Untranslatable> {
+        let done = Self { system: Vec::new(), turns: Vec::new(), called: Vec::new() };
+        let ids = HashSet::new();
+        let mut builder = Builder::<V> { done, open: Vec::new(), ids, losses };
         for (index, message) in messages.iter().enumerate() {
             builder.add(index, message)?;
         }
@@ -54,8 +105,8 @@ impl<'a> Conversation<'a> {
     }
 }
 
-struct Builder<'a, 'l> {
-    done: Conversation<'a>,
+struct Builder<'a, 'l, V: Vendor<'a>> {
+    done: Conversation<'a, V::Media>,
     open: Vec<Open<'a>>,
     ids: HashSet<Cow<'a, str>>,
     losses: &'l mut Losses,
@@ -71,7 +122,7 @@ struct Open<'a> {
     wire: Cow<'a, str>,
 }
 
-impl<'a> Builder<'a, '_> {
+impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
     fn add(&mut self, index: usize, message: &Message<'a>) -> Result<(), Untranslatable> {
         self.note_others(index, message)?;
         match message.role {
@@ -88,14 +139,20 @@ impl<'a> Builder<'a, '_> {
 
     fn note_others(&mut self, index: usize, message: &Message<'a>) -> Result<(), Untranslatable> {
         if message.name.is_some() && message.role != Role::Function {
-            self.losses.dropped(format!("messages[{index}].name"), "Anthropic's messages carry no names")?;
+            self.losses.dropped(
+                format!("messages[{index}].name"),
+                format!("{}'s messages carry no names", V::NAME),
+            )?;
         }
         for name in &message.others {
             let field = format!("messages[{index}].{name}");
             if name == "audio" {
-                return Err(Untranslatable::unsupported(field, "Anthropic cannot take up spoken answers"));
+                return Err(Untranslatable::unsupported(
+                    field,
+                    format!("{} cannot take up spoken answers", V::NAME),
+                ));
             }
-            self.losses.dropped(field, "Anthropic's messages have no such field")?;
+            self.losses.dropped(field, format!("{}'s messages have no such field", V::NAME))?;
         }
         Ok(())
     }
@@ -123,7 +180,7 @@ impl<'a> Builder<'a, '_> {
         }
         self.done.system.retain(|text| !text.is_blank());
         if self.done.system.len() > before && !self.done.turns.is_empty() {
-            let why = "Anthropic takes system text at the beginning only, so it was moved there";
+            let why = format!("{} takes system text at the beginning only, so it was moved there", V::NAME);
             self.losses.changed(format!("messages[{index}].role"), why)?;
         }
         Ok(())
@@ -145,7 +202,12 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
-    fn call(&mut self, index: usize, place: usize, call: &Call<'a>) -> Result<Block<'a>, Untranslatable> {
+    fn call(
+        &mut self,
+        index: usize,
+        place: usize,
+        call: &Call<'a>,
+    ) -> Result<Block<'a, V::Media>, Untranslatable> {
         let path = |field: &str| match call.id {
             Some(_) => format!("messages[{index}].tool_calls[{place}].{field}"),
             None => format!("messages[{index}].function_call.{field}"),
@@ -156,7 +218,7 @@ impl<'a> Builder<'a, '_> {
         let name = decode(call.name, "function.name")?;
         let id = call.id.map(|id| decode(id, "id")).transpose()?;
         let wire = self.wire_id(id.as_ref().unwrap_or(&name));
-        let input = block::input(decode(call.arguments, "function.arguments")?).ok_or_else(|| {
+        let input = input(decode(call.arguments, "function.arguments")?).ok_or_else(|| {
             let why = "the arguments of a call must be one JSON object, written as a string";
             Untranslatable::malformed(path("function.arguments"), why)
         })?;
@@ -167,18 +229,24 @@ impl<'a> Builder<'a, '_> {
         Ok(Block::ToolUse { id: wire, name: call.name, input })
     }
 
-    /// An id that Anthropic takes (`[a-zA-Z0-9_-]+`) and that no other call of the conversation has.
+    /// An id that the vendor takes and that no other call of the conversation has.
     fn wire_id(&mut self, id: &Cow<'a, str>) -> Cow<'a, str> {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let good = |c: char| c.is_ascii() && V::takes_in_id(c);
         let base = match id {
-            Cow::Borrowed(id) if !id.is_empty() && id.chars().all(good) => Cow::Borrowed(*id),
+            Cow::Borrowed(id) if fits(id, V::LONGEST_ID) && id.chars().all(good) => Cow::Borrowed(*id),
             _ if id.is_empty() => Cow::Borrowed("call"),
-            _ => Cow::Owned(id.chars().map(|c| if good(c) { c } else { '_' }).collect()),
+            _ => {
+                let mended = id.chars().map(|c| if good(c) { c } else { '_' });
+                Cow::Owned(mended.take(V::LONGEST_ID).collect())
+            }
         };
         let mut wire = base.clone();
         let mut number = 2;
         while !self.ids.insert(wire.clone()) {
-            wire = Cow::Owned(format!("{base}_{number}"));
+            let end = format!("_{number}");
+            // All of it is ASCII by now.
+            let kept = base.len().min(V::LONGEST_ID - end.len());
+            wire = Cow::Owned(format!("{}{end}", &base[..kept]));
             number += 1;
         }
         wire
@@ -203,18 +271,22 @@ impl<'a> Builder<'a, '_> {
         };
         let id = self.open.remove(at).wire;
         let content = match &message.content {
-            Content::Absent => block::Result::Parts(Vec::new()),
+            Content::Absent => Answered::Parts(Vec::new()),
             Content::Text(text) => {
                 whole(*text, || format!("messages[{index}].content"))?;
-                block::Result::Text(*text)
+                Answered::Text(*text)
             }
-            parts @ Content::Parts(_) => block::Result::Parts(self.blocks(index, parts)?),
+            parts @ Content::Parts(_) => Answered::Parts(self.blocks(index, parts)?),
         };
         self.turn(false).results.push(Block::ToolResult { id, content });
         Ok(())
     }
 
-    fn blocks(&mut self, index: usize, content: &Content<'a>) -> Result<Vec<Block<'a>>, Untranslatable> {
+    fn blocks(
+        &mut self,
+        index: usize,
+        content: &Content<'a>,
+    ) -> Result<Vec<Block<'a, V::Media>>, Untranslatable> {
         let mut blocks = Vec::new();
         match content {
             Content::Absent => {}
@@ -223,12 +295,12 @@ impl<'a> Builder<'a, '_> {
                 for (place, part) in parts.iter().enumerate() {
                     let path = || format!("messages[{index}].content[{place}]");
                     for name in &part.others {
-                        self.losses
-                            .dropped(format!("{}.{name}", path()), "Anthropic has no such field here")?;
+                        let why = format!("{} has no such field here", V::NAME);
+                        self.losses.dropped(format!("{}.{name}", path()), why)?;
                     }
                     match part.body {
                         Body::Text(text) | Body::Refusal(text) => self.text(text, path, &mut blocks)?,
-                        other => blocks.push(block::media(other, path, self.losses)?),
+                        other => blocks.push(Block::Media(V::media(other, path, self.losses)?)),
                     }
                 }
             }
@@ -236,30 +308,31 @@ impl<'a> Builder<'a, '_> {
         Ok(blocks)
     }
 
-    /// Anthropic refuses texts of white space; one without a character is nothing that could be lost.
+    /// Texts of white space are refused; one without a character is nothing that could be lost.
     fn text(
         &mut self,
         text: Text<'a>,
         path: impl Fn() -> String,
-        blocks: &mut Vec<Block<'a>>,
+        blocks: &mut Vec<Block<'a, V::Media>>,
     ) -> Result<(), Untranslatable> {
         whole(text, &path)?;
         if !text.is_blank() {
             blocks.push(Block::Text(text));
         } else if !text.is_empty() {
-            self.losses.dropped(path(), "Anthropic refuses texts of nothing but white space")?;
+            let why = format!("{} refuses texts of nothing but white space", V::NAME);
+            self.losses.dropped(path(), why)?;
         }
         Ok(())
     }
 
-    fn say(&mut self, assistant: bool, blocks: Vec<Block<'a>>) {
+    fn say(&mut self, assistant: bool, blocks: Vec<Block<'a, V::Media>>) {
         if !blocks.is_empty() {
             self.turn(assistant).blocks.extend(blocks);
         }
     }
 
     /// The turn that this side has, or now gets.
-    fn turn(&mut self, assistant: bool) -> &mut Turn<'a> {
+    fn turn(&mut self, assistant: bool) -> &mut Turn<'a, V::Media> {
         if self.done.turns.last().is_none_or(|turn| turn.assistant != assistant) {
             self.done.turns.push(Turn { assistant, results: Vec::new(), blocks: Vec::new() });
         }
@@ -276,7 +349,7 @@ impl<'a> Builder<'a, '_> {
     }
 
     /// The user speaks first, and someone must speak; the model's last word may not end in white space.
-    fn finish(self) -> Result<Conversation<'a>, Untranslatable> {
+    fn finish(self) -> Result<Conversation<'a, V::Media>, Untranslatable> {
         let Self { mut done, losses, .. } = self;
         if done.turns.is_empty() {
             if done.system.is_empty() {
@@ -284,7 +357,7 @@ impl<'a> Builder<'a, '_> {
             }
             losses.changed(
                 "messages",
-                "Anthropic needs a user's message, so the system text was sent as one",
+                format!("{} needs a user's message, so the system text was sent as one", V::NAME),
             )?;
             let blocks = std::mem::take(&mut done.system).into_iter().map(Block::Text).collect();
             done.turns.push(Turn { assistant: false, results: Vec::new(), blocks });
@@ -292,7 +365,7 @@ impl<'a> Builder<'a, '_> {
         if done.turns[0].assistant {
             losses.changed(
                 "messages",
-                "Anthropic wants the user to speak first, so a message `.` was put before",
+                format!("{} wants the user to speak first, so a message `.` was put before", V::NAME),
             )?;
             let blocks = vec![Block::Text(Text::Plain("."))];
             done.turns.insert(0, Turn { assistant: false, results: Vec::new(), blocks });
@@ -302,8 +375,8 @@ impl<'a> Builder<'a, '_> {
             && let Some(words) = text.decode()
             && words.trim_end() != words
         {
-            losses
-                .changed("messages", "Anthropic refuses a last assistant message that ends in white space")?;
+            let why = format!("{} refuses a last assistant message that ends in white space", V::NAME);
+            losses.changed("messages", why)?;
             let trimmed = Block::Trimmed(words.trim_end().to_owned());
             if let Some(last) = done.turns.last_mut().and_then(|turn| turn.blocks.last_mut()) {
                 *last = trimmed;
@@ -318,4 +391,66 @@ fn whole(text: Text<'_>, path: impl Fn() -> String) -> Result<(), Untranslatable
         return Err(Untranslatable::malformed(path(), "an escape in this text spells half a character"));
     }
     Ok(())
+}
+
+fn fits(id: &str, longest: usize) -> bool {
+    !id.is_empty() && id.len() <= longest
+}
+
+/// The arguments of a call as one JSON object; `{}` where there are none.
+fn input(arguments: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let text = arguments.trim();
+    if text.is_empty() {
+        return Some(Cow::Borrowed("{}"));
+    }
+    let is_object = text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    is_object.then_some(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_one_object_or_nothing() {
+        let input = |text: &'static str| input(Cow::Borrowed(text)).map(Cow::into_owned);
+        assert_eq!(input("").as_deref(), Some("{}"));
+        assert_eq!(input(" \n").as_deref(), Some("{}"));
+        assert_eq!(input("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
+        for wrong in ["[]", "\"x\"", "1", "null", "{", "{} {}", "not json"] {
+            assert_eq!(input(wrong), None, "{wrong}");
+        }
+    }
+
+    /// A vendor of short ids.
+    struct Short;
+
+    impl Vendor<'_> for Short {
+        const NAME: &'static str = "Short";
+        const LONGEST_ID: usize = 6;
+        type Media = ();
+
+        fn takes_in_id(character: char) -> bool {
+            character.is_ascii_alphanumeric() || character == '_'
+        }
+
+        fn media(_: Body<'_>, path: impl Fn() -> String, _: &mut Losses) -> Result<(), Untranslatable> {
+            Err(Untranslatable::unsupported(path(), "no media"))
+        }
+    }
+
+    #[test]
+    fn ids_are_brought_into_the_vendors_form_and_stay_apart() {
+        let mut losses = Losses::new(true);
+        let done = Conversation { system: Vec::new(), turns: Vec::new(), called: Vec::new() };
+        let mut builder =
+            Builder::<Short> { done, open: Vec::new(), ids: HashSet::new(), losses: &mut losses };
+        let mut wire = |id: &'static str| builder.wire_id(&Cow::Borrowed(id)).into_owned();
+        assert_eq!(wire("call1"), "call1");
+        assert_eq!(wire("call1"), "call_2");
+        assert_eq!(wire("call1é"), "call1_");
+        assert_eq!(wire("call1234"), "call12");
+        assert_eq!(wire("call1235"), "call_3");
+        assert_eq!(wire(""), "call");
+    }
 }

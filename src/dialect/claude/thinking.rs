@@ -1,21 +1,22 @@
-//! `reasoning_effort` as thinking: only where all of Anthropic's conditions hold, and never at the cost of what the
+//! `reasoning_effort` as Claude's thinking: only where all of its conditions hold, and never at the cost of what the
 //! client said about tokens, temperature or tools.
 //!
 //! Reference: <https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking>.
 
-use super::models::{Rules, Sampling, Thinking};
-use super::turns::Conversation;
+use super::{Rules, Sampling, Thinking};
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
+use crate::dialect::turns::Conversation;
 use crate::openai::ChatRequest;
+use crate::openai::json::Writer;
 use crate::openai::tool::ToolChoice;
 
 /// What is said about thinking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan<'a> {
+pub(in crate::dialect) enum Plan<'a> {
     /// Nothing.
     Nothing,
-    /// What the client sent as Anthropic's own `thinking`.
+    /// What the client sent as Claude's own `thinking`.
     AsSent(&'a str),
     /// A number of tokens.
     Budget(u64),
@@ -23,13 +24,71 @@ pub(super) enum Plan<'a> {
     Effort { word: &'static str, think: bool },
 }
 
-/// The smallest budget that Anthropic takes.
+impl Plan<'_> {
+    /// Writes the member `thinking`, if there is anything to say.
+    pub(in crate::dialect) fn write(self, json: &mut Writer<'_>) {
+        match self {
+            Self::Nothing | Self::Effort { think: false, .. } => {}
+            Self::AsSent(raw) => {
+                json.key("thinking");
+                json.raw(raw);
+            }
+            Self::Budget(tokens) => {
+                json.key("thinking");
+                json.object();
+                json.tag("type", "enabled");
+                json.key("budget_tokens");
+                json.value(&tokens);
+                json.end_object();
+            }
+            Self::Effort { think: true, .. } => {
+                json.key("thinking");
+                json.object();
+                json.tag("type", "adaptive");
+                json.end_object();
+            }
+        }
+    }
+
+    /// The degree of effort, where it is told by a word.
+    pub(in crate::dialect) fn effort(self) -> Option<&'static str> {
+        if let Self::Effort { word, .. } = self { Some(word) } else { None }
+    }
+}
+
+/// What of a conversation stands in the way of thinking.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dialect) struct Setting {
+    /// A call is demanded.
+    pub(in crate::dialect) forced: bool,
+    /// The model is asked to go on with its own words.
+    pub(in crate::dialect) prefill: bool,
+    /// The model's calls have just been answered.
+    pub(in crate::dialect) in_tool_loop: bool,
+}
+
+impl Setting {
+    /// The setting of a request.
+    pub(in crate::dialect) fn of<M: std::fmt::Debug>(
+        request: &ChatRequest<'_>,
+        conversation: &Conversation<'_, M>,
+    ) -> Self {
+        let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+        Self {
+            forced: forced && !request.tools.is_empty(),
+            prefill: conversation.is_prefill(),
+            in_tool_loop: conversation.is_in_tool_loop(),
+        }
+    }
+}
+
+/// The smallest budget that Claude takes.
 const LEAST: u64 = 1024;
 
 /// Decides how the client's effort is carried over, or notes why it is not.
-pub(super) fn plan<'a>(
+pub(in crate::dialect) fn plan<'a>(
     request: &ChatRequest<'a>,
-    conversation: &Conversation<'_>,
+    setting: Setting,
     rules: Rules,
     max_tokens: u64,
     losses: &mut Losses,
@@ -37,16 +96,16 @@ pub(super) fn plan<'a>(
     let effort = request.reasoning_effort;
     if let Some(raw) = request.other("thinking") {
         if effort.is_some() {
-            losses.dropped(FIELD, "Anthropic's own `thinking` was given too")?;
+            losses.dropped(FIELD, "Claude's own `thinking` was given too")?;
         }
         return Ok(Plan::AsSent(raw.get()));
     }
     let Some(effort) = effort else { return Ok(Plan::Nothing) };
     let Some((degree, budget)) = degree(&effort.decode().unwrap_or_default()) else {
-        losses.dropped(FIELD, "Anthropic has no such degree of effort")?;
+        losses.dropped(FIELD, "Claude has no such degree of effort")?;
         return Ok(Plan::Nothing);
     };
-    let obstacle = obstacle(request, conversation, rules);
+    let obstacle = obstacle(request, setting, rules);
     match rules.thinking {
         Thinking::Never => {
             losses.dropped(FIELD, "this model is not known to think")?;
@@ -104,11 +163,7 @@ fn degree(effort: &str) -> Option<(&'static str, u64)> {
 }
 
 /// Why this request may not ask for thinking.
-fn obstacle(
-    request: &ChatRequest<'_>,
-    conversation: &Conversation<'_>,
-    rules: Rules,
-) -> Option<&'static str> {
+fn obstacle(request: &ChatRequest<'_>, setting: Setting, rules: Rules) -> Option<&'static str> {
     let samples = rules.sampling != Sampling::Nothing;
     if samples && request.temperature.is_some_and(|t| t < 1.0) {
         return Some("thinking needs temperature 1, and the client's temperature was kept");
@@ -116,15 +171,14 @@ fn obstacle(
     if samples && (request.top_k.is_some() || request.top_p.is_some_and(|p| p < 0.95)) {
         return Some("thinking does not go with top_k, or with top_p below 0.95");
     }
-    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && !request.tools.is_empty() {
+    if setting.forced {
         return Some("thinking does not go with a tool_choice that forces a call");
     }
-    if conversation.is_prefill() {
+    if setting.prefill {
         return Some("thinking does not go with a last message of the assistant");
     }
     // Models that are told an effort accept calls without the thoughts that led to them.
-    if rules.thinking == Thinking::Budget && conversation.is_in_tool_loop() {
+    if rules.thinking == Thinking::Budget && setting.in_tool_loop {
         return Some(
             "the calls just answered came without their thoughts, which OpenAI's format cannot carry",
         );
