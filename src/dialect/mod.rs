@@ -5,14 +5,16 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
-//pub mod bedrock;
+pub mod bedrock;
+mod calls;
 mod chunks;
 mod claude;
 mod loss;
 mod media;
 pub mod openai;
-mod parameters;
+mod schema;
 mod turns;
+mod vectors;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -35,6 +37,12 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     /// The tails that [`Dialect::prepare`] uses, so that their URLs can be built once for each model. `{model}` in
     /// a tail stands for the provider's name of the model, which is percent-encoded there.
     fn tails(&self) -> Vec<Cow<'static, str>>;
+
+    /// Whether `{model}` keeps only what RFC 3986 calls unreserved, rather than the colons and such that model names
+    /// commonly hold and most providers' documentation shows as they are.
+    fn keeps_only_unreserved(&self) -> bool {
+        false
+    }
 
     /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
     fn is_openai_compatible(&self) -> bool {
@@ -171,6 +179,24 @@ pub enum Broken {
     Garbled(String),
 }
 
+impl Broken {
+    /// The error that an upstream told as JSON inside a 200 or a stream.
+    fn told(json: &[u8]) -> Self {
+        let fault = Fault::inside(json).unwrap_or_else(|| Fault {
+            status: 502,
+            message: "the upstream reported an error without words".to_owned(),
+            ..Fault::default()
+        });
+        Self::Upstream(Box::new(fault))
+    }
+
+    /// Bytes that are no answer of the vendor `whose`, with the first of their characters.
+    fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
+        let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
+        Self::Garbled(format!("the upstream sent what is not an answer of {whose}'s ({error}): {shown}"))
+    }
+}
+
 /// A request that the format cannot express: a 400 that names the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untranslatable {
@@ -276,7 +302,7 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Mistral => missing(recipe.format),
         Format::Gemini => missing(recipe.format),
         Format::Vertex => missing(recipe.format),
-        Format::Bedrock => missing(recipe.format),
+        Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
         Format::Cohere => missing(recipe.format),
         Format::Ollama => missing(recipe.format),
         Format::Declared => missing(recipe.format),

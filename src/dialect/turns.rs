@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Debug;
 
-use serde::de::IgnoredAny;
-
 use super::Untranslatable;
+use super::calls::arguments;
 use super::loss::Losses;
 use crate::openai::json::Text;
 use crate::openai::message::{Body, Call, Content, Message, Role};
@@ -64,9 +63,9 @@ pub(super) enum Block<'a, M> {
     /// Anything that only the vendor's folder can write.
     Media(M),
     /// A call of a tool; its input is one JSON object.
-    ToolUse { id: Cow<'a, str>, name: Text<'a>, input: Cow<'a, str> },
+    Call { id: Cow<'a, str>, name: Cow<'a, str>, input: Cow<'a, str> },
     /// The answer to a call.
-    ToolResult { id: Cow<'a, str>, content: Answered<'a, M> },
+    Answer { id: Cow<'a, str>, content: Answered<'a, M> },
 }
 
 /// What a tool answered.
@@ -218,15 +217,15 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
         let name = decode(call.name, "function.name")?;
         let id = call.id.map(|id| decode(id, "id")).transpose()?;
         let wire = self.wire_id(id.as_ref().unwrap_or(&name));
-        let input = input(decode(call.arguments, "function.arguments")?).ok_or_else(|| {
+        let input = arguments(decode(call.arguments, "function.arguments")?).ok_or_else(|| {
             let why = "the arguments of a call must be one JSON object, written as a string";
             Untranslatable::malformed(path("function.arguments"), why)
         })?;
         if !self.done.called.iter().any(|text| text.is(&name)) {
             self.done.called.push(call.name);
         }
-        self.open.push(Open { message: index, place, id, name, wire: wire.clone() });
-        Ok(Block::ToolUse { id: wire, name: call.name, input })
+        self.open.push(Open { message: index, place, id, name: name.clone(), wire: wire.clone() });
+        Ok(Block::Call { id: wire, name, input })
     }
 
     /// An id that the vendor takes and that no other call of the conversation has.
@@ -278,7 +277,7 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
             }
             parts @ Content::Parts(_) => Answered::Parts(self.blocks(index, parts)?),
         };
-        self.turn(false).results.push(Block::ToolResult { id, content });
+        self.turn(false).results.push(Block::Answer { id, content });
         Ok(())
     }
 
@@ -397,30 +396,9 @@ fn fits(id: &str, longest: usize) -> bool {
     !id.is_empty() && id.len() <= longest
 }
 
-/// The arguments of a call as one JSON object; `{}` where there are none.
-fn input(arguments: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let text = arguments.trim();
-    if text.is_empty() {
-        return Some(Cow::Borrowed("{}"));
-    }
-    let is_object = text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
-    is_object.then_some(arguments)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arguments_are_one_object_or_nothing() {
-        let input = |text: &'static str| input(Cow::Borrowed(text)).map(Cow::into_owned);
-        assert_eq!(input("").as_deref(), Some("{}"));
-        assert_eq!(input(" \n").as_deref(), Some("{}"));
-        assert_eq!(input("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
-        for wrong in ["[]", "\"x\"", "1", "null", "{", "{} {}", "not json"] {
-            assert_eq!(input(wrong), None, "{wrong}");
-        }
-    }
 
     /// A vendor of short ids.
     struct Short;

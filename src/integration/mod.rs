@@ -125,7 +125,7 @@ impl Integration {
             settings.limits.token,
         )?;
         Ok(Self {
-            urls: url::Urls::new(&settings, &dialect.tails()),
+            urls: url::Urls::new(&settings, &*dialect),
             headers: headers::Headers::new(&settings),
             permits: permit::Permits::new(settings.limits.max_concurrent, settings.limits.queue_timeout),
             settings,

@@ -157,6 +157,34 @@ pub(crate) const FENCES: &[Fence] = &[
         ],
         exceptions: &[],
     },
+    Fence {
+        what: "a word of Bedrock's",
+        sign: Sign::Word(&[
+            "converse",
+            "toolSpec",
+            "toolUse",
+            "toolResult",
+            "toolUseId",
+            "additionalModelRequestFields",
+            "contentBlockStart",
+            "contentBlockDelta",
+            "contentBlockStop",
+            "messageStop",
+            "stopReason",
+            "x-amzn-errortype",
+            "x-amzn-bedrock-input-token-count",
+        ]),
+        within: "src/",
+        rooms: &["src/dialect/bedrock"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a header of AWS' event streams",
+        sign: Sign::Word(&["event-type", "exception-type", "message-type", "error-code"]),
+        within: "src/",
+        rooms: &["src/framing/eventstream"],
+        exceptions: &[("src/dialect/bedrock/tests.rs", "it writes frames to feed a stream")],
+    },
 ];
 
 impl Fence {

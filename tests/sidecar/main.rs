@@ -11,6 +11,7 @@ mod config;
 mod degrade;
 mod edits;
 mod faults;
+mod format_bedrock;
 mod formats;
 mod golden;
 mod headers;

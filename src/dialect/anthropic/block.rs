@@ -146,15 +146,14 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
         Block::Text(text) => write_text(*text, json),
         Block::Trimmed(text) => write_text(Text::Plain(text), json),
         Block::Media(media) => write_media(media, json),
-        Block::ToolUse { id, name, input } => {
+        Block::Call { id, name, input } => {
             json.tag("type", "tool_use");
             json.member("id", id);
-            json.key("name");
-            json.text(*name);
+            json.member("name", name);
             json.key("input");
             json.raw(input);
         }
-        Block::ToolResult { id, content } => {
+        Block::Answer { id, content } => {
             json.tag("type", "tool_result");
             json.member("tool_use_id", id);
             write_result(content, json);

@@ -4,7 +4,7 @@ use super::block::{Conversation, Messages};
 use crate::dialect::claude::{Rules, schema};
 use crate::dialect::loss::Losses;
 use crate::dialect::turns::Vendor;
-use crate::dialect::{Untranslatable, parameters};
+use crate::dialect::{Untranslatable, schema as shape};
 use crate::openai::ChatRequest;
 use crate::openai::json::Writer;
 use crate::openai::tool::{Tool, ToolChoice};
@@ -64,7 +64,7 @@ fn write_without(
         json.key("name");
         json.text(*name);
         json.key("input_schema");
-        parameters::write(None, json);
+        json.raw(shape::ANYTHING);
         json.end_object();
     }
     json.end_list();
@@ -100,7 +100,8 @@ fn write_tool(
             json.key("strict");
             json.value(&true);
         }
-        lax => parameters::write(lax, json),
+        Some(schema) => shape::write_object(schema, json),
+        None => json.raw(shape::ANYTHING),
     }
     json.end_object();
     Ok(())

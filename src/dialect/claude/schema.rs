@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
+use crate::dialect::schema::each_inner;
 
 /// Brings `schema` into the form that `vendor` takes; `path` is where it stands in the client's request.
 ///
@@ -51,23 +52,7 @@ impl Fitting<'_, '_> {
             object.entry("anyOf").or_insert(variants);
         }
         self.remove_unknown(object, path)?;
-        for (key, value) in object.iter_mut() {
-            let path = format!("{path}.{key}");
-            match (key.as_str(), value) {
-                ("properties" | "$defs" | "definitions", Value::Object(members)) => {
-                    for (name, member) in members.iter_mut() {
-                        self.value(member, &format!("{path}.{name}"))?;
-                    }
-                }
-                ("anyOf" | "allOf", Value::Array(variants)) => {
-                    for (index, variant) in variants.iter_mut().enumerate() {
-                        self.value(variant, &format!("{path}[{index}]"))?;
-                    }
-                }
-                ("items", value) => self.value(value, &path)?,
-                _ => {}
-            }
-        }
+        each_inner(object, path, |inner, path| self.value(inner, path))?;
         self.close(object, path)
     }
 
