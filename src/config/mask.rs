@@ -49,6 +49,7 @@ pub(super) fn is_harmless(at: &At) -> bool {
         ["server", "tls", key] | ["integrations", _, "tls" | "token_tls", key] => TLS.contains(key),
         ["integrations", _, "rename", _] => true,
         ["integrations", _, key] => INTEGRATION.contains(key),
+        ["integrations", _, "aws", key] => ["region", "service"].contains(key),
         ["integrations", _, "oauth2", key] => ["client_auth", "header", "signing_alg"].contains(key),
         ["integrations", _, "model_properties", key] => MODEL.contains(key),
         ["integrations", _, "custom_header_mapping", _] => true,

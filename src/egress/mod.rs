@@ -117,6 +117,11 @@ impl Egress {
         }
     }
 
+    /// What its requests say as `host`.
+    pub fn host(&self) -> &http::HeaderValue {
+        self.pool.destination().host_field()
+    }
+
     /// An idle connection, a stream of one that others use, or a new one and how long it took.
     async fn lease(&self, seat: Seat) -> Result<(Lease, Option<Duration>), SendError> {
         if let Some(line) = self.pool.reuse(seat).await {

@@ -4,6 +4,8 @@ mod support;
 
 mod admin;
 mod auth_api_key;
+mod auth_aws;
+mod auth_gcp;
 mod auth_oauth2;
 mod chat;
 mod cli;

@@ -7,8 +7,8 @@ use http::Uri;
 use super::authorization::Fields;
 use super::server::Need;
 use super::{
-    Authorization, Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, authorization,
-    egress, headers, models,
+    Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, Routes, authorization, egress,
+    headers, models,
 };
 use crate::config::places::At;
 use crate::config::raw;
@@ -61,7 +61,7 @@ pub(in crate::config) fn integration(
         gcp: raw.gcp,
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
-    let way = Way::new((raw.tls, raw.token_tls, raw.proxy), (&endpoint, &authorization), common, &at, r);
+    let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);
     Some(Integration {
         origin: r.places.origin_of(name.as_str()),
         format,
@@ -82,7 +82,7 @@ pub(in crate::config) fn integration(
         tls: way.tls,
         token_tls: way.token_tls,
         proxy: way.proxy,
-        token_proxy: way.token_proxy,
+        token_routes: way.token_routes,
         limits: limits(raw.limits, &at.key("limits"), &common.limits, r),
         edits: edits(raw.defaults, raw.rename, raw.drop, &at, r),
         strict: raw.strict.or(false),
@@ -94,18 +94,18 @@ pub(in crate::config) fn integration(
     })
 }
 
-/// The ways to the endpoint and to the token endpoint.
+/// The ways to the endpoint and to token endpoints.
 struct Way {
     tls: Profile,
     token_tls: Profile,
     proxy: Proxy,
-    token_proxy: Proxy,
+    token_routes: Routes,
 }
 
 impl Way {
     fn new(
         (tls, token_tls, proxy): (Field<raw::Tls>, Field<raw::Tls>, Field<String>),
-        (endpoint, authorization): (&Uri, &Authorization),
+        endpoint: &Uri,
         common: &Common,
         at: &At,
         r: &mut Reading<'_>,
@@ -118,15 +118,12 @@ impl Way {
         let token_tls =
             token_tls.given().map(|raw| common.egress.profile(Some(raw), &at.key("token_tls"), r));
         let own = egress::choice(proxy, &at.key("proxy"), r);
-        let token_url = match authorization {
-            Authorization::OAuth2(oauth2) => &oauth2.token_url,
-            Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => endpoint,
-        };
+        let routes = common.egress.routes(&own);
         Self {
             token_tls: token_tls.unwrap_or_else(|| tls.clone()),
             tls,
-            proxy: common.egress.way_to(endpoint, &own),
-            token_proxy: common.egress.way_to(token_url, &own),
+            proxy: routes.to(endpoint),
+            token_routes: routes,
         }
     }
 }

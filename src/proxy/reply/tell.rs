@@ -287,6 +287,9 @@ fn token(error: &AuthError, at: &str) -> Told {
             Told::new(StatusCode::SERVICE_UNAVAILABLE, "token_unavailable", format!("{at}{error}"))
                 .after(*retry_after)
         }
+        AuthError::Unsignable(_) => {
+            Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{at}{error}")).hopeless()
+        }
     }
 }
 
