@@ -9,9 +9,12 @@ pub mod bedrock;
 mod calls;
 mod chunks;
 mod claude;
+pub mod cohere;
 mod loss;
 mod media;
+pub mod ollama;
 pub mod openai;
+mod parts;
 mod schema;
 mod turns;
 mod vectors;
@@ -303,8 +306,8 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Gemini => missing(recipe.format),
         Format::Vertex => missing(recipe.format),
         Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
-        Format::Cohere => missing(recipe.format),
-        Format::Ollama => missing(recipe.format),
+        Format::Cohere => Ok(Arc::new(cohere::Cohere)),
+        Format::Ollama => Ok(Arc::new(ollama::Ollama)),
         Format::Declared => missing(recipe.format),
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use super::Untranslatable;
 use super::calls::arguments;
 use super::loss::Losses;
+use super::parts::whole;
 use crate::openai::json::Text;
 use crate::openai::message::{Body, Call, Content, Message, Role};
 
@@ -383,13 +384,6 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
         }
         Ok(done)
     }
-}
-
-fn whole(text: Text<'_>, path: impl Fn() -> String) -> Result<(), Untranslatable> {
-    if text.is_torn() {
-        return Err(Untranslatable::malformed(path(), "an escape in this text spells half a character"));
-    }
-    Ok(())
 }
 
 fn fits(id: &str, longest: usize) -> bool {

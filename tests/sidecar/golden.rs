@@ -14,12 +14,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use outrider::dialect::{
-    Broken, Context, Decoder, End, Fed, Format, Head, Prepared, Recipe, Untranslatable, build,
+    Broken, Context, Decoder, Dialect, End, Fed, Format, Head, Prepared, Recipe, Untranslatable, build,
 };
 use outrider::openai::{Envelope, Fault, Operation};
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ fn every_refusal_keeps_what_the_table_says() {
 proptest! {
     #[test]
     fn any_cut_of_any_stream_gives_the_same(cuts in proptest::collection::vec(0_usize..4000, 1..6)) {
-        for (case, stream) in streams() {
+        for (case, stream) in &*STREAMS {
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut % (stream.len() + 1)).chain([0, stream.len()]).collect();
             cuts.sort_unstable();
             let pieces: Vec<_> = cuts.windows(2).map(|w| &stream[w[0]..w[1]]).collect();
@@ -107,7 +107,7 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_stream_makes_a_decoder_panic(at in 0_usize..4000, byte in any::<u8>()) {
-        for (case, stream) in streams() {
+        for (case, stream) in &*STREAMS {
             let mut stream = stream.clone();
             let at = at % stream.len().max(1);
             stream.iter_mut().skip(at).take(1).for_each(|place| *place = byte);
@@ -116,10 +116,18 @@ proptest! {
     }
 }
 
+/// Every case with a stream, and that: read once, since they are fed hundreds of times.
+static STREAMS: LazyLock<Vec<(Case, Vec<u8>)>> = LazyLock::new(|| {
+    let stream = |case: Case| case.stream_bytes().map(|stream| (case, stream));
+    cases().into_iter().filter_map(stream).collect()
+});
+
 /// One folder of the table.
 struct Case {
     format: Format,
     folder: PathBuf,
+    /// Built when it is first needed.
+    dialect: OnceLock<Arc<dyn Dialect>>,
 }
 
 impl Case {
@@ -157,7 +165,7 @@ impl Case {
             api_version: settings["api_version"].as_str(),
             declared: Some(&settings["declared"]),
         };
-        build(recipe).unwrap().prepare(&envelope, &context)
+        self.dialect.get_or_init(|| build(recipe).unwrap()).prepare(&envelope, &context)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -227,17 +235,9 @@ fn cases() -> Vec<Case> {
     let format = |folder: &Path| Format::ALL.iter().find(|(word, _)| *word == name(folder)).unwrap().1;
     let of = |dialect: PathBuf| {
         let format = format(&dialect);
-        entries(&dialect).into_iter().map(move |folder| Case { format, folder })
+        entries(&dialect).into_iter().map(move |folder| Case { format, folder, dialect: OnceLock::new() })
     };
     entries(&root).into_iter().flat_map(of).collect()
-}
-
-/// Every case with a stream, read once for all rounds.
-fn streams() -> &'static [(Case, Vec<u8>)] {
-    static STREAMS: LazyLock<Vec<(Case, Vec<u8>)>> = LazyLock::new(|| {
-        cases().into_iter().filter_map(|case| case.stream_bytes().map(|bytes| (case, bytes))).collect()
-    });
-    &STREAMS
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

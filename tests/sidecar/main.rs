@@ -14,6 +14,8 @@ mod degrade;
 mod edits;
 mod faults;
 mod format_bedrock;
+mod format_cohere;
+mod format_ollama;
 mod formats;
 mod golden;
 mod headers;

@@ -74,9 +74,9 @@ impl<'a> Vendor<'a> for Converse {
                 let why = "a file must be sent in `file_data`: files stored at OpenAI cannot be reached";
                 Err(Untranslatable::unsupported(format!("{}.file", path()), why))
             }
-            Body::Audio => Err(Untranslatable::unsupported(
+            Body::Audio { .. } => Err(Untranslatable::unsupported(
                 format!("{}.input_audio", path()),
-                "Bedrock's chat models take no audio",
+                "audio is not translated for Bedrock, most of whose models take none: send what was said",
             )),
             Body::Text(_) | Body::Refusal(_) => Err(Untranslatable::malformed(path(), "this is text")),
             Body::Other(kind) => {
@@ -200,7 +200,7 @@ fn tidy(name: &str) -> String {
 }
 
 /// A name that Converse takes for a tool that a model has called: models make names up.
-pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
+pub(super) fn callable(name: &str) -> Cow<'_, str> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !name.is_empty() && name.len() <= 64 && name.chars().all(good) {
         return Cow::Borrowed(name);
@@ -258,7 +258,7 @@ impl<'w, 'o> Pen<'w, 'o> {
                 self.json.key("toolUse");
                 self.json.object();
                 self.json.member("toolUseId", id);
-                self.json.member("name", &tool_name(name));
+                self.json.member("name", &callable(name));
                 self.json.key("input");
                 self.json.raw(input);
                 self.json.end_object();
@@ -346,10 +346,10 @@ mod tests {
 
     #[test]
     fn names_of_tools_that_a_model_made_up_are_mended() {
-        assert_eq!(tool_name("get_weather-2"), "get_weather-2");
-        assert_eq!(tool_name("$READ.file"), "_READ_file");
-        assert_eq!(tool_name(""), "tool");
-        assert_eq!(tool_name(&"é".repeat(80)).len(), 64);
+        assert_eq!(callable("get_weather-2"), "get_weather-2");
+        assert_eq!(callable("$READ.file"), "_READ_file");
+        assert_eq!(callable(""), "tool");
+        assert_eq!(callable(&"é".repeat(80)).len(), 64);
     }
 
     #[test]

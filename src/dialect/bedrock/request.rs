@@ -119,7 +119,7 @@ fn note(messages: &[Message<'_>], losses: &mut Losses) -> Result<(), Untranslata
         }
         for (place, call) in message.calls.iter().enumerate() {
             let name = call.name.decode().unwrap_or_default();
-            if block::tool_name(&name) != name {
+            if block::callable(&name) != name {
                 let field = match call.id {
                     Some(_) => format!("messages[{index}].tool_calls[{place}].function.name"),
                     None => format!("messages[{index}].function_call.name"),

@@ -114,7 +114,7 @@ pub(super) fn write(
         Kit::Remembered => {
             for name in &conversation.called {
                 let name = name.decode().unwrap_or_default();
-                open(Text::Plain(&block::tool_name(&name)), None, json);
+                open(Text::Plain(&block::callable(&name)), None, json);
                 json.raw(schema::ANYTHING);
                 close(None, json);
             }
