@@ -131,6 +131,18 @@ fn each_family_is_told_an_effort_and_top_k_in_its_own_words() {
 }
 
 #[test]
+fn tokens_of_embeddings_may_be_counted_in_a_header() {
+    let envelope = Envelope::read(Bytes::from_static(br#"{"input":["a","b"]}"#)).unwrap();
+    let context = Context { provider_model: "cohere.embed-v4:0", ..context(Operation::Embeddings) };
+    let mut decoder = Bedrock.prepare(&envelope, &context).unwrap().decoder;
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amzn-bedrock-input-token-count", HeaderValue::from_static("7"));
+    let head = Head { status: 200, headers: &headers };
+    decoder.whole(head, br#"{"embeddings":{"float":[[1.0],[2.0]]}}"#).unwrap();
+    assert_eq!(decoder.usage().unwrap().prompt_tokens, 7);
+}
+
+#[test]
 fn a_frame_over_the_limit_breaks_the_stream() {
     let mut out = BytesMut::new();
     let long = frame("contentBlockDelta", &[b' '; 400]);
