@@ -5,8 +5,10 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+pub mod bedrock;
 mod calls;
 mod chunks;
+mod claude;
 pub mod cohere;
 pub mod declared;
 mod loss;
@@ -15,6 +17,7 @@ pub mod ollama;
 pub mod openai;
 mod parts;
 mod schema;
+mod turns;
 mod vectors;
 
 use std::borrow::Cow;
@@ -38,6 +41,12 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     /// The tails that [`Dialect::prepare`] uses, so that their URLs can be built once for each model. `{model}` in
     /// a tail stands for the provider's name of the model, which is percent-encoded there.
     fn tails(&self) -> Vec<Cow<'static, str>>;
+
+    /// Whether `{model}` keeps only what RFC 3986 calls unreserved, rather than the colons and such that model names
+    /// commonly hold and most providers' documentation shows as they are.
+    fn keeps_only_unreserved(&self) -> bool {
+        false
+    }
 
     /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
     fn is_openai_compatible(&self) -> bool {
@@ -312,7 +321,7 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Mistral => missing(recipe.format),
         Format::Gemini => missing(recipe.format),
         Format::Vertex => missing(recipe.format),
-        Format::Bedrock => missing(recipe.format),
+        Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
         Format::Cohere => Ok(Arc::new(cohere::Cohere)),
         Format::Ollama => Ok(Arc::new(ollama::Ollama)),
         Format::Declared => Ok(Arc::new(declared::Declared::new(recipe.name, recipe.declared)?)),

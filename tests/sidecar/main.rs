@@ -13,6 +13,7 @@ mod config;
 mod degrade;
 mod edits;
 mod faults;
+mod format_bedrock;
 mod format_cohere;
 mod format_declared;
 mod format_ollama;
