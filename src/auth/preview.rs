@@ -1,12 +1,15 @@
 //! What an authorizer would put on a request, told without a secret and without fetching anything.
 
+use std::fmt;
+
 use http::{HeaderName, HeaderValue};
 
-use super::{ApiKey, Authorizer, Bearer};
+use super::credential::Credential;
+use super::{ApiKey, Authorizer, Bearer, Kind};
 use crate::outbound::Unsigned;
 
 /// What stands in place of a secret.
-const STARS: &str = "***";
+pub(super) const STARS: &str = "***";
 
 /// The schemes that an API key may begin with: they are no secret, and one that is missing is a common mistake.
 const SCHEMES: [&str; 3] = ["Bearer", "Basic", "Token"];
@@ -24,10 +27,19 @@ impl Authorizer {
     /// Puts on `unsigned` what [`Authorizer::sign`] would put on, with stars in place of what is secret, and tells what
     /// it was. Nothing is fetched.
     pub fn preview(&self, unsigned: &mut Unsigned) -> Vec<Put> {
-        match self {
-            Self::None => Vec::new(),
-            Self::ApiKey(key) => vec![key.preview(unsigned)],
-            Self::OAuth2(bearer) => vec![bearer.preview(unsigned)],
+        match &self.0 {
+            Kind::None => Vec::new(),
+            Kind::ApiKey(key) => vec![key.preview(unsigned)],
+            Kind::OAuth2(bearer) => {
+                let client = bearer.source.credential();
+                bearer.preview(unsigned, client.prefix(), client.url())
+            }
+            Kind::Gcp(bearer) => {
+                let account = bearer.source.credential();
+                let url = account.urls().first().map(ToString::to_string).unwrap_or_default();
+                bearer.preview(unsigned, "Bearer ", &url)
+            }
+            Kind::SigV4(signer) => signer.preview(unsigned),
         }
     }
 }
@@ -43,16 +55,17 @@ impl ApiKey {
     }
 }
 
-impl Bearer {
-    fn preview(&self, on: &mut Unsigned) -> Put {
-        let credential = self.source.credential();
-        let from = format!("token from {}", credential.url());
-        put(on, &self.header, &format!("{}{STARS}", credential.prefix()), from)
+impl<C: Credential> Bearer<C> {
+    fn preview(&self, on: &mut Unsigned, prefix: &str, url: &dyn fmt::Display) -> Vec<Put> {
+        if let Some((name, value)) = &self.beside {
+            on.headers.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        vec![put(on, &self.header, &format!("{prefix}{STARS}"), format!("token from {url}"))]
     }
 }
 
 /// Puts `shown` where the secret would stand.
-fn put(on: &mut Unsigned, header: &HeaderName, shown: &str, from: String) -> Put {
+pub(super) fn put(on: &mut Unsigned, header: &HeaderName, shown: &str, from: String) -> Put {
     let shown = HeaderValue::from_str(shown).unwrap_or(HeaderValue::from_static(STARS));
     on.headers.insert(header.clone(), shown);
     Put { header: header.clone(), from }
@@ -60,12 +73,14 @@ fn put(on: &mut Unsigned, header: &HeaderName, shown: &str, from: String) -> Put
 
 #[cfg(test)]
 mod tests {
+    use http::Uri;
     use http::header::AUTHORIZATION;
 
+    use super::super::Tokens;
     use super::super::testing::*;
-    use super::super::{Tokens, tls};
     use super::*;
-    use crate::config::valid::{Authorization, OAuth2, SecretSource};
+    use crate::config::valid::{Authorization, Aws, AwsKeys, OAuth2, SecretSource, WebIdentity};
+    use crate::egress::Egress;
     use crate::secret::Secret;
     use crate::tasks::Tasks;
 
@@ -80,7 +95,7 @@ mod tests {
     fn key(value: &str) -> Authorizer {
         let value = SecretSource::Inline(Secret::new(value));
         let settings = Authorization::ApiKey { header: AUTHORIZATION, value };
-        Tokens::new(Tasks::new()).authorizer(&settings, None, &tls::Profile::default(), LIMIT).unwrap()
+        build(&Tokens::new(Tasks::new()), &settings).unwrap()
     }
 
     #[test]
@@ -100,7 +115,7 @@ mod tests {
         let (endpoint, tokens) = (Endpoint::granting().await, Tokens::new(Tasks::new()));
         let header = HeaderName::from_static("x-token");
         let settings = OAuth2 { header: header.clone(), prefix: "JWT ".into(), ..endpoint.settings() };
-        let (puts, values) = shown(&authorizer(&tokens, &settings, endpoint.egress(), LIMIT));
+        let (puts, values) = shown(&authorizer(&tokens, &settings, &endpoint.egress(), LIMIT));
         assert_eq!((puts[0].header.clone(), values), (header, vec!["JWT ***".to_owned()]));
         assert!(puts[0].from.starts_with("token from http://127.0.0.1:"), "{}", puts[0].from);
         assert_eq!(endpoint.calls(), 0);
@@ -108,6 +123,44 @@ mod tests {
 
     #[test]
     fn nothing_is_put_on_where_no_authorization_is_set() {
-        assert!(shown(&Authorizer::None).0.is_empty());
+        assert!(shown(&Authorizer::none()).0.is_empty());
+    }
+
+    fn aws(keys: AwsKeys, egress: &Egress) -> Vec<String> {
+        let settings = Aws { region: "eu-west-1".to_owned(), service: "bedrock".to_owned(), keys };
+        let settings = Authorization::SigV4(Box::new(settings));
+        let tokens = Tokens::new(Tasks::new());
+        let way = |_: &Uri| Ok(egress.clone());
+        let (puts, values) = shown(&build_with(&tokens, &settings, &way, LIMIT).unwrap());
+        puts.iter().zip(values).map(|(put, value)| format!("{}: {value}", put.header)).collect()
+    }
+
+    #[tokio::test]
+    async fn of_a_signature_its_scope_and_what_it_signs_are_shown() {
+        let endpoint = Endpoint::granting().await;
+        let secret = |text: &str| SecretSource::Inline(Secret::new(text));
+        let fixed = |session: Option<&str>| AwsKeys::Fixed {
+            id: secret("AKIDSECRET"),
+            secret: secret("s3cret"),
+            session: session.map(secret),
+        };
+        let web = AwsKeys::WebIdentity(WebIdentity {
+            role_arn: "arn".to_owned(),
+            session_name: "s".to_owned(),
+            token_file: "/no/such/token".into(),
+            sts_endpoint: "https://sts.test/".parse().unwrap(),
+        });
+        for (keys, has_session) in [(fixed(None), false), (fixed(Some("t0ken")), true), (web, true)] {
+            let all = aws(keys, &endpoint.egress());
+            let text = all.join("\n");
+            assert!(!text.contains("SECRET") && !text.contains("t0ken"), "{text}");
+            assert!(all[0].starts_with("x-amz-date: 20"), "{text}");
+            let signature = all.iter().find_map(|line| line.strip_prefix("authorization: ")).unwrap();
+            assert!(signature.starts_with("AWS4-HMAC-SHA256 Credential=***/20"), "{text}");
+            assert!(signature.contains("/eu-west-1/bedrock/aws4_request, SignedHeaders=host;"), "{text}");
+            assert!(signature.ends_with(", Signature=***"), "{text}");
+            assert_eq!(all.contains(&"x-amz-security-token: ***".to_owned()), has_session, "{text}");
+        }
+        assert_eq!(endpoint.calls(), 0);
     }
 }

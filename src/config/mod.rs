@@ -32,6 +32,7 @@ use self::veil::Foreign;
 
 use crate::files::Prints;
 
+pub use self::expand::plain;
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
 pub use self::source::{Environment, Options, Texts};

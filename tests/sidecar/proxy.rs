@@ -15,7 +15,7 @@ const BASIC: &str = "proxy-authorization: Basic YW5uOnB3LVNFTlRJTkVM\r\n";
 
 /// What a proxy does once it has been asked to CONNECT.
 #[derive(Clone, Copy)]
-enum Doing {
+pub(crate) enum Doing {
     /// Leads to this address, whatever it was asked for: it alone knows the names of the network.
     Lead(SocketAddr),
     /// Answers this, and closes.
@@ -25,13 +25,13 @@ enum Doing {
 }
 
 /// A CONNECT proxy that keeps the heads of what it was asked.
-struct Via {
+pub(crate) struct Via {
     address: SocketAddr,
     asked: Arc<Watched<Vec<String>>>,
 }
 
 impl Via {
-    fn start(doing: Doing) -> Self {
+    pub(crate) fn start(doing: Doing) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let asked = Arc::new(Watched::new(Vec::new()));
@@ -47,12 +47,12 @@ impl Via {
     }
 
     /// Its URL, with `credentials`.
-    fn url(&self, credentials: &str) -> String {
+    pub(crate) fn url(&self, credentials: &str) -> String {
         format!("http://{credentials}{}", self.address)
     }
 
     /// What it was asked so far.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.change(|asked| asked.clone())
     }
 }

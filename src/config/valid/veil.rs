@@ -7,7 +7,7 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Authorization, Integration, OAuth2, Proxy, SecretSource};
+use super::{Authorization, AwsKeys, Integration, OAuth2, Proxy, SecretSource};
 use crate::secret::Secret;
 
 /// What stands in place of a secret.
@@ -128,6 +128,12 @@ fn secrets(authorization: &Authorization) -> Vec<&SecretSource> {
         Authorization::None | Authorization::Later(_) => Vec::new(),
         Authorization::ApiKey { value, .. } => vec![value],
         Authorization::OAuth2(oauth2) => vec![&oauth2.client_secret],
+        Authorization::SigV4(aws) => match &aws.keys {
+            AwsKeys::Fixed { id, secret, session } => [id, secret].into_iter().chain(session).collect(),
+            // What these files hold is shown to token endpoints alone.
+            AwsKeys::WebIdentity(_) => Vec::new(),
+        },
+        Authorization::Gcp(_) => Vec::new(),
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Request {
     pub(crate) head: Head,
     /// The body without its framing.
     pub(crate) body: Vec<u8>,
+    /// The certificate that the other side showed, DER.
+    pub(crate) client: Option<Vec<u8>>,
 }
 
 impl Request {
@@ -191,7 +193,8 @@ fn serve(socket: TcpStream, shared: &Shared) {
         if !complete {
             return;
         }
-        let request = Arc::new(Request { head, body });
+        let client = wire.socket.shown();
+        let request = Arc::new(Request { head, body, client });
         let mut turn = Turn { request: Arc::clone(&request), wire, open: true };
         shared.seen.change(|seen| seen.requests.push(request));
         (shared.script)(&mut turn);

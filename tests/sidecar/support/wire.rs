@@ -40,6 +40,14 @@ impl Socket {
         result.expect("an open socket takes a timeout");
     }
 
+    /// The certificate that the client has shown, DER.
+    pub(crate) fn shown(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Tls(stream) => Some(stream.conn.peer_certificates()?.first()?.to_vec()),
+            Self::Tcp(_) | Self::Unix(_) | Self::TlsClient(_) => None,
+        }
+    }
+
     /// Says goodbye both ways, properly.
     pub(crate) fn close(&self) {
         // The other side may have left first; then there is nothing to close.
