@@ -5,10 +5,14 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+mod calls;
 mod chunks;
+pub mod gemini;
 mod loss;
 mod media;
 pub mod openai;
+mod schema;
+mod vectors;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -167,6 +171,24 @@ pub enum Broken {
     Garbled(String),
 }
 
+impl Broken {
+    /// The error that an upstream told as JSON inside a 200 or a stream.
+    fn told(json: &[u8]) -> Self {
+        let fault = Fault::inside(json).unwrap_or_else(|| Fault {
+            status: 502,
+            message: "the upstream reported an error without words".to_owned(),
+            ..Fault::default()
+        });
+        Self::Upstream(Box::new(fault))
+    }
+
+    /// Bytes that are no answer of the vendor `whose`, with the first of their characters.
+    fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
+        let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
+        Self::Garbled(format!("the upstream sent what is not an answer of {whose}'s ({error}): {shown}"))
+    }
+}
+
 /// A request that the format cannot express: a 400 that names the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untranslatable {
@@ -270,8 +292,8 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Anthropic => Ok(Arc::new(anthropic::Anthropic)),
         Format::Azure => missing(recipe.format),
         Format::Mistral => missing(recipe.format),
-        Format::Gemini => missing(recipe.format),
-        Format::Vertex => missing(recipe.format),
+        Format::Gemini => Ok(Arc::new(gemini::Gemini::STUDIO)),
+        Format::Vertex => Ok(Arc::new(gemini::Gemini::VERTEX)),
         Format::Bedrock => missing(recipe.format),
         Format::Cohere => missing(recipe.format),
         Format::Ollama => missing(recipe.format),

@@ -69,7 +69,7 @@ pub(super) fn media<'a>(
             let why = "a file must be sent in `file_data`: files stored at OpenAI cannot be reached";
             Err(Untranslatable::unsupported(format!("{}.file", path()), why))
         }
-        Body::Audio => Err(Untranslatable::unsupported(
+        Body::Audio { .. } => Err(Untranslatable::unsupported(
             format!("{}.input_audio", path()),
             "Anthropic's models take no audio",
         )),
