@@ -7,6 +7,7 @@
 pub mod anthropic;
 mod calls;
 mod chunks;
+pub mod declared;
 pub mod gemini;
 mod loss;
 mod media;
@@ -114,6 +115,12 @@ pub trait Decoder: Send + fmt::Debug {
         false
     }
 
+    /// Whether a stream of this format may come as `kind`, a media type that mostly means that no stream came
+    /// (`application/json`).
+    fn may_stream_as(&self, _kind: &str) -> bool {
+        false
+    }
+
     /// Reads an answer of status 400 or above. Never fails: what makes no sense is wrapped.
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault;
 
@@ -189,7 +196,7 @@ impl Broken {
     }
 }
 
-/// A request that the format cannot express: a 400 that names the field.
+/// A request that cannot be sent: a 400 that names the field, or a 502 where the translation itself failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untranslatable {
     /// OpenAI's `param`: the path of the field (`messages[2].content[0].input_audio`).
@@ -199,23 +206,30 @@ pub struct Untranslatable {
     /// Whether the body itself is malformed (`invalid_body`), rather than asking for what the format lacks
     /// (`unsupported_parameter`).
     pub malformed: bool,
+    /// Whether the client did nothing wrong, and the integration's own settings failed (an expression at `param`).
+    pub failed: bool,
 }
 
 impl Untranslatable {
     /// A field that the format has no place for.
     pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { param: param.into(), message: message.into(), malformed: false }
+        Self { param: param.into(), message: message.into(), malformed: false, failed: false }
     }
 
     /// A field that no OpenAI client should send.
     pub fn malformed(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { param: param.into(), message: message.into(), malformed: true }
+        Self { malformed: true, ..Self::unsupported(param, message) }
+    }
+
+    /// Settings of the integration that could not turn a good request into the provider's; `param` is their key.
+    pub fn failed(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { failed: true, ..Self::unsupported(param, message) }
     }
 }
 
 impl From<ShapeError> for Untranslatable {
     fn from(error: ShapeError) -> Self {
-        Self { param: error.path, message: error.message, malformed: !error.unsupported }
+        Self { malformed: !error.unsupported, ..Self::unsupported(error.path, error.message) }
     }
 }
 
@@ -274,18 +288,20 @@ pub struct Recipe<'a> {
     pub api_version: Option<&'a str>,
     /// The tables of a declared format: an object with `request`, `response` and perhaps `stream`.
     pub declared: Option<&'a Value>,
+    /// The integration's name, for messages about its tables.
+    pub name: Option<&'a str>,
 }
 
 impl From<Format> for Recipe<'_> {
     fn from(format: Format) -> Self {
-        Self { format, api_version: None, declared: None }
+        Self { format, api_version: None, declared: None, name: None }
     }
 }
 
 /// The dialect of a recipe.
 ///
 /// # Errors
-/// This version has none yet, in words.
+/// This version has none yet, or its tables are wrong; in words.
 pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
     match recipe.format {
         Format::OpenAi => Ok(Arc::new(openai::OpenAi)),
@@ -297,7 +313,7 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Bedrock => missing(recipe.format),
         Format::Cohere => missing(recipe.format),
         Format::Ollama => missing(recipe.format),
-        Format::Declared => missing(recipe.format),
+        Format::Declared => Ok(Arc::new(declared::Declared::new(recipe.name, recipe.declared)?)),
     }
 }
 

@@ -51,7 +51,9 @@ impl Urls {
         let (tail, tail_query) = tail.split_once('?').unwrap_or((tail, ""));
         let path = self.path.as_deref().unwrap_or(tail).replace(MODEL, model);
         let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
-        let mut text = format!("{}{slash}{path}", self.base);
+        // Where nothing is appended the endpoint is the whole URL, and a slash at its end means something.
+        let base = if path.is_empty() { &self.endpoint.to_string() } else { &self.base };
+        let mut text = format!("{base}{slash}{path}");
         for query in [tail_query, &self.query] {
             if !query.is_empty() {
                 text.push(if text.contains('?') { '&' } else { '?' });
@@ -87,6 +89,19 @@ mod tests {
             assert_eq!(url, "https://h.example/v1/chat/completions");
         }
         assert_eq!(urls("http://h:1", None, &[]).of("/v1/messages", 0), "http://h:1/v1/messages");
+    }
+
+    #[test]
+    fn an_empty_tail_leaves_the_endpoint_as_it_is() {
+        for endpoint in
+            ["https://h.example/generate", "https://h.example/generate/", "https://h.example/g?v=1"]
+        {
+            assert_eq!(urls(endpoint, None, &[]).of("", 0), endpoint);
+        }
+        assert_eq!(
+            urls("https://h.example/g?v=1", None, &[("k", "2")]).of("", 0),
+            "https://h.example/g?v=1&k=2"
+        );
     }
 
     #[test]

@@ -120,6 +120,47 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
+        what: "a word of AWS's signature",
+        sign: Sign::Word(&[
+            "x-amz-date",
+            "x-amz-security-token",
+            "AssumeRoleWithWebIdentity",
+            "SignableRequest",
+        ]),
+        within: "src/",
+        rooms: &["src/auth/aws"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a word of Google's tokens",
+        sign: Sign::Word(&[
+            "x-goog-user-project",
+            "metadata-flavor",
+            "service_account",
+            "authorized_user",
+            "external_account",
+            "credential_source",
+            "generateAccessToken",
+        ]),
+        within: "src/",
+        rooms: &["src/auth/google"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "the engine of expressions, or a word of declared formats",
+        sign: Sign::Word(&[
+            "minijinja",
+            "join_prompt",
+            "last_user",
+            "system_text",
+            "as_list",
+            "error_status",
+        ]),
+        within: "src/",
+        rooms: &["src/dialect/declared"],
+        exceptions: &[],
+    },
+    Fence {
         what: "a word of Anthropic's",
         sign: Sign::Word(&[
             "anthropic",

@@ -4,6 +4,8 @@ mod support;
 
 mod admin;
 mod auth_api_key;
+mod auth_aws;
+mod auth_gcp;
 mod auth_oauth2;
 mod chat;
 mod cli;
@@ -11,6 +13,7 @@ mod config;
 mod degrade;
 mod edits;
 mod faults;
+mod format_declared;
 mod formats;
 mod golden;
 mod headers;

@@ -472,7 +472,7 @@ fn asking(name: &str, setting: &str) -> String {
     let mut lines = format!("{setting}\n");
     for (word, more) in [
         ("\"azure\"", "api_version = \"1\"\n"),
-        ("\"declared\"", "request = {}\nresponse = {}\n"),
+        ("\"declared\"", "request.m = \"{{ messages }}\"\nresponse.content = \"{{ text }}\"\n"),
         ("oauth2 =", "authentication_type = \"oauth2\"\n"),
     ] {
         if setting.contains(word) {

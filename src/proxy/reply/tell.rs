@@ -135,6 +135,13 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
         Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}"))
             .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
+        Failure::Untranslated { message, param } => Told::new(
+            StatusCode::BAD_GATEWAY,
+            "translation_failed",
+            format!("{at}the request could not be translated: {message}"),
+        )
+        .logged(format!("{at}`{param}` failed (the client was told how)"))
+        .hopeless(),
         Failure::Redirect(status) => Told::new(
             StatusCode::BAD_GATEWAY,
             "upstream_redirect",
@@ -286,6 +293,9 @@ fn token(error: &AuthError, at: &str) -> Told {
         AuthError::Unavailable { retry_after, .. } => {
             Told::new(StatusCode::SERVICE_UNAVAILABLE, "token_unavailable", format!("{at}{error}"))
                 .after(*retry_after)
+        }
+        AuthError::Unsignable(_) => {
+            Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{at}{error}")).hopeless()
         }
     }
 }
