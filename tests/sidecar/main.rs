@@ -14,6 +14,7 @@ mod degrade;
 mod edits;
 mod faults;
 mod format_declared;
+mod format_gemini;
 mod formats;
 mod golden;
 mod headers;
