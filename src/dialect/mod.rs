@@ -5,14 +5,20 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+pub mod bedrock;
 mod calls;
 mod chunks;
+mod claude;
+pub mod cohere;
 pub mod declared;
 pub mod gemini;
 mod loss;
 mod media;
+pub mod ollama;
 pub mod openai;
+mod parts;
 mod schema;
+mod turns;
 mod vectors;
 
 use std::borrow::Cow;
@@ -36,6 +42,12 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     /// The tails that [`Dialect::prepare`] uses, so that their URLs can be built once for each model. `{model}` in
     /// a tail stands for the provider's name of the model, which is percent-encoded there.
     fn tails(&self) -> Vec<Cow<'static, str>>;
+
+    /// Whether `{model}` keeps only what RFC 3986 calls unreserved, rather than the colons and such that model names
+    /// commonly hold and most providers' documentation shows as they are.
+    fn keeps_only_unreserved(&self) -> bool {
+        false
+    }
 
     /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
     fn is_openai_compatible(&self) -> bool {
@@ -310,9 +322,9 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Mistral => missing(recipe.format),
         Format::Gemini => Ok(Arc::new(gemini::Gemini::STUDIO)),
         Format::Vertex => Ok(Arc::new(gemini::Gemini::VERTEX)),
-        Format::Bedrock => missing(recipe.format),
-        Format::Cohere => missing(recipe.format),
-        Format::Ollama => missing(recipe.format),
+        Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
+        Format::Cohere => Ok(Arc::new(cohere::Cohere)),
+        Format::Ollama => Ok(Arc::new(ollama::Ollama)),
         Format::Declared => Ok(Arc::new(declared::Declared::new(recipe.name, recipe.declared)?)),
     }
 }

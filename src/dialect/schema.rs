@@ -32,6 +32,9 @@ pub(super) fn each_inner(
     Ok(())
 }
 
+/// The schema of whatever arguments.
+pub(super) const ANYTHING: &str = r#"{"type":"object"}"#;
+
 /// Writes the schema of a tool's arguments as it is, but always of type object.
 pub(super) fn write_object(schema: &RawValue, json: &mut Writer<'_>) {
     let has_type = Object::read(schema.get()).is_ok_and(|mut object| object.take("type").is_some());

@@ -7,7 +7,7 @@ use super::{Broken, Context, Decoder, End, Fed, Head, Outcome, Untranslatable, W
 use crate::openai::{Embeddings, EmbeddingsRequest, Envelope, Fault, Usage};
 
 /// What a provider's answer holds: one vector for each text, in order, and the tokens of all texts.
-pub(super) type Read = fn(&[u8]) -> Result<(Vec<Vec<f32>>, u64), Broken>;
+pub(super) type Read = fn(Head<'_>, &[u8]) -> Result<(Vec<Vec<f32>>, u64), Broken>;
 
 /// Reads the answer to one request.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(super) fn check(envelope: &Envelope, request: &EmbeddingsRequest<'_>) -> Res
 }
 
 impl Decoder for Vectors {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let (vectors, tokens) = (self.read)(body)?;
+    fn whole(&mut self, head: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
+        let (vectors, tokens) = (self.read)(head, body)?;
         if vectors.len() != self.texts {
             let why = format!("the upstream gave {} vectors for {} texts", vectors.len(), self.texts);
             return Err(Broken::Garbled(why));

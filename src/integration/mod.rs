@@ -127,7 +127,7 @@ impl Integration {
         let egress = workshop.clients.egress(&settings.endpoint, &settings.tls, &settings.proxy, &limits)?;
         let authorizer = authorizer(&settings, workshop, egress.host(), limits)?;
         Ok(Self {
-            urls: url::Urls::new(&settings, &dialect.tails()),
+            urls: url::Urls::new(&settings, &*dialect),
             headers: headers::Headers::new(&settings),
             permits: permit::Permits::new(settings.limits.max_concurrent, settings.limits.queue_timeout),
             settings,

@@ -97,7 +97,7 @@ fn a_call_keeps_its_signature_on_the_way_to_the_client_and_back() {
     let first = upstream.request().json();
     assert_eq!(first["tools"][0]["functionDeclarations"][0]["name"], "weather");
     ask(&messages);
-    let sent = upstream.request().json();
+    let sent = upstream.requests(2)[1].json();
     assert_eq!(sent["contents"][1]["parts"], parts);
     let response = &sent["contents"][2]["parts"][0]["functionResponse"];
     assert_eq!(

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `openai.json` | `wire.json` and `report.json`, or `refused.json` |
 //! | `reply.json` (or `reply.raw`) | `reply.openai.json` |
-//! | `stream.raw` | `stream.openai`, however it is cut |
+//! | `stream.raw`, or `stream.frames` for AWS frames (`support/frames.rs`) | `stream.openai`, however it is cut |
 //! | `fault.json` | `fault.openai.json` |
 //!
 //! `context.json` may set `provider_model`, `strict`, `operation` (`"embeddings"`), `api_version` and `declared` (its tables
@@ -24,6 +24,8 @@ use outrider::dialect::{
 use outrider::openai::{Envelope, Fault, Operation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use crate::support::frames;
 
 #[test]
 fn every_request_is_translated_as_the_table_says() {
@@ -67,11 +69,11 @@ fn every_whole_answer_is_translated_as_the_table_says() {
 
 #[test]
 fn every_stream_is_translated_as_the_table_says_however_it_is_cut() {
-    each_case("stream.raw", |case| {
-        let stream = case.read("stream.raw").unwrap();
-        let whole = case.stream(&[stream.as_bytes()]);
+    each_case("stream.", |case| {
+        let stream = case.stream_bytes().unwrap();
+        let whole = case.stream(&[&stream]);
         for step in [1, 2, 3, 7, 64, 333] {
-            let pieces: Vec<_> = stream.as_bytes().chunks(step).collect();
+            let pieces: Vec<_> = stream.chunks(step).collect();
             assert_eq!(case.stream(&pieces), whole, "{} in steps of {step}", case.folder.display());
         }
         case.expect_text("stream.openai", &whole)
@@ -119,7 +121,7 @@ proptest! {
 
 /// Every case with a stream, and that: read once, since they are fed hundreds of times.
 static STREAMS: LazyLock<Vec<(Case, Vec<u8>)>> = LazyLock::new(|| {
-    let stream = |case: Case| case.read("stream.raw").map(|stream| (case, stream.into_bytes()));
+    let stream = |case: Case| case.stream_bytes().map(|stream| (case, stream));
     cases().into_iter().filter_map(stream).collect()
 });
 
@@ -134,6 +136,12 @@ struct Case {
 impl Case {
     fn read(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.folder.join(file)).ok()
+    }
+
+    /// The provider's stream as it comes over the wire.
+    fn stream_bytes(&self) -> Option<Vec<u8>> {
+        let raw = self.read("stream.raw").map(String::into_bytes);
+        raw.or_else(|| self.read("stream.frames").map(|lines| frames(&lines)))
     }
 
     fn prepare(&self) -> Result<Prepared, Untranslatable> {

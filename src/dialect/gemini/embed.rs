@@ -12,7 +12,7 @@ use super::answer::Counts;
 use super::models;
 use crate::dialect::loss::Losses;
 use crate::dialect::vectors::{self, Vectors};
-use crate::dialect::{Broken, Context, Untranslatable};
+use crate::dialect::{Broken, Context, Head, Untranslatable};
 use crate::openai::json::{Text, Writer};
 use crate::openai::{EmbeddingsRequest, Envelope};
 
@@ -159,7 +159,7 @@ fn refuse_to_cut(json: &mut Writer<'_>) {
 
 type Read = Result<(Vec<Vec<f32>>, u64), Broken>;
 
-fn read_batch(body: &[u8]) -> Read {
+fn read_batch(_: Head<'_>, body: &[u8]) -> Read {
     let answer: Wire = parse(body)?;
     let tokens = answer.tokens();
     Ok((
@@ -168,13 +168,13 @@ fn read_batch(body: &[u8]) -> Read {
     ))
 }
 
-fn read_one(body: &[u8]) -> Read {
+fn read_one(_: Head<'_>, body: &[u8]) -> Read {
     let answer: Wire = parse(body)?;
     let tokens = answer.tokens();
     Ok((answer.embedding.into_iter().map(|embedding| embedding.values).collect(), tokens))
 }
 
-fn read_predictions(body: &[u8]) -> Read {
+fn read_predictions(_: Head<'_>, body: &[u8]) -> Read {
     let answer: Predictions = parse(body)?;
     let embeddings: Vec<_> = answer.predictions.into_iter().map(|prediction| prediction.embeddings).collect();
     let tokens = embeddings.iter().map(Embedding::tokens).sum();

@@ -9,6 +9,7 @@ use super::Flavour;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
 use crate::dialect::media::{self, Source};
+use crate::dialect::parts;
 use crate::openai::json::{Text, Writer};
 use crate::openai::message::Body;
 
@@ -249,13 +250,7 @@ fn write_response(response: &Response<'_>, json: &mut Writer<'_>) {
     json.key("response");
     json.object();
     json.key("output");
-    match response.texts.as_slice() {
-        [one] => json.text(*one),
-        several => {
-            let several: Vec<_> = several.iter().filter_map(|text| text.decode()).collect();
-            json.value(&several.join("\n"));
-        }
-    }
+    json.text(parts::join(&response.texts).text());
     json.end_object();
     if !response.media.is_empty() {
         json.key("parts");

@@ -11,7 +11,7 @@ use super::answer::{Answer, Candidate, Counts, Ids, Said};
 use crate::dialect::chunks::{self, Chunks};
 use crate::dialect::{Broken, Context, End, Outcome};
 use crate::framing::sse::{Events, Splitter};
-use crate::openai::completion::{CallKind, Delta, FinishReason, FunctionDelta, Logprobs, ToolCallDelta};
+use crate::openai::completion::{Delta, FinishReason, Logprobs};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
 
@@ -31,7 +31,7 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct Progress {
     index: u32,
-    calls: u32,
+    calls: usize,
     reason: Option<FinishReason>,
 }
 
@@ -195,14 +195,8 @@ impl Stream {
     fn call(&mut self, at: usize, (id, name): (&str, Text<'_>), arguments: &str, out: &mut BytesMut) {
         let Progress { index, calls, .. } = self.choices[at];
         self.choices[at].calls += 1;
-        let function = FunctionDelta { name: Some(name), arguments: Text::Plain(arguments) };
-        let delta = if self.legacy {
-            Delta { function_call: Some(function), ..Delta::default() }
-        } else {
-            let (id, kind) = (Some(Text::Plain(id)), Some(CallKind::Function));
-            let call = ToolCallDelta { index: calls, id, kind, function };
-            Delta { tool_calls: Some([call]), ..Delta::default() }
-        };
+        let head = Some((Text::Plain(id), name));
+        let delta = chunks::call(self.legacy, calls, head, Text::Plain(arguments));
         if !self.legacy || calls == 0 {
             self.chunks.choice(index, delta, None, out);
         }

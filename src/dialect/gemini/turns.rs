@@ -10,6 +10,7 @@ use super::signature;
 use crate::dialect::Untranslatable;
 use crate::dialect::calls::arguments;
 use crate::dialect::loss::Losses;
+use crate::dialect::parts;
 use crate::openai::json::Text;
 use crate::openai::message::{self, Body, Content, Message, Role};
 
@@ -296,13 +297,11 @@ fn sign_foreign(turns: &mut [Turn<'_>], losses: &mut Losses) {
 fn text<'a>(
     text: Text<'a>,
     path: impl Fn() -> String,
-    parts: &mut Vec<Part<'a>>,
+    into: &mut Vec<Part<'a>>,
 ) -> Result<(), Untranslatable> {
-    if text.is_torn() {
-        return Err(Untranslatable::malformed(path(), "an escape in this text spells half a character"));
-    }
+    parts::whole(text, path)?;
     if !text.is_empty() {
-        parts.push(Part::Text(text));
+        into.push(Part::Text(text));
     }
     Ok(())
 }

@@ -319,7 +319,7 @@ fn upstream(fault: &Fault, at: &str) -> Told {
     let words = format!("{at}the upstream answered {} (the client was told its words)", fault.status);
     let mut told = Told::new(status, "upstream_error", format!("{at}{}", fault.message)).logged(words);
     told.ours = Some("upstream_error");
-    told.kind = fault.kind.clone().map_or(told.kind, Cow::Owned);
+    told.kind = fault.body().error.kind.to_owned().into();
     told.code = fault.code.clone().map_or(told.code, Cow::Owned);
     told.param.clone_from(&fault.param);
     told.headers.clone_from(&fault.headers);
