@@ -231,7 +231,7 @@ mod tests {
             (r#""\ud800""#, "messages[0].content", true),
             (r#"[{"type":"text","text":"\ud800"}]"#, "messages[0].content[0]", true),
             (
-                r#"[{"type":"text","text":"a"},{"type":"input_audio","input_audio":{}}]"#,
+                r#"[{"type":"text","text":"a"},{"type":"input_audio","input_audio":{"data":"QUI=","format":"wav"}}]"#,
                 "messages[0].content[1].input_audio",
                 false,
             ),
