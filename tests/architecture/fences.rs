@@ -285,7 +285,6 @@ pub(crate) const FENCES: &[Fence] = &[
             "output_dimension",
             "input_type",
             "search_document",
-            "TOOL_CALL",
             "ERROR_TOXIC",
             "message-start",
             "content-start",
