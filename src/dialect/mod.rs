@@ -11,6 +11,7 @@ mod chunks;
 mod claude;
 pub mod cohere;
 pub mod declared;
+pub mod gemini;
 mod loss;
 mod media;
 pub mod ollama;
@@ -319,8 +320,8 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Anthropic => Ok(Arc::new(anthropic::Anthropic)),
         Format::Azure => missing(recipe.format),
         Format::Mistral => missing(recipe.format),
-        Format::Gemini => missing(recipe.format),
-        Format::Vertex => missing(recipe.format),
+        Format::Gemini => Ok(Arc::new(gemini::Gemini::STUDIO)),
+        Format::Vertex => Ok(Arc::new(gemini::Gemini::VERTEX)),
         Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
         Format::Cohere => Ok(Arc::new(cohere::Cohere)),
         Format::Ollama => Ok(Arc::new(ollama::Ollama)),

@@ -17,6 +17,7 @@ mod faults;
 mod format_bedrock;
 mod format_cohere;
 mod format_declared;
+mod format_gemini;
 mod format_ollama;
 mod formats;
 mod golden;
