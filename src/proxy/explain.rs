@@ -116,7 +116,10 @@ pub fn explain(question: Question<'_>, registry: &Registry, veil: &Veil) -> Expl
 
 fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Option<Shown>, Failure> {
     let Question { integration: name, path, headers, body, max_body } = question;
-    let Door::Ask { operation, .. } = door(path)? else { return Ok(None) };
+    let operation = match door(&format!("/{name}{path}"))? {
+        Door::Models { .. } => return Ok(None),
+        Door::Ask { operation, .. } => operation,
+    };
     if body.len() > max_body {
         return Err(Failure::BodyTooLarge(max_body));
     }
@@ -145,6 +148,9 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
     let prepared = order.prepare()?;
     report.changes.extend(prepared.report.changes);
     let mut shown = Shown::of(prepared.unsigned, found.entry, veil)?;
+    for change in &mut report.changes {
+        change.why = veil.cover(&change.why).into();
+    }
     (shown.model, shown.asked, shown.report) = (found.index, asked, report);
     Ok(Some(shown))
 }
