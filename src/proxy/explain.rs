@@ -104,10 +104,11 @@ pub fn explain(question: Question<'_>, registry: &Registry, veil: &Veil) -> Expl
         Ok(None) => Explained::Own,
         Err(failure) => {
             let told = reply::tell(&failure, Some(&name));
+            let is_broken = matches!(failure, Failure::InvalidBody { param: None, .. });
             Explained::Refused(Refusal {
                 status: told.status(),
                 body: veil.cover(&String::from_utf8_lossy(&told.json())),
-                at: Envelope::read(body).err().and_then(|error| error.at()),
+                at: Envelope::read(body).err().filter(|_| is_broken).and_then(|error| error.at()),
                 unavailable: matches!(failure, Failure::Unavailable { .. }),
             })
         }
