@@ -5,9 +5,11 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+pub mod azure;
 mod chunks;
 mod loss;
 mod media;
+pub mod mistral;
 pub mod openai;
 
 use std::borrow::Cow;
@@ -35,6 +37,11 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
     fn is_openai_compatible(&self) -> bool {
         false
+    }
+
+    /// What stands between the endpoint and such a path, which begins behind its `/v1`.
+    fn relays_below(&self) -> &'static str {
+        ""
     }
 }
 
@@ -268,8 +275,8 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
     match recipe.format {
         Format::OpenAi => Ok(Arc::new(openai::OpenAi)),
         Format::Anthropic => Ok(Arc::new(anthropic::Anthropic)),
-        Format::Azure => missing(recipe.format),
-        Format::Mistral => missing(recipe.format),
+        Format::Azure => Ok(Arc::new(azure::Azure::new(recipe.api_version))),
+        Format::Mistral => Ok(Arc::new(mistral::Mistral)),
         Format::Gemini => missing(recipe.format),
         Format::Vertex => missing(recipe.format),
         Format::Bedrock => missing(recipe.format),

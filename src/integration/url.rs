@@ -51,15 +51,26 @@ impl Urls {
         let (tail, tail_query) = tail.split_once('?').unwrap_or((tail, ""));
         let path = self.path.as_deref().unwrap_or(tail).replace(MODEL, model);
         let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
-        let mut text = format!("{}{slash}{path}", self.base);
-        for query in [tail_query, &self.query] {
+        let text = self.ask(format!("{}{slash}{path}", self.base), tail_query);
+        // The parts were checked with the settings; should they not fit together, the endpoint alone is called.
+        text.parse().unwrap_or_else(|_| self.endpoint.clone())
+    }
+
+    /// The URL for a relayed `tail`, which no configured path replaces, with the client's query before ours; `None` if
+    /// they do not make one.
+    pub(super) fn relayed(&self, tail: &str, query: Option<&str>) -> Option<Uri> {
+        self.ask(format!("{}{tail}", self.base), query.unwrap_or_default()).parse().ok()
+    }
+
+    /// Adds `query` and the integration's own to a URL.
+    fn ask(&self, mut text: String, query: &str) -> String {
+        for query in [query, &self.query] {
             if !query.is_empty() {
                 text.push(if text.contains('?') { '&' } else { '?' });
                 text.push_str(query);
             }
         }
-        // The parts were checked with the settings; should they not fit together, the endpoint alone is called.
-        text.parse().unwrap_or_else(|_| self.endpoint.clone())
+        text
     }
 }
 

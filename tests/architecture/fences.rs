@@ -147,6 +147,33 @@ pub(crate) const FENCES: &[Fence] = &[
         rooms: &["src/dialect/anthropic", "src/dialect/mod.rs", DEMO],
         exceptions: &[],
     },
+    Fence {
+        what: "a word of Azure's",
+        // `api_version` is a setting, which `query` may hold as well.
+        sign: Sign::Word(&["azure", "deployments", "api-version"]),
+        within: "src/",
+        rooms: &["src/dialect/azure", "src/dialect/mod.rs", "src/config"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a word of Mistral's",
+        sign: Sign::Word(&[
+            "mistral",
+            "random_seed",
+            "prompt_mode",
+            "safe_prompt",
+            "model_length",
+            "document_url",
+            "document_name",
+            "output_dimension",
+            "output_dtype",
+            "guardrails",
+            "standard_only",
+        ]),
+        within: "src/",
+        rooms: &["src/dialect/mistral", "src/dialect/mod.rs"],
+        exceptions: &[],
+    },
 ];
 
 impl Fence {
