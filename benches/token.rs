@@ -1,18 +1,18 @@
-//! What it costs to sign a request: with a live OAuth2 token, and with an API key for comparison.
+//! What it costs to sign a request: with a live OAuth2 token, with AWS's signature, and with an API key for comparison.
 //!
 //! Benches are built with tokio's `test-util`, whose clock costs a few nanoseconds that the product does not pay.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, Method, header};
-use outrider::auth::{Authorizer, Tokens};
-use outrider::config::valid::{Authorization, ClientAuth, OAuth2, Proxy, SecretSource};
-use outrider::egress::{Clients, EgressLimits};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use outrider::auth::{Authorizer, Site, Tokens};
+use outrider::config::valid::{Authorization, Aws, AwsKeys, ClientAuth, OAuth2, Proxy, SecretSource};
+use outrider::egress::{Clients, Egress, EgressLimits};
 use outrider::outbound::{Segments, Unsigned};
 use outrider::secret::Secret;
 use outrider::tasks::{Seat, Tasks};
@@ -29,9 +29,12 @@ fn signing(criterion: &mut Criterion) {
     let key = SecretSource::Inline(Secret::new("sk-bench"));
     let key = Authorization::ApiKey { header: HeaderName::from_static("api-key"), value: key };
     let tokens = Tokens::new(Tasks::new());
-    let key = tokens.authorizer(&key, None, &tls::Profile::default(), LIMIT).expect("the key is sound");
+    let key = build(&tokens, &key, &|_| Err("nobody asks".to_owned()));
     let token = with_live_token(&tokens);
-    for (name, authorizer) in [("sign with an API key", key), ("sign with a live token", token)] {
+    let aws = build(&tokens, &aws_keys(), &|_| Err("nobody asks".to_owned()));
+    for (name, authorizer) in
+        [("sign with an API key", key), ("sign with a live token", token), ("sign as AWS does", aws)]
+    {
         criterion.bench_function(name, |b| {
             let sign = |unsigned| {
                 authorizer.sign(Seat(0), unsigned).now_or_never().expect("nothing to wait for").map(drop)
@@ -42,7 +45,18 @@ fn signing(criterion: &mut Criterion) {
 }
 
 fn unsigned() -> Unsigned {
-    Unsigned::new(Method::POST, "/chat/completions", HeaderMap::with_capacity(8), Segments::default())
+    let body = Segments::one(Bytes::from_static(&[b'x'; 2048]));
+    let mut unsigned = Unsigned::new(Method::POST, "", HeaderMap::with_capacity(8), body);
+    unsigned.uri = Uri::from_static("https://bench.example/model/m%3A0/converse");
+    unsigned
+}
+
+fn aws_keys() -> Authorization {
+    let inline = |text: &str| SecretSource::Inline(Secret::new(text));
+    let keys =
+        AwsKeys::Fixed { id: inline("bench"), secret: inline("bench"), session: Some(inline("bench")) };
+    let (region, service) = ("us-east-1".to_owned(), "bedrock".to_owned());
+    Authorization::SigV4(Box::new(Aws { region, service, keys }))
 }
 
 /// An authorizer that has fetched its token from an endpoint of ours.
@@ -54,7 +68,7 @@ fn with_live_token(tokens: &Tokens) -> Authorizer {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
     let egress =
         Clients::new(1, Tasks::new()).egress(&url, &tls::Profile::default(), &Proxy::Direct, &limits);
-    let egress = Arc::new(egress.expect("plain HTTP needs nothing of the world"));
+    let egress = egress.expect("plain HTTP needs nothing of the world");
     let settings = Authorization::OAuth2(Box::new(OAuth2 {
         token_url: url,
         client_id: "bench".to_owned(),
@@ -70,10 +84,19 @@ fn with_live_token(tokens: &Tokens) -> Authorizer {
         token_field: "access_token".to_owned(),
         expires_field: "expires_in".to_owned(),
     }));
-    let authorizer =
-        tokens.authorizer(&settings, Some(egress), &tls::Profile::default(), LIMIT).expect("sound settings");
+    let authorizer = build(tokens, &settings, &|_| Ok(egress.clone()));
     runtime.block_on(authorizer.sign(Seat(0), unsigned())).expect("the endpoint grants a token");
     authorizer
+}
+
+fn build(
+    tokens: &Tokens,
+    settings: &Authorization,
+    way: &dyn Fn(&Uri) -> Result<Egress, String>,
+) -> Authorizer {
+    let (host, tls) = (HeaderValue::from_static("bench.example"), tls::Profile::default());
+    let site = Site { host: &host, tls: &tls, limit: LIMIT, way };
+    tokens.authorizer(settings, &site).expect("sound settings")
 }
 
 /// Grants one token to whoever comes first.

@@ -4,11 +4,12 @@
 //! well under 1 µs for one that passes.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::HeaderMap;
-use outrider::dialect::{Context, Decoder, Format, Head, Prepared, build};
+use outrider::dialect::{Context, Decoder, Dialect, Format, Head, Prepared, Recipe, build};
 use outrider::openai::{Envelope, Operation};
 
 criterion_group!(benches, requests, replies, chunks);
@@ -20,9 +21,10 @@ fn requests(criterion: &mut Criterion) {
         let body = request(turns, words);
         group.throughput(Throughput::Bytes(body.len() as u64));
         let envelope = envelope(&body);
-        for format in [Format::OpenAi, Format::Anthropic] {
+        for format in [Format::OpenAi, Format::Anthropic, Format::Declared] {
             group.bench_function(format!("{} {size}", format.word()), |bencher| {
-                bencher.iter(|| prepare(format, black_box(&envelope)));
+                let dialect = dialect(format);
+                bencher.iter(|| prepare(&*dialect, black_box(&envelope)));
             });
         }
     }
@@ -50,7 +52,9 @@ fn replies(criterion: &mut Criterion) {
 
 fn chunks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("chunk");
-    for (format, chunk) in [(Format::OpenAi, OPENAI), (Format::Anthropic, ANTHROPIC)] {
+    for (format, chunk) in
+        [(Format::OpenAi, OPENAI), (Format::Anthropic, ANTHROPIC), (Format::Declared, DECLARED)]
+    {
         group.throughput(Throughput::Bytes(chunk.len() as u64));
         let mut decoder = decoder(format);
         let mut out = BytesMut::with_capacity(1 << 16);
@@ -64,10 +68,32 @@ fn chunks(criterion: &mut Criterion) {
 }
 
 fn decoder(format: Format) -> Box<dyn Decoder> {
-    prepare(format, &envelope(&request(1, 1))).decoder
+    prepare(&*dialect(format), &envelope(&request(1, 1))).decoder
 }
 
-fn prepare(format: Format, envelope: &Envelope) -> Prepared {
+fn dialect(format: Format) -> Arc<dyn Dialect> {
+    let tables = serde_json::json!({
+        "request": {
+            "engine": "{{ model }}",
+            "prompt": "{{ messages | join_prompt(user='User: ', assistant='Bot: ', tool='Tool: ') }}",
+            "calls": "{{ messages | selectattr('tool_calls') | list }}",
+            "tools": "{{ tools | pick(name='function.name', schema='function.parameters') }}",
+            "options": { "heat": "{{ temperature }}", "limit": "{{ max_tokens }}", "id": "{{ user }}" },
+        },
+        "response": { "content": "{{ output }}", "error": "{{ error.message }}" },
+        "stream": {
+            "framing": "ndjson",
+            "delta": "{{ output.text }}",
+            "finish_reason": "{{ {'end': 'stop', 'limit': 'length'}[stop_reason] }}",
+            "usage": { "prompt_tokens": "{{ counts.read }}", "completion_tokens": "{{ counts.written }}" },
+            "done": "{{ last }}",
+        },
+    });
+    let recipe = Recipe { declared: Some(&tables), ..format.into() };
+    build(recipe).expect("all of them are there")
+}
+
+fn prepare(dialect: &dyn Dialect, envelope: &Envelope) -> Prepared {
     let context = Context {
         operation: Operation::Chat,
         provider_model: "claude-sonnet-4-5",
@@ -77,7 +103,7 @@ fn prepare(format: Format, envelope: &Envelope) -> Prepared {
         strict: false,
         max_event: 1 << 24,
     };
-    build(format.into()).expect("both are there").prepare(envelope, &context).expect("a good request")
+    dialect.prepare(envelope, &context).expect("a good request")
 }
 
 fn envelope(body: &str) -> Envelope {
@@ -107,3 +133,6 @@ fn request(turns: usize, words: usize) -> String {
 const OPENAI: &str = "data: {\"id\":\"chatcmpl-AbCdEfGhIjKlMnOpQrStUvWxYz012\",\"object\":\"chat.completion.chunk\",\"created\":1750000000,\"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_07871e2ad8\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" words\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
 
 const ANTHROPIC: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" some \\\"words\\\" of an answer\"}}\n\n";
+
+const DECLARED: &str =
+    "{\"output\":{\"text\":\" some \\\"words\\\" of an answer\"},\"stop_reason\":null,\"last\":false}\n";

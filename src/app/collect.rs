@@ -113,7 +113,7 @@ const TOKEN_COUNTERS: [(&str, &str, Read); 2] = [
 ];
 
 fn tokens(entries: &[Arc<Entry>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let status = |entry: &Entry| entry.state.as_ref().ok()?.authorizer.status().oauth2;
+    let status = |entry: &Entry| entry.state.as_ref().ok()?.authorizer.status().token;
     let tokens: Vec<(&str, TokenStatus)> =
         entries.iter().filter_map(|entry| Some((name(entry), status(entry)?))).collect();
     let now = clock::unix_seconds();

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::credential::Credential;
-
 /// How long a token lives whose answer does not say so. Short enough that a wrong guess is soon mended, long enough
 /// that the endpoint is not asked for every request.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// The longest that a token is believed to live: absurd lifetimes are cut to it.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The longest that words of the endpoint are quoted, in characters.
@@ -19,12 +17,34 @@ const ERROR_FIELDS: [&str; 4] = ["error", "errorCode", "ErrorCode", "code"];
 /// Where it puts the words.
 const DESCRIPTION_FIELDS: [&str; 5] = ["error_description", "errorSummary", "Error", "message", "detail"];
 
-/// A token and the lifetime that its answer gave it.
-pub(super) struct Granted {
-    /// The token: not empty, only characters that RFC 6749 §A.12 allows.
-    pub(super) token: String,
+/// What an answer gave and how long it lives.
+pub(super) struct Granted<P> {
+    /// What requests put on. As read from an answer: a token that is not empty and has only characters that RFC 6749
+    /// §A.12 allows.
+    pub(super) pass: P,
     /// How long it lives; zero for one that serves only those who wait for it.
     pub(super) lifetime: Duration,
+}
+
+impl<P> Granted<P> {
+    /// The same with what `make` makes of it.
+    pub(super) fn with<Q>(self, make: impl FnOnce(P) -> Result<Q, Trouble>) -> Result<Granted<Q>, Trouble> {
+        Ok(Granted { pass: make(self.pass)?, lifetime: self.lifetime })
+    }
+}
+
+/// Where an answer has what, and what must not be repeated of it.
+pub(super) struct Fields<'a> {
+    /// The field of the token.
+    pub(super) token: &'a str,
+    /// The field of its lifetime in seconds.
+    pub(super) expires: &'a str,
+    /// What to do where the token is not there, or nothing.
+    pub(super) help: &'static str,
+    /// What to check where the endpoint is none.
+    pub(super) url: &'static str,
+    /// Takes our secrets out of a text.
+    pub(super) hide: &'a dyn Fn(&str) -> String,
 }
 
 /// Why there is no token. Its words are cleaned, shortened and free of our secret.
@@ -44,51 +64,63 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    fn unavailable(words: impl Into<String>) -> Self {
+    /// Anything but a refusal, in these words.
+    pub(super) fn unavailable(words: impl Into<String>) -> Self {
         Self::Unavailable(words.into())
     }
 }
 
 /// Reads a whole answer. The body is never quoted but for the fields that name an error.
-pub(super) fn read(status: u16, body: &[u8], credential: &Credential) -> Result<Granted, Trouble> {
+pub(super) fn read(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Granted<String>, Trouble> {
+    let json = object(status, body, fields)?;
+    check_type(json.get("token_type"), fields)?;
+    let pass = token(&json, fields)?;
+    Ok(Granted { pass, lifetime: lifetime(json.get(fields.expires)) })
+}
+
+/// What a whole answer says, if it is one that grants something.
+pub(super) fn object(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Map<String, Value>, Trouble> {
     if (300..400).contains(&status) {
         let words =
-            format!("it answered with a redirect ({status}), which is not followed; check the token URL");
+            format!("it answered with a redirect ({status}), which is not followed; check {}", fields.url);
         return Err(Trouble::Unavailable(words));
     }
     let json = serde_json::from_slice::<Map<String, Value>>(body).ok();
     if !(200..300).contains(&status) {
-        return Err(refusal(status, &json.unwrap_or_default(), credential));
+        return Err(refusal(status, &json.unwrap_or_default(), fields));
     }
     let Some(json) = json else {
-        return Err(Trouble::unavailable("its answer is not a JSON object; check the token URL"));
+        return Err(Trouble::Unavailable(format!("its answer is not a JSON object; check {}", fields.url)));
     };
     if json.get("error").is_some_and(is_said) {
-        return Err(refusal(status, &json, credential));
+        return Err(refusal(status, &json, fields));
     }
-    check_type(json.get("token_type"), credential)?;
-    let token = token(&json, credential.token_field())?;
-    Ok(Granted { token, lifetime: lifetime(json.get(credential.expires_field())) })
+    Ok(json)
 }
 
 /// An answer that says no: a 400, 401 or 403 (or an `error` in a 200) blames our credentials, unless it says itself
 /// that the trouble will pass; any other status blames the endpoint.
-fn refusal(status: u16, json: &Map<String, Value>, credential: &Credential) -> Trouble {
-    let token = json.get(credential.token_field()).and_then(Value::as_str);
-    let words = |fields: &[&str]| {
-        let text = fields.iter().find_map(|field| words_of(json.get(*field)?))?;
+fn refusal(status: u16, json: &Map<String, Value>, fields: &Fields<'_>) -> Trouble {
+    let token = json.get(fields.token).and_then(Value::as_str);
+    let words = |names: &[&str]| {
+        let text = names.iter().find_map(|field| words_of(json.get(*field)?))?;
         let text =
             token.filter(|t| !t.is_empty()).map_or_else(|| text.to_owned(), |t| text.replace(t, "***"));
-        Some(clean(&credential.hide(&text))).filter(|text| !text.is_empty())
+        Some(clean(&(fields.hide)(&text))).filter(|text| !text.is_empty())
     };
     let (error, description) = (words(&ERROR_FIELDS), words(&DESCRIPTION_FIELDS));
     let passes = matches!(error.as_deref(), Some("temporarily_unavailable" | "server_error" | "slow_down"));
     if matches!(status, 200..300 | 400 | 401 | 403) && !passes {
         return Trouble::Refused { status, error, description };
     }
-    let said: Vec<_> = [error, description].into_iter().flatten().collect();
+    outage(status, [error, description], fields.url)
+}
+
+/// An answer that blames neither us nor what we have shown; `url` is what to check where it is not even there.
+pub(super) fn outage(status: u16, said: [Option<String>; 2], url: &str) -> Trouble {
+    let said: Vec<_> = said.into_iter().flatten().collect();
     let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join(": ")) };
-    let hint = if matches!(status, 404 | 405 | 410) { "; check the token URL" } else { "" };
+    let hint = if matches!(status, 404 | 405 | 410) { format!("; check {url}") } else { String::new() };
     Trouble::Unavailable(format!("it answered {status}{said}{hint}"))
 }
 
@@ -103,13 +135,13 @@ fn is_said(error: &Value) -> bool {
 }
 
 /// RFC 6749 §7.1: a token of a type that we do not know must not be used. Apigee says `BearerToken`.
-fn check_type(given: Option<&Value>, credential: &Credential) -> Result<(), Trouble> {
+fn check_type(given: Option<&Value>, fields: &Fields<'_>) -> Result<(), Trouble> {
     let known = |word: &str| ["bearer", "bearertoken"].iter().any(|known| word.eq_ignore_ascii_case(known));
     match given {
         None | Some(Value::Null) => Ok(()),
         Some(Value::String(word)) if known(word) => Ok(()),
         Some(Value::String(word)) => {
-            let word = clean(&credential.hide(word));
+            let word = clean(&(fields.hide)(word));
             Err(Trouble::Unavailable(format!(
                 "it gives tokens of type `{word}`, and only `Bearer` can be used"
             )))
@@ -118,10 +150,12 @@ fn check_type(given: Option<&Value>, credential: &Credential) -> Result<(), Trou
     }
 }
 
-fn token(json: &Map<String, Value>, field: &str) -> Result<String, Trouble> {
+/// The token in an answer.
+pub(super) fn token(json: &Map<String, Value>, fields: &Fields<'_>) -> Result<String, Trouble> {
+    let field = fields.token;
     let wrong = |what: &str| Err(Trouble::Unavailable(format!("its answer's `{field}` {what}")));
     match json.get(field) {
-        None | Some(Value::Null) => wrong("is missing; oauth2.token_field names another"),
+        None | Some(Value::Null) => wrong(&format!("is missing{}", fields.help)),
         Some(Value::String(token)) if token.trim().is_empty() => wrong("is empty"),
         Some(Value::String(token)) if !token.bytes().all(|b| matches!(b, 0x20..=0x7e)) => {
             wrong("holds characters that cannot stand in a header")
@@ -138,26 +172,34 @@ fn lifetime(given: Option<&Value>) -> Duration {
         Some(Value::String(text)) => text.trim().parse::<f64>().ok(),
         _ => None,
     };
-    match seconds.filter(|seconds| !seconds.is_nan()) {
-        Some(seconds) => Duration::from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())),
-        None => DEFAULT_LIFETIME,
-    }
+    seconds.filter(|seconds| !seconds.is_nan()).map_or(DEFAULT_LIFETIME, within)
+}
+
+/// A lifetime of so many seconds, as far as it is believed.
+pub(super) fn within(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64()))
 }
 
 /// A stranger's words made fit for one line.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let line: String = text.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect();
     line.trim().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::settings;
     use super::*;
 
     fn read(status: u16, body: &str) -> Result<(String, u64), Trouble> {
-        let credential = Credential::read(&settings("http://idp.test/"), &Default::default()).unwrap();
-        super::read(status, body.as_bytes(), &credential).map(|g| (g.token, g.lifetime.as_millis() as u64))
+        let hide = |text: &str| text.replace("s:e/c&r=t", "***");
+        let fields = Fields {
+            token: "access_token",
+            expires: "expires_in",
+            help: "",
+            url: "the token URL",
+            hide: &hide,
+        };
+        super::read(status, body.as_bytes(), &fields).map(|g| (g.pass, g.lifetime.as_millis() as u64))
     }
 
     fn words(status: u16, body: &str) -> String {
@@ -223,14 +265,9 @@ mod tests {
 
     #[test]
     fn other_fields_can_hold_the_token_and_its_lifetime() {
-        let mut settings = settings("http://idp.test/");
-        settings.token_field = "id_token".into();
-        settings.expires_field = "ttl".into();
-        let credential = Credential::read(&settings, &Default::default()).unwrap();
-        let granted = super::read(200, b"{\"id_token\":\"t\",\"ttl\":7,\"expires_in\":1}", &credential);
-        assert!(
-            matches!(granted, Ok(Granted { token, lifetime }) if token == "t" && lifetime.as_secs() == 7)
-        );
+        let fields = Fields { token: "id_token", expires: "ttl", help: "", url: "it", hide: &str::to_owned };
+        let granted = super::read(200, b"{\"id_token\":\"t\",\"ttl\":7,\"expires_in\":1}", &fields);
+        assert!(matches!(granted, Ok(Granted { pass, lifetime }) if pass == "t" && lifetime.as_secs() == 7));
     }
 
     #[test]

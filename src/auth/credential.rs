@@ -1,233 +1,70 @@
-//! One client's credential at one token endpoint: what makes it differ from another, and the token request that it
-//! makes (RFC 6749 §4.4.2).
+//! What makes a token request: the one thing in which kinds of tokens differ.
 
+use std::future::Future;
+use std::hash::Hash;
+use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
-use form_urlencoded::{Serializer, byte_serialize};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderValue, Uri};
 
-use crate::config::valid::{ClientAuth, OAuth2};
-use crate::outbound::{Segments, Unsigned};
+use super::answer::{Granted, Trouble};
+use super::fetch::Way;
+use crate::config::valid::SecretSource;
 use crate::secret::Secret;
-use crate::tls;
+use crate::tasks::Seat;
 
-/// Everything that makes one token differ from another: two integrations whose credentials are equal share one
-/// token and one fetch. The header that carries the token is not part of it. Not `Debug`: the form may hold secrets.
-#[derive(PartialEq, Eq, Hash)]
-pub(super) struct Credential {
-    url: Uri,
-    id: String,
-    secret: Secret,
-    auth: ClientAuth,
-    form: Vec<(String, String)>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    prefix: String,
-    token_field: String,
-    expires_field: String,
-    tls: tls::Profile,
+/// Everything that makes one token differ from another, and how it is asked for. Two integrations whose credentials
+/// are equal share one token and one fetch.
+pub(super) trait Credential: Eq + Hash + Send + Sync + 'static {
+    /// What requests put on: a header's value, or keys to sign with.
+    type Pass: Send + Sync + 'static;
+
+    /// Who is asked, for messages.
+    fn issuer(&self) -> Issuer;
+
+    /// Asks once, over `way`.
+    fn ask(&self, seat: Seat, way: &Way)
+    -> impl Future<Output = Result<Granted<Self::Pass>, Trouble>> + Send;
 }
 
-impl Credential {
-    /// Reads the secret and checks what must fit into headers. The error says what is wrong in the world.
-    pub(super) fn read(settings: &OAuth2, tls: &tls::Profile) -> Result<Self, String> {
-        let secret = settings.client_secret.load().map_err(|why| format!("client_secret: {why}"))?;
-        if settings.client_id.is_empty() {
-            return Err("client_id is empty".into());
-        }
-        if HeaderValue::from_str(&settings.prefix).is_err() {
-            return Err("oauth2.prefix holds characters that cannot stand in a header".into());
-        }
-        Ok(Self {
-            url: settings.token_url.clone(),
-            id: settings.client_id.clone(),
-            secret,
-            auth: settings.client_auth,
-            form: form(settings),
-            headers: settings.extra_headers.clone(),
-            prefix: settings.prefix.clone(),
-            token_field: settings.token_field.clone(),
-            expires_field: settings.expires_field.clone(),
-            tls: tls.clone(),
-        })
-    }
+/// Who gives tokens, and what it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Issuer {
+    /// The token endpoint's host, with its port if the URL names one.
+    pub(super) host: Arc<str>,
+    /// What is shown to it.
+    pub(super) proof: &'static Proof,
+}
 
-    /// The token endpoint's host for messages, with its port if the URL names one; never with user information.
-    pub(super) fn host(&self) -> Arc<str> {
-        let host = self.url.host().unwrap_or("the token endpoint");
-        match self.url.port() {
-            Some(port) => format!("{host}:{port}").into(),
-            None => host.into(),
-        }
-    }
+/// How a kind of credential is called, and where to look if it is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// To be read after "refused our ".
+    pub name: &'static str,
+    /// To be read after "check ".
+    pub check: &'static str,
+}
 
-    /// What stands before the token in the header that carries it.
-    pub(super) fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
-    /// The field of the answer that holds the token.
-    pub(super) fn token_field(&self) -> &str {
-        &self.token_field
-    }
-
-    /// The field of the answer that holds its lifetime.
-    pub(super) fn expires_field(&self) -> &str {
-        &self.expires_field
-    }
-
-    /// The token request.
-    pub(super) fn request(&self) -> Unsigned {
-        let mut headers = HeaderMap::with_capacity(4 + self.headers.len());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let mut form = Serializer::new(String::new());
-        form.extend_pairs(&self.form);
-        match self.auth {
-            ClientAuth::Post => {
-                form.append_pair("client_id", &self.id).append_pair("client_secret", self.secret.expose());
-            }
-            ClientAuth::Basic => {
-                let value = format!("Basic {}", self.basic());
-                let mut value = HeaderValue::from_str(&value).expect("base64 can stand in a header");
-                value.set_sensitive(true);
-                headers.insert(AUTHORIZATION, value);
-            }
-        }
-        for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
-        }
-        let body = Segments::one(Bytes::from(form.finish()));
-        let mut request = Unsigned::new(Method::POST, "", headers, body);
-        request.uri = self.url.clone();
-        request
-    }
-
-    /// `text` without our secret in any form that we send it in: a token endpoint may echo what it was given.
-    pub(super) fn hide(&self, text: &str) -> String {
-        let secret = self.secret.expose();
-        let encoded: String = byte_serialize(secret.as_bytes()).collect();
-        let mut shown = text.to_owned();
-        for form in [self.basic().as_str(), &encoded, secret] {
-            shown = shown.replace(form, "***");
-        }
-        shown
-    }
-
-    /// RFC 6749 §2.3.1: both parts are form-encoded before they are joined.
-    fn basic(&self) -> String {
-        let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-        BASE64_STANDARD.encode(format!("{}:{}", encode(&self.id), encode(self.secret.expose())))
+/// The host of `url` for messages, with its port if the URL names one; never with user information.
+pub(super) fn host_of(url: &Uri) -> Arc<str> {
+    let host = url.host().unwrap_or("the token endpoint");
+    match url.port() {
+        Some(port) => format!("{host}:{port}").into(),
+        None => host.into(),
     }
 }
 
-/// The form without the client's own proof; an extra parameter takes the place of one of ours by the same name,
-/// since none may stand twice (RFC 6749 §3.2).
-fn form(settings: &OAuth2) -> Vec<(String, String)> {
-    let ours = [
-        ("grant_type", Some("client_credentials")),
-        ("scope", settings.scope.as_deref()),
-        ("audience", settings.audience.as_deref()),
-        ("resource", settings.resource.as_deref()),
-    ];
-    let replaced = |name: &str| settings.extra_params.iter().any(|(extra, _)| extra == name);
-    let ours = ours.into_iter().filter(|(name, _)| !replaced(name));
-    let ours = ours.filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-    ours.chain(settings.extra_params.iter().cloned()).collect()
+/// The secret that the file at `path` holds now.
+pub(super) async fn secret_in(path: &Path) -> Result<Secret, Trouble> {
+    let source = SecretSource::File(path.to_owned());
+    let read = tokio::task::spawn_blocking(move || source.load()).await;
+    read.unwrap_or_else(|_| Err("reading was cut off".to_owned())).map_err(Trouble::Unavailable)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::testing::settings;
-    use super::*;
-
-    fn credential(settings: &OAuth2) -> Credential {
-        Credential::read(settings, &tls::Profile::default()).unwrap()
-    }
-
-    fn body(request: &Unsigned) -> Vec<(String, String)> {
-        form_urlencoded::parse(&request.body.joined()).into_owned().collect()
-    }
-
-    #[test]
-    fn post_puts_the_client_into_the_form() {
-        let request = credential(&settings("http://idp.test/token")).request();
-        let want =
-            [("grant_type", "client_credentials"), ("client_id", "the id"), ("client_secret", "s:e/c&r=t")];
-        assert_eq!(body(&request), want.map(|(k, v)| (k.to_owned(), v.to_owned())));
-        assert_eq!(request.headers[CONTENT_TYPE], "application/x-www-form-urlencoded");
-        assert!(!request.headers.contains_key(AUTHORIZATION));
-        assert_eq!(request.uri, "http://idp.test/token");
-    }
-
-    #[test]
-    fn basic_form_encodes_both_parts_first_and_leaves_them_out_of_the_form() {
-        let mut settings = settings("http://idp.test/token");
-        settings.client_auth = ClientAuth::Basic;
-        let request = credential(&settings).request();
-        let value = &request.headers[AUTHORIZATION];
-        assert!(value.is_sensitive());
-        let sent = BASE64_STANDARD.decode(&value.as_bytes()["Basic ".len()..]).unwrap();
-        assert_eq!(sent, b"the+id:s%3Ae%2Fc%26r%3Dt");
-        assert_eq!(body(&request).len(), 1);
-    }
-
-    #[test]
-    fn scope_audience_resource_and_extras_are_sent_once_each() {
-        let mut settings = settings("http://idp.test/token");
-        settings.scope = Some("a b".into());
-        settings.audience = Some("https://api".into());
-        settings.resource = Some("urn:r".into());
-        settings.extra_params = vec![("audience".into(), "other".into()), ("tenant".into(), "t 1".into())];
-        settings.extra_headers = vec![(HeaderName::from_static("x-tenant"), HeaderValue::from_static("t1"))];
-        let request = credential(&settings).request();
-        let sent = body(&request);
-        let field =
-            |name: &str| sent.iter().filter(|(k, _)| k == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
-        assert_eq!(field("scope"), ["a b"]);
-        assert_eq!(field("audience"), ["other"]);
-        assert_eq!(field("resource"), ["urn:r"]);
-        assert_eq!(field("tenant"), ["t 1"]);
-        assert_eq!(request.headers["x-tenant"], "t1");
-    }
-
-    #[test]
-    fn what_changes_the_token_makes_another_credential_and_the_header_does_not() {
-        let base = settings("http://idp.test/token");
-        let mut header = base.clone();
-        header.header = HeaderName::from_static("x-token");
-        assert!(credential(&base) == credential(&header));
-        let changes: [fn(&mut OAuth2); 6] = [
-            |s| s.client_id.push('x'),
-            |s| s.scope = Some("x".into()),
-            |s| s.audience = Some("x".into()),
-            |s| s.token_field.push('x'),
-            |s| s.extra_params.push(("x".into(), "x".into())),
-            |s| s.client_auth = ClientAuth::Basic,
-        ];
-        for change in changes {
-            let mut other = base.clone();
-            change(&mut other);
-            assert!(credential(&base) != credential(&other));
-        }
-        let tls = tls::Profile { server_name: Some("x".into()), ..tls::Profile::default() };
-        assert!(credential(&base) != Credential::read(&base, &tls).unwrap());
-    }
-
-    #[test]
-    fn an_echoed_secret_is_hidden_in_every_form() {
-        let credential = credential(&settings("http://idp.test/token"));
-        let echo = format!("a s:e/c&r=t b s%3Ae%2Fc%26r%3Dt c {}", credential.basic());
-        assert_eq!(credential.hide(&echo), "a *** b *** c ***");
-    }
-
-    #[test]
-    fn the_host_is_named_without_user_information() {
-        assert_eq!(&*credential(&settings("http://u:p@idp.test:81/token")).host(), "idp.test:81");
-        assert_eq!(&*credential(&settings("https://idp.test/token")).host(), "idp.test");
-    }
+/// A header's value that ends in `token`, marked sensitive.
+pub(super) fn bearer(prefix: &str, token: &str) -> Result<HeaderValue, Trouble> {
+    let mut value = HeaderValue::try_from([prefix, token].concat())
+        .map_err(|_| Trouble::unavailable("its token cannot stand in a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }

@@ -5,13 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::credential::Proof;
+
 /// No token could be had. All who waited for one fetch get the same error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthError {
-    /// The token endpoint refused our client credentials: sending the request again cannot help.
+    /// The token endpoint refused what it was shown: sending the request again cannot help.
     Refused {
         /// The token endpoint's host, with its port if the URL names one.
         host: Arc<str>,
+        /// What it was shown.
+        proof: &'static Proof,
         /// Its HTTP status; 200 when the refusal stood in a 200.
         status: u16,
         /// Its `error` (RFC 6749 §5.2), cleaned and shortened.
@@ -28,13 +32,15 @@ pub enum AuthError {
         /// When the next try is made.
         retry_after: Duration,
     },
+    /// The request cannot be signed as it is.
+    Unsignable(String),
 }
 
 impl AuthError {
     /// When a client may try again; `None` if that cannot help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { .. } => None,
+            Self::Refused { .. } | Self::Unsignable(_) => None,
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
         }
     }
@@ -43,16 +49,17 @@ impl AuthError {
 impl fmt::Display for AuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { host, status, error, description } => {
-                write!(f, "the token endpoint {host} refused our client credentials with status {status}")?;
+            Self::Refused { host, proof, status, error, description } => {
+                write!(f, "the token endpoint {host} refused our {} with status {status}", proof.name)?;
                 for words in [error, description].into_iter().flatten() {
                     write!(f, ": {words}")?;
                 }
-                f.write_str("; check client_id, client_secret, client_auth and the scope of this integration")
+                write!(f, "; check {}", proof.check)
             }
             Self::Unavailable { host, words, retry_after } => {
                 write!(f, "no token from {host}: {words}; next try in {:.1} s", retry_after.as_secs_f64())
             }
+            Self::Unsignable(why) => write!(f, "the request cannot be signed: {why}"),
         }
     }
 }
@@ -65,8 +72,10 @@ mod tests {
 
     #[test]
     fn a_refusal_says_who_refused_with_what_words_and_what_to_check() {
+        const PROOF: Proof = Proof { name: "client credentials", check: "client_id and the scope" };
         let error = AuthError::Refused {
             host: "idp.example:8443".into(),
+            proof: &PROOF,
             status: 401,
             error: Some("invalid_client".into()),
             description: Some("unknown client".into()),
@@ -74,7 +83,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the token endpoint idp.example:8443 refused our client credentials with status 401: invalid_client: \
-             unknown client; check client_id, client_secret, client_auth and the scope of this integration"
+             unknown client; check client_id and the scope"
         );
         assert_eq!(error.retry_after(), None);
     }

@@ -3,46 +3,77 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
-use super::answer::{self, Granted, Trouble};
+use super::answer::{Granted, Trouble};
 use super::credential::Credential;
 use crate::egress::{self, Egress};
-use crate::outbound::Stamp;
+use crate::outbound::{Segments, Stamp, Unsigned};
 use crate::tasks::Seat;
 
 /// The longest answer of a token endpoint that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// How a caller reaches the token endpoint, and how long it gives it.
+/// How a caller reaches those who have a part in a token, and how long it gives them.
 #[derive(Clone)]
 pub(super) struct Way {
-    /// Towards the token endpoint.
-    pub(super) egress: Arc<Egress>,
-    /// The whole token request: connecting, the head and the body.
+    /// Towards each of them, in the credential's order: the token endpoint first.
+    pub(super) stops: Arc<[Egress]>,
+    /// The whole token request: connecting, the heads and the bodies.
     pub(super) limit: Duration,
 }
 
 impl Way {
     /// Asks once for a token.
-    pub(super) async fn ask(&self, seat: Seat, credential: &Credential) -> Result<Granted, Trouble> {
-        let asked = timeout(self.limit, self.exchange(seat, credential)).await;
+    pub(super) async fn ask<C: Credential>(
+        &self,
+        seat: Seat,
+        credential: &C,
+    ) -> Result<Granted<C::Pass>, Trouble> {
+        let asked = timeout(self.limit, credential.ask(seat, self)).await;
         asked.unwrap_or_else(|_| {
             Err(Trouble::Unavailable(format!("it did not answer within {:?} (limits.token)", self.limit)))
         })
     }
 
-    async fn exchange(&self, seat: Seat, credential: &Credential) -> Result<Granted, Trouble> {
-        let request = credential.request().seal(Stamp(0));
-        let sent =
-            self.egress.send(seat, request).await.map_err(|why| Trouble::Unavailable(why.to_string()))?;
+    /// Sends `request` to the stop of this number; its status and its whole answer.
+    pub(super) async fn exchange(
+        &self,
+        seat: Seat,
+        stop: usize,
+        request: Unsigned,
+    ) -> Result<(u16, BytesMut), Trouble> {
+        let egress = self.stops.get(stop).ok_or_else(|| Trouble::unavailable("there is no way to it"))?;
+        let sent = egress.send(seat, request.seal(Stamp(0))).await;
+        let sent = sent.map_err(|why| Trouble::Unavailable(why.to_string()))?;
         let (head, body) = sent.response.into_parts();
-        let body = whole(body).await?;
-        answer::read(head.status.as_u16(), &body, credential)
+        Ok((head.status.as_u16(), whole(body).await?))
     }
+}
+
+/// A request with this form to `url`, for an answer of JSON.
+pub(super) fn post(url: &Uri, form: String) -> Unsigned {
+    let mut request = to(url, Method::POST, Segments::one(Bytes::from(form)));
+    request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    request.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request
+}
+
+/// A request for what is at `url`.
+pub(super) fn get(url: &Uri) -> Unsigned {
+    to(url, Method::GET, Segments::default())
+}
+
+fn to(url: &Uri, method: Method, body: Segments) -> Unsigned {
+    let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+    let mut request = Unsigned::new(method, "", headers, body);
+    request.uri = url.clone();
+    request
 }
 
 /// Reads the whole body; one that is too long is left unread, which closes its connection.
@@ -65,13 +96,14 @@ async fn whole(mut body: egress::Body) -> Result<BytesMut, Trouble> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::Client;
     use super::super::testing::*;
     use super::*;
     use crate::tls::Profile;
 
-    async fn ask(endpoint: &Endpoint, limit: Duration) -> Result<Granted, Trouble> {
-        let credential = Credential::read(&endpoint.settings(), &Profile::default()).unwrap();
-        Way { egress: endpoint.egress(), limit }.ask(SEAT, &credential).await
+    async fn ask(endpoint: &Endpoint, limit: Duration) -> Result<Granted<HeaderValue>, Trouble> {
+        let credential = Client::read(&endpoint.settings(), &Profile::default()).unwrap();
+        Way { stops: [endpoint.egress()].into(), limit }.ask(SEAT, &credential).await
     }
 
     async fn words(answer: Vec<u8>) -> String {
@@ -87,7 +119,7 @@ mod tests {
     async fn the_request_is_a_form_sent_to_the_path_and_query_of_the_token_url() {
         let endpoint = Endpoint::granting().await;
         let granted = ask(&endpoint, LIMIT).await.ok().unwrap();
-        assert_eq!((granted.token.as_str(), granted.lifetime.as_secs()), ("tok-1", 3600));
+        assert_eq!((granted.pass.to_str().unwrap(), granted.lifetime.as_secs()), ("Bearer tok-1", 3600));
         let request = &endpoint.requests()[0];
         assert!(request.starts_with("POST /token?tenant=t HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("content-type: application/x-www-form-urlencoded\r\n"), "{request}");
@@ -105,7 +137,7 @@ mod tests {
         let mut padded = format!("{{\"access_token\":\"t\"{}", " ".repeat(1 << 19)).into_bytes();
         padded.push(b'}');
         let endpoint = Endpoint::saying(move |_| answer(200, std::str::from_utf8(&padded).unwrap())).await;
-        assert_eq!(ask(&endpoint, LIMIT).await.ok().unwrap().token, "t");
+        assert_eq!(ask(&endpoint, LIMIT).await.ok().unwrap().pass, "Bearer t");
     }
 
     #[tokio::test]

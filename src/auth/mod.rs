@@ -1,67 +1,97 @@
-//! Puts the right to enter on a request: nothing, an API key, or a cached OAuth2 bearer.
+//! Puts the right to enter on a request: nothing, an API key, a cached bearer, or a signature.
 //!
-//! Tokens by OAuth2 client credentials (RFC 6749 §4.4) are fetched once for all who need them, refreshed behind the
-//! requests that use them, and survive reloads and outages of their endpoint. `state` says when what is done,
-//! `source` does it, `fetch` and `answer` speak to the endpoint.
+//! What is fetched (tokens by OAuth2 client credentials, Google's tokens, AWS's temporary keys) is fetched once for all who need it,
+//! refreshed behind the requests that use it, and survives reloads and outages of its endpoint. A `credential` is what
+//! makes such a request: `client` OAuth2's, `aws` a web identity's, `google` an account's. `state` says when what is done, `source` does it,
+//! `stock` keeps one source for each credential, `fetch` and `answer` speak to the endpoint.
 
 mod answer;
+mod aws;
+mod client;
 mod credential;
 mod error;
 mod fetch;
+mod google;
 mod source;
 mod state;
+mod stock;
 #[cfg(test)]
 mod testing;
 
-use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
-use moka::future::Cache;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
+pub use credential::Proof;
 pub use error::AuthError;
 
-use crate::config::valid::{Authorization, OAuth2, SecretSource};
+use crate::config::valid::{Authorization, Aws, AwsKeys, Gcp, SecretSource};
 use crate::egress::Egress;
 use crate::outbound::{Signed, Stamp, Unsigned};
 use crate::tasks::{Seat, Tasks};
 use crate::tls;
+use aws::{Keyring, Signer};
+use client::Client;
 use credential::Credential;
 use fetch::Way;
-use source::{Source, States};
-
-/// How many credentials are remembered at most.
-const MAX_CREDENTIALS: u64 = 10_000;
-/// How long the state of a credential that nobody has is remembered: longer than any token is believed to live.
-const FORGET_AFTER: Duration = Duration::from_secs(2 * 24 * 3600);
+use google::Account;
+use source::Source;
+use stock::Stock;
 
 /// How the requests of one integration get their right to enter. Built once, used for every request.
-pub enum Authorizer {
+pub struct Authorizer(Kind);
+
+enum Kind {
     /// Nothing is added.
     None,
     /// One header, set verbatim.
     ApiKey(ApiKey),
     /// A bearer by OAuth2 client credentials.
-    OAuth2(Bearer),
+    OAuth2(Bearer<Client>),
+    /// AWS's signature, version 4.
+    SigV4(Box<Signer>),
+    /// A bearer of Google's.
+    Gcp(Bearer<Account>),
 }
 
 /// A header that never changes.
-pub struct ApiKey {
+struct ApiKey {
     header: HeaderName,
     value: HeaderValue,
 }
 
 /// A header whose value is a token.
-pub struct Bearer {
+struct Bearer<C: Credential> {
     header: HeaderName,
-    source: Arc<Source>,
+    /// What goes out beside it, unless something stands there.
+    beside: Option<(HeaderName, HeaderValue)>,
+    source: Arc<Source<C>>,
     way: Way,
 }
 
+impl<C: Credential<Pass = HeaderValue>> Bearer<C> {
+    async fn put(&self, seat: Seat, on: &mut Unsigned) -> Result<Stamp, AuthError> {
+        if let Some((name, value)) = &self.beside {
+            on.headers.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        let put = |token: &state::Token<HeaderValue>| {
+            on.headers.insert(self.header.clone(), token.pass.clone());
+            token.stamp
+        };
+        self.source.with_token(seat, &self.way, put).await
+    }
+}
+
 impl Authorizer {
+    /// One that adds nothing.
+    pub const fn none() -> Self {
+        Self(Kind::None)
+    }
+
     /// Puts the right to enter on `unsigned`. With a live token, a key or nothing it does not wait.
     ///
     /// # Errors
@@ -69,45 +99,61 @@ impl Authorizer {
     /// There is no live token and none can be had: at once while the token endpoint rests after a failure, else
     /// within the limit of one token request.
     pub async fn sign(&self, seat: Seat, mut unsigned: Unsigned) -> Result<Signed, AuthError> {
-        let stamp = match self {
-            Self::None => Stamp(0),
-            Self::ApiKey(key) => {
+        let stamp = match &self.0 {
+            Kind::None => Stamp(0),
+            Kind::ApiKey(key) => {
                 unsigned.headers.insert(key.header.clone(), key.value.clone());
                 Stamp(0)
             }
-            Self::OAuth2(bearer) => {
-                let put = |token: &state::Token| {
-                    unsigned.headers.insert(bearer.header.clone(), token.value.clone());
-                    token.stamp
-                };
-                bearer.source.with_token(seat, &bearer.way, put).await?
-            }
+            Kind::OAuth2(bearer) => bearer.put(seat, &mut unsigned).await?,
+            Kind::Gcp(bearer) => bearer.put(seat, &mut unsigned).await?,
+            Kind::SigV4(signer) => signer.put(seat, &mut unsigned).await?,
         };
         Ok(unsigned.seal(stamp))
     }
 
-    /// The upstream answered 401 to a request with `stamp`. `true`: there is another token, send once more; `false`:
-    /// pass the 401 on. A token is replaced only if it is still the one in use, and at most every 30 s.
+    /// Whether an upstream's answer with this head blames what was put on, rather than the request: a 401, and AWS's
+    /// 403 that says by its name that temporary keys have ended.
+    pub fn is_blamed(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        match &self.0 {
+            Kind::SigV4(_) if status == StatusCode::FORBIDDEN => aws::says_expired(headers),
+            Kind::None | Kind::ApiKey(_) | Kind::OAuth2(_) | Kind::SigV4(_) | Kind::Gcp(_) => {
+                status == StatusCode::UNAUTHORIZED
+            }
+        }
+    }
+
+    /// An upstream's answer to a request with `stamp` blames what was put on. `true`: there is another, send once more;
+    /// `false`: pass the answer on. A token is replaced only if it is still the one in use, and at most every 30 s.
     ///
     /// # Errors
     ///
     /// The token is dropped and no other can be had.
     pub async fn refused(&self, seat: Seat, stamp: Stamp) -> Result<bool, AuthError> {
-        match self {
-            Self::OAuth2(bearer) => bearer.source.refused(seat, &bearer.way, stamp).await,
-            Self::None | Self::ApiKey(_) => Ok(false),
+        match &self.0 {
+            Kind::OAuth2(bearer) => bearer.source.refused(seat, &bearer.way, stamp).await,
+            Kind::Gcp(bearer) => bearer.source.refused(seat, &bearer.way, stamp).await,
+            Kind::SigV4(signer) => match signer.keyring() {
+                Keyring::Fixed(_) => Ok(false),
+                Keyring::Temporary(source, way) => source.refused(seat, way, stamp).await,
+            },
+            Kind::None | Kind::ApiKey(_) => Ok(false),
         }
     }
 
     /// What there is to know, without a secret. Integrations with the same credential share its numbers.
     pub fn status(&self) -> AuthStatus {
-        match self {
-            Self::None => AuthStatus { kind: "none", oauth2: None },
-            Self::ApiKey(_) => AuthStatus { kind: "api_key", oauth2: None },
-            Self::OAuth2(bearer) => {
-                AuthStatus { kind: "oauth2", oauth2: Some(TokenStatus::of(&bearer.source)) }
-            }
-        }
+        let (kind, token) = match &self.0 {
+            Kind::None => ("none", None),
+            Kind::ApiKey(_) => ("api_key", None),
+            Kind::OAuth2(bearer) => ("oauth2", Some(TokenStatus::of(&bearer.source))),
+            Kind::Gcp(bearer) => ("gcp", Some(TokenStatus::of(&bearer.source))),
+            Kind::SigV4(signer) => match signer.keyring() {
+                Keyring::Fixed(_) => ("aws_sigv4", None),
+                Keyring::Temporary(source, _) => ("aws_sigv4", Some(TokenStatus::of(source))),
+            },
+        };
+        AuthStatus { kind, token }
     }
 }
 
@@ -120,11 +166,11 @@ impl fmt::Debug for Authorizer {
 /// The state of an authorization, for people and metrics.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct AuthStatus {
-    /// `none`, `api_key` or `oauth2`.
+    /// The word of `authentication_type`.
     pub kind: &'static str,
-    /// What is known of the token.
+    /// What is known of the token, or of the temporary keys, if they are fetched.
     #[serde(flatten)]
-    pub oauth2: Option<TokenStatus>,
+    pub token: Option<TokenStatus>,
 }
 
 /// What is known of one credential's token. Numbers count from the start of the process or of the credential's use.
@@ -149,7 +195,7 @@ pub struct TokenStatus {
 }
 
 impl TokenStatus {
-    fn of(source: &Source) -> Self {
+    fn of<C: Credential>(source: &Source<C>) -> Self {
         let (held, numbers) = (source.held(), source.numbers());
         Self {
             token_host: source.host().to_string(),
@@ -167,66 +213,118 @@ impl TokenStatus {
 /// The tokens of the process, by credential. It outlives every configuration, so that a reload keeps them.
 pub struct Tokens {
     tasks: Tasks,
-    states: States,
     serial: Arc<AtomicU64>,
-    sources: Mutex<HashMap<Arc<Credential>, Weak<Source>>>,
+    clients: Stock<Client>,
+    web_identities: Stock<aws::WebIdentity>,
+    accounts: Stock<Account>,
+}
+
+/// What an authorizer is built from besides its settings.
+pub struct Site<'a> {
+    /// What the requests will say as `host`.
+    pub host: &'a HeaderValue,
+    /// What is spoken to token endpoints: it tells credentials apart.
+    pub tls: &'a tls::Profile,
+    /// Bounds one whole token request.
+    pub limit: Duration,
+    /// Makes a way to a token endpoint, of whose URL only scheme and authority count.
+    pub way: &'a dyn Fn(&Uri) -> Result<Egress, String>,
+}
+
+impl Site<'_> {
+    fn way_to(&self, urls: &[&Uri]) -> Result<Way, String> {
+        let stop = |url: &&Uri| (self.way)(url).map_err(|words| format!("token endpoint: {words}"));
+        Ok(Way { stops: urls.iter().map(stop).collect::<Result<_, _>>()?, limit: self.limit })
+    }
 }
 
 impl Tokens {
     /// No tokens yet; fetches run as tasks of `tasks`.
     pub fn new(tasks: Tasks) -> Self {
-        let states = Cache::builder().max_capacity(MAX_CREDENTIALS).time_to_idle(FORGET_AFTER).build();
-        Self { tasks, states, serial: Arc::default(), sources: Mutex::default() }
+        Self {
+            tasks,
+            serial: Arc::default(),
+            clients: Stock::default(),
+            web_identities: Stock::default(),
+            accounts: Stock::default(),
+        }
     }
 
-    /// The authorizer for one integration. `egress` leads to the token endpoint, `tls` is what that egress speaks
-    /// (it tells credentials apart), and `limit` bounds one whole token request. Only OAuth2 uses these three.
+    /// The authorizer for one integration.
     ///
     /// # Errors
     ///
     /// What is wrong in the world, in words that name the key or file: a secret that cannot be read or is empty, one
     /// that cannot stand in a header, a kind that this version has not yet.
-    pub fn authorizer(
-        &self,
-        settings: &Authorization,
-        egress: Option<Arc<Egress>>,
-        tls: &tls::Profile,
-        limit: Duration,
-    ) -> Result<Authorizer, String> {
-        match settings {
-            Authorization::None => Ok(Authorizer::None),
-            Authorization::ApiKey { header, value } => api_key(header, value).map(Authorizer::ApiKey),
+    pub fn authorizer(&self, settings: &Authorization, site: &Site<'_>) -> Result<Authorizer, String> {
+        let kind = match settings {
+            Authorization::None => Kind::None,
+            Authorization::ApiKey { header, value } => Kind::ApiKey(api_key(header, value)?),
             Authorization::OAuth2(settings) => {
-                let egress = egress.ok_or("there is no way to the token endpoint")?;
-                let source = self.source(settings, tls)?;
-                let way = Way { egress, limit };
-                Ok(Authorizer::OAuth2(Bearer { header: settings.header.clone(), source, way }))
+                let source = self.source(&self.clients, Client::read(settings, site.tls)?);
+                let way = site.way_to(&[&settings.token_url])?;
+                Kind::OAuth2(Bearer { header: settings.header.clone(), beside: None, source, way })
+            }
+            Authorization::SigV4(settings) => Kind::SigV4(Box::new(self.signer(settings, site)?)),
+            Authorization::Gcp(settings) => {
+                let account = Account::read(settings, site.tls).map_err(|why| format!("gcp: {why}"))?;
+                let (way, beside) = (site.way_to(&account.urls())?, account.beside());
+                let source = self.source(&self.accounts, account);
+                Kind::Gcp(Bearer { header: AUTHORIZATION, beside, source, way })
             }
             Authorization::Later(word) => {
-                Err(format!("authentication_type {word} is not in this version yet"))
+                return Err(format!("authentication_type {word} is not in this version yet"));
             }
-        }
+        };
+        Ok(Authorizer(kind))
     }
 
-    /// The one source of a credential, for as long as an integration has it.
-    fn source(&self, settings: &OAuth2, tls: &tls::Profile) -> Result<Arc<Source>, String> {
-        let credential = Arc::new(Credential::read(settings, tls)?);
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.retain(|_, source| source.strong_count() > 0);
-        if let Some(source) = sources.get(&credential).and_then(Weak::upgrade) {
-            return Ok(source);
-        }
-        let (states, serial) = (self.states.clone(), Arc::clone(&self.serial));
-        let source = Arc::new(Source::new(Arc::clone(&credential), states, serial, self.tasks.clone()));
-        sources.insert(credential, Arc::downgrade(&source));
-        Ok(source)
+    fn signer(&self, settings: &Aws, site: &Site<'_>) -> Result<Signer, String> {
+        let keyring = match &settings.keys {
+            AwsKeys::Fixed { id, secret, session } => {
+                Keyring::Fixed(aws::Keys::read(id, secret, session.as_ref())?)
+            }
+            AwsKeys::WebIdentity(identity) => {
+                let credential = aws::WebIdentity::new(identity, site.tls);
+                let source = self.source(&self.web_identities, credential);
+                Keyring::Temporary(source, site.way_to(&[&identity.sts_endpoint])?)
+            }
+        };
+        Ok(Signer::new(settings, site.host.clone(), keyring))
+    }
+
+    fn source<C: Credential>(&self, stock: &Stock<C>, credential: C) -> Arc<Source<C>> {
+        stock.source(credential, &self.serial, &self.tasks)
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("credentials", &self.states.entry_count()).finish_non_exhaustive()
+        let known = self.clients.count() + self.web_identities.count() + self.accounts.count();
+        f.debug_struct("Tokens").field("credentials", &known).finish_non_exhaustive()
     }
+}
+
+/// Where tokens for `settings` would be asked for.
+pub fn token_urls(settings: &Authorization) -> Vec<Uri> {
+    match settings {
+        Authorization::OAuth2(oauth2) => vec![oauth2.token_url.clone()],
+        Authorization::SigV4(aws) => match &aws.keys {
+            AwsKeys::Fixed { .. } => Vec::new(),
+            AwsKeys::WebIdentity(identity) => vec![identity.sts_endpoint.clone()],
+        },
+        Authorization::Gcp(gcp) => {
+            let account = Account::read(gcp, &tls::Profile::default());
+            account.map(|account| account.urls().into_iter().cloned().collect()).unwrap_or_default()
+        }
+        Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => Vec::new(),
+    }
+}
+
+/// What is wrong with Google's credentials as they are now, the token of another platform included. Blocks: it reads
+/// files.
+pub fn check_gcp(settings: &Gcp) -> Result<(), String> {
+    Account::read(settings, &tls::Profile::default())?.check_subject()
 }
 
 fn api_key(header: &HeaderName, value: &SecretSource) -> Result<ApiKey, String> {
@@ -239,16 +337,15 @@ fn api_key(header: &HeaderName, value: &SecretSource) -> Result<ApiKey, String> 
 
 #[cfg(test)]
 mod tests {
-    use http::header::AUTHORIZATION;
-
     use super::testing::*;
     use super::*;
+    use crate::config::valid::OAuth2;
     use crate::secret::Secret;
 
     fn key(value: &str) -> Result<Authorizer, String> {
         let value = SecretSource::Inline(Secret::new(value));
         let settings = Authorization::ApiKey { header: HeaderName::from_static("x-key"), value };
-        Tokens::new(Tasks::new()).authorizer(&settings, None, &tls::Profile::default(), LIMIT)
+        build(&Tokens::new(Tasks::new()), &settings)
     }
 
     #[tokio::test]
@@ -275,9 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_added_where_no_authorization_is_set() {
-        let authorizer = Tokens::new(Tasks::new())
-            .authorizer(&Authorization::None, None, &tls::Profile::default(), LIMIT)
-            .unwrap();
+        let authorizer = build(&Tokens::new(Tasks::new()), &Authorization::None).unwrap();
         let signed = authorizer.sign(SEAT, request()).await.unwrap();
         assert!(signed.headers.is_empty() && signed.stamp == Stamp(0));
         assert_eq!(authorizer.refused(SEAT, Stamp(0)).await, Ok(false));
@@ -285,9 +380,9 @@ mod tests {
 
     #[test]
     fn what_this_version_has_not_yet_is_said_by_its_word() {
-        let later = Authorization::Later("aws_sigv4");
-        let words = Tokens::new(Tasks::new()).authorizer(&later, None, &tls::Profile::default(), LIMIT).err();
-        assert!(words.unwrap().contains("aws_sigv4"));
+        let later = Authorization::Later("signature");
+        let words = build(&Tokens::new(Tasks::new()), &later).err();
+        assert!(words.unwrap().contains("signature"));
     }
 
     #[tokio::test]
@@ -296,14 +391,14 @@ mod tests {
         let one = endpoint.authorizer(&tokens);
         let header = HeaderName::from_static("x-token");
         let settings = OAuth2 { header: header.clone(), ..endpoint.settings() };
-        let two = authorizer(&tokens, &settings, endpoint.egress(), LIMIT);
+        let two = authorizer(&tokens, &settings, &endpoint.egress(), LIMIT);
         let (one, two) = tokio::join!(sign_as(&one, &AUTHORIZATION), sign_as(&two, &header));
         let value = one.unwrap().0.unwrap();
         assert!(value == "Bearer tok-1" && value.is_sensitive());
         assert_eq!(two.unwrap().0.unwrap(), value);
         assert_eq!(endpoint.calls(), 1);
         let other = OAuth2 { scope: Some("more".into()), ..endpoint.settings() };
-        let other = authorizer(&tokens, &other, endpoint.egress(), LIMIT);
+        let other = authorizer(&tokens, &other, &endpoint.egress(), LIMIT);
         assert_eq!(sign(&other).await.unwrap().0, "Bearer tok-2");
     }
 
@@ -315,14 +410,14 @@ mod tests {
         assert_eq!(sign(&built_anew).await.unwrap(), first);
         assert_eq!(sign(&built_anew).await.unwrap(), first);
         assert_eq!(endpoint.calls(), 1);
-        assert!(built_anew.status().oauth2.unwrap().token_live);
+        assert!(built_anew.status().token.unwrap().token_live);
     }
 
     #[tokio::test]
     async fn another_prefix_is_put_before_the_token() {
         let (endpoint, tokens) = (Endpoint::granting().await, Tokens::new(Tasks::new()));
         let settings = OAuth2 { prefix: String::new(), ..endpoint.settings() };
-        let bare = authorizer(&tokens, &settings, endpoint.egress(), LIMIT);
+        let bare = authorizer(&tokens, &settings, &endpoint.egress(), LIMIT);
         assert_eq!(sign(&bare).await.unwrap().0, "tok-1");
     }
 
@@ -332,7 +427,7 @@ mod tests {
         let id = OAuth2 { client_id: String::new(), ..id };
         let secret = OAuth2 { client_secret: SecretSource::Inline(Secret::new("")), ..secret };
         for (settings, want) in [(id, "client_id"), (secret, "client_secret")] {
-            let words = Credential::read(&settings, &tls::Profile::default()).err().unwrap();
+            let words = Client::read(&settings, &tls::Profile::default()).err().unwrap();
             assert!(words.contains(want), "{words}");
         }
     }

@@ -6,29 +6,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::HeaderValue;
 use moka::future::Cache;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Granted, Trouble};
-use super::credential::Credential;
+use super::credential::{Credential, Issuer};
 use super::error::AuthError;
 use super::fetch::Way;
 use super::state::{Plan, State, Token, Verdict};
 use crate::outbound::Stamp;
 use crate::tasks::{Seat, Tasks};
 
-/// The states of all credentials. A fetch is moka's init: one for all who ask meanwhile.
+/// The states of all credentials of one kind. A fetch is moka's init: one for all who ask meanwhile.
 ///
 /// Its key is the credential, its value never expires in moka: when a token ends is known by our own value alone.
-pub(super) type States = Cache<Arc<Credential>, Arc<State>>;
+pub(super) type States<C> = Cache<Arc<C>, Arc<State<<C as Credential>::Pass>>>;
 
 /// One credential and what is known of it. Shared by all integrations that have the same credential.
-pub(super) struct Source {
-    credential: Arc<Credential>,
-    host: Arc<str>,
-    states: States,
-    latest: ArcSwap<State>,
+pub(super) struct Source<C: Credential> {
+    credential: Arc<C>,
+    issuer: Issuer,
+    states: States<C>,
+    latest: ArcSwap<State<C::Pass>>,
     renewing: AtomicBool,
     serial: Arc<AtomicU64>,
     tasks: Tasks,
@@ -48,16 +47,11 @@ pub(super) struct Numbers {
     pub(super) last_error: ArcSwapOption<String>,
 }
 
-impl Source {
+impl<C: Credential> Source<C> {
     /// A source for `credential` that keeps its state in `states` and takes its numbers from `serial`.
-    pub(super) fn new(
-        credential: Arc<Credential>,
-        states: States,
-        serial: Arc<AtomicU64>,
-        tasks: Tasks,
-    ) -> Self {
+    pub(super) fn new(credential: Arc<C>, states: States<C>, serial: Arc<AtomicU64>, tasks: Tasks) -> Self {
         Self {
-            host: credential.host(),
+            issuer: credential.issuer(),
             credential,
             states,
             latest: ArcSwap::default(),
@@ -73,7 +67,7 @@ impl Source {
         self: &Arc<Self>,
         seat: Seat,
         way: &Way,
-        put: impl FnOnce(&Token) -> T,
+        put: impl FnOnce(&Token<C::Pass>) -> T,
     ) -> Result<T, AuthError> {
         let now = Instant::now();
         let live = {
@@ -124,7 +118,7 @@ impl Source {
 
     /// The token endpoint's host.
     pub(super) fn host(&self) -> &Arc<str> {
-        &self.host
+        &self.issuer.host
     }
 
     /// The live token's age and what is left of its life, if there is one.
@@ -136,7 +130,7 @@ impl Source {
 
     /// Waits for a fetch, our own or one that is under way. It runs as a task of its own, so that it does not die
     /// with the request that began it (a moka init would).
-    async fn wait(self: &Arc<Self>, seat: Seat, way: &Way) -> Result<Arc<Token>, AuthError> {
+    async fn wait(self: &Arc<Self>, seat: Seat, way: &Way) -> Result<Arc<Token<C::Pass>>, AuthError> {
         self.numbers.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = OnDrop(|| _ = self.numbers.waiting.fetch_sub(1, Ordering::Relaxed));
         let (source, way) = (Arc::clone(self), way.clone());
@@ -144,7 +138,7 @@ impl Source {
         let settled =
             settled.ok().and_then(|state| state.settled(Instant::now()).map(Result::<&_, _>::cloned));
         settled.unwrap_or_else(|| {
-            let (host, words) = (Arc::clone(&self.host), "the fetch was cut off".to_owned());
+            let (host, words) = (Arc::clone(&self.issuer.host), "the fetch was cut off".to_owned());
             Err(AuthError::Unavailable { host, words, retry_after: Duration::from_secs(1) })
         })
     }
@@ -164,24 +158,24 @@ impl Source {
     }
 
     /// The state when no fetch is due any more: as it is, or after one fetch that all who are here share.
-    async fn settle(&self, seat: Seat, way: &Way) -> Arc<State> {
+    async fn settle(&self, seat: Seat, way: &Way) -> Arc<State<C::Pass>> {
         let entry = self.states.entry_by_ref(&self.credential);
-        let due = |state: &Arc<State>| state.is_due(Instant::now());
+        let due = |state: &Arc<State<C::Pass>>| state.is_due(Instant::now());
         let state = entry.or_insert_with_if(self.fetch(seat, way), due).await.into_value();
         self.publish(&state);
         state
     }
 
     /// One fetch, and the state after it.
-    async fn fetch(&self, seat: Seat, way: &Way) -> Arc<State> {
+    async fn fetch(&self, seat: Seat, way: &Way) -> Arc<State<C::Pass>> {
         let before = self.states.get(&self.credential).await.unwrap_or_default();
         let number = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
         let born = Instant::now();
         self.numbers.fetches.fetch_add(1, Ordering::Relaxed);
-        let asked = way.ask(seat, &self.credential).await;
-        let state = match asked.and_then(|granted| self.token(number, &granted, born)) {
+        let asked = way.ask(seat, &*self.credential).await;
+        let state = match asked.map(|granted| token(number, granted, born)) {
             Ok(token) => {
-                tracing::debug!(host = &*self.host, took = ?born.elapsed(), lives = ?token.ends - born, "token fetched");
+                tracing::debug!(host = &*self.issuer.host, took = ?born.elapsed(), lives = ?token.ends - born, "token fetched");
                 before.granted(token, Instant::now())
             }
             Err(trouble) => self.failed(&before, number, trouble),
@@ -192,17 +186,9 @@ impl Source {
         state
     }
 
-    fn token(&self, number: u64, granted: &Granted, born: Instant) -> Result<Token, Trouble> {
-        let value = [self.credential.prefix(), &granted.token].concat();
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| Trouble::Unavailable("its token cannot stand in a header".to_owned()))?;
-        value.set_sensitive(true);
-        Ok(Token::new(Stamp(number), value, born, granted.lifetime, fastrand::f64()))
-    }
-
-    fn failed(&self, before: &State, number: u64, trouble: Trouble) -> State {
+    fn failed(&self, before: &State<C::Pass>, number: u64, trouble: Trouble) -> State<C::Pass> {
         let now = Instant::now();
-        let state = before.failed(number, Arc::clone(&self.host), trouble, now, fastrand::f64());
+        let state = before.failed(number, self.issuer.clone(), trouble, now, fastrand::f64());
         if let Some(error) = state.error(now) {
             let words = error.to_string();
             tracing::warn!(live_token = state.live(now).is_some(), "{words}");
@@ -213,9 +199,13 @@ impl Source {
     }
 
     /// Makes `state` the one that requests see, unless they see a later one already.
-    fn publish(&self, state: &Arc<State>) {
+    fn publish(&self, state: &Arc<State<C::Pass>>) {
         self.latest.rcu(|seen| Arc::clone(if seen.number < state.number { state } else { seen }));
     }
+}
+
+fn token<P>(number: u64, granted: Granted<P>, born: Instant) -> Token<P> {
+    Token::new(Stamp(number), granted.pass, born, granted.lifetime, fastrand::f64())
 }
 
 /// Runs its closure when it goes, however that comes.
@@ -230,22 +220,24 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 #[cfg(test)]
 mod tests {
     use futures_util::future::join_all;
+    use http::HeaderValue;
 
+    use super::super::client::Client;
     use super::super::testing::*;
-    use super::super::{AuthStatus, Authorizer, Tokens};
+    use super::super::{AuthStatus, Authorizer, Kind, Tokens};
     use super::*;
 
     async fn house() -> (Endpoint, Tokens) {
         (Endpoint::granting().await, Tokens::new(Tasks::new()))
     }
 
-    fn source(authorizer: &Authorizer) -> &Arc<Source> {
-        let Authorizer::OAuth2(bearer) = authorizer else { panic!("not OAuth2") };
+    fn source(authorizer: &Authorizer) -> &Arc<Source<Client>> {
+        let Kind::OAuth2(bearer) = &authorizer.0 else { panic!("not OAuth2") };
         &bearer.source
     }
 
     fn numbers(authorizer: &Authorizer) -> (u64, u64, usize) {
-        let AuthStatus { oauth2: Some(status), .. } = authorizer.status() else { panic!("not OAuth2") };
+        let AuthStatus { token: Some(status), .. } = authorizer.status() else { panic!("not OAuth2") };
         (status.token_fetches, status.token_failures, status.token_waiting)
     }
 
@@ -385,7 +377,7 @@ mod tests {
         }
         endpoint.say(|n| grant(n, 3600));
         assert_eq!(sign(&authorizer).await.unwrap().0, "Bearer tok-3");
-        let AuthStatus { oauth2: Some(status), .. } = authorizer.status() else { panic!("not OAuth2") };
+        let AuthStatus { token: Some(status), .. } = authorizer.status() else { panic!("not OAuth2") };
         assert!(status.token_live && status.token_last_error.unwrap().contains("it answered 503"));
     }
 
@@ -443,7 +435,7 @@ mod tests {
         let (_, stamp) = sign(&authorizer).await.unwrap();
         endpoint.say(|_| answer(503, ""));
         let error = authorizer.refused(SEAT, stamp).await.unwrap_err();
-        assert!(sign(&authorizer).await.is_err() && !authorizer.status().oauth2.unwrap().token_live);
+        assert!(sign(&authorizer).await.is_err() && !authorizer.status().token.unwrap().token_live);
         assert_eq!(endpoint.calls(), 2);
         endpoint.say(|n| grant(n, 3600));
         rest(&error).await;

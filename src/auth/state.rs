@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::answer::Trouble;
+use super::credential::Issuer;
 use super::error::AuthError;
 use crate::outbound::Stamp;
 
@@ -30,11 +30,11 @@ const PAUSE_JITTER: f64 = 0.05;
 const RENEWAL_REST: Duration = Duration::from_secs(30);
 
 /// A token, ready to be put on requests. Immutable but for the mark that an upstream refused it.
-pub(super) struct Token {
+pub(super) struct Token<P> {
     /// The number of its fetch.
     pub(super) stamp: Stamp,
-    /// Prefix and token, marked sensitive.
-    pub(super) value: HeaderValue,
+    /// What is put on.
+    pub(super) pass: P,
     /// When it was asked for: its age counts from there, since the endpoint may have made it at any time after.
     pub(super) born: Instant,
     /// From here on it is refreshed behind the requests that still use it.
@@ -46,18 +46,12 @@ pub(super) struct Token {
     refused: AtomicBool,
 }
 
-impl Token {
+impl<P> Token<P> {
     /// A token that was asked for at `born`; `chance` is from 0 to 1.
-    pub(super) fn new(
-        stamp: Stamp,
-        value: HeaderValue,
-        born: Instant,
-        lifetime: Duration,
-        chance: f64,
-    ) -> Self {
+    pub(super) fn new(stamp: Stamp, pass: P, born: Instant, lifetime: Duration, chance: f64) -> Self {
         Self {
             stamp,
-            value,
+            pass,
             born,
             refresh_at: born + lifetime.mul_f64(REFRESH_FROM + REFRESH_SPREAD * chance),
             stale_at: born + lifetime.mul_f64(STALE_FROM),
@@ -79,7 +73,7 @@ impl Token {
 /// A fetch that failed, and how long callers are spared the next.
 #[derive(Clone)]
 pub(super) struct Failure {
-    host: Arc<str>,
+    issuer: Issuer,
     trouble: Trouble,
     run: u32,
     until: Instant,
@@ -88,10 +82,10 @@ pub(super) struct Failure {
 impl Failure {
     /// The error as it stands at `now`.
     pub(super) fn error(&self, now: Instant) -> AuthError {
-        let host = Arc::clone(&self.host);
+        let Issuer { host, proof } = self.issuer.clone();
         match self.trouble.clone() {
             Trouble::Refused { status, error, description } => {
-                AuthError::Refused { host, status, error, description }
+                AuthError::Refused { host, proof, status, error, description }
             }
             Trouble::Unavailable(words) => {
                 AuthError::Unavailable { host, words, retry_after: self.until.saturating_duration_since(now) }
@@ -101,21 +95,20 @@ impl Failure {
 }
 
 /// What is known of one credential after its latest fetch. A fetch makes a new one.
-#[derive(Clone, Default)]
-pub(super) struct State {
+pub(super) struct State<P> {
     /// The number of the fetch that made it; 0 before the first.
     pub(super) number: u64,
-    token: Option<Arc<Token>>,
+    token: Option<Arc<Token<P>>>,
     failure: Option<Failure>,
     renewed: Option<Instant>,
 }
 
 /// What a request has to do.
-pub(super) enum Plan<'a> {
+pub(super) enum Plan<'a, P> {
     /// Use this token.
-    Use(&'a Arc<Token>),
+    Use(&'a Arc<Token<P>>),
     /// Use this token, and have it refreshed behind the request.
-    Renew(&'a Arc<Token>),
+    Renew(&'a Arc<Token<P>>),
     /// Wait for a fetch.
     Wait,
     /// Give up at once: the last fetch failed a moment ago.
@@ -123,23 +116,29 @@ pub(super) enum Plan<'a> {
 }
 
 /// What an upstream's 401 to a request with a given stamp means.
-pub(super) enum Verdict<'a> {
+pub(super) enum Verdict<'a, P> {
     /// The token has been replaced since, or is being fetched: send once more with what comes.
     Outdated,
     /// It is still the one in use: refuse it and fetch another.
-    Refuse(&'a Token),
+    Refuse(&'a Token<P>),
     /// Another was fetched for this reason a moment ago: the 401 is the caller's to see.
     PassOn,
 }
 
-impl State {
+impl<P> Default for State<P> {
+    fn default() -> Self {
+        Self { number: 0, token: None, failure: None, renewed: None }
+    }
+}
+
+impl<P> State<P> {
     /// The token if it needs no thought at `now`: the one comparison of the hot path.
-    pub(super) fn fresh(&self, now: Instant) -> Option<&Arc<Token>> {
+    pub(super) fn fresh(&self, now: Instant) -> Option<&Arc<Token<P>>> {
         self.token.as_ref().filter(|token| now < token.refresh_at && !token.is_refused())
     }
 
     /// The token if it may be used at `now`.
-    pub(super) fn live(&self, now: Instant) -> Option<&Arc<Token>> {
+    pub(super) fn live(&self, now: Instant) -> Option<&Arc<Token<P>>> {
         self.token.as_ref().filter(|token| now < token.ends && !token.is_refused())
     }
 
@@ -149,7 +148,7 @@ impl State {
     }
 
     /// What a request has to do at `now`.
-    pub(super) fn plan(&self, now: Instant) -> Plan<'_> {
+    pub(super) fn plan(&self, now: Instant) -> Plan<'_, P> {
         let resting = self.failure.as_ref().filter(|failure| now < failure.until);
         match (self.live(now), resting) {
             (Some(token), _) if now < token.refresh_at => Plan::Use(token),
@@ -168,7 +167,7 @@ impl State {
 
     /// What those who waited for the fetch that made this state get. A token that came with no lifetime serves
     /// them and nobody after them.
-    pub(super) fn settled(&self, now: Instant) -> Option<Result<&Arc<Token>, AuthError>> {
+    pub(super) fn settled(&self, now: Instant) -> Option<Result<&Arc<Token<P>>, AuthError>> {
         match &self.failure {
             Some(failure) => Some(self.live(now).ok_or_else(|| failure.error(now))),
             None => self.token.as_ref().map(Ok),
@@ -176,7 +175,7 @@ impl State {
     }
 
     /// What a 401 to a request with `stamp` means at `now`.
-    pub(super) fn judge(&self, stamp: Stamp, now: Instant) -> Verdict<'_> {
+    pub(super) fn judge(&self, stamp: Stamp, now: Instant) -> Verdict<'_, P> {
         match &self.token {
             Some(token) if token.stamp == stamp => match self.renewed {
                 Some(at) if now < at + RENEWAL_REST => Verdict::PassOn,
@@ -187,7 +186,7 @@ impl State {
     }
 
     /// The state after a fetch that gave `token` at `now`.
-    pub(super) fn granted(&self, token: Token, now: Instant) -> Self {
+    pub(super) fn granted(&self, token: Token<P>, now: Instant) -> Self {
         let was_refused = self.token.as_ref().is_some_and(|token| token.is_refused());
         let renewed = if was_refused { Some(now) } else { self.renewed };
         Self { number: token.stamp.0, token: Some(Arc::new(token)), failure: None, renewed }
@@ -198,14 +197,14 @@ impl State {
     pub(super) fn failed(
         &self,
         number: u64,
-        host: Arc<str>,
+        issuer: Issuer,
         trouble: Trouble,
         now: Instant,
         chance: f64,
     ) -> Self {
         let run = self.failure.as_ref().map_or(1, |failure| failure.run.saturating_add(1));
-        let failure = Some(Failure { host, trouble, run, until: now + pause(run, chance) });
-        Self { number, failure, ..self.clone() }
+        let failure = Some(Failure { issuer, trouble, run, until: now + pause(run, chance) });
+        Self { number, token: self.token.clone(), failure, renewed: self.renewed }
     }
 }
 
@@ -217,10 +216,16 @@ fn pause(run: u32, chance: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
+    use super::super::credential::Proof;
     use super::*;
 
+    type Token = super::Token<HeaderValue>;
+    type State = super::State<HeaderValue>;
+
+    const PROOF: Proof = Proof { name: "proof", check: "it" };
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn after(seconds: f64) -> Duration {
@@ -236,10 +241,11 @@ mod tests {
     }
 
     fn down(state: &State, now: Instant) -> State {
-        state.failed(9, "idp".into(), Trouble::Unavailable("it answered 503".into()), now, 0.0)
+        let issuer = Issuer { host: "idp".into(), proof: &PROOF };
+        state.failed(9, issuer, Trouble::Unavailable("it answered 503".into()), now, 0.0)
     }
 
-    fn word(plan: &Plan<'_>) -> &'static str {
+    fn word(plan: &Plan<'_, HeaderValue>) -> &'static str {
         match plan {
             Plan::Use(_) => "use",
             Plan::Renew(_) => "renew",

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::{AuthError, Authorizer, Tokens};
+use super::{AuthError, Authorizer, Site, Tokens};
 use crate::config::valid::{Authorization, ClientAuth, OAuth2, Proxy, SecretSource};
 use crate::egress::{Clients, Egress, EgressLimits};
 use crate::outbound::{Segments, Stamp, Unsigned};
@@ -101,7 +101,7 @@ impl Endpoint {
     }
 
     /// The way here, with connections of its own.
-    pub(super) fn egress(&self) -> Arc<Egress> {
+    pub(super) fn egress(&self) -> Egress {
         let limits = EgressLimits {
             connect: LIMIT,
             first_byte: LIMIT,
@@ -110,12 +110,12 @@ impl Endpoint {
         };
         let clients = Clients::new(4, self.tasks.clone());
         let url = self.url().parse().unwrap();
-        Arc::new(clients.egress(&url, &Profile::default(), &Proxy::Direct, &limits).unwrap())
+        clients.egress(&url, &Profile::default(), &Proxy::Direct, &limits).unwrap()
     }
 
     /// An authorizer of `tokens` for this endpoint.
     pub(super) fn authorizer(&self, tokens: &Tokens) -> Authorizer {
-        authorizer(tokens, &self.settings(), self.egress(), LIMIT)
+        authorizer(tokens, &self.settings(), &self.egress(), LIMIT)
     }
 }
 
@@ -139,14 +139,14 @@ impl Shared {
     }
 }
 
-/// One request with a `content-length`.
+/// One request; its body is as long as its `content-length` says.
 async fn read(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).to_lowercase();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length =
-                head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse::<usize>().ok()?;
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+            let length = length.map_or(Some(0), |length| length.parse::<usize>().ok())?;
             if body.len() >= length {
                 return Some(String::from_utf8(bytes).unwrap());
             }
@@ -189,14 +189,25 @@ pub(super) fn settings(url: &str) -> OAuth2 {
     }
 }
 
-pub(super) fn authorizer(
-    tokens: &Tokens,
-    settings: &OAuth2,
-    egress: Arc<Egress>,
-    limit: Duration,
-) -> Authorizer {
+pub(super) fn authorizer(tokens: &Tokens, settings: &OAuth2, egress: &Egress, limit: Duration) -> Authorizer {
     let settings = Authorization::OAuth2(Box::new(settings.clone()));
-    tokens.authorizer(&settings, Some(egress), &Profile::default(), limit).unwrap()
+    build_with(tokens, &settings, &|_| Ok(egress.clone()), limit).unwrap()
+}
+
+/// An authorizer that needs no token endpoint.
+pub(super) fn build(tokens: &Tokens, settings: &Authorization) -> Result<Authorizer, String> {
+    build_with(tokens, settings, &|_| Err("nobody should ask".to_owned()), LIMIT)
+}
+
+/// An authorizer whose ways to token endpoints `way` makes.
+pub(super) fn build_with(
+    tokens: &Tokens,
+    settings: &Authorization,
+    way: &dyn Fn(&Uri) -> Result<Egress, String>,
+    limit: Duration,
+) -> Result<Authorizer, String> {
+    let (host, tls) = (HeaderValue::from_static("gateway.test"), Profile::default());
+    tokens.authorizer(settings, &Site { host: &host, tls: &tls, limit, way })
 }
 
 pub(super) fn request() -> Unsigned {

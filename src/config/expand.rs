@@ -118,7 +118,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 }
 
 /// An I/O error without `(os error 2)`.
-pub(super) fn plain(error: &std::io::Error) -> String {
+pub fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -30,6 +30,7 @@ use self::valid::{Settings, integration, server};
 
 use crate::files::Prints;
 
+pub use self::expand::plain;
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
 pub use self::source::{Environment, Options, Texts};

@@ -279,12 +279,17 @@ tables! {
     Aws secrets [access_key_id, secret_access_key, session_token] {
         region: String,
         service: String,
+        role_arn: String,
+        role_session_name: String,
+        web_identity_token_file: PathBuf,
+        sts_endpoint: String,
     }
 
     /// `gcp`.
     Gcp {
         credentials_file: PathBuf,
         scope: String,
+        metadata_host: String,
     }
 
     /// `tls` and `token_tls`.

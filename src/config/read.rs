@@ -281,6 +281,11 @@ impl<'a> Reading<'a> {
         mask::is_harmless(at) && !self.expanded.contains(at)
     }
 
+    /// Whether the value at `at` was put together from variables or files.
+    pub(super) fn is_expanded(&self, at: &At) -> bool {
+        self.expanded.contains(at)
+    }
+
     /// Whether the value at `at` is text only because where it comes from knows nothing else.
     fn is_loose(&self, at: &At) -> bool {
         self.expanded.contains(at)

@@ -4,7 +4,10 @@ use bytes::{BufMut, BytesMut};
 
 use super::Context;
 use crate::framing::sse;
-use crate::openai::completion::{Assistant, Chunk, ChunkChoice, Delta, FinishReason, Logprobs};
+use crate::openai::completion::{
+    Assistant, CallKind, Chunk, ChunkChoice, Delta, FinishReason, FunctionDelta, Logprobs, ToolCallDelta,
+};
+use crate::openai::json::Text;
 use crate::openai::{Fault, Usage};
 
 /// Writes the chunks of one stream.
@@ -35,6 +38,29 @@ impl Chunks {
     /// Writes what was added to the answer's only choice.
     pub(super) fn delta(&mut self, delta: Delta<'_>, out: &mut BytesMut) {
         self.choice(0, delta, None, out);
+    }
+
+    /// Writes news of the call number `at`, with its id and name in `head` where it begins. A client of the legacy
+    /// `functions` can be told of the first call only.
+    pub(super) fn call(
+        &mut self,
+        legacy: bool,
+        at: usize,
+        head: Option<(Text<'_>, Text<'_>)>,
+        arguments: Text<'_>,
+        out: &mut BytesMut,
+    ) {
+        let function = FunctionDelta { name: head.map(|(_, name)| name), arguments };
+        let delta = if legacy {
+            Delta { function_call: Some(function), ..Delta::default() }
+        } else {
+            let index = u32::try_from(at).unwrap_or(u32::MAX);
+            let (id, kind) = (head.map(|(id, _)| id), head.map(|_| CallKind::Function));
+            Delta { tool_calls: Some([ToolCallDelta { index, id, kind, function }]), ..Delta::default() }
+        };
+        if !legacy || at == 0 {
+            self.delta(delta, out);
+        }
     }
 
     /// Writes what was added to the choice `index`.
@@ -96,7 +122,6 @@ pub(super) fn fail(fault: &Fault, out: &mut BytesMut) {
 mod tests {
     use super::*;
     use crate::openai::Operation;
-    use crate::openai::json::Text;
 
     #[test]
     fn the_role_comes_once_and_the_id_never_changes() {

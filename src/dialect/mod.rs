@@ -6,11 +6,21 @@
 
 pub mod anthropic;
 pub mod azure;
+pub mod bedrock;
+mod calls;
 mod chunks;
+mod claude;
+pub mod cohere;
+pub mod declared;
 mod loss;
 mod media;
 pub mod mistral;
+pub mod ollama;
 pub mod openai;
+mod parts;
+mod schema;
+mod turns;
+mod vectors;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,6 +43,12 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     /// The tails that [`Dialect::prepare`] uses, so that their URLs can be built once for each model. `{model}` in
     /// a tail stands for the provider's name of the model, which is percent-encoded there.
     fn tails(&self) -> Vec<Cow<'static, str>>;
+
+    /// Whether `{model}` keeps only what RFC 3986 calls unreserved, rather than the colons and such that model names
+    /// commonly hold and most providers' documentation shows as they are.
+    fn keeps_only_unreserved(&self) -> bool {
+        false
+    }
 
     /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
     fn is_openai_compatible(&self) -> bool {
@@ -117,6 +133,12 @@ pub trait Decoder: Send + fmt::Debug {
         false
     }
 
+    /// Whether a stream of this format may come as `kind`, a media type that mostly means that no stream came
+    /// (`application/json`).
+    fn may_stream_as(&self, _kind: &str) -> bool {
+        false
+    }
+
     /// Reads an answer of status 400 or above. Never fails: what makes no sense is wrapped.
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault;
 
@@ -174,7 +196,25 @@ pub enum Broken {
     Garbled(String),
 }
 
-/// A request that the format cannot express: a 400 that names the field.
+impl Broken {
+    /// The error that an upstream told as JSON inside a 200 or a stream.
+    fn told(json: &[u8]) -> Self {
+        let fault = Fault::inside(json).unwrap_or_else(|| Fault {
+            status: 502,
+            message: "the upstream reported an error without words".to_owned(),
+            ..Fault::default()
+        });
+        Self::Upstream(Box::new(fault))
+    }
+
+    /// Bytes that are no answer of the vendor `whose`, with the first of their characters.
+    fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
+        let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
+        Self::Garbled(format!("the upstream sent what is not an answer of {whose}'s ({error}): {shown}"))
+    }
+}
+
+/// A request that cannot be sent: a 400 that names the field, or a 502 where the translation itself failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untranslatable {
     /// OpenAI's `param`: the path of the field (`messages[2].content[0].input_audio`).
@@ -184,23 +224,30 @@ pub struct Untranslatable {
     /// Whether the body itself is malformed (`invalid_body`), rather than asking for what the format lacks
     /// (`unsupported_parameter`).
     pub malformed: bool,
+    /// Whether the client did nothing wrong, and the integration's own settings failed (an expression at `param`).
+    pub failed: bool,
 }
 
 impl Untranslatable {
     /// A field that the format has no place for.
     pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { param: param.into(), message: message.into(), malformed: false }
+        Self { param: param.into(), message: message.into(), malformed: false, failed: false }
     }
 
     /// A field that no OpenAI client should send.
     pub fn malformed(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { param: param.into(), message: message.into(), malformed: true }
+        Self { malformed: true, ..Self::unsupported(param, message) }
+    }
+
+    /// Settings of the integration that could not turn a good request into the provider's; `param` is their key.
+    pub fn failed(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { failed: true, ..Self::unsupported(param, message) }
     }
 }
 
 impl From<ShapeError> for Untranslatable {
     fn from(error: ShapeError) -> Self {
-        Self { param: error.path, message: error.message, malformed: !error.unsupported }
+        Self { malformed: !error.unsupported, ..Self::unsupported(error.path, error.message) }
     }
 }
 
@@ -259,18 +306,20 @@ pub struct Recipe<'a> {
     pub api_version: Option<&'a str>,
     /// The tables of a declared format: an object with `request`, `response` and perhaps `stream`.
     pub declared: Option<&'a Value>,
+    /// The integration's name, for messages about its tables.
+    pub name: Option<&'a str>,
 }
 
 impl From<Format> for Recipe<'_> {
     fn from(format: Format) -> Self {
-        Self { format, api_version: None, declared: None }
+        Self { format, api_version: None, declared: None, name: None }
     }
 }
 
 /// The dialect of a recipe.
 ///
 /// # Errors
-/// This version has none yet, in words.
+/// This version has none yet, or its tables are wrong; in words.
 pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
     match recipe.format {
         Format::OpenAi => Ok(Arc::new(openai::OpenAi)),
@@ -279,10 +328,10 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Mistral => Ok(Arc::new(mistral::Mistral)),
         Format::Gemini => missing(recipe.format),
         Format::Vertex => missing(recipe.format),
-        Format::Bedrock => missing(recipe.format),
-        Format::Cohere => missing(recipe.format),
-        Format::Ollama => missing(recipe.format),
-        Format::Declared => missing(recipe.format),
+        Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
+        Format::Cohere => Ok(Arc::new(cohere::Cohere)),
+        Format::Ollama => Ok(Arc::new(ollama::Ollama)),
+        Format::Declared => Ok(Arc::new(declared::Declared::new(recipe.name, recipe.declared)?)),
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
 
 /// Fields that belong to one connection or to its framing (RFC 9110 §7.6.1): set by hyper, never copied.
-const FRAMING: [HeaderName; 6] = [
+static FRAMING: [HeaderName; 6] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,

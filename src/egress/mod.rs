@@ -5,6 +5,7 @@
 //! unwritten. The pooled client of hyper-util has none of these, and costs more CPU per request.
 
 mod address;
+mod alarm;
 mod body;
 mod clock;
 mod connect;
@@ -117,6 +118,11 @@ impl Egress {
         }
     }
 
+    /// What its requests say as `host`.
+    pub fn host(&self) -> &http::HeaderValue {
+        self.pool.destination().host_field()
+    }
+
     /// An idle connection, a stream of one that others use, or a new one and how long it took.
     async fn lease(&self, seat: Seat) -> Result<(Lease, Option<Duration>), SendError> {
         if let Some(line) = self.pool.reuse(seat).await {
@@ -150,9 +156,9 @@ impl Egress {
         request: http::Request<Outgoing>,
     ) -> Result<http::Response<Body>, Failed> {
         let to = self.pool.destination();
-        let response = match tokio::time::timeout(self.limits.first_byte, line.send(request)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(mut failure)) => {
+        let response = match line.ask(request, self.limits.first_byte).await {
+            Some(Ok(response)) => response,
+            Some(Err(mut failure)) => {
                 let unsent = failure.take_message();
                 let met = line.moment(unsent.is_some(), fresh);
                 let error = to.explain(&failure.into_error(), met);
@@ -161,7 +167,7 @@ impl Egress {
                     None => Failed::Sent(error),
                 });
             }
-            Err(_) => return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte))),
+            None => return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte))),
         };
         line.heard();
         if let Some(refusal) = to.refusal(response.status(), response.headers()) {

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::clock::Clock;
 use super::connect::{Destination, Moment};
 use super::error::SendError;
@@ -79,6 +80,8 @@ pub(super) enum Lease {
 pub(super) struct Line {
     sender: SendRequest<Outgoing>,
     pulse: Arc<Pulse>,
+    /// For the wait for a head.
+    alarm: Alarm,
     born: Instant,
 }
 
@@ -116,7 +119,7 @@ impl Pool {
             let _ = connection.await;
         });
         let born = Instant::now();
-        Ok((Lease::Line(Line { sender, pulse, born }), born - begin))
+        Ok((Lease::Line(Line { sender, pulse, alarm: Alarm::new(), born }), born - begin))
     }
 
     /// A stream of a connection that others use too, if there is one with room.
@@ -245,13 +248,15 @@ impl Pool {
 }
 
 impl Line {
-    /// Hands `request` to the connection; an error holds the request if no byte of it was written.
-    pub(super) async fn send(
+    /// Hands `request` to the connection and waits for the head; `None` after `limit`. An error holds the request if
+    /// no byte of it was written.
+    pub(super) async fn ask(
         &mut self,
         request: http::Request<Outgoing>,
-    ) -> Result<http::Response<hyper::body::Incoming>, TrySendError<http::Request<Outgoing>>> {
+        limit: Duration,
+    ) -> Option<Result<http::Response<hyper::body::Incoming>, TrySendError<http::Request<Outgoing>>>> {
         self.pulse.asked();
-        self.sender.try_send_request(request).await
+        self.alarm.bound(limit, self.sender.try_send_request(request)).await
     }
 
     /// What is known when a request failed on it: `unsent` if no byte of that was written, `fresh` if it was the first.
@@ -312,9 +317,20 @@ mod tests {
     async fn two_requests_at_once_have_a_connection_each_and_the_last_used_goes_first() {
         let upstream = Upstream::bind().await;
         let egress = upstream.egress(LIMITS);
-        let (early, late) = tokio::join!(upstream.warm(&egress), upstream.warm(&egress));
+        let over = tokio::sync::Notify::new();
+        let ask = || async {
+            text(egress.send(SEAT, post(&["x"])).await.unwrap()).await;
+            over.notify_one();
+        };
+        let serve_in_turn = async {
+            let (mut early, mut late) = (upstream.accept().await, upstream.accept().await);
+            early.serve().await;
+            over.notified().await;
+            late.serve().await;
+            (early, late)
+        };
+        let ((), (), (early, mut late)) = tokio::join!(ask(), ask(), serve_in_turn);
         drop(early);
-        let mut late = late;
         let (sent, _) = tokio::join!(egress.send(SEAT, post(&["x"])), late.serve());
         assert_eq!(sent.unwrap().connected, None);
     }

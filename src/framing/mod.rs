@@ -1,5 +1,7 @@
 //! Bytes to events and events to bytes, with no socket in sight.
 
+pub mod eventstream;
+pub mod json_array;
 pub mod ndjson;
 pub mod sse;
 

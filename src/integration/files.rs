@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::valid::{self, Authorization, SecretSource};
+use crate::config::valid::{self, Authorization, AwsKeys, GcpSource, SecretSource};
 use crate::files::{self, Print, Prints};
 use crate::tls::Profile;
 
@@ -41,11 +41,16 @@ impl Files {
         match &settings.authorization {
             Authorization::None | Authorization::Later(_) => {}
             Authorization::ApiKey { value, .. } => found.secret("api_key_value_file", value),
+            Authorization::Gcp(gcp) => {
+                if let GcpSource::File(path) = &gcp.source {
+                    found.add("gcp.credentials_file", path, true);
+                }
+                found.token_tls(settings);
+            }
+            Authorization::SigV4(aws) => found.aws(&aws.keys, settings),
             Authorization::OAuth2(oauth2) => {
                 found.secret("client_secret_file", &oauth2.client_secret);
-                if settings.token_tls != settings.tls {
-                    found.tls("token_tls", &settings.token_tls);
-                }
+                found.token_tls(settings);
             }
         }
         found
@@ -78,6 +83,26 @@ impl Files {
             if let Some(path) = path {
                 self.add(keys[at], path, is_secret);
             }
+        }
+    }
+
+    fn token_tls(&mut self, settings: &valid::Integration) {
+        if settings.token_tls != settings.tls {
+            self.tls("token_tls", &settings.token_tls);
+        }
+    }
+
+    /// A web identity's token is not among them, nor is that of Google's external accounts: it is read for each fetch, and needs nothing to be built anew.
+    fn aws(&mut self, keys: &AwsKeys, settings: &valid::Integration) {
+        match keys {
+            AwsKeys::Fixed { id, secret, session } => {
+                self.secret("aws.access_key_id_file", id);
+                self.secret("aws.secret_access_key_file", secret);
+                if let Some(session) = session {
+                    self.secret("aws.session_token_file", session);
+                }
+            }
+            AwsKeys::WebIdentity(_) => self.token_tls(settings),
         }
     }
 

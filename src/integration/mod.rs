@@ -10,11 +10,11 @@ mod url;
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Uri};
 
-use crate::auth::{Authorizer, Tokens};
-use crate::config::valid::{self, Authorization};
+use crate::auth::{Authorizer, Site, Tokens};
+use crate::config::valid;
 use crate::dialect::{self, Dialect};
 use crate::egress::{Clients, Egress, EgressLimits};
 use crate::observe::{IntegrationMetrics, Metrics};
@@ -82,6 +82,23 @@ impl Entry {
     }
 }
 
+/// What puts the right to enter on requests that say `host`; `limits` are those of the way to the endpoint.
+fn authorizer(
+    settings: &valid::Integration,
+    workshop: &Workshop,
+    host: &HeaderValue,
+    limits: EgressLimits,
+) -> Result<Authorizer, String> {
+    // Longer than the limit of the whole token request, whose words name the right key.
+    let limits = EgressLimits { first_byte: settings.limits.token.saturating_mul(2), ..limits };
+    let way = |url: &Uri| {
+        let proxy = settings.token_routes.to(url);
+        workshop.clients.egress(url, &settings.token_tls, &proxy, &limits)
+    };
+    let site = Site { host, tls: &settings.token_tls, limit: settings.limits.token, way: &way };
+    workshop.tokens.authorizer(&settings.authorization, &site)
+}
+
 fn expiries(settings: &valid::Integration) -> Vec<(&'static str, u64)> {
     let has_own = settings.token_tls != settings.tls;
     let token = tls::expiry(&settings.token_tls).filter(|_| has_own).map(|at| ("token_client", at));
@@ -100,6 +117,7 @@ impl Integration {
             format: settings.format,
             api_version: settings.api_version.as_deref(),
             declared: settings.declared.as_ref(),
+            name: Some(settings.name.as_str()),
         })?;
         let limits = EgressLimits {
             connect: settings.limits.connect,
@@ -108,25 +126,9 @@ impl Integration {
             max_connection_age: settings.limits.max_connection_age,
         };
         let egress = workshop.clients.egress(&settings.endpoint, &settings.tls, &settings.proxy, &limits)?;
-        let token_egress = match &settings.authorization {
-            Authorization::OAuth2(oauth2) => {
-                // Longer than the limit of the whole token request, whose words name the right key.
-                let limits = EgressLimits { first_byte: settings.limits.token.saturating_mul(2), ..limits };
-                let clients = &workshop.clients;
-                let to =
-                    clients.egress(&oauth2.token_url, &settings.token_tls, &settings.token_proxy, &limits);
-                Some(Arc::new(to.map_err(|words| format!("token endpoint: {words}"))?))
-            }
-            Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => None,
-        };
-        let authorizer = workshop.tokens.authorizer(
-            &settings.authorization,
-            token_egress,
-            &settings.token_tls,
-            settings.limits.token,
-        )?;
+        let authorizer = authorizer(&settings, workshop, egress.host(), limits)?;
         Ok(Self {
-            urls: url::Urls::new(&settings, &dialect.tails()),
+            urls: url::Urls::new(&settings, &*dialect),
             headers: headers::Headers::new(&settings),
             permits: permit::Permits::new(settings.limits.max_concurrent, settings.limits.queue_timeout),
             settings,

@@ -230,7 +230,7 @@ pub(super) mod tests {
             tls: crate::tls::Profile::default(),
             token_tls: crate::tls::Profile::default(),
             proxy: valid::Proxy::Direct,
-            token_proxy: valid::Proxy::Direct,
+            token_routes: valid::Routes::default(),
             limits: valid::Limits {
                 connect: Duration::from_secs(5),
                 first_byte: Duration::from_secs(600),

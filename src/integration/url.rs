@@ -6,10 +6,13 @@ use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::valid;
+use crate::dialect::Dialect;
 
-/// What stays as it is in a path segment: RFC 3986 §2.3 and what model names commonly hold.
-const SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@');
+/// What stays as it is in any path segment: RFC 3986 §2.3.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The same and what model names commonly hold.
+const SEGMENT: &AsciiSet = &UNRESERVED.remove(b':').remove(b'@');
 
 /// Where the model's name stands in a tail or a configured path.
 const MODEL: &str = "{model}";
@@ -26,15 +29,17 @@ pub(super) struct Urls {
 }
 
 impl Urls {
-    pub(super) fn new(settings: &valid::Integration, tails: &[Cow<'static, str>]) -> Self {
+    pub(super) fn new(settings: &valid::Integration, dialect: &dyn Dialect) -> Self {
+        let kept = if dialect.keeps_only_unreserved() { UNRESERVED } else { SEGMENT };
         let endpoint = settings.endpoint.clone();
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&settings.query).finish();
         let base = endpoint.to_string().trim_end_matches('/').to_owned();
-        let models = settings.models.iter().map(|model| encode(model.name.as_str())).collect();
+        let encode = |model: &valid::Model| utf8_percent_encode(model.name.as_str(), kept).to_string();
+        let models = settings.models.iter().map(encode).collect();
         let path = settings.path.clone();
         let mut urls = Self { ready: Vec::new(), models, base, path, query, endpoint };
         let of_all = |tail: &Cow<'static, str>| urls.models.iter().map(|m| urls.build(tail, m)).collect();
-        urls.ready = tails.iter().map(|tail| (tail.clone(), of_all(tail))).collect();
+        urls.ready = dialect.tails().into_iter().map(|tail| (tail.clone(), of_all(&tail))).collect();
         urls
     }
 
@@ -51,7 +56,9 @@ impl Urls {
         let (tail, tail_query) = tail.split_once('?').unwrap_or((tail, ""));
         let path = self.path.as_deref().unwrap_or(tail).replace(MODEL, model);
         let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
-        let text = self.ask(format!("{}{slash}{path}", self.base), tail_query);
+        // Where nothing is appended the endpoint is the whole URL, and a slash at its end means something.
+        let base = if path.is_empty() { &self.endpoint.to_string() } else { &self.base };
+        let text = self.ask(format!("{base}{slash}{path}"), tail_query);
         // The parts were checked with the settings; should they not fit together, the endpoint alone is called.
         text.parse().unwrap_or_else(|_| self.endpoint.clone())
     }
@@ -74,21 +81,33 @@ impl Urls {
     }
 }
 
-fn encode(model: &str) -> String {
-    utf8_percent_encode(model, SEGMENT).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::{Context, Prepared, Untranslatable, bedrock};
     use crate::integration::registry::tests::integration;
+    use crate::openai::Envelope;
+
+    /// A dialect of two tails.
+    #[derive(Debug)]
+    struct Two;
+
+    impl Dialect for Two {
+        fn prepare(&self, _: &Envelope, _: &Context<'_>) -> Result<Prepared, Untranslatable> {
+            Err(Untranslatable::unsupported("", "only its tails are asked for"))
+        }
+
+        fn tails(&self) -> Vec<Cow<'static, str>> {
+            vec!["/chat/completions".into(), "/models/{model}:go?alt=sse".into()]
+        }
+    }
 
     fn urls(endpoint: &str, path: Option<&str>, query: &[(&str, &str)]) -> Urls {
         let mut settings = integration("acme", &["m", "a/b c:1"]);
         settings.endpoint = endpoint.parse().unwrap();
         settings.path = path.map(str::to_owned);
         settings.query = query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Urls::new(&settings, &["/chat/completions".into(), "/models/{model}:go?alt=sse".into()])
+        Urls::new(&settings, &Two)
     }
 
     #[test]
@@ -101,6 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_tail_leaves_the_endpoint_as_it_is() {
+        for endpoint in
+            ["https://h.example/generate", "https://h.example/generate/", "https://h.example/g?v=1"]
+        {
+            assert_eq!(urls(endpoint, None, &[]).of("", 0), endpoint);
+        }
+        assert_eq!(
+            urls("https://h.example/g?v=1", None, &[("k", "2")]).of("", 0),
+            "https://h.example/g?v=1&k=2"
+        );
+    }
+
+    #[test]
     fn the_model_is_filled_into_a_tail_announced_or_not() {
         let urls = urls("https://h.example", None, &[]);
         assert_eq!(
@@ -108,6 +140,14 @@ mod tests {
             "https://h.example/models/a%2Fb%20c:1:go?alt=sse"
         );
         assert_eq!(urls.of("/models/{model}:stop", 1), "https://h.example/models/a%2Fb%20c:1:stop");
+    }
+
+    #[test]
+    fn a_signed_path_keeps_no_colon_of_a_model() {
+        let urls = Urls::new(&integration("acme", &["a.b-v1:0", "arn:aws:x/y"]), &bedrock::Bedrock);
+        let path = |model| urls.of("/model/{model}/converse", model).path().to_owned();
+        assert!(path(0).ends_with("/model/a.b-v1%3A0/converse"), "{}", path(0));
+        assert!(path(1).ends_with("/model/arn%3Aaws%3Ax%2Fy/converse"), "{}", path(1));
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn present<'a>(fields: &Object<'a>) -> Vec<Cow<'a, str>> {
 }
 
 /// Whether leaving the field out changes nothing: it is empty, or has the value that OpenAI gives to an absent one.
-fn is_default(name: &str, json: &str) -> bool {
+pub fn is_default(name: &str, json: &str) -> bool {
     if matches!(json, "null" | "[]" | "{}" | "\"\"") {
         return true;
     }

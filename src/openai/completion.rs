@@ -101,6 +101,32 @@ pub struct Message {
     pub function_call: Option<Function>,
 }
 
+impl Message {
+    /// Adds a call; a client of the legacy `functions` can be told of the first one only.
+    pub fn call(&mut self, legacy: bool, id: String, function: Function) {
+        if legacy {
+            self.function_call.get_or_insert(function);
+        } else {
+            self.tool_calls.push(ToolCall { id, kind: CallKind::Function, function });
+        }
+    }
+
+    /// Adds to the text.
+    pub fn say(&mut self, text: &str) {
+        self.content.get_or_insert_default().push_str(text);
+    }
+
+    /// Adds to the thoughts.
+    pub fn think(&mut self, text: &str) {
+        self.reasoning_content.get_or_insert_default().push_str(text);
+    }
+
+    /// Whether it wants anything called.
+    pub fn calls(&self) -> bool {
+        !self.tool_calls.is_empty() || self.function_call.is_some()
+    }
+}
+
 /// The only role that answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assistant {

@@ -83,6 +83,12 @@ impl Fault {
         }
     }
 
+    /// The same fault in other words.
+    #[must_use]
+    pub fn reworded(self, message: &str) -> Self {
+        Self { message: cut(message.to_owned(), 2000), ..self }
+    }
+
     /// The OpenAI error body that tells a client of this fault.
     pub fn body(&self) -> ErrorBody<'_> {
         let kind = self.kind.as_deref().unwrap_or_else(|| kind_of(self.status));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 
 use super::failure::Failure;
@@ -94,7 +94,8 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
         return Err(refusal(upstream).await);
     }
     if stream {
-        return match not_a_stream(&upstream.parts.headers) {
+        let strange = not_a_stream(&upstream.parts.headers);
+        return match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
             None => Ok(Opened::Stream(upstream)),
             Some(found) => Err(unstreamed(upstream, found).await),
         };
@@ -132,8 +133,8 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
         let signed = integration.authorizer.sign(order.seat, unsigned).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
         let Sent { response, connected } = integration.egress.send(order.seat, signed).await?;
-        let refused = response.status() == StatusCode::UNAUTHORIZED && !renewed;
-        if refused && integration.authorizer.refused(order.seat, stamp).await? {
+        let blamed = integration.authorizer.is_blamed(response.status(), response.headers());
+        if blamed && !renewed && integration.authorizer.refused(order.seat, stamp).await? {
             renewed = true;
             continue;
         }

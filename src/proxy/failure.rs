@@ -40,6 +40,11 @@ pub(super) enum Failure {
         message: String,
         param: String,
     },
+    /// The integration's own settings failed to translate a good request.
+    Untranslated {
+        message: String,
+        param: String,
+    },
     MediaLimit(TooMuch),
     /// The integration is failed by the world: the remedy.
     Unavailable {
@@ -111,8 +116,10 @@ impl From<Refused> for Failure {
 
 impl From<Untranslatable> for Failure {
     fn from(untranslatable: Untranslatable) -> Self {
-        let Untranslatable { param, message, malformed } = untranslatable;
-        if malformed {
+        let Untranslatable { param, message, malformed, failed } = untranslatable;
+        if failed {
+            Self::Untranslated { message, param }
+        } else if malformed {
             Self::InvalidBody { message, param: Some(param) }
         } else {
             Self::Unsupported { message, param }

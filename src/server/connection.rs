@@ -1,6 +1,7 @@
 //! One client's connection, from its first byte to its last: HTTP/1.1 by hyper, our time limits, and the stop.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::bell::Bell;
 use super::clock::{Clock, Clocked, Wait};
 use super::listen::Stream;
 use super::stop::Stop;
@@ -91,40 +93,66 @@ where
         // kept by the journey.
         .max_buf_size(limits.max_header_bytes.max(READ))
         .serve_connection(io, service);
-    tokio::pin!(connection);
-    let timer = tokio::time::sleep_until(clock.deadline(limits.header, limits.idle));
-    tokio::pin!(timer);
-    let mut stage = Stage::Serving;
+    let mut connection = pin!(connection);
+    let mut timer = pin!(tokio::time::sleep_until(clock.deadline(limits.header, limits.idle)));
+    let (mut stage, mut bell) = (Stage::Serving, Bell::default());
     loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
+        let step = {
+            let mut asked = pin!(stop.after(stage != Stage::Serving));
+            bell.ring();
+            poll_fn(|cx| {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Step::Ended(ended));
+                }
+                // Looked at after every step of the connection in the same task, so that nobody need be woken.
+                if stage == Stage::Asked && !clock.is_reading_a_head() {
+                    return Poll::Ready(Step::BetweenHeads);
+                }
+                let Some(waker) = bell.rang(cx) else { return Poll::Pending };
+                let mut cx = Context::from_waker(waker);
+                if timer.as_mut().poll(&mut cx).is_ready() {
+                    return Poll::Ready(Step::Timer);
+                }
+                match stage {
+                    Stage::LastWords => Poll::Pending,
+                    _ => asked.as_mut().poll(&mut cx).map(|()| Step::Stop),
+                }
+            })
+            .await
+        };
+        match step {
+            Step::Ended(ended) => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a client's connection ended");
                 }
                 return;
             }
-            () = timer.as_mut() => {
-                if stage == Stage::LastWords || clock.is_over(limits.header, limits.idle) {
-                    return;
-                }
-                timer.as_mut().reset(clock.deadline(limits.header, limits.idle).max(Instant::now() + Duration::from_millis(1)));
+            Step::Timer if stage == Stage::LastWords || clock.is_over(limits.header, limits.idle) => return,
+            Step::Timer => {
+                let soon = Instant::now() + Duration::from_millis(1);
+                timer.as_mut().reset(clock.deadline(limits.header, limits.idle).max(soon));
             }
-            () = between_heads(&clock), if stage == Stage::Asked => {
+            Step::BetweenHeads => {
                 stage = Stage::Closing;
                 connection.as_mut().graceful_shutdown();
             }
-            () = stop.after(stage != Stage::Serving), if stage != Stage::LastWords => {
-                if stage == Stage::Serving {
-                    stage = Stage::Asked;
-                    continue;
-                }
+            Step::Stop if stage == Stage::Serving => stage = Stage::Asked,
+            Step::Stop => {
                 // The house has been told before: what is still open ends in words, if its client takes them.
                 stage = Stage::LastWords;
                 timer.as_mut().reset(Instant::now() + LAST_WORDS);
             }
         }
     }
+}
+
+/// What a connection's task has come upon.
+enum Step {
+    /// hyper is done with it.
+    Ended(hyper::Result<()>),
+    Timer,
+    BetweenHeads,
+    Stop,
 }
 
 /// How far the end of a connection has come.
@@ -137,11 +165,6 @@ enum Stage {
     Closing,
     /// Closed in a moment, whatever is still to come.
     LastWords,
-}
-
-/// Looked at after every step of the connection in the same task, so that nobody need be woken.
-fn between_heads(clock: &Clock) -> impl Future<Output = ()> {
-    std::future::poll_fn(|_| if clock.is_reading_a_head() { Poll::Pending } else { Poll::Ready(()) })
 }
 
 /// An answer's body that starts the idle time when hyper is done with it.

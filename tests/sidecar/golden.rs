@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `openai.json` | `wire.json` and `report.json`, or `refused.json` |
 //! | `reply.json` (or `reply.raw`) | `reply.openai.json` |
-//! | `stream.raw` | `stream.openai`, however it is cut |
+//! | `stream.raw`, or `stream.frames` for AWS frames (`support/frames.rs`) | `stream.openai`, however it is cut |
 //! | `fault.json` | `fault.openai.json` |
 //!
 //! `context.json` may set `provider_model`, `strict`, `operation` (`"embeddings"`), `api_version` and `declared` (its tables
@@ -14,15 +14,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use outrider::dialect::{
-    Broken, Context, Decoder, End, Fed, Format, Head, Prepared, Recipe, Untranslatable, build,
+    Broken, Context, Decoder, Dialect, End, Fed, Format, Head, Prepared, Recipe, Untranslatable, build,
 };
 use outrider::openai::{Envelope, Fault, Operation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use crate::support::frames;
 
 #[test]
 fn every_request_is_translated_as_the_table_says() {
@@ -35,8 +38,11 @@ fn every_request_is_translated_as_the_table_says() {
                 (("wire.json", wire), ("report.json", Value::Array(changes.collect())))
             }
             Err(refused) => {
-                let Untranslatable { param, message, malformed } = refused;
-                let refused = json!({ "param": param, "message": message, "malformed": malformed });
+                let Untranslatable { param, message, malformed, failed } = refused;
+                let mut refused = json!({ "param": param, "message": message, "malformed": malformed });
+                if failed {
+                    refused["failed"] = true.into();
+                }
                 (("refused.json", refused.clone()), ("refused.json", refused))
             }
         };
@@ -63,11 +69,11 @@ fn every_whole_answer_is_translated_as_the_table_says() {
 
 #[test]
 fn every_stream_is_translated_as_the_table_says_however_it_is_cut() {
-    each_case("stream.raw", |case| {
-        let stream = case.read("stream.raw").unwrap();
-        let whole = case.stream(&[stream.as_bytes()]);
+    each_case("stream.", |case| {
+        let stream = case.stream_bytes().unwrap();
+        let whole = case.stream(&[&stream]);
         for step in [1, 2, 3, 7, 64, 333] {
-            let pieces: Vec<_> = stream.as_bytes().chunks(step).collect();
+            let pieces: Vec<_> = stream.chunks(step).collect();
             assert_eq!(case.stream(&pieces), whole, "{} in steps of {step}", case.folder.display());
         }
         case.expect_text("stream.openai", &whole)
@@ -94,19 +100,18 @@ fn every_refusal_keeps_what_the_table_says() {
 proptest! {
     #[test]
     fn any_cut_of_any_stream_gives_the_same(cuts in proptest::collection::vec(0_usize..4000, 1..6)) {
-        for case in cases().into_iter().filter(|case| case.has("stream.raw")) {
-            let stream = case.read("stream.raw").unwrap();
+        for (case, stream) in &*STREAMS {
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut % (stream.len() + 1)).chain([0, stream.len()]).collect();
             cuts.sort_unstable();
-            let pieces: Vec<_> = cuts.windows(2).map(|w| &stream.as_bytes()[w[0]..w[1]]).collect();
-            prop_assert_eq!(case.stream(&pieces), case.stream(&[stream.as_bytes()]), "{}", case.folder.display());
+            let pieces: Vec<_> = cuts.windows(2).map(|w| &stream[w[0]..w[1]]).collect();
+            prop_assert_eq!(case.stream(&pieces), case.stream(&[stream]), "{}", case.folder.display());
         }
     }
 
     #[test]
     fn no_damage_to_a_stream_makes_a_decoder_panic(at in 0_usize..4000, byte in any::<u8>()) {
-        for case in cases().into_iter().filter(|case| case.has("stream.raw")) {
-            let mut stream = case.read("stream.raw").unwrap().into_bytes();
+        for (case, stream) in &*STREAMS {
+            let mut stream = stream.clone();
             let at = at % stream.len().max(1);
             stream.iter_mut().skip(at).take(1).for_each(|place| *place = byte);
             case.stream(&[&stream]);
@@ -114,19 +119,29 @@ proptest! {
     }
 }
 
+/// Every case with a stream, and that: read once, since they are fed hundreds of times.
+static STREAMS: LazyLock<Vec<(Case, Vec<u8>)>> = LazyLock::new(|| {
+    let stream = |case: Case| case.stream_bytes().map(|stream| (case, stream));
+    cases().into_iter().filter_map(stream).collect()
+});
+
 /// One folder of the table.
 struct Case {
     format: Format,
     folder: PathBuf,
+    /// Built when it is first needed.
+    dialect: OnceLock<Arc<dyn Dialect>>,
 }
 
 impl Case {
-    fn has(&self, file: &str) -> bool {
-        self.folder.join(file).exists()
-    }
-
     fn read(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.folder.join(file)).ok()
+    }
+
+    /// The provider's stream as it comes over the wire.
+    fn stream_bytes(&self) -> Option<Vec<u8>> {
+        let raw = self.read("stream.raw").map(String::into_bytes);
+        raw.or_else(|| self.read("stream.frames").map(|lines| frames(&lines)))
     }
 
     fn prepare(&self) -> Result<Prepared, Untranslatable> {
@@ -152,8 +167,9 @@ impl Case {
             format: self.format,
             api_version: settings["api_version"].as_str(),
             declared: Some(&settings["declared"]),
+            name: Some("acme"),
         };
-        build(recipe).unwrap().prepare(&envelope, &context)
+        self.dialect.get_or_init(|| build(recipe).unwrap()).prepare(&envelope, &context)
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
@@ -223,7 +239,7 @@ fn cases() -> Vec<Case> {
     let format = |folder: &Path| Format::ALL.iter().find(|(word, _)| *word == name(folder)).unwrap().1;
     let of = |dialect: PathBuf| {
         let format = format(&dialect);
-        entries(&dialect).into_iter().map(move |folder| Case { format, folder })
+        entries(&dialect).into_iter().map(move |folder| Case { format, folder, dialect: OnceLock::new() })
     };
     entries(&root).into_iter().flat_map(of).collect()
 }

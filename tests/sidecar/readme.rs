@@ -472,7 +472,7 @@ fn asking(name: &str, setting: &str) -> String {
     let mut lines = format!("{setting}\n");
     for (word, more) in [
         ("\"azure\"", "api_version = \"1\"\n"),
-        ("\"declared\"", "request = {}\nresponse = {}\n"),
+        ("\"declared\"", "request.m = \"{{ messages }}\"\nresponse.content = \"{{ text }}\"\n"),
         ("oauth2 =", "authentication_type = \"oauth2\"\n"),
     ] {
         if setting.contains(word) {
@@ -496,7 +496,7 @@ fn what_the_readme_says_is_missing_is_refused_by_name() {
         .into_iter()
         .filter(|s| s.contains(" = "))
         .collect();
-    assert!(missing.len() > 10, "{missing:?}");
+    assert!(!missing.is_empty());
     let tables = missing.iter().enumerate().map(|(n, setting)| asking(&format!("n{n}"), setting)).collect();
     let failed = failed(tables);
     for (n, setting) in missing.iter().enumerate() {

@@ -143,6 +143,8 @@ fn authorization(one: &Integration) -> &'static str {
         Authorization::None => "none",
         Authorization::ApiKey { .. } => "api_key",
         Authorization::OAuth2(_) => "oauth2",
+        Authorization::SigV4(_) => "aws_sigv4",
+        Authorization::Gcp(_) => "gcp",
         Authorization::Later(word) => word,
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use http::Uri;
 use serde_json::{Value, json};
 
+use crate::auth;
 use crate::config::Environment;
-use crate::config::valid::{Authorization, Integration, Settings};
+use crate::config::valid::{Integration, Settings};
 
 /// One host that was tried.
 #[derive(Debug)]
@@ -80,11 +81,9 @@ pub(super) fn proxy_hint(env: &Environment) -> Option<String> {
 }
 
 fn targets(one: &Integration) -> impl Iterator<Item = (&Integration, &'static str, Uri)> {
-    let token = match &one.authorization {
-        Authorization::OAuth2(oauth2) => Some((one, "token endpoint", oauth2.token_url.clone())),
-        Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => None,
-    };
-    std::iter::once((one, "endpoint", one.endpoint.clone())).chain(token)
+    let tokens =
+        auth::token_urls(&one.authorization).into_iter().map(move |url| (one, "token endpoint", url));
+    std::iter::once((one, "endpoint", one.endpoint.clone())).chain(tokens)
 }
 
 /// `host:port`, as it is resolved.

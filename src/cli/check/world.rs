@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::auth::Tokens;
-use crate::config::valid::{Authorization, Handler, Handlers, Integration, SecretSource, Settings};
+use crate::auth::{self, Tokens};
+use crate::config::valid::{Authorization, AwsKeys, Handler, Handlers, Integration, SecretSource, Settings};
 use crate::config::{At, Loaded, Problems, Severity};
 use crate::egress::Clients;
 use crate::integration::{Entry, Workshop};
@@ -73,16 +73,7 @@ fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, S
     for why in one.handler.iter().flat_map(|handler| of_handler(handler, handlers)) {
         wrong.push((at.key("custom_llm_config"), why));
     }
-    let secret = match &one.authorization {
-        Authorization::ApiKey { value, .. } => Some((at.key("api_key_value_file"), value)),
-        Authorization::OAuth2(oauth2) => {
-            Some((at.key("oauth2").key("client_secret_file"), &oauth2.client_secret))
-        }
-        Authorization::None | Authorization::Later(_) => None,
-    };
-    if let Some((at, Err(why))) = secret.map(|(at, secret)| (at, secret.load())) {
-        wrong.push((at, why));
-    }
+    wrong.extend(of_authorization(&one.authorization, at));
     for (key, profile) in [("tls", &one.tls), ("token_tls", &one.token_tls)] {
         // Whether key and certificate belong together shows only when they are put to use.
         let read = match &profile.client_cert_file {
@@ -97,6 +88,37 @@ fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, S
         }
     }
     wrong
+}
+
+/// Each secret that cannot be read.
+fn of_authorization(authorization: &Authorization, at: &At) -> Vec<(At, String)> {
+    let reads = match authorization {
+        Authorization::ApiKey { value, .. } => vec![(at.key("api_key_value_file"), value.load().map(drop))],
+        Authorization::OAuth2(oauth2) => {
+            vec![(at.key("oauth2").key("client_secret_file"), oauth2.client_secret.load().map(drop))]
+        }
+        Authorization::SigV4(aws) => of_aws(&aws.keys, &at.key("aws")),
+        Authorization::Gcp(gcp) => {
+            vec![(at.key("gcp").key("credentials_file"), auth::check_gcp(gcp))]
+        }
+        Authorization::None | Authorization::Later(_) => Vec::new(),
+    };
+    reads.into_iter().filter_map(|(at, read)| Some((at, read.err()?))).collect()
+}
+
+fn of_aws(keys: &AwsKeys, at: &At) -> Vec<(At, Result<(), String>)> {
+    match keys {
+        AwsKeys::Fixed { id, secret, session } => {
+            let session = session.iter().map(|session| ("session_token_file", session));
+            let all =
+                [("access_key_id_file", id), ("secret_access_key_file", secret)].into_iter().chain(session);
+            all.map(|(key, secret)| (at.key(key), secret.load().map(drop))).collect()
+        }
+        AwsKeys::WebIdentity(identity) => {
+            let token = SecretSource::File(identity.token_file.clone());
+            vec![(at.key("web_identity_token_file"), token.load().map(drop))]
+        }
+    }
 }
 
 fn of_handler(handler: &Handler, handlers: &Handlers) -> Vec<String> {

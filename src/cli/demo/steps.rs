@@ -163,7 +163,7 @@ async fn post(
     }
     let mut request = Unsigned::new(Method::POST, "", fields, Segments::one(body.clone()));
     request.uri = path.parse().map_err(|e: http::uri::InvalidUri| words(&e))?;
-    let request = Authorizer::None.sign(SEAT, request).await.map_err(|e| words(&e))?;
+    let request = Authorizer::none().sign(SEAT, request).await.map_err(|e| words(&e))?;
     let began = Instant::now();
     let response = to.send(SEAT, request).await.map_err(|e| words(&e))?.response;
     let status = response.status();

@@ -20,6 +20,12 @@ const PLACES: &[&str] = &[
     "headers = { x-key = \"@\" }",
     "headers = { authorization = \"Bearer @\", format = \"@\" }",
     "aws = { region = \"r\", access_key_id = \"@\", secret_access_key = \"@\", session_token = \"@\" }",
+    "aws = { role_arn = \"@\", web_identity_token_file = \"t\", role_session_name = \"@\", region = \"${SECRET}\" }",
+    "aws = { role_arn = \"arn:aws:iam::1:role/@\", web_identity_token_file = \"t\", sts_endpoint = \"https://me:@@a.example\" }",
+    "aws = { role_arn = \"arn:aws:iam::1:role/@\", web_identity_token_file = \"@\", region = \"${SECRET}\" }",
+    "gcp = { credentials_file = \"@\", scope = \"@\" }",
+    "gcp = { metadata_host = \"me:@@m.example\", scope = \"@\" }",
+    "gcp = { scope = \"${SECRET}\", metadata_host = \"${SECRET}\" }",
     "endpoint = \"https://me:@@a.example/v1\"",
     "oauth2_token_url = \"https://me:@@a.example/token?key=@\"",
     "proxy = \"http://me:@@proxy.example:3128\"",
@@ -27,7 +33,9 @@ const PLACES: &[&str] = &[
     "query = { key = \"@\" }",
     "defaults = { user = \"@\" }",
     "custom_llm_config = { file_name = \"h.py\", class_name = \"H\", init_kwargs = { key = \"@\" } }",
-    "format = \"declared\"\nrequest = { key = \"@\" }\nresponse = { content = \"@\" }",
+    "format = \"declared\"\nrequest = { key = \"@\", m = \"{{ messages }}\" }\nresponse = { content = \"@\" }",
+    "format = \"declared\"\nrequest = { key = \"{{ '@' | nothing }}\" }\nresponse = { content = \"{{ ${SECRET} | x }}\" }",
+    "format = \"declared\"\nrequest = { key = \"{{ '@' + }}\" }\nresponse = { error = \"{{ '@' }}\" }\nstream = { framing = \"${SECRET}\" }",
     "api_key_value = \"${@-x}\"",
     "api_key_value = \"${NO_SUCH:-@\"",
     "api_key_value = \"${SET} @ ${NO_SUCH}\"",
@@ -95,6 +103,12 @@ const WRONG: &str = "authentication_type = \"api_key\"\napi_key_header = \"x key
 /// Further lines that make an integration of `line`, if that is right itself.
 fn right(line: &str) -> &'static str {
     let endpoint = line.contains("endpoint");
+    if line.starts_with("aws =") {
+        return "endpoint = \"https://a.example\"\nmodels = [\"m\"]\nauthentication_type = \"aws_sigv4\"\n";
+    }
+    if line.starts_with("gcp =") {
+        return "endpoint = \"https://a.example\"\nmodels = [\"m\"]\nauthentication_type = \"gcp\"\n";
+    }
     match (line.contains("api_key"), line.contains("token") || line.contains("oauth2")) {
         (true, _) => {
             "endpoint = \"https://a.example\"\nmodels = [\"m\"]\nauthentication_type = \"api_key\"\napi_key_header = \"x\"\n"

@@ -212,7 +212,7 @@ fn each_url_has_its_own_way_out() {
             Proxy::Direct => "-".to_owned(),
             Proxy::Through { shown, .. } => shown,
         };
-        (shown(acme.proxy), shown(acme.token_proxy))
+        (shown(acme.proxy), shown(acme.token_routes.to(&"http://t.example/token".parse().unwrap())))
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
     let env = [("HTTPS_PROXY", "http://u:p@s:1"), ("http_proxy", "p:2")];
@@ -279,12 +279,6 @@ fn what_later_versions_build_loads_already() {
             format!("[integrations.acme]\nendpoint = \"https://a.example\"\nmodels = [\"m\"]\n{lines}\n");
         one(&House::new(&toml)).authorization
     };
-    assert_eq!(
-        later("authentication_type = \"gcp\"\ngcp = { credentials_file = \"c\" }"),
-        Authorization::Later("gcp")
-    );
-    let aws = "authentication_type = \"aws_sigv4\"\nformat = \"bedrock\"\naws = { region = \"r\", access_key_id = \"a\", secret_access_key = \"s\" }";
-    assert_eq!(later(aws), Authorization::Later("aws_sigv4"));
     assert_eq!(later("authentication_type = \"signature\""), Authorization::Later("signature"));
     let jwt = "oauth2 = { client_id = \"i\", client_auth = \"private_key_jwt\", signing_key_file = \"k\", signing_alg = \"RS256\" }";
     assert!(matches!(later(jwt), Authorization::Later(word) if word.contains("private_key_jwt")));
@@ -298,7 +292,7 @@ fn what_later_versions_build_loads_already() {
 
 #[test]
 fn a_declared_format_keeps_its_tables() {
-    let lines = "format = \"declared\"\n[integrations.acme.request]\nengine = \"{{ model }}\"\nparams.t = \"{{ temperature }}\"\n[integrations.acme.response]\ncontent = \"{{ output }}\"\n";
+    let lines = "format = \"declared\"\n[integrations.acme.request]\nengine = \"{{ model }}\"\nprompt = \"{{ messages | join_prompt }}\"\nparams.t = \"{{ temperature }}\"\n[integrations.acme.response]\ncontent = \"{{ output }}\"\n";
     let declared = one(&House::new(&acme(lines))).declared.unwrap();
     assert_eq!(declared["request"]["params"]["t"], "{{ temperature }}");
     assert_eq!(declared["response"]["content"], "{{ output }}");

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::credential::Token;
-use super::{Authorization, ClientAuth, OAuth2, SecretSource, egress, headers};
+use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, egress, gcp, headers};
 use crate::config::places::At;
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
@@ -33,14 +33,16 @@ pub(super) fn authorization(fields: Fields, endpoint: &Uri, at: &At, r: &mut Rea
         },
     };
     warn_unused(&fields, kind, at, r);
-    check_aws(&fields.aws, at, r);
-    check_gcp(&fields.gcp, at, r);
+    aws::check(&fields.aws, &at.key("aws"), r);
+    gcp::check(&fields.gcp, &at.key("gcp"), r);
     match kind {
         Type::None => Authorization::None,
         Type::ApiKey => api_key(fields, at, r).unwrap_or(Authorization::None),
         Type::OAuth2 => oauth2(fields, endpoint, at, r).unwrap_or(Authorization::None),
-        Type::AwsSigV4 => Authorization::Later("aws_sigv4"),
-        Type::Gcp => Authorization::Later("gcp"),
+        Type::AwsSigV4 => {
+            aws::settings(fields.aws, endpoint, &at.key("aws"), r).unwrap_or(Authorization::None)
+        }
+        Type::Gcp => gcp::settings(fields.gcp, &at.key("gcp"), r).unwrap_or(Authorization::None),
         Type::Signature => Authorization::Later("signature"),
     }
 }
@@ -91,39 +93,6 @@ fn word(kind: Type) -> &'static str {
         Type::AwsSigV4 => "\"aws_sigv4\"",
         Type::Gcp => "\"gcp\"",
         Type::Signature => "\"signature\"",
-    }
-}
-
-fn check_aws(aws: &Field<raw::Aws>, at: &At, r: &mut Reading<'_>) {
-    let Some(aws) = aws.get() else { return };
-    let at = at.key("aws");
-    for (given, missing, key, other) in [
-        (&aws.access_key_id, &aws.secret_access_key, "access_key_id", "secret_access_key"),
-        (&aws.secret_access_key, &aws.access_key_id, "secret_access_key", "access_key_id"),
-    ] {
-        if given.is_given() && missing.is_absent() {
-            r.error(&at.key(key), format!("`{key}` needs `{other}`")).help("the two make one credential");
-        }
-    }
-    if aws.session_token.is_given() && aws.access_key_id.is_absent() {
-        r.error(&at.key("session_token"), "`session_token` needs `access_key_id` and `secret_access_key`");
-    }
-    refuse_empty(&aws.region, &at.key("region"), r);
-    refuse_empty(&aws.service, &at.key("service"), r);
-}
-
-fn check_gcp(gcp: &Field<raw::Gcp>, at: &At, r: &mut Reading<'_>) {
-    let Some(gcp) = gcp.get() else { return };
-    let at = at.key("gcp");
-    if gcp.credentials_file.is_absent() && gcp.scope.is_absent() {
-        r.warning(&at, "`gcp` is empty").help("it may hold credentials_file and scope");
-    }
-    refuse_empty(&gcp.scope, &at.key("scope"), r);
-}
-
-fn refuse_empty(field: &Field<String>, at: &At, r: &mut Reading<'_>) {
-    if field.get().is_some_and(|text| text.trim().is_empty()) {
-        r.error(at, format!("`{at}` is empty")).help("leave it out, or fill it in");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Edits, Handler, Integration, OAuth2};
+use super::{Aws, AwsKeys, Edits, Gcp, GcpSource, Handler, Integration, OAuth2};
 
 impl fmt::Debug for Integration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +26,26 @@ impl fmt::Debug for OAuth2 {
             .field("token_url", &self.token_url)
             .field("client_auth", &self.client_auth)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Aws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = match self.keys {
+            AwsKeys::Fixed { .. } => "fixed",
+            AwsKeys::WebIdentity(_) => "of a web identity",
+        };
+        f.debug_struct("Aws").field("keys", &keys).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Gcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            GcpSource::File(_) => "a file",
+            GcpSource::Metadata(_) => "the machine",
+        };
+        f.debug_struct("Gcp").field("source", &source).finish_non_exhaustive()
     }
 }
 

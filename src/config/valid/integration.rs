@@ -7,13 +7,14 @@ use http::Uri;
 use super::authorization::Fields;
 use super::server::Need;
 use super::{
-    Authorization, Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, authorization,
-    egress, headers, models,
+    Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, Routes, authorization, egress,
+    headers, models,
 };
 use crate::config::places::At;
 use crate::config::raw;
-use crate::config::read::{Field, Pairs, Reading};
-use crate::dialect::Format;
+use crate::config::read::{Field, Pairs, Reading, Scalar, nearest};
+use crate::dialect::declared::Step;
+use crate::dialect::{self, Format};
 use crate::names::IntegrationName;
 use crate::tls::Profile;
 
@@ -61,10 +62,9 @@ pub(in crate::config) fn integration(
         gcp: raw.gcp,
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
-    let way = Way::new((raw.tls, raw.token_tls, raw.proxy), (&endpoint, &authorization), common, &at, r);
-    let query =
-        raw.query.given().map(|query| query.0.into_iter().map(|(key, value)| (key, value.0)).collect());
-    let mut query: Vec<(String, String)> = query.unwrap_or_default();
+    let edits = edits(raw.defaults, raw.rename, raw.drop, &at, r);
+    let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);
+    let mut query = query(raw.query);
     Some(Integration {
         origin: r.places.origin_of(name.as_str()),
         format,
@@ -81,11 +81,11 @@ pub(in crate::config) fn integration(
         tls: way.tls,
         token_tls: way.token_tls,
         proxy: way.proxy,
-        token_proxy: way.token_proxy,
+        token_routes: way.token_routes,
         limits: limits(raw.limits, &at.key("limits"), &common.limits, r),
-        edits: edits(raw.defaults, raw.rename, raw.drop, &at, r),
         strict: raw.strict.or(false),
-        declared: declared(format, [raw.request, raw.response, raw.stream], &at, r),
+        declared: declared(format, [raw.request, raw.response, raw.stream], &edits, &at, r),
+        edits,
         world: Vec::new(),
         endpoint,
         authorization,
@@ -93,18 +93,18 @@ pub(in crate::config) fn integration(
     })
 }
 
-/// The ways to the endpoint and to the token endpoint.
+/// The ways to the endpoint and to token endpoints.
 struct Way {
     tls: Profile,
     token_tls: Profile,
     proxy: Proxy,
-    token_proxy: Proxy,
+    token_routes: Routes,
 }
 
 impl Way {
     fn new(
         (tls, token_tls, proxy): (Field<raw::Tls>, Field<raw::Tls>, Field<String>),
-        (endpoint, authorization): (&Uri, &Authorization),
+        endpoint: &Uri,
         common: &Common,
         at: &At,
         r: &mut Reading<'_>,
@@ -117,15 +117,12 @@ impl Way {
         let token_tls =
             token_tls.given().map(|raw| common.egress.profile(Some(raw), &at.key("token_tls"), r));
         let own = egress::choice(proxy, &at.key("proxy"), r);
-        let token_url = match authorization {
-            Authorization::OAuth2(oauth2) => &oauth2.token_url,
-            Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => endpoint,
-        };
+        let routes = common.egress.routes(&own);
         Self {
             token_tls: token_tls.unwrap_or_else(|| tls.clone()),
             tls,
-            proxy: common.egress.way_to(endpoint, &own),
-            token_proxy: common.egress.way_to(token_url, &own),
+            proxy: routes.to(endpoint),
+            token_routes: routes,
         }
     }
 }
@@ -136,9 +133,12 @@ fn endpoint(raw: &Field<String>, format: Format, is_handler: bool, at: &At, r: &
             .help("set the base URL, such as https://api.example.com/v1");
     }
     let at = at.key("endpoint");
-    let Some(endpoint) = raw.get().and_then(|text| egress::url(text, &at, r)) else {
+    let Some(text) = raw.get() else { return Uri::from_static("http://unknown.invalid") };
+    let Some(endpoint) = egress::url(text, &at, r) else {
         return Uri::from_static("http://unknown.invalid");
     };
+    // Nothing is appended to a full URL: a slash at its end means something.
+    let endpoint = if format == Format::Declared { text.parse().unwrap_or(endpoint) } else { endpoint };
     let appended = "/chat/completions";
     if format == Format::OpenAi && !is_handler && endpoint.path().ends_with(appended) {
         let message = format!("`endpoint` ends in {appended}, which is appended to it once more");
@@ -162,6 +162,10 @@ fn no_models(is_handler: bool, at: &At, r: &mut Reading<'_>) {
     let at = at.key("models");
     let problem = if is_handler { r.warning(&at, message) } else { r.error(&at, message) };
     problem.help(help);
+}
+
+fn query(raw: Field<Pairs<Scalar>>) -> Vec<(String, String)> {
+    raw.given().map(|q| q.0.into_iter().map(|(k, v)| (k, v.0)).collect()).unwrap_or_default()
 }
 
 /// Azure's version of the API. Written into `query` it means the same, and is taken out there: not every path has one.
@@ -351,6 +355,7 @@ fn refuse_core(field: &str, at: &At, r: &mut Reading<'_>) {
 fn declared(
     format: Format,
     tables: [Field<serde_json::Value>; 3],
+    edits: &Edits,
     at: &At,
     r: &mut Reading<'_>,
 ) -> Option<serde_json::Value> {
@@ -375,7 +380,37 @@ fn declared(
             None => {}
         }
     }
-    (format == Format::Declared).then_some(serde_json::Value::Object(object))
+    if format != Format::Declared {
+        return None;
+    }
+    let tables = serde_json::Value::Object(object);
+    let given: Vec<_> = edits.defaults.iter().map(|(name, _)| name.as_str()).collect();
+    for mistake in dialect::declared::check(&tables, &given) {
+        note(mistake, at, r);
+    }
+    Some(tables)
+}
+
+/// Shows a mistake in a declared format where it stands. What was put together from variables is not repeated.
+fn note(mistake: dialect::declared::Mistake, at: &At, r: &mut Reading<'_>) {
+    let step = |at: At, step: &Step| match step {
+        Step::Key(key) => at.key(key),
+        Step::Index(index) => at.index(*index),
+    };
+    let at = mistake.at.0.iter().fold(at.clone(), step);
+    let near = mistake.unknown.as_ref().and_then(|(word, known)| nearest(word, known.iter().copied()));
+    let help = near.map_or(mistake.help, |near| format!("did you mean `{near}`?"));
+    if help.is_empty() {
+        return;
+    }
+    let message = if r.is_expanded(&at) {
+        format!("`{at}` is no good expression once its variables are filled in")
+    } else {
+        format!("`{at}` {}", mistake.message)
+    };
+    // An expression may hold what must not be shown, and its words may hold some of it.
+    let problem = if mistake.is_warning { r.warning(&at, message) } else { r.error(&at, message) };
+    problem.help(help);
 }
 
 /// Warns of every name that clients may send and that more than one integration answers to.

@@ -2,13 +2,16 @@
 //! still be wrong is the world (a missing file, an expired certificate), which fails one integration.
 
 mod authorization;
+mod aws;
 pub(super) mod credential;
 mod debug;
 pub(super) mod egress;
+mod gcp;
 mod headers;
 pub(super) mod integration;
 mod models;
 mod proxy;
+mod routes;
 pub(super) mod server;
 
 use std::collections::BTreeMap;
@@ -19,6 +22,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Uri};
 
 pub use proxy::Entrance;
+pub use routes::Routes;
 
 use crate::dialect::Format;
 use crate::names::{IntegrationName, ModelName};
@@ -246,8 +250,8 @@ pub struct Integration {
     pub token_tls: tls::Profile,
     /// The way to the endpoint.
     pub proxy: Proxy,
-    /// The way to the token endpoint, which may be another: `no_proxy` and the scheme decide for each URL.
-    pub token_proxy: Proxy,
+    /// The ways to token endpoints, which may be others: `no_proxy` and the scheme decide for each URL.
+    pub token_routes: Routes,
     /// Limits.
     pub limits: Limits,
     /// Edits of the OpenAI body.
@@ -290,8 +294,70 @@ pub enum Authorization {
     },
     /// A bearer by OAuth2 client credentials.
     OAuth2(Box<OAuth2>),
+    /// AWS's signature, version 4.
+    SigV4(Box<Aws>),
+    /// A bearer of Google's.
+    Gcp(Gcp),
     /// One of ours that this version has not yet: its word.
     Later(&'static str),
+}
+
+/// What signs requests to AWS.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Aws {
+    /// The region that signatures name.
+    pub region: String,
+    /// The service that they name.
+    pub service: String,
+    /// What they are made with.
+    pub keys: AwsKeys,
+}
+
+/// Where the keys come from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum AwsKeys {
+    /// Given, in the configuration or by the environment.
+    Fixed {
+        /// The access key's id.
+        id: SecretSource,
+        /// The access key.
+        secret: SecretSource,
+        /// What proves that keys are temporary ones.
+        session: Option<SecretSource>,
+    },
+    /// Temporary ones that the Security Token Service gives for a web identity.
+    WebIdentity(WebIdentity),
+}
+
+/// A role of AWS's that is assumed with a token of another platform.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebIdentity {
+    /// The role.
+    pub role_arn: String,
+    /// What AWS's own logs call the session.
+    pub session_name: String,
+    /// The platform's token, which it renews: read for each fetch.
+    pub token_file: PathBuf,
+    /// The Security Token Service.
+    pub sts_endpoint: Uri,
+}
+
+/// What Google's tokens are asked for with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Gcp {
+    /// Who asks.
+    pub source: GcpSource,
+    /// What for, if that was said: scopes with spaces between them.
+    pub scope: Option<String>,
+}
+
+/// Who asks for a token of Google's.
+#[derive(Clone, PartialEq, Eq)]
+pub enum GcpSource {
+    /// The account in this file.
+    File(PathBuf),
+    /// The machine that we run on, at this URL.
+    Metadata(Uri),
 }
 
 /// OAuth2 client credentials (RFC 6749 §4.4).

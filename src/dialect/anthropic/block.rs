@@ -4,58 +4,59 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::de::IgnoredAny;
 
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
 use crate::dialect::media::{self, Source};
+use crate::dialect::turns::{self, Answered, Vendor};
 use crate::openai::json::{Text, Writer};
 use crate::openai::message::Body;
 
 /// One content block.
+pub(super) type Block<'a> = turns::Block<'a, Media<'a>>;
+
+/// A conversation for Anthropic.
+pub(super) type Conversation<'a> = turns::Conversation<'a, Media<'a>>;
+
+/// Anthropic's wishes for a conversation.
 #[derive(Debug)]
-pub(super) enum Block<'a> {
-    /// Text as the client wrote it.
-    Text(Text<'a>),
-    /// Text without the white space at its end.
-    Trimmed(String),
+pub(super) struct Messages;
+
+/// An image or a document.
+#[derive(Debug)]
+pub(super) enum Media<'a> {
     /// An image or a PDF in base64.
     Base64 { kind: &'static str, media_type: &'static str, data: Cow<'a, str>, title: Option<Text<'a>> },
     /// An image that Anthropic fetches.
     Url(Cow<'a, str>),
     /// A document of plain text.
     Document { text: String, title: Option<Text<'a>> },
-    /// A call of a tool.
-    ToolUse { id: Cow<'a, str>, name: Text<'a>, input: Cow<'a, str> },
-    /// The answer to a call.
-    ToolResult { id: Cow<'a, str>, content: Result<'a> },
 }
 
-/// What a tool answered.
-#[derive(Debug)]
-pub(super) enum Result<'a> {
-    /// One text.
-    Text(Text<'a>),
-    /// Blocks, perhaps none.
-    Parts(Vec<Block<'a>>),
-}
+impl<'a> Vendor<'a> for Messages {
+    const NAME: &'static str = "Anthropic";
+    const LONGEST_ID: usize = usize::MAX;
+    type Media = Media<'a>;
 
-/// The arguments of a call as one JSON object; `{}` where there are none.
-pub(super) fn input(arguments: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let text = arguments.trim();
-    if text.is_empty() {
-        return Some(Cow::Borrowed("{}"));
+    fn takes_in_id(character: char) -> bool {
+        character.is_ascii_alphanumeric() || character == '_' || character == '-'
     }
-    let is_object = text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok();
-    is_object.then_some(arguments)
+
+    fn media(
+        body: Body<'a>,
+        path: impl Fn() -> String,
+        losses: &mut Losses,
+    ) -> Result<Media<'a>, Untranslatable> {
+        media(body, path, losses)
+    }
 }
 
 /// The block for a part that is not text.
-pub(super) fn media<'a>(
+fn media<'a>(
     body: Body<'a>,
     path: impl Fn() -> String,
     losses: &mut Losses,
-) -> std::result::Result<Block<'a>, Untranslatable> {
+) -> Result<Media<'a>, Untranslatable> {
     match body {
         Body::Image { url, detail } => {
             if detail.is_some_and(|detail| !detail.is("auto")) {
@@ -69,11 +70,11 @@ pub(super) fn media<'a>(
             let why = "a file must be sent in `file_data`: files stored at OpenAI cannot be reached";
             Err(Untranslatable::unsupported(format!("{}.file", path()), why))
         }
-        Body::Audio => Err(Untranslatable::unsupported(
+        Body::Audio { .. } => Err(Untranslatable::unsupported(
             format!("{}.input_audio", path()),
             "Anthropic's models take no audio",
         )),
-        Body::Text(text) | Body::Refusal(text) => Ok(Block::Text(text)),
+        Body::Text(_) | Body::Refusal(_) => Err(Untranslatable::malformed(path(), "this is text")),
         Body::Other(kind) => {
             let kind = kind.decode().unwrap_or_default();
             let why = format!("Anthropic's format has no part of type `{kind}`");
@@ -82,10 +83,10 @@ pub(super) fn media<'a>(
     }
 }
 
-fn image<'a>(url: Text<'a>, path: impl Fn() -> String) -> std::result::Result<Block<'a>, Untranslatable> {
+fn image<'a>(url: Text<'a>, path: impl Fn() -> String) -> Result<Media<'a>, Untranslatable> {
     let source = url.decode().ok_or("this is not valid text").and_then(media::read);
     match source.map_err(|why| Untranslatable::malformed(path(), why))? {
-        Source::Web(url) => Ok(Block::Url(url)),
+        Source::Web(url) => Ok(Media::Url(url)),
         Source::Data { kind, base64 } => {
             let media_type = match &*kind {
                 "image/jpeg" | "image/jpg" => "image/jpeg",
@@ -97,7 +98,7 @@ fn image<'a>(url: Text<'a>, path: impl Fn() -> String) -> std::result::Result<Bl
                     return Err(Untranslatable::unsupported(path(), why));
                 }
             };
-            Ok(Block::Base64 { kind: "image", media_type, data: base64, title: None })
+            Ok(Media::Base64 { kind: "image", media_type, data: base64, title: None })
         }
     }
 }
@@ -106,11 +107,11 @@ fn file<'a>(
     data: Text<'a>,
     title: Option<Text<'a>>,
     path: impl Fn() -> String,
-) -> std::result::Result<Block<'a>, Untranslatable> {
+) -> Result<Media<'a>, Untranslatable> {
     const PDF: &str = "application/pdf";
     let malformed = |why| Untranslatable::malformed(path(), why);
     let text = data.decode().ok_or_else(|| malformed("this is not valid text"))?;
-    let document = |data| Block::Base64 { kind: "document", media_type: PDF, data, title };
+    let document = |data| Media::Base64 { kind: "document", media_type: PDF, data, title };
     // Some clients send the bare base64; every PDF begins with `%PDF-`.
     if text.starts_with("JVBERi") {
         return media::base64(text).map(document).map_err(malformed);
@@ -120,7 +121,7 @@ fn file<'a>(
         Source::Data { kind, base64 } if kind == "text/plain" => {
             let bytes = BASE64_STANDARD.decode(&*base64).unwrap_or_default();
             let text = String::from_utf8(bytes).map_err(|_| malformed("this text file is not UTF-8"))?;
-            Ok(Block::Document { text, title })
+            Ok(Media::Document { text, title })
         }
         Source::Data { kind, .. } => {
             let why = format!("Anthropic takes files as PDF or plain text, not `{kind}`");
@@ -144,7 +145,26 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
     match block {
         Block::Text(text) => write_text(*text, json),
         Block::Trimmed(text) => write_text(Text::Plain(text), json),
-        Block::Base64 { kind, media_type, data, title } => {
+        Block::Media(media) => write_media(media, json),
+        Block::Call { id, name, input } => {
+            json.tag("type", "tool_use");
+            json.member("id", id);
+            json.member("name", name);
+            json.key("input");
+            json.raw(input);
+        }
+        Block::Answer { id, content } => {
+            json.tag("type", "tool_result");
+            json.member("tool_use_id", id);
+            write_result(content, json);
+        }
+    }
+    json.end_object();
+}
+
+fn write_media(media: &Media<'_>, json: &mut Writer<'_>) {
+    match media {
+        Media::Base64 { kind, media_type, data, title } => {
             json.tag("type", kind);
             json.key("source");
             json.object();
@@ -155,7 +175,7 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
             json.end_object();
             write_title(*title, json);
         }
-        Block::Url(url) => {
+        Media::Url(url) => {
             json.tag("type", "image");
             json.key("source");
             json.object();
@@ -163,7 +183,7 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
             json.member("url", url);
             json.end_object();
         }
-        Block::Document { text, title } => {
+        Media::Document { text, title } => {
             json.tag("type", "document");
             json.key("source");
             json.object();
@@ -173,21 +193,7 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
             json.end_object();
             write_title(*title, json);
         }
-        Block::ToolUse { id, name, input } => {
-            json.tag("type", "tool_use");
-            json.member("id", id);
-            json.key("name");
-            json.text(*name);
-            json.key("input");
-            json.raw(input);
-        }
-        Block::ToolResult { id, content } => {
-            json.tag("type", "tool_result");
-            json.member("tool_use_id", id);
-            write_result(content, json);
-        }
     }
-    json.end_object();
 }
 
 fn write_text(text: Text<'_>, json: &mut Writer<'_>) {
@@ -203,32 +209,16 @@ fn write_title(title: Option<Text<'_>>, json: &mut Writer<'_>) {
     }
 }
 
-fn write_result(content: &Result<'_>, json: &mut Writer<'_>) {
+fn write_result(content: &Answered<'_, Media<'_>>, json: &mut Writer<'_>) {
     match content {
-        Result::Text(text) if !text.is_blank() => {
+        Answered::Text(text) if !text.is_blank() => {
             json.key("content");
             json.text(*text);
         }
-        Result::Parts(blocks) if !blocks.is_empty() => {
+        Answered::Parts(blocks) if !blocks.is_empty() => {
             json.key("content");
             write_all(blocks.iter(), json);
         }
-        Result::Text(_) | Result::Parts(_) => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_one_object_or_nothing() {
-        let input = |text: &'static str| input(Cow::Borrowed(text)).map(Cow::into_owned);
-        assert_eq!(input("").as_deref(), Some("{}"));
-        assert_eq!(input(" \n").as_deref(), Some("{}"));
-        assert_eq!(input("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
-        for wrong in ["[]", "\"x\"", "1", "null", "{", "{} {}", "not json"] {
-            assert_eq!(input(wrong), None, "{wrong}");
-        }
+        Answered::Text(_) | Answered::Parts(_) => {}
     }
 }

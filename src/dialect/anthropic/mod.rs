@@ -4,14 +4,10 @@
 //! bearer there must be no `x-api-key`.
 
 mod block;
-mod models;
 mod reply;
 mod request;
-mod schema;
 mod stream;
-mod thinking;
 mod tools;
-mod turns;
 
 use std::borrow::Cow;
 

@@ -6,10 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::Broken;
-use crate::openai::completion::{
-    CallKind, Choice, CompletionDetails, FinishReason, Function, Message, PromptDetails, ToolCall,
-};
-use crate::openai::{Fault, Usage};
+use crate::openai::Usage;
+use crate::openai::completion::{Choice, CompletionDetails, FinishReason, Function, Message, PromptDetails};
 
 /// What an answer says.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub(super) struct Reply {
 pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| garbled(&e, body))?;
     if wire.error.is_some() || wire.kind.as_deref() == Some("error") {
-        return Err(upstream(body));
+        return Err(Broken::told(body));
     }
     let (Some(content), Some(reason)) = (wire.content, wire.stop_reason) else {
         let why = "the upstream's answer is no message of Anthropic's: it has no content or no stop_reason";
@@ -46,21 +44,13 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
 }
 
 fn add(block: WireBlock<'_>, legacy: bool, message: &mut Message) {
-    let push = |place: &mut Option<String>, text: Option<Cow<'_, str>>| {
-        place.get_or_insert_default().push_str(&text.unwrap_or_default());
-    };
     match &*block.kind {
-        "text" => push(&mut message.content, block.text),
-        "thinking" => push(&mut message.reasoning_content, block.thinking),
+        "text" => message.say(&block.text.unwrap_or_default()),
+        "thinking" => message.think(&block.thinking.unwrap_or_default()),
         "tool_use" => {
             let arguments = block.input.map_or("{}", RawValue::get).to_owned();
             let function = Function { name: block.name.unwrap_or_default().into_owned(), arguments };
-            if legacy {
-                message.function_call.get_or_insert(function);
-            } else {
-                let id = block.id.unwrap_or_default().into_owned();
-                message.tool_calls.push(ToolCall { id, kind: CallKind::Function, function });
-            }
+            message.call(legacy, block.id.unwrap_or_default().into_owned(), function);
         }
         _ => {}
     }
@@ -77,20 +67,9 @@ pub(super) fn finish_reason(reason: &str, legacy: bool) -> FinishReason {
     }
 }
 
-/// The error that came as JSON inside a 200 or a stream.
-pub(super) fn upstream(json: &[u8]) -> Broken {
-    let fault = Fault::inside(json).unwrap_or_else(|| Fault {
-        status: 502,
-        message: "the upstream reported an error without words".to_owned(),
-        ..Fault::default()
-    });
-    Broken::Upstream(Box::new(fault))
-}
-
 /// What makes no sense, with its first characters.
 pub(super) fn garbled(error: &serde_json::Error, data: &[u8]) -> Broken {
-    let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
-    Broken::Garbled(format!("the upstream sent what is not an answer of Anthropic's ({error}): {shown}"))
+    Broken::nonsense("Anthropic", error, data)
 }
 
 /// Anthropic's counts, as far as they have been told; each event of a stream may tell more.

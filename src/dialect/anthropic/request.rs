@@ -2,13 +2,12 @@
 
 use bytes::BytesMut;
 
-use super::block;
-use super::models::{Rules, Sampling, rules};
-use super::schema;
-use super::thinking::{self, Plan};
+use super::block::{self, Conversation, Messages};
 use super::tools;
-use super::turns::Conversation;
+use crate::dialect::claude::thinking::{self, Plan, Setting};
+use crate::dialect::claude::{Rules, rules, schema};
 use crate::dialect::loss::Losses;
+use crate::dialect::turns::Vendor;
 use crate::dialect::{Context, Untranslatable};
 use crate::openai::ChatRequest;
 use crate::openai::chat::ResponseFormat;
@@ -22,7 +21,7 @@ pub(super) fn write(
 ) -> Result<BytesMut, Untranslatable> {
     refuse(request)?;
     let rules = rules(context.provider_model);
-    let conversation = Conversation::arrange(&request.messages, losses)?;
+    let conversation = Conversation::arrange::<Messages>(&request.messages, losses)?;
     let mut out = BytesMut::with_capacity(4096);
     let mut json = Writer::new(&mut out);
     json.object();
@@ -33,8 +32,8 @@ pub(super) fn write(
     tools::write(request, &conversation, rules, &mut json, losses)?;
     write_stop(request, &mut json, losses)?;
     write_sampling(request, rules, &mut json, losses)?;
-    let plan = thinking::plan(request, &conversation, rules, max_tokens, losses)?;
-    write_thinking(plan, &mut json);
+    let plan = thinking::plan(request, Setting::of(request, &conversation), rules, max_tokens, losses)?;
+    plan.write(&mut json);
     write_output(request, rules, plan, &mut json, losses)?;
     if let Some(user) = request.user.filter(|user| !user.is_blank()) {
         json.key("metadata");
@@ -187,58 +186,20 @@ fn write_sampling(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    if rules.sampling == Sampling::Nothing {
-        let given = [request.temperature.is_some(), request.top_p.is_some(), request.top_k.is_some()];
-        for (name, _) in ["temperature", "top_p", "top_k"].into_iter().zip(given).filter(|(_, given)| *given)
-        {
-            losses.dropped(name, "this model takes no sampling parameters")?;
-        }
-        return Ok(());
-    }
-    if let Some(temperature) = request.temperature {
-        if temperature > 1.0 {
-            losses.changed("temperature", "Anthropic's temperature ends at 1")?;
-        }
+    let sampled = rules.sampling.of(request, Messages::NAME, losses)?;
+    if let Some(temperature) = sampled.temperature {
         json.key("temperature");
-        json.value(&temperature.min(1.0));
+        json.value(&temperature);
     }
-    if let Some(top_p) = request.top_p {
-        if request.temperature.is_some() && rules.sampling == Sampling::Either {
-            losses.dropped("top_p", "this model takes either temperature or top_p, not both")?;
-        } else {
-            json.key("top_p");
-            json.value(&top_p);
-        }
+    if let Some(top_p) = sampled.top_p {
+        json.key("top_p");
+        json.value(&top_p);
     }
-    if let Some(top_k) = request.top_k {
+    if let Some(top_k) = sampled.top_k {
         json.key("top_k");
         json.value(&top_k);
     }
     Ok(())
-}
-
-fn write_thinking(plan: Plan<'_>, json: &mut Writer<'_>) {
-    match plan {
-        Plan::Nothing | Plan::Effort { think: false, .. } => {}
-        Plan::AsSent(raw) => {
-            json.key("thinking");
-            json.raw(raw);
-        }
-        Plan::Budget(tokens) => {
-            json.key("thinking");
-            json.object();
-            json.tag("type", "enabled");
-            json.key("budget_tokens");
-            json.value(&tokens);
-            json.end_object();
-        }
-        Plan::Effort { think: true, .. } => {
-            json.key("thinking");
-            json.object();
-            json.tag("type", "adaptive");
-            json.end_object();
-        }
-    }
 }
 
 /// The effort and the form of the answer share one field.
@@ -259,7 +220,7 @@ fn write_output(
                 let field = "response_format.json_schema.description";
                 losses.dropped(field, "Anthropic's output format has no description")?;
             }
-            Some(schema::fit(schema.get(), "response_format.json_schema.schema", losses)?)
+            Some(schema::fit(schema.get(), "response_format.json_schema.schema", Messages::NAME, losses)?)
         }
         Some(ResponseFormat::Other(kind)) => {
             let why =
@@ -268,7 +229,7 @@ fn write_output(
         }
         Some(ResponseFormat::Text | ResponseFormat::JsonObject) | None => None,
     };
-    let effort = if let Plan::Effort { word, .. } = plan { Some(word) } else { None };
+    let effort = plan.effort();
     if schema.is_none() && effort.is_none() {
         return Ok(());
     }

@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::reply::{self, Tokens, WireDetails, WireUsage};
+use crate::dialect::calls::Calling;
 use crate::dialect::chunks::{self, Chunks};
 use crate::dialect::{Broken, Context, End, Outcome};
 use crate::framing::sse::{Events, Splitter};
-use crate::openai::completion::{CallKind, Delta, FinishReason, FunctionDelta, ToolCallDelta};
+use crate::openai::completion::{Delta, FinishReason};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
 
@@ -24,17 +25,9 @@ pub(super) struct Stream {
     chunks: Chunks,
     legacy: bool,
     tokens: Tokens,
-    calls: Vec<Calling>,
+    calls: Calling,
     reason: Option<FinishReason>,
     end: Option<Outcome>,
-}
-
-/// A call whose arguments may still come.
-#[derive(Debug)]
-struct Calling {
-    block: u64,
-    open: bool,
-    has_arguments: bool,
 }
 
 impl Stream {
@@ -44,7 +37,7 @@ impl Stream {
             chunks: Chunks::new(context, chat.include_usage),
             legacy: chat.legacy,
             tokens: Tokens::default(),
-            calls: Vec::new(),
+            calls: Calling::new(chat.legacy),
             reason: None,
             end: None,
         }
@@ -120,8 +113,7 @@ impl Stream {
             Some("content_block_delta") => self.delta(event.index()?, &parse(event.delta)?, out),
             Some("content_block_start") => self.start(event.index()?, &parse(event.content_block)?, out),
             Some("content_block_stop") => {
-                let index = event.index()?;
-                self.complete_calls(|call| call.block == index, out);
+                self.calls.end(event.index()?, &mut self.chunks, out);
                 Ok(())
             }
             Some("message_start") => {
@@ -140,8 +132,8 @@ impl Stream {
                     Err(Broken::Garbled("the upstream's stream stopped without a stop_reason".to_owned()))
                 }
             },
-            Some("error") => Err(reply::upstream(data)),
-            None if event.error.is_some() => Err(reply::upstream(data)),
+            Some("error") => Err(Broken::told(data)),
+            None if event.error.is_some() => Err(Broken::told(data)),
             None => Err(Broken::Garbled("the upstream sent an event without a type".to_owned())),
             Some(_) => Ok(()),
         }
@@ -155,10 +147,9 @@ impl Stream {
                         "the upstream began a tool call without its id or name".to_owned(),
                     ));
                 };
-                self.calls.push(Calling { block: index, open: true, has_arguments: false });
-                self.call(Some((id, name)), self.calls.len() - 1, Text::Plain(""), out);
+                self.calls.begin(index, (id, name), &mut self.chunks, out);
                 if let Some(input) = block.input.map(RawValue::get).filter(|input| !says_nothing(input)) {
-                    self.arguments(index, Text::Plain(input), out);
+                    self.calls.add(index, Text::Plain(input), &mut self.chunks, out);
                 }
             }
             Some("text") => {
@@ -177,7 +168,7 @@ impl Stream {
             }
             Some("input_json_delta") => {
                 if let Some(json) = delta.partial_json.filter(|json| !json.is_empty()) {
-                    self.arguments(index, json, out);
+                    self.calls.add(index, json, &mut self.chunks, out);
                 }
             }
             Some("thinking_delta") => self.think(delta.thinking, out),
@@ -218,46 +209,8 @@ impl Stream {
         self.say(text, |text| Delta { reasoning_content: Some(text), ..Delta::default() }, out);
     }
 
-    fn arguments(&mut self, block: u64, json: Text<'_>, out: &mut BytesMut) {
-        let Some(at) = self.calls.iter().rposition(|call| call.block == block && call.open) else { return };
-        self.calls[at].has_arguments = true;
-        self.call(None, at, json, out);
-    }
-
-    /// Ends calls; one that got no arguments has none, which is `{}` and not an empty text.
-    fn complete_calls(&mut self, which: impl Fn(&Calling) -> bool, out: &mut BytesMut) {
-        for at in 0..self.calls.len() {
-            let call = &mut self.calls[at];
-            if !call.open || !which(call) {
-                continue;
-            }
-            call.open = false;
-            if !call.has_arguments {
-                self.call(None, at, Text::Plain("{}"), out);
-            }
-        }
-    }
-
-    fn call(
-        &mut self,
-        head: Option<(Text<'_>, Text<'_>)>,
-        at: usize,
-        arguments: Text<'_>,
-        out: &mut BytesMut,
-    ) {
-        let function = FunctionDelta { name: head.map(|(_, name)| name), arguments };
-        let delta = if self.legacy {
-            Delta { function_call: Some(function), ..Delta::default() }
-        } else {
-            let index = u32::try_from(at).unwrap_or(u32::MAX);
-            let (id, kind) = (head.map(|(id, _)| id), head.map(|_| CallKind::Function));
-            Delta { tool_calls: Some([ToolCallDelta { index, id, kind, function }]), ..Delta::default() }
-        };
-        self.chunks.delta(delta, out);
-    }
-
     fn close(&mut self, reason: FinishReason, out: &mut BytesMut) {
-        self.complete_calls(|_| true, out);
+        self.calls.end_all(&mut self.chunks, out);
         self.chunks.finish(reason, self.tokens.usage(), out);
         self.end = Some(Outcome::Complete);
     }

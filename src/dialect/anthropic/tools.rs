@@ -1,14 +1,12 @@
 //! Tools and the choice among them as Anthropic writes them.
 
-use serde_json::value::RawValue;
-
-use super::models::Rules;
-use super::schema;
-use super::turns::Conversation;
-use crate::dialect::Untranslatable;
+use super::block::{Conversation, Messages};
+use crate::dialect::claude::{Rules, schema};
 use crate::dialect::loss::Losses;
+use crate::dialect::turns::Vendor;
+use crate::dialect::{Untranslatable, schema as shape};
 use crate::openai::ChatRequest;
-use crate::openai::json::{Object, Writer};
+use crate::openai::json::Writer;
 use crate::openai::tool::{Tool, ToolChoice};
 
 /// Writes `tools` and `tool_choice`, as far as the request needs them.
@@ -66,15 +64,13 @@ fn write_without(
         json.key("name");
         json.text(*name);
         json.key("input_schema");
-        json.raw(ANYTHING);
+        json.raw(shape::ANYTHING);
         json.end_object();
     }
     json.end_list();
     write_choice(Some(ToolChoice::None), false, json);
     Ok(())
 }
-
-const ANYTHING: &str = r#"{"type":"object"}"#;
 
 fn write_tool(
     tool: &Tool<'_>,
@@ -98,38 +94,17 @@ fn write_tool(
     }
     json.key("input_schema");
     match tool.parameters {
-        None => json.raw(ANYTHING),
         Some(schema) if tool.strict && rules.structured => {
-            let mut fitted = schema::fit(schema.get(), &format!("{place}.parameters"), losses)?;
-            if let Some(object) = fitted.as_object_mut() {
-                object.entry("type").or_insert_with(|| "object".into());
-                object.entry("additionalProperties").or_insert(false.into());
-            }
-            json.value(&fitted);
+            let place = format!("{place}.parameters");
+            json.value(&schema::fit_parameters(schema.get(), &place, Messages::NAME, losses)?);
             json.key("strict");
             json.value(&true);
         }
-        Some(schema) => write_schema(schema, json),
+        Some(schema) => shape::write_object(schema, json),
+        None => json.raw(shape::ANYTHING),
     }
     json.end_object();
     Ok(())
-}
-
-/// The client's schema as it is, but always of type object.
-fn write_schema(schema: &RawValue, json: &mut Writer<'_>) {
-    let has_type = Object::read(schema.get()).is_ok_and(|mut object| object.take("type").is_some());
-    if has_type {
-        return json.raw(schema.get());
-    }
-    let members: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(schema.get()).unwrap_or_default();
-    json.object();
-    json.tag("type", "object");
-    for (name, value) in members.iter().filter(|(name, _)| *name != "type") {
-        json.name(name);
-        json.value(value);
-    }
-    json.end_object();
 }
 
 fn write_choice(choice: Option<ToolChoice<'_>>, single: bool, json: &mut Writer<'_>) {

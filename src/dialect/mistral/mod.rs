@@ -21,6 +21,7 @@ use http::Method;
 use self::stream::Stream;
 use super::loss::Losses;
 use super::openai;
+use super::vectors::{self, Vectors};
 use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
 use crate::openai::{ChatRequest, Completion, EmbeddingsRequest, Envelope, Fault, Operation, Usage};
 use crate::outbound::{Segments, Unsigned};
@@ -41,8 +42,9 @@ impl Dialect for Mistral {
             }
             Operation::Embeddings => {
                 let wanted = EmbeddingsRequest::read(&body)?;
-                let wire = embeddings::write(&wanted, request.stream(), context, &mut losses)?;
-                (EMBEDDINGS, wire, Box::new(embeddings::Vectors::new(&wanted, context)))
+                vectors::check(request, &wanted)?;
+                let wire = embeddings::write(&wanted, context, &mut losses)?;
+                (EMBEDDINGS, wire, Box::new(Vectors::new(&wanted, context, embeddings::read)))
             }
             Operation::Relay => {
                 return Err(Untranslatable::unsupported("", "a relayed path has no chat request in it"));

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
 use crate::dialect::media::{self, Source};
+use crate::dialect::parts::whole;
 use crate::openai::json::{Object, Text, Writer};
 use crate::openai::message::{Body, Part, Role};
 
@@ -49,14 +50,6 @@ pub(super) fn write_text(text: Text<'_>, json: &mut Writer<'_>) {
     json.key("text");
     json.text(text);
     json.end_object();
-}
-
-/// Refuses a text that nobody could read.
-pub(super) fn whole(text: Text<'_>, path: impl Fn() -> String) -> Result<(), Untranslatable> {
-    if text.is_torn() {
-        return Err(Untranslatable::malformed(path(), "an escape in this text spells half a character"));
-    }
-    Ok(())
 }
 
 fn image(

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::ids;
 use crate::dialect::{Broken, Head};
 use crate::openai::completion::{
-    CallKind, Choice, CompletionDetails, FinishReason, Function, Logprobs, Message, PromptDetails,
-    TokenLogprob, ToolCall, TopLogprob,
+    Choice, CompletionDetails, FinishReason, Function, Logprobs, Message, PromptDetails, TokenLogprob,
+    TopLogprob,
 };
 use crate::openai::json::Text;
 use crate::openai::{Fault, Usage};
@@ -27,7 +27,7 @@ pub(super) struct Reply {
 
 /// Reads the body of a 200; `id` is for an answer without its own, with `legacy` a call becomes a `function_call`.
 pub(super) fn read(body: &[u8], id: &str, legacy: bool) -> Result<Reply, Broken> {
-    let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| garbled(&e, body))?;
+    let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| nonsense(&e, body))?;
     if wire.is_error() {
         return Err(upstream(body));
     }
@@ -47,39 +47,23 @@ fn choice(wire: WireChoice<'_>, place: usize, id: &str, legacy: bool) -> Result<
     let mut message = Message::default();
     if let Some(content) = said.content {
         each_piece(content, |piece| match piece {
-            Piece::Said(text) => add(&mut message.content, text),
-            Piece::Thought(text) => add(&mut message.reasoning_content, text),
+            Piece::Said(text) => message.say(&text.decode().unwrap_or_default()),
+            Piece::Thought(text) => message.think(&text.decode().unwrap_or_default()),
         })?;
     }
-    let calls = said.tool_calls.unwrap_or_default();
-    for (number, call) in calls.iter().enumerate() {
-        let function = Function {
-            name: call.name()?.decode().unwrap_or_default().into_owned(),
-            arguments: call
-                .arguments()
-                .filter(|text| !text.is_blank())
-                .unwrap_or(Text::Plain("{}"))
-                .decode()
-                .unwrap_or_default()
-                .into_owned(),
-        };
-        if legacy {
-            message.function_call.get_or_insert(function);
-        } else {
-            let id = call.id().map_or_else(
-                || ids::made_of(id, (place * 1000 + number) as u64),
-                |id| id.decode().unwrap_or_default().into_owned(),
-            );
-            message.tool_calls.push(ToolCall { id, kind: CallKind::Function, function });
-        }
+    for (number, call) in said.tool_calls.into_iter().flatten().enumerate() {
+        let arguments = call.arguments().filter(|text| !text.is_blank()).unwrap_or(Text::Plain("{}"));
+        let function = Function { name: decoded(call.name()?), arguments: decoded(arguments) };
+        let made = || ids::made_of(id, (place * 1000 + number) as u64);
+        message.call(legacy, call.id().map_or_else(made, decoded), function);
     }
     let index = wire.index.unwrap_or_else(|| u32::try_from(place).unwrap_or(u32::MAX));
-    let finish_reason = finish_reason(&reason, !calls.is_empty(), legacy)?;
+    let finish_reason = finish_reason(&reason, message.calls(), legacy)?;
     Ok(Choice { index, message, finish_reason, logprobs: wire.logprobs.map(WireLogprobs::logprobs) })
 }
 
-fn add(place: &mut Option<String>, text: Text<'_>) {
-    place.get_or_insert_default().push_str(&text.decode().unwrap_or_default());
+fn decoded(text: Text<'_>) -> String {
+    text.decode().unwrap_or_default().into_owned()
 }
 
 /// OpenAI's word for a finish reason; with `legacy` for a client of `functions`.
@@ -102,12 +86,10 @@ pub(super) fn finish_reason(reason: &str, called: bool, legacy: bool) -> Result<
 
 /// The error that came as JSON inside a 200 or a stream.
 pub(super) fn upstream(json: &[u8]) -> Broken {
-    let fault = Fault::inside(json).map(readable).unwrap_or_else(|| Fault {
-        status: 502,
-        message: "the upstream reported an error without words".to_owned(),
-        ..Fault::default()
-    });
-    Broken::Upstream(Box::new(fault))
+    match Broken::told(json) {
+        Broken::Upstream(fault) => Broken::Upstream(Box::new(readable(*fault))),
+        garbled @ Broken::Garbled(_) => garbled,
+    }
 }
 
 /// Reads a refusal.
@@ -126,10 +108,9 @@ fn readable(fault: Fault) -> Fault {
     }
 }
 
-/// What makes no sense, with its first characters.
-pub(super) fn garbled(error: &serde_json::Error, data: &[u8]) -> Broken {
-    let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
-    Broken::Garbled(format!("the upstream sent what is not an answer of Mistral's ({error}): {shown}"))
+/// What makes no sense as an answer.
+pub(super) fn nonsense(error: &serde_json::Error, data: &[u8]) -> Broken {
+    Broken::nonsense("Mistral", error, data)
 }
 
 /// One piece of what the model says.
@@ -168,7 +149,7 @@ fn each_thought<'a>(thinking: &'a RawValue, take: &mut impl FnMut(Piece<'a>)) ->
 }
 
 fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Broken> {
-    serde_json::from_str(raw.get()).map_err(|e| garbled(&e, raw.get().as_bytes()))
+    serde_json::from_str(raw.get()).map_err(|e| nonsense(&e, raw.get().as_bytes()))
 }
 
 #[derive(Deserialize)]

@@ -141,7 +141,7 @@ impl Stream {
         let wire: WireEvent<'_> = match serde_json::from_slice(data) {
             Ok(wire) => wire,
             Err(_) if event.name == b"error" => return Err(told(data)),
-            Err(error) => return Err(reply::garbled(&error, data)),
+            Err(error) => return Err(reply::nonsense(&error, data)),
         };
         if wire.error.is_some() || event.name == b"error" || wire.is_error() {
             return Err(reply::upstream(data));

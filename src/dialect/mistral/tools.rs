@@ -1,12 +1,10 @@
 //! Tools and the choice among them as Mistral writes them.
 
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
-
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
+use crate::dialect::schema;
 use crate::openai::ChatRequest;
-use crate::openai::json::{Object, Writer};
+use crate::openai::json::Writer;
 use crate::openai::tool::{Tool, ToolChoice};
 
 /// Writes `tools`, `tool_choice` and `parallel_tool_calls`, as far as the request needs them.
@@ -71,7 +69,7 @@ fn write_tool(
     json.key("parameters");
     match tool.parameters {
         None => json.raw(NO_PARAMETERS),
-        Some(schema) => write_schema(schema, json),
+        Some(schema) => schema::write_object(schema, json),
     }
     if tool.strict {
         json.key("strict");
@@ -84,21 +82,6 @@ fn write_tool(
 
 /// What a function takes that takes nothing: Mistral wants a schema of every one.
 const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
-
-/// The client's schema as it is, but always of type object.
-fn write_schema(schema: &RawValue, json: &mut Writer<'_>) {
-    if Object::read(schema.get()).is_ok_and(|mut object| object.take("type").is_some()) {
-        return json.raw(schema.get());
-    }
-    let members: Map<String, Value> = serde_json::from_str(schema.get()).unwrap_or_default();
-    json.object();
-    json.tag("type", "object");
-    for (name, value) in members.iter().filter(|(name, _)| *name != "type") {
-        json.name(name);
-        json.value(value);
-    }
-    json.end_object();
-}
 
 fn write_choice(choice: ToolChoice<'_>, json: &mut Writer<'_>) {
     json.key("tool_choice");

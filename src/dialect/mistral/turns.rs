@@ -3,12 +3,12 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
-
 use super::ids::Ids;
 use super::parts;
 use crate::dialect::Untranslatable;
+use crate::dialect::calls::arguments;
 use crate::dialect::loss::Losses;
+use crate::dialect::parts::whole;
 use crate::openai::json::{Text, Writer};
 use crate::openai::message::{Body, Call, Content, Message, Role};
 
@@ -200,7 +200,10 @@ impl<'a> Turns<'a, '_, '_, '_> {
         let name = decode(call.name, "function.name")?;
         let id = call.id.map(|id| decode(id, "id")).transpose()?;
         let wire = self.ids.give(id.as_ref().unwrap_or(&name));
-        let arguments = arguments(call.arguments, || path("function.arguments"))?;
+        let arguments = arguments(decode(call.arguments, "function.arguments")?).ok_or_else(|| {
+            let why = "the arguments of a call must be one JSON object, written as a string";
+            Untranslatable::malformed(path("function.arguments"), why)
+        })?;
         self.json.object();
         self.json.member("id", &wire);
         self.json.tag("type", "function");
@@ -208,8 +211,7 @@ impl<'a> Turns<'a, '_, '_, '_> {
         self.json.object();
         self.json.key("name");
         self.json.text(call.name);
-        self.json.key("arguments");
-        self.json.text(arguments);
+        self.json.member("arguments", &arguments);
         self.json.end_object();
         self.json.end_object();
         self.open.push(Open { message: at, place, id, name, wire });
@@ -246,17 +248,17 @@ impl<'a> Turns<'a, '_, '_, '_> {
         self.json.key("content");
         let refusal = refusal(message);
         if let Some(refusal) = refusal {
-            parts::whole(refusal, || format!("messages[{at}].refusal"))?;
+            whole(refusal, || format!("messages[{at}].refusal"))?;
         }
         match (&message.content, refusal) {
             (content, refusal) if is_empty(content) => self.json.text(refusal.unwrap_or(Text::Plain(""))),
             (Content::Absent, _) => {}
             (Content::Text(text), None) => {
-                parts::whole(*text, || format!("messages[{at}].content"))?;
+                whole(*text, || format!("messages[{at}].content"))?;
                 self.json.text(*text);
             }
             (Content::Text(text), Some(refusal)) => {
-                parts::whole(*text, || format!("messages[{at}].content"))?;
+                whole(*text, || format!("messages[{at}].content"))?;
                 self.json.list();
                 for text in [*text, refusal] {
                     parts::write_text(text, self.json);
@@ -286,17 +288,4 @@ impl<'a> Turns<'a, '_, '_, '_> {
         };
         Err(Untranslatable::malformed(field, "this call has no result: a message with it must follow"))
     }
-}
-
-/// The arguments of a call as the text of one JSON object; `{}` where there are none.
-fn arguments<'a>(text: Text<'a>, path: impl Fn() -> String) -> Result<Text<'a>, Untranslatable> {
-    if text.is_blank() {
-        return Ok(Text::Plain("{}"));
-    }
-    let json = text.decode().unwrap_or_default();
-    if json.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&json).is_ok() {
-        return Ok(text);
-    }
-    let why = "the arguments of a call must be one JSON object, written as a string";
-    Err(Untranslatable::malformed(path(), why))
 }

@@ -1,5 +1,7 @@
 //! Steps over JSON without keeping any of it: a reader that knows the grammar and where it stands, and nothing of requests.
 
+use wide::u8x32;
+
 use super::{MAX_DEPTH, ScanError};
 
 /// How many bytes of a string are tested at once.
@@ -296,18 +298,11 @@ const fn plain_bytes(word: u64) -> usize {
 }
 
 /// One bit a byte, the first byte lowest: set for a quote, a backslash or a control character.
-// Inlined, it was compiled byte by byte in some builds, for six times as many instructions.
-#[inline(never)]
 fn marks(block: &[u8; BLOCK]) -> u32 {
-    // No branch and one byte a flag, so that the compiler makes vector code of it.
-    let mut flags = [0; BLOCK];
-    for (flag, byte) in flags.iter_mut().zip(block) {
-        *flag = u8::from((*byte == b'"') | (*byte == b'\\') | (*byte < b' '));
-    }
-    // The product gathers in its highest byte the lowest bit of each byte.
-    let gather =
-        |flags: &[u8; 8]| (u64::from_le_bytes(*flags).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32;
-    flags.as_chunks().0.iter().rev().fold(0, |bits, flags| bits << 8 | gather(flags))
+    let block = u8x32::new(*block);
+    let control = block.min(u8x32::splat(b' ' - 1)).simd_eq(block);
+    let quote = block.simd_eq(u8x32::splat(b'"'));
+    (control | quote | block.simd_eq(u8x32::splat(b'\\'))).to_bitmask()
 }
 
 #[cfg(test)]

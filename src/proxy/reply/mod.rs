@@ -27,7 +27,7 @@ const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Fields of one connection alone (RFC 9110 §7.6.1), the length, which hyper says anew, and what would make a client
 /// act towards the provider.
-const NOT_RELAYED: [HeaderName; 12] = [
+static NOT_RELAYED: [HeaderName; 12] = [
     CONTENT_LENGTH,
     CONNECTION,
     TRANSFER_ENCODING,
@@ -169,6 +169,7 @@ fn relayed(mut headers: HeaderMap) -> HeaderMap {
         .filter_map(|name| name.trim().parse().ok())
         .collect();
     let ends_here = |name: &&HeaderName| NOT_RELAYED.contains(name) || named.contains(name);
+    headers.remove(CONTENT_LENGTH);
     // Nearly always none: looking is cheaper than removing what is not there.
     let doomed: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
     for name in &doomed {

@@ -142,6 +142,13 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
         Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}"))
             .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
+        Failure::Untranslated { message, param } => Told::new(
+            StatusCode::BAD_GATEWAY,
+            "translation_failed",
+            format!("{at}the request could not be translated: {message}"),
+        )
+        .logged(format!("{at}`{param}` failed (the client was told how)"))
+        .hopeless(),
         Failure::Redirect(status) => Told::new(
             StatusCode::BAD_GATEWAY,
             "upstream_redirect",
@@ -302,6 +309,9 @@ fn token(error: &AuthError, at: &str) -> Told {
             Told::new(StatusCode::SERVICE_UNAVAILABLE, "token_unavailable", format!("{at}{error}"))
                 .after(*retry_after)
         }
+        AuthError::Unsignable(_) => {
+            Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{at}{error}")).hopeless()
+        }
     }
 }
 
@@ -324,7 +334,7 @@ fn upstream(fault: &Fault, at: &str) -> Told {
     let words = format!("{at}the upstream answered {} (the client was told its words)", fault.status);
     let mut told = Told::new(status, "upstream_error", format!("{at}{}", fault.message)).logged(words);
     told.ours = Some("upstream_error");
-    told.kind = fault.kind.clone().map_or(told.kind, Cow::Owned);
+    told.kind = fault.body().error.kind.to_owned().into();
     told.code = fault.code.clone().map_or(told.code, Cow::Owned);
     told.param.clone_from(&fault.param);
     told.innererror.clone_from(&fault.innererror);

@@ -1,6 +1,7 @@
 //! What the tests are made of: a scripted provider, a token server, the real binary, and a client that sees bytes.
 
 pub(crate) mod client;
+pub(crate) mod frames;
 pub(crate) mod launch;
 pub(crate) mod python;
 pub(crate) mod tls;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 pub(crate) use client::{Answer, Call, Connection};
+pub(crate) use frames::frames;
 pub(crate) use launch::{Ended, Setup, Sidecar, integration};
 pub(crate) use token_server::TokenServer;
 pub(crate) use upstream::{Turn, Upstream};

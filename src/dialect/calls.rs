@@ -1,0 +1,192 @@
+//! The calls of tools: those of a conversation, found again by their results, and those of a stream, told as they come.
+
+use std::borrow::Cow;
+
+use bytes::BytesMut;
+use serde::de::IgnoredAny;
+
+use super::chunks::Chunks;
+use crate::openai::json::Text;
+use crate::openai::message::{Call, Message, Role};
+
+/// The arguments of a call as one JSON object; `{}` where there are none.
+pub(super) fn arguments(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Some(Cow::Borrowed("{}"));
+    }
+    let is_object = trimmed.starts_with('{') && serde_json::from_str::<IgnoredAny>(trimmed).is_ok();
+    is_object.then_some(text)
+}
+
+/// The calls that a conversation has made so far.
+#[derive(Debug, Default)]
+pub(super) struct Calls<'a> {
+    made: Vec<Made<'a>>,
+}
+
+/// One call of a conversation.
+#[derive(Debug)]
+struct Made<'a> {
+    /// The client's id; `None` for a legacy call, which is found by its name.
+    id: Option<Text<'a>>,
+    name: Text<'a>,
+    answered: bool,
+}
+
+impl<'a> Calls<'a> {
+    /// Takes a call; its number, from 0.
+    pub(super) fn make(&mut self, call: &Call<'a>) -> usize {
+        self.made.push(Made { id: call.id, name: call.name, answered: false });
+        self.made.len() - 1
+    }
+
+    /// The number of the call that the result `message` answers: the first of those that still wait for one.
+    pub(super) fn answer(&mut self, message: &Message<'_>) -> Option<usize> {
+        let by_name = message.role == Role::Function;
+        let wanted = if by_name { message.name } else { message.tool_call_id }?.decode()?;
+        let is_it = |made: &Made<'a>| match made.id {
+            Some(id) => !by_name && id.is(&wanted),
+            None => by_name && made.name.is(&wanted),
+        };
+        let waiting = self.made.iter().position(|made| !made.answered && is_it(made));
+        let number = waiting.or_else(|| self.made.iter().rposition(is_it))?;
+        self.made[number].answered = true;
+        Some(number)
+    }
+
+    /// What the call of this number calls.
+    pub(super) fn name(&self, number: usize) -> Option<Text<'a>> {
+        self.made.get(number).map(|made| made.name)
+    }
+}
+
+/// The calls that a stream has begun.
+#[derive(Debug)]
+pub(super) struct Calling {
+    legacy: bool,
+    begun: Vec<Begun>,
+}
+
+/// A call whose arguments may still come.
+#[derive(Debug)]
+struct Begun {
+    /// The provider's number of it, or of the block that it is.
+    key: u64,
+    open: bool,
+    has_arguments: bool,
+}
+
+impl Calling {
+    /// None yet; with `legacy` the client knows one `function_call` only.
+    pub(super) fn new(legacy: bool) -> Self {
+        Self { legacy, begun: Vec::new() }
+    }
+
+    /// Whether there has been none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.begun.is_empty()
+    }
+
+    /// A call begins.
+    pub(super) fn begin(
+        &mut self,
+        key: u64,
+        head: (Text<'_>, Text<'_>),
+        chunks: &mut Chunks,
+        out: &mut BytesMut,
+    ) {
+        self.begun.push(Begun { key, open: true, has_arguments: false });
+        chunks.call(self.legacy, self.begun.len() - 1, Some(head), Text::Plain(""), out);
+    }
+
+    /// More of the arguments of the call `key`, if it is still open.
+    pub(super) fn add(&mut self, key: u64, json: Text<'_>, chunks: &mut Chunks, out: &mut BytesMut) {
+        let Some(at) = self.begun.iter().rposition(|call| call.key == key && call.open) else { return };
+        self.begun[at].has_arguments = true;
+        chunks.call(self.legacy, at, None, json, out);
+    }
+
+    /// The call `key` is complete.
+    pub(super) fn end(&mut self, key: u64, chunks: &mut Chunks, out: &mut BytesMut) {
+        self.end_where(|call| call.key == key, chunks, out);
+    }
+
+    /// All calls are complete.
+    pub(super) fn end_all(&mut self, chunks: &mut Chunks, out: &mut BytesMut) {
+        self.end_where(|_| true, chunks, out);
+    }
+
+    /// A call that comes whole.
+    pub(super) fn whole(
+        &mut self,
+        head: (Text<'_>, Text<'_>),
+        json: Text<'_>,
+        chunks: &mut Chunks,
+        out: &mut BytesMut,
+    ) {
+        let key = self.begun.len() as u64;
+        self.begun.push(Begun { key, open: false, has_arguments: true });
+        chunks.call(self.legacy, self.begun.len() - 1, Some(head), json, out);
+    }
+
+    /// Ends calls; one that got no arguments has none, which is `{}` and not an empty text.
+    fn end_where(&mut self, which: impl Fn(&Begun) -> bool, chunks: &mut Chunks, out: &mut BytesMut) {
+        for (at, call) in self.begun.iter_mut().enumerate() {
+            if !call.open || !which(call) {
+                continue;
+            }
+            call.open = false;
+            if !call.has_arguments {
+                chunks.call(self.legacy, at, None, Text::Plain("{}"), out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openai::ChatRequest;
+
+    #[test]
+    fn arguments_are_one_object_or_nothing() {
+        let arguments = |text: &'static str| arguments(Cow::Borrowed(text)).map(Cow::into_owned);
+        assert_eq!(arguments("").as_deref(), Some("{}"));
+        assert_eq!(arguments(" \n").as_deref(), Some("{}"));
+        assert_eq!(arguments("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
+        for wrong in ["[]", "\"x\"", "1", "null", "{", "{} {}", "not json"] {
+            assert_eq!(arguments(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_result_finds_its_call_in_any_order_and_in_either_form() {
+        let body = br#"{"messages":[
+            {"role":"assistant","tool_calls":[
+                {"id":"a","type":"function","function":{"name":"f","arguments":""}},
+                {"id":"b","type":"function","function":{"name":"g","arguments":""}}]},
+            {"role":"assistant","content":null,"function_call":{"name":"h","arguments":"{}"}},
+            {"role":"tool","tool_call_id":"b","content":""},
+            {"role":"tool","tool_call_id":"a","content":""},
+            {"role":"function","name":"h","content":""},
+            {"role":"tool","tool_call_id":"b","content":"again"},
+            {"role":"tool","tool_call_id":"c","content":""},
+            {"role":"function","name":"f","content":""},
+            {"role":"tool","content":""}]}"#;
+        let request = ChatRequest::read(body).unwrap();
+        let mut calls = Calls::default();
+        let numbers: Vec<_> = request
+            .messages
+            .iter()
+            .filter_map(|message| {
+                for call in &message.calls {
+                    calls.make(call);
+                }
+                message.calls.is_empty().then(|| calls.answer(message))
+            })
+            .collect();
+        assert_eq!(numbers, [Some(1), Some(0), Some(2), Some(1), None, None, None]);
+        assert!(calls.name(2).unwrap().is("h") && calls.name(3).is_none());
+    }
+}

@@ -1,0 +1,150 @@
+//! JSON schemas for Claude's structured outputs, and for all of Bedrock's, which share their limits: what the grammar compiler does not take is removed, visibly.
+//!
+//! Reference: <https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs> (JSON schema limitations).
+
+use serde_json::{Map, Value};
+
+use crate::dialect::Untranslatable;
+use crate::dialect::loss::Losses;
+use crate::dialect::schema::each_inner;
+
+/// Brings `schema` into the form that `vendor` takes; `path` is where it stands in the client's request.
+///
+/// # Errors
+/// Only where the integration is strict and something would be lost.
+pub(in crate::dialect) fn fit(
+    schema: &str,
+    path: &str,
+    vendor: &str,
+    losses: &mut Losses,
+) -> Result<Value, Untranslatable> {
+    let mut value = serde_json::from_str(schema)
+        .map_err(|e| Untranslatable::malformed(path.to_owned(), format!("this is not a JSON schema: {e}")))?;
+    Fitting { vendor, losses }.value(&mut value, path)?;
+    Ok(value)
+}
+
+/// The parameters of a function in the form to which `vendor` can hold a call: a closed object.
+pub(in crate::dialect) fn fit_parameters(
+    schema: &str,
+    path: &str,
+    vendor: &str,
+    losses: &mut Losses,
+) -> Result<Value, Untranslatable> {
+    let mut fitted = fit(schema, path, vendor, losses)?;
+    if let Some(object) = fitted.as_object_mut() {
+        object.entry("type").or_insert_with(|| "object".into());
+        object.entry("additionalProperties").or_insert(false.into());
+    }
+    Ok(fitted)
+}
+
+struct Fitting<'v, 'l> {
+    vendor: &'v str,
+    losses: &'l mut Losses,
+}
+
+impl Fitting<'_, '_> {
+    fn value(&mut self, schema: &mut Value, path: &str) -> Result<(), Untranslatable> {
+        let Value::Object(object) = schema else { return Ok(()) };
+        if let Some(variants) = object.remove("oneOf") {
+            self.losses.changed(format!("{path}.oneOf"), format!("{} knows anyOf only", self.vendor))?;
+            object.entry("anyOf").or_insert(variants);
+        }
+        self.remove_unknown(object, path)?;
+        each_inner(object, path, |inner, path| self.value(inner, path))?;
+        self.close(object, path)
+    }
+
+    fn remove_unknown(&mut self, object: &mut Map<String, Value>, path: &str) -> Result<(), Untranslatable> {
+        let taken = |key: &str, value: &Value| match key {
+            "minItems" => matches!(value.as_u64(), Some(0 | 1)),
+            "format" => value.as_str().is_some_and(|format| FORMATS.contains(&format)),
+            _ => KEYWORDS.contains(&key),
+        };
+        let unknown: Vec<String> =
+            object.iter().filter(|(k, v)| !taken(k, v)).map(|(k, _)| k.clone()).collect();
+        for key in unknown {
+            object.shift_remove(&key);
+            let why = format!("{}'s structured outputs lack this schema keyword", self.vendor);
+            self.losses.dropped(format!("{path}.{key}"), why)?;
+        }
+        Ok(())
+    }
+
+    /// Every object must be closed.
+    fn close(&mut self, object: &mut Map<String, Value>, path: &str) -> Result<(), Untranslatable> {
+        let is_object = match object.get("type") {
+            Some(Value::String(kind)) => kind == "object",
+            Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
+            _ => object.contains_key("properties"),
+        };
+        if !is_object || object.get("additionalProperties") == Some(&Value::Bool(false)) {
+            return Ok(());
+        }
+        object.insert("additionalProperties".to_owned(), Value::Bool(false));
+        let why = format!("{}'s structured outputs want it to be false", self.vendor);
+        self.losses.changed(format!("{path}.additionalProperties"), why)
+    }
+}
+
+const KEYWORDS: [&str; 17] = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "enum",
+    "const",
+    "anyOf",
+    "allOf",
+    "$ref",
+    "$defs",
+    "definitions",
+    "title",
+    "description",
+    "default",
+    "minItems",
+    "format",
+];
+
+const FORMATS: [&str; 10] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(schema: &str) -> (String, Vec<String>) {
+        let mut losses = Losses::new(false);
+        let value = fit(schema, "s", "Acme", &mut losses).unwrap();
+        let fields = losses.into_report().changes.into_iter().map(|c| c.field.into_owned()).collect();
+        (value.to_string(), fields)
+    }
+
+    #[test]
+    fn a_schema_that_fits_is_not_touched() {
+        let schema = r#"{"type":"object","properties":{"minimum":{"type":"integer"},"l":{"type":"array","items":{"type":"string","format":"date"},"minItems":1}},"required":["minimum"],"additionalProperties":false}"#;
+        assert_eq!(fitted(schema), (schema.to_owned(), vec![]));
+    }
+
+    #[test]
+    fn keywords_that_are_not_taken_are_removed_and_named() {
+        let schema = r#"{"type":"object","$schema":"x","properties":{"a":{"type":"integer","minimum":1},"b":{"oneOf":[{"type":"string","pattern":"x"},{"type":"null"}]}}}"#;
+        let (text, fields) = fitted(schema);
+        assert_eq!(
+            text,
+            r#"{"type":"object","properties":{"a":{"type":"integer"},"b":{"anyOf":[{"type":"string"},{"type":"null"}]}},"additionalProperties":false}"#
+        );
+        assert_eq!(
+            fields,
+            [
+                "s.$schema",
+                "s.properties.a.minimum",
+                "s.properties.b.oneOf",
+                "s.properties.b.anyOf[0].pattern",
+                "s.additionalProperties"
+            ]
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! The filters beyond minijinja's own: what turns OpenAI's messages and lists into the shapes of other providers.
+
+use std::sync::Arc;
+
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, Value};
+
+use super::engine::is_nothing;
+use super::messages::{Turn, refusal};
+use crate::dialect::Untranslatable;
+
+/// Their names.
+pub(super) const NAMES: [&str; 7] =
+    ["join_prompt", "turns", "last_user", "system_text", "as_list", "pick", "fromjson"];
+
+/// Adds them.
+pub(super) fn add(environment: &mut Environment<'static>) {
+    environment.add_filter("join_prompt", join_prompt);
+    environment.add_filter("turns", turns);
+    environment.add_filter("last_user", last_user);
+    environment.add_filter("system_text", system_text);
+    environment.add_filter("as_list", as_list);
+    environment.add_filter("pick", pick);
+    environment.add_filter("fromjson", fromjson);
+}
+
+/// Flattens messages to one text, each between `ROLE=` and `ROLE_end=` and all joined by `separator=`; `end=` is put
+/// behind. `ROLE=none` leaves the messages of a role out.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands options over by value")]
+fn join_prompt(messages: &Value, options: Kwargs) -> Result<String, Error> {
+    let separator = text(&options, "separator")?.unwrap_or_else(|| "\n".to_owned());
+    let end = text(&options, "end")?;
+    let mut frames = Vec::with_capacity(Role::ALL.len());
+    for role in Role::ALL {
+        frames.push((option(&options, role.word(), role.in_prompt())?, text(&options, role.end())?));
+    }
+    options.assert_all_used()?;
+    let mut pieces = Vec::new();
+    for turn in all(messages)? {
+        if let (Some(before), after) = &frames[Role::of(&turn)? as usize] {
+            let after = after.as_deref().unwrap_or_default();
+            pieces.push([before.as_str(), &turn.text()?, after].concat());
+        }
+    }
+    pieces.extend(end);
+    Ok(pieces.join(&separator))
+}
+
+/// The messages as objects with two fields, named by `role=` and `content=`; the words for the roles are given by
+/// `user=`, `assistant=` and so on, and `none` leaves a role out.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands options over by value")]
+fn turns(messages: &Value, options: Kwargs) -> Result<Value, Error> {
+    let role_key = text(&options, "role")?.unwrap_or_else(|| "role".to_owned());
+    let content_key = text(&options, "content")?.unwrap_or_else(|| "content".to_owned());
+    let mut words = Vec::with_capacity(Role::ALL.len());
+    for role in Role::ALL {
+        words.push(option(&options, role.word(), role.in_turns())?);
+    }
+    options.assert_all_used()?;
+    let mut list = Vec::new();
+    for turn in all(messages)? {
+        if let Some(word) = &words[Role::of(&turn)? as usize] {
+            let members = [(role_key.as_str(), word.clone()), (content_key.as_str(), turn.text()?)];
+            list.push(Value::from_iter(members));
+        }
+    }
+    Ok(Value::from(list))
+}
+
+/// The text of the user's last message.
+fn last_user(messages: &Value) -> Result<String, Error> {
+    for turn in all(messages)?.iter().rev() {
+        if Role::of(turn)? == Role::User {
+            return turn.text();
+        }
+    }
+    Err(refusal(Untranslatable::malformed("messages", "no message of the role `user` is there")))
+}
+
+/// The texts of the system, joined by line feeds; nothing if there are none.
+fn system_text(messages: &Value) -> Result<Value, Error> {
+    let mut texts = Vec::new();
+    for turn in all(messages)? {
+        if Role::of(&turn)? == Role::System {
+            texts.push(turn.text()?);
+        }
+    }
+    Ok(if texts.is_empty() { Value::from(()) } else { Value::from(texts.join("\n")) })
+}
+
+/// A list as it is, one value as a list of it, nothing as nothing.
+fn as_list(value: &Value) -> Value {
+    match value.kind() {
+        minijinja::value::ValueKind::Seq => value.clone(),
+        _ if is_nothing(value) => Value::from(()),
+        _ => Value::from(vec![value.clone()]),
+    }
+}
+
+/// Each item as an object of its own: `NAME='path.in.the.item'`; nothing as nothing.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands options over by value")]
+fn pick(items: &Value, options: Kwargs) -> Result<Value, Error> {
+    if is_nothing(items) {
+        return Ok(Value::from(()));
+    }
+    let names: Vec<String> = options.args().map(str::to_owned).collect();
+    let paths: Vec<String> = names.iter().map(|name| options.get(name)).collect::<Result<_, _>>()?;
+    let one = |item: Value| -> Value {
+        let found = names.iter().zip(&paths).map(|(name, path)| (name.as_str(), at_path(&item, path)));
+        Value::from_iter(found.filter(|(_, value)| !is_nothing(value)))
+    };
+    Ok(items.try_iter()?.map(one).collect())
+}
+
+fn at_path(item: &Value, path: &str) -> Value {
+    let step = |value: Value, key: &str| match key.parse::<usize>() {
+        Ok(index) if value.kind() == minijinja::value::ValueKind::Seq => {
+            value.get_item_by_index(index).unwrap_or_default()
+        }
+        _ => value.get_attr(key).unwrap_or_default(),
+    };
+    path.split('.').fold(item.clone(), step)
+}
+
+/// The value that a JSON text spells; nothing as nothing.
+fn fromjson(text: &Value) -> Result<Value, Error> {
+    if is_nothing(text) {
+        return Ok(Value::from(()));
+    }
+    let spelt = text.as_str().and_then(|text| serde_json::from_str(text).ok());
+    spelt.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "fromjson: this is not JSON in a text"))
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    User,
+    Assistant,
+    System,
+    Tool,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::User, Self::Assistant, Self::System, Self::Tool];
+
+    fn of(turn: &Turn) -> Result<Self, Error> {
+        match turn.role()? {
+            "user" => Ok(Self::User),
+            "assistant" => Ok(Self::Assistant),
+            "system" | "developer" => Ok(Self::System),
+            "tool" | "function" => Ok(Self::Tool),
+            _ => {
+                Err(turn.refuse("role", "expected one of system, developer, user, assistant, tool, function"))
+            }
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::System => "system",
+            Self::Tool => "tool",
+        }
+    }
+
+    fn end(self) -> &'static str {
+        match self {
+            Self::User => "user_end",
+            Self::Assistant => "assistant_end",
+            Self::System => "system_end",
+            Self::Tool => "tool_end",
+        }
+    }
+
+    /// What stands before its texts in a prompt unless told otherwise. A tool's answer has no place there by itself.
+    fn in_prompt(self) -> Option<&'static str> {
+        (self != Self::Tool).then_some("")
+    }
+
+    fn in_turns(self) -> Option<&'static str> {
+        (self != Self::Tool).then(|| self.word())
+    }
+}
+
+/// The messages, which must be a list.
+fn all(messages: &Value) -> Result<Vec<Arc<Turn>>, Error> {
+    let items = match messages.kind() {
+        minijinja::value::ValueKind::Seq | minijinja::value::ValueKind::Iterable => messages.try_iter()?,
+        _ => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "this filter wants `messages`, or some of them",
+            ));
+        }
+    };
+    Ok(items.enumerate().map(|(index, item)| Turn::of(index, &item)).collect())
+}
+
+/// An option that is `none` or a text; `default` where it is not given.
+fn option(options: &Kwargs, name: &str, default: Option<&str>) -> Result<Option<String>, Error> {
+    if options.has(name) { text(options, name) } else { Ok(default.map(str::to_owned)) }
+}
+
+fn text(options: &Kwargs, name: &str) -> Result<Option<String>, Error> {
+    options.get(name)
+}

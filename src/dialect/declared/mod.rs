@@ -1,0 +1,164 @@
+//! A format that is declared in the configuration: for the provider that no list names.
+//!
+//! Its shape is data, not code: trees whose string leaves, when they are wholly `{{ … }}`, are minijinja expressions
+//! that give typed values. `docs/declared.md` tells users about it. Expressions are compiled once, when the integration
+//! is built; they run within bounds and reach nothing but the request or the answer.
+
+mod check;
+mod engine;
+mod filters;
+mod lint;
+mod messages;
+mod reply;
+mod request;
+mod stream;
+mod tables;
+mod values;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::Value;
+
+pub use self::check::check;
+pub use self::tables::{At, Mistake, Step};
+
+use self::stream::Stream;
+use self::tables::{Framing, Tables};
+use super::loss::Losses;
+use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
+use crate::openai::{Completion, Envelope, Fault, Operation, Usage};
+use crate::outbound::{Segments, Unsigned};
+
+/// The translator of one integration.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    tables: Arc<Tables>,
+}
+
+impl Declared {
+    /// The format that `tables` declare for the integration `name`.
+    ///
+    /// # Errors
+    /// The first of what [`check`] finds wrong.
+    pub fn new(name: Option<&str>, tables: Option<&Value>) -> Result<Self, String> {
+        let (compiled, mistakes) = tables::compile(name, tables.unwrap_or(&Value::Null));
+        match mistakes.into_iter().find(|mistake| !mistake.is_warning) {
+            Some(wrong) => Err(format!("`{}` {}: {}", wrong.at, wrong.message, wrong.help)),
+            None => Ok(Self { tables: Arc::new(compiled) }),
+        }
+    }
+}
+
+impl Dialect for Declared {
+    fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
+        if context.operation != Operation::Chat {
+            let why =
+                "a declared format has chat completions only: give embeddings an integration of their own";
+            return Err(Untranslatable::unsupported("", why));
+        }
+        let mut losses = Losses::new(context.strict);
+        let include_usage = request::includes_usage(request)?;
+        let wire = request::write(&self.tables, request, context, &mut losses)?;
+        let headers = headers(self.framing().filter(|_| request.stream()));
+        let unsigned = Unsigned::new(Method::POST, TAIL, headers, Segments::one(wire.freeze()));
+        let legacy = request.has("functions");
+        let decoder = Box::new(Answer {
+            tables: Arc::clone(&self.tables),
+            created: context.created,
+            id: context.id.to_owned(),
+            model: context.client_model.to_owned(),
+            legacy,
+            stream: Stream::new(Arc::clone(&self.tables), context, include_usage, legacy),
+            whole: None,
+        });
+        Ok(Prepared { unsigned, report: losses.into_report(), decoder })
+    }
+
+    /// The endpoint is the full URL.
+    fn tails(&self) -> Vec<Cow<'static, str>> {
+        vec![TAIL.into()]
+    }
+}
+
+impl Declared {
+    fn framing(&self) -> Option<Framing> {
+        self.tables.stream.as_ref().map(|(framing, _)| *framing)
+    }
+}
+
+const TAIL: &str = "";
+
+fn headers(framing: Option<Framing>) -> HeaderMap {
+    let accept = match framing {
+        Some(Framing::Sse) => "text/event-stream",
+        Some(Framing::Lines) => "application/x-ndjson, application/json",
+        Some(Framing::Array) | None => "application/json",
+    };
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    headers
+}
+
+/// Reads the answer to one request.
+#[derive(Debug)]
+struct Answer {
+    tables: Arc<Tables>,
+    created: u64,
+    id: String,
+    model: String,
+    legacy: bool,
+    stream: Stream,
+    whole: Option<Usage>,
+}
+
+impl Decoder for Answer {
+    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
+        let reply = reply::read(&self.tables.response, body, &self.id, self.legacy)?;
+        let id = reply.id.unwrap_or_else(|| self.id.clone());
+        let mut completion = Completion::new(id, self.created, self.model.clone(), reply.choice);
+        completion.usage = reply.tokens.usage();
+        self.whole = completion.usage;
+        Ok(Whole::Completion(completion))
+    }
+
+    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
+        self.stream.feed(input, out).map(|()| Fed::Rewritten)
+    }
+
+    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
+        self.stream.finish(end, out)
+    }
+
+    fn is_done(&self) -> bool {
+        self.stream.is_done()
+    }
+
+    /// Lines and arrays are JSON, and so is the whole answer of a provider that does not stream.
+    fn may_stream_as(&self, kind: &str) -> bool {
+        let is_sse = matches!(self.tables.stream, Some((Framing::Sse, _)));
+        !is_sse && matches!(kind, "application/json" | "text/plain")
+    }
+
+    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
+        let fault = Fault::read(head.status, head.headers, body);
+        let Ok(value) = reply::parse(body) else { return fault };
+        let scope = values::scope(value, b"");
+        match values::error(&self.tables.response, &scope, body) {
+            Ok(Some(told)) => fault.reworded(&told.message),
+            // What does not find its words must not hide that there was an error.
+            Ok(None) | Err(_) => fault,
+        }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.whole.or_else(|| self.stream.usage())
+    }
+}
+
+#[cfg(test)]
+mod tests;

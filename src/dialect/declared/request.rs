@@ -1,0 +1,259 @@
+//! A request as its table declares it, and an account of everything in it that no expression used.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::engine::is_nothing;
+use super::messages::{Refused, Turns, UNUSED};
+use super::tables::{Failed, Node, Tables};
+use crate::dialect::loss::Losses;
+use crate::dialect::{Context, Untranslatable};
+use crate::openai::Envelope;
+use crate::openai::chat::{self, ChatRequest};
+
+/// A request's variables.
+#[derive(Debug)]
+pub(super) struct Variables(pub(super) Vec<(String, Value)>);
+
+impl Object for Variables {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.iter().map(|(name, _)| Value::from(name.as_str())).collect())
+    }
+}
+
+/// Writes the body of a request; what could not be carried over goes to `losses`.
+pub(super) fn write(
+    tables: &Tables,
+    request: &Envelope,
+    context: &Context<'_>,
+    losses: &mut Losses,
+) -> Result<BytesMut, Untranslatable> {
+    let json = request.raw("messages").filter(|json| *json != b"null");
+    let json = json.ok_or_else(|| Untranslatable::malformed("messages", "this field is required"))?;
+    let turns =
+        Turns::read(json).map_err(|error| shape(request).unwrap_or_else(|| garbled("messages", &error)))?;
+    if turns.is_empty() {
+        return Err(Untranslatable::malformed("messages", "no message is there"));
+    }
+    let streams = request.stream() && tables.stream.is_some();
+    let mut variables = Vec::with_capacity(tables.names.len());
+    for name in &tables.names {
+        let value = match name.as_str() {
+            "messages" => turns.value(),
+            "model" => Value::from(context.provider_model),
+            "stream" => Value::from(streams),
+            name => match field(request, &tables.names, name) {
+                Some(json) => read(name, json)?,
+                None => continue,
+            },
+        };
+        variables.push((name.clone(), value));
+    }
+    let scope = Value::from_object(Variables(variables));
+    let mut out = BytesMut::with_capacity(json.len() + 512);
+    if !render(&tables.request, &scope, &mut out).map_err(|failed| cause(&failed, request))? {
+        out.extend_from_slice(b"{}");
+    }
+    turns.account(losses)?;
+    account(&tables.names, request, losses)?;
+    Ok(out)
+}
+
+/// A field's value. What OpenAI documents as a number must be one: expressions calculate with it.
+fn read(name: &str, json: &[u8]) -> Result<Value, Untranslatable> {
+    let value: Value = serde_json::from_slice(json).map_err(|error| garbled(name, &error))?;
+    if NUMBERS.contains(&name) && !value.is_number() {
+        return Err(Untranslatable::malformed(name, format!("expected a number, found a {}", value.kind())));
+    }
+    Ok(value)
+}
+
+const NUMBERS: [&str; 10] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "top_logprobs",
+];
+
+/// What the client gave as `name`. OpenAI's two names for the limit of tokens stand for each other where the table
+/// uses only one of them.
+fn field<'r>(request: &'r Envelope, names: &[String], name: &str) -> Option<&'r [u8]> {
+    let given = |name: &str| request.raw(name).filter(|json| *json != b"null");
+    if LIMITS.contains(&name) && !LIMITS.iter().all(|limit| uses(names, limit)) {
+        return LIMITS.iter().find_map(|limit| given(limit));
+    }
+    given(name)
+}
+
+/// The newer name wins.
+const LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
+
+fn uses(names: &[String], name: &str) -> bool {
+    names.iter().any(|used| used == name)
+}
+
+fn garbled(name: &str, error: &serde_json::Error) -> Untranslatable {
+    Untranslatable::malformed(name, error.to_string())
+}
+
+/// Where the request has not the shape that OpenAI documents.
+fn shape(request: &Envelope) -> Option<Untranslatable> {
+    ChatRequest::read(&request.body().joined()).err().map(Untranslatable::from)
+}
+
+/// Whose fault a failed expression is: the client's, if a filter refused what it said or if its request has not
+/// OpenAI's shape; else that of the declared format.
+fn cause(failed: &Failed, request: &Envelope) -> Untranslatable {
+    let mut source = failed.error.as_ref().and_then(std::error::Error::source);
+    while let Some(error) = source {
+        if let Some(Refused(refused)) = error.downcast_ref::<Refused>() {
+            return refused.clone();
+        }
+        source = error.source();
+    }
+    shape(request).unwrap_or_else(|| Untranslatable::failed(&failed.path, failed.to_string()))
+}
+
+/// The longest body that expressions may make, in bytes: a list that is multiplied has no end of its own.
+const MOST: usize = 256 << 20;
+
+/// Writes what `node` is in `scope`; false if it is nothing.
+pub(super) fn render(node: &Node, scope: &Value, out: &mut BytesMut) -> Result<bool, Failed> {
+    match node {
+        Node::Absent => return Ok(false),
+        Node::Literal(json) => out.extend_from_slice(json.as_bytes()),
+        Node::Leaf(leaf) => {
+            let value = leaf.get(scope)?;
+            if is_nothing(&value) {
+                return Ok(false);
+            }
+            let room = MOST.saturating_sub(out.len());
+            serde_json::to_writer(out.limit(room).writer(), &value)
+                .map_err(|error| leaf.fails(error.to_string()))?;
+        }
+        Node::Object(members) => {
+            let mut comma = b'{';
+            for (key, node) in members {
+                let before = out.len();
+                out.put_u8(comma);
+                out.extend_from_slice(key.as_bytes());
+                out.put_u8(b':');
+                if render(node, scope, out)? {
+                    comma = b',';
+                } else {
+                    out.truncate(before);
+                }
+            }
+            close(comma == b'{', b"{}", out);
+        }
+        Node::List(items) => {
+            let mut comma = b'[';
+            for node in items {
+                let before = out.len();
+                out.put_u8(comma);
+                if render(node, scope, out)? {
+                    comma = b',';
+                } else {
+                    out.truncate(before);
+                }
+            }
+            close(comma == b'[', b"[]", out);
+        }
+    }
+    Ok(true)
+}
+
+fn close(is_empty: bool, brackets: &[u8; 2], out: &mut BytesMut) {
+    out.extend_from_slice(if is_empty { brackets } else { &brackets[1..] });
+}
+
+/// Refuses or drops every field that says something and that no expression uses.
+fn account(names: &[String], request: &Envelope, losses: &mut Losses) -> Result<(), Untranslatable> {
+    let mut seen: Vec<String> = Vec::new();
+    for name in request.keys() {
+        let used = ANSWERED.contains(&&*name) || uses(names, &name);
+        if used || seen.iter().any(|seen| *seen == name) {
+            continue;
+        }
+        seen.push(name.clone().into_owned());
+        let json = request.raw(&name).and_then(|json| std::str::from_utf8(json).ok()).unwrap_or("null");
+        if chat::is_default(&name, json) || changes_nothing(&name, json, request) {
+            continue;
+        }
+        if ESSENTIAL.contains(&&*name) {
+            let why = format!(
+                "no expression of `request` uses `{name}`, and the answer would not be what was asked for"
+            );
+            return Err(Untranslatable::unsupported(name.into_owned(), why));
+        }
+        let stands_in = LIMITS.contains(&&*name) && LIMITS.iter().any(|limit| uses(names, limit));
+        if !stands_in {
+            losses.dropped(name.into_owned(), UNUSED)?;
+        }
+    }
+    let [newer, older] = LIMITS.map(|limit| request.raw(limit).filter(|json| *json != b"null"));
+    let both = LIMITS.iter().filter(|limit| uses(names, limit)).count() == 1;
+    if both && newer.is_some() && older.is_some() && newer != older {
+        losses.dropped("max_tokens", "max_completion_tokens was given too, and it is the newer name")?;
+    }
+    Ok(())
+}
+
+/// What is answered here, whether or not an expression uses it.
+const ANSWERED: [&str; 4] = ["model", "messages", "stream", "stream_options"];
+
+/// What changes the answer so much that leaving it out would be a lie.
+const ESSENTIAL: [&str; 9] = [
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "n",
+    "response_format",
+    "audio",
+    "modalities",
+    "web_search_options",
+];
+
+/// Whether the field asks for no more than what happens without it.
+fn changes_nothing(name: &str, json: &str, request: &Envelope) -> bool {
+    let has_tools = request.has("tools") || request.has("functions");
+    match (name, serde_json::from_str::<Json>(json)) {
+        ("tool_choice" | "function_call", Ok(Json::String(word))) => {
+            word == "auto" || (word == "none" && !has_tools)
+        }
+        ("response_format", Ok(format)) => format["type"] == "text",
+        _ => false,
+    }
+}
+
+/// Whether the client wants the count of tokens at the end of a stream.
+pub(super) fn includes_usage(request: &Envelope) -> Result<bool, Untranslatable> {
+    #[derive(Deserialize)]
+    struct Options {
+        include_usage: Option<bool>,
+    }
+
+    let Some(json) = request.raw("stream_options") else { return Ok(false) };
+    let options: Option<Options> = serde_json::from_slice(json).map_err(|e| garbled("stream_options", &e))?;
+    Ok(options.and_then(|options| options.include_usage).unwrap_or(false))
+}
