@@ -21,7 +21,7 @@ fn requests(criterion: &mut Criterion) {
         let body = request(turns, words);
         group.throughput(Throughput::Bytes(body.len() as u64));
         let envelope = envelope(&body);
-        for format in [Format::OpenAi, Format::Anthropic, Format::Declared] {
+        for (_, format) in Format::ALL {
             group.bench_function(format!("{} {size}", format.word()), |bencher| {
                 let dialect = dialect(format);
                 bencher.iter(|| prepare(&*dialect, black_box(&envelope)));
@@ -52,16 +52,16 @@ fn replies(criterion: &mut Criterion) {
 
 fn chunks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("chunk");
-    for (format, chunk) in
-        [(Format::OpenAi, OPENAI), (Format::Anthropic, ANTHROPIC), (Format::Declared, DECLARED)]
-    {
+    for (_, format) in Format::ALL {
+        let (first, chunk) = stream(format);
         group.throughput(Throughput::Bytes(chunk.len() as u64));
         let mut decoder = decoder(format);
+        decoder.feed(&first, &mut BytesMut::new()).expect("a good beginning");
         let mut out = BytesMut::with_capacity(1 << 16);
         group.bench_function(format.word(), |bencher| {
             bencher.iter(|| {
                 out.clear();
-                decoder.feed(black_box(chunk.as_bytes()), &mut out).expect("a good chunk")
+                decoder.feed(black_box(&chunk), &mut out).expect("a good chunk")
             });
         });
     }
@@ -130,9 +130,62 @@ fn request(turns: usize, words: usize) -> String {
     )
 }
 
+/// What a stream begins with, and a chunk of its text.
+fn stream(format: Format) -> (Vec<u8>, Vec<u8>) {
+    let (first, chunk) = match format {
+        Format::OpenAi | Format::Azure | Format::Mistral => ("", OPENAI),
+        Format::Anthropic => (ANTHROPIC_FIRST, ANTHROPIC),
+        Format::Gemini | Format::Vertex => ("", GEMINI),
+        Format::Bedrock => {
+            return (frame("contentBlockDelta", BEDROCK_FIRST), frame("contentBlockDelta", BEDROCK));
+        }
+        Format::Cohere => (COHERE_FIRST, COHERE),
+        Format::Ollama => ("", OLLAMA),
+        Format::Declared => ("", DECLARED),
+    };
+    (first.into(), chunk.into())
+}
+
+/// A frame as AWS sends them: lengths, their checksum, headers, payload, checksum of it all.
+fn frame(event: &str, payload: &str) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (name, value) in
+        [(":event-type", event), (":content-type", "application/json"), (":message-type", "event")]
+    {
+        headers.push(name.len() as u8);
+        headers.extend_from_slice(name.as_bytes());
+        headers.push(7);
+        headers.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        headers.extend_from_slice(value.as_bytes());
+    }
+    let mut frame = Vec::new();
+    frame.extend_from_slice(&((16 + headers.len() + payload.len()) as u32).to_be_bytes());
+    frame.extend_from_slice(&(headers.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+    frame.extend_from_slice(&headers);
+    frame.extend_from_slice(payload.as_bytes());
+    frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+    frame
+}
+
 const OPENAI: &str = "data: {\"id\":\"chatcmpl-AbCdEfGhIjKlMnOpQrStUvWxYz012\",\"object\":\"chat.completion.chunk\",\"created\":1750000000,\"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_07871e2ad8\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" words\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
 
 const ANTHROPIC: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" some \\\"words\\\" of an answer\"}}\n\n";
 
 const DECLARED: &str =
     "{\"output\":{\"text\":\" some \\\"words\\\" of an answer\"},\"stop_reason\":null,\"last\":false}\n";
+
+const ANTHROPIC_FIRST: &str = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+
+const GEMINI: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\" some \\\"words\\\" of an answer\"}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":10,\"candidatesTokenCount\":5,\"totalTokenCount\":15},\"modelVersion\":\"gemini-2.5-flash\",\"responseId\":\"abc\"}\r\n\r\n";
+
+const BEDROCK_FIRST: &str = "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"First\"},\"p\":\"abc\"}";
+
+const BEDROCK: &str =
+    "{\"contentBlockIndex\":0,\"delta\":{\"text\":\" some \\\"words\\\" of an answer\"},\"p\":\"abcdefgh\"}";
+
+const COHERE_FIRST: &str = "event: content-start\ndata: {\"type\":\"content-start\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"type\":\"text\",\"text\":\"\"}}}}\n\n";
+
+const COHERE: &str = "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\" some \\\"words\\\" of an answer\"}}}}\n\n";
+
+const OLLAMA: &str = "{\"model\":\"llama3.1\",\"created_at\":\"2026-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\",\"content\":\" some \\\"words\\\" of an answer\"},\"done\":false}\n";

@@ -50,14 +50,7 @@ impl Chunks {
         arguments: Text<'_>,
         out: &mut BytesMut,
     ) {
-        let function = FunctionDelta { name: head.map(|(_, name)| name), arguments };
-        let delta = if legacy {
-            Delta { function_call: Some(function), ..Delta::default() }
-        } else {
-            let index = u32::try_from(at).unwrap_or(u32::MAX);
-            let (id, kind) = (head.map(|(id, _)| id), head.map(|_| CallKind::Function));
-            Delta { tool_calls: Some([ToolCallDelta { index, id, kind, function }]), ..Delta::default() }
-        };
+        let delta = call(legacy, at, head, arguments);
         if !legacy || at == 0 {
             self.delta(delta, out);
         }
@@ -109,6 +102,22 @@ impl Chunks {
             serde_json::to_writer(out.writer(), &chunk).expect("a buffer takes whatever has text keys");
         });
     }
+}
+
+/// News of the call number `at` as a client of tools, or of the legacy `functions`, reads them.
+pub(super) fn call<'t>(
+    legacy: bool,
+    at: usize,
+    head: Option<(Text<'t>, Text<'t>)>,
+    arguments: Text<'t>,
+) -> Delta<'t> {
+    let function = FunctionDelta { name: head.map(|(_, name)| name), arguments };
+    if legacy {
+        return Delta { function_call: Some(function), ..Delta::default() };
+    }
+    let index = u32::try_from(at).unwrap_or(u32::MAX);
+    let (id, kind) = (head.map(|(id, _)| id), head.map(|_| CallKind::Function));
+    Delta { tool_calls: Some([ToolCallDelta { index, id, kind, function }]), ..Delta::default() }
 }
 
 /// Writes that the answer broke off; nothing may follow.

@@ -12,6 +12,7 @@ mod chunks;
 mod claude;
 pub mod cohere;
 pub mod declared;
+pub mod gemini;
 mod loss;
 mod media;
 pub mod mistral;
@@ -319,22 +320,18 @@ impl From<Format> for Recipe<'_> {
 /// The dialect of a recipe.
 ///
 /// # Errors
-/// This version has none yet, or its tables are wrong; in words.
+/// The tables of a declared format are wrong; in words.
 pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
     match recipe.format {
         Format::OpenAi => Ok(Arc::new(openai::OpenAi)),
         Format::Anthropic => Ok(Arc::new(anthropic::Anthropic)),
         Format::Azure => Ok(Arc::new(azure::Azure::new(recipe.api_version))),
         Format::Mistral => Ok(Arc::new(mistral::Mistral)),
-        Format::Gemini => missing(recipe.format),
-        Format::Vertex => missing(recipe.format),
+        Format::Gemini => Ok(Arc::new(gemini::Gemini::STUDIO)),
+        Format::Vertex => Ok(Arc::new(gemini::Gemini::VERTEX)),
         Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
         Format::Cohere => Ok(Arc::new(cohere::Cohere)),
         Format::Ollama => Ok(Arc::new(ollama::Ollama)),
         Format::Declared => Ok(Arc::new(declared::Declared::new(recipe.name, recipe.declared)?)),
     }
-}
-
-fn missing(format: Format) -> Result<Arc<dyn Dialect>, String> {
-    Err(format!("format = \"{}\" is not in this version of Outrider", format.word()))
 }

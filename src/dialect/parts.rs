@@ -132,7 +132,7 @@ impl Reader<'_> {
                 let wrong = |why| Untranslatable::malformed(format!("{}.image_url.url", path()), why);
                 Ok(Some(What::Image { source: source.map_err(wrong)?, detail }))
             }
-            Body::Audio => {
+            Body::Audio { .. } => {
                 let why = format!("{whose}'s format has no place for audio");
                 Err(Untranslatable::unsupported(format!("{}.input_audio", path()), why))
             }
@@ -231,7 +231,7 @@ mod tests {
             (r#""\ud800""#, "messages[0].content", true),
             (r#"[{"type":"text","text":"\ud800"}]"#, "messages[0].content[0]", true),
             (
-                r#"[{"type":"text","text":"a"},{"type":"input_audio","input_audio":{}}]"#,
+                r#"[{"type":"text","text":"a"},{"type":"input_audio","input_audio":{"data":"QUI=","format":"wav"}}]"#,
                 "messages[0].content[1].input_audio",
                 false,
             ),

@@ -53,7 +53,7 @@ pub struct ErrorFields<'a> {
 impl Fault {
     /// Reads an answer of status 400 or above in any shape: OpenAI's error, other vendors' JSON, HTML, text, nothing.
     pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
-        let mut fault = match serde_json::from_slice::<Value>(body) {
+        let mut fault = match serde_json::from_slice::<Value>(body).map(lone) {
             Ok(Value::Object(object)) => {
                 from_object(&object).unwrap_or_else(|| wrapped(status, headers, body))
             }
@@ -61,15 +61,21 @@ impl Fault {
             _ => wrapped(status, headers, body),
         };
         fault.status = status;
-        fault.headers = PASSED_ON.iter().filter_map(|name| Some((*name, text_of(headers, name)?))).collect();
+        let told = PASSED_ON.iter().filter_map(|name| Some((*name, text_of(headers, name)?)));
+        // What the headers say counts more than what the body says.
+        let inside = std::mem::take(&mut fault.headers);
+        fault.headers = told.collect();
+        fault.headers.extend(inside.into_iter().filter(|_| !headers.contains_key("retry-after")));
         fault
     }
 
     /// Reads an error that came as JSON inside a stream or a 200; `None` if it does not look like one.
     pub fn inside(json: &[u8]) -> Option<Self> {
-        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(json) else { return None };
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(json).map(lone) else { return None };
         let mut fault = from_object(&object)?;
-        fault.status = status_of(fault.kind.as_deref(), fault.code.as_deref());
+        if fault.status == 0 {
+            fault.status = status_of(fault.kind.as_deref(), fault.code.as_deref());
+        }
         Some(fault)
     }
 
@@ -123,6 +129,9 @@ fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
         _ => object,
     };
     let message = MESSAGES.iter().find_map(|key| words(inner.get(*key)?))?;
+    if let Some(fault) = from_google(inner, &message) {
+        return Some(fault);
+    }
     let word = |key: &str| match inner.get(key)? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -136,6 +145,33 @@ fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
 
 /// The longest `innererror` that is passed on, in bytes.
 const LONGEST_INNER: usize = 8 << 10;
+
+/// Google's errors (`google.rpc.Status`): the HTTP status as `code`, a word for it as `status`, and in `details` perhaps
+/// how long to wait.
+fn from_google(inner: &serde_json::Map<String, Value>, message: &str) -> Option<Fault> {
+    let status = inner.get("code")?.as_u64().and_then(|code| u16::try_from(code).ok())?;
+    let word = inner.get("status")?.as_str().filter(|word| !word.is_empty())?;
+    let delay = |detail: &Value| {
+        let seconds = detail.get("retryDelay")?.as_str()?.strip_suffix('s')?.parse::<f64>().ok()?;
+        (0.0..1e6).contains(&seconds).then(|| format!("{:.0}", seconds.ceil()))
+    };
+    let details = inner.get("details").and_then(Value::as_array);
+    let wait = details.into_iter().flatten().find_map(delay);
+    Some(Fault {
+        status: if (400..600).contains(&status) { status } else { 0 },
+        code: Some(word.to_owned()),
+        headers: wait.map(|seconds| ("retry-after", seconds)).into_iter().collect(),
+        ..Fault::saying(message.to_owned())
+    })
+}
+
+/// The only item of a list: Google's streams that are no event streams put even an error into one.
+fn lone(value: Value) -> Value {
+    match value {
+        Value::Array(mut items) if items.len() == 1 => items.remove(0),
+        value => value,
+    }
+}
 
 /// Where vendors put their words, in the order of trust.
 const MESSAGES: [&str; 9] =
@@ -296,6 +332,25 @@ mod tests {
         headers.insert("server", "x".parse().unwrap());
         let fault = Fault::read(429, &headers, b"{}");
         assert_eq!(fault.headers, [("retry-after", "7".to_owned()), ("x-should-retry", "false".to_owned())]);
+    }
+
+    #[test]
+    fn googles_errors_keep_their_word_and_tell_how_long_to_wait() {
+        let body = r#"{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED","details":[
+            {"@type":"type.googleapis.com/google.rpc.Help"},
+            {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.07s"}]}}"#;
+        for body in [body.to_owned(), format!("[{body}]")] {
+            let fault = read(429, &body);
+            assert_eq!(
+                (fault.message.as_str(), fault.code.as_deref()),
+                ("quota", Some("RESOURCE_EXHAUSTED"))
+            );
+            assert_eq!(fault.headers, [("retry-after", "35".to_owned())]);
+            assert_eq!(Fault::inside(body.as_bytes()).map(|fault| fault.status), Some(429));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "7".parse().unwrap());
+        assert_eq!(Fault::read(429, &headers, body.as_bytes()).headers, [("retry-after", "7".to_owned())]);
     }
 
     #[test]

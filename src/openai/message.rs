@@ -80,7 +80,12 @@ pub enum Body<'a> {
         detail: Option<Text<'a>>,
     },
     /// `input_audio`.
-    Audio,
+    Audio {
+        /// Its content in base64.
+        data: Text<'a>,
+        /// `wav`, `mp3` or what else the provider may know.
+        format: Text<'a>,
+    },
     /// `file`.
     File {
         /// Its content as a data URL.
@@ -150,10 +155,7 @@ fn read_part(raw: &RawValue) -> Result<Part<'_>, ShapeError> {
         Some("refusal") => Body::Refusal(required(&mut fields, "refusal", text_of)?),
         Some("image_url") => required(&mut fields, "image_url", read_image)?,
         Some("file") => required(&mut fields, "file", read_file)?,
-        Some("input_audio") => {
-            fields.take("input_audio");
-            Body::Audio
-        }
+        Some("input_audio") => required(&mut fields, "input_audio", read_audio)?,
         _ => return Ok(Part { body: Body::Other(kind), raw, others: Vec::new() }),
     };
     Ok(Part { body, raw, others: names(fields) })
@@ -166,6 +168,12 @@ fn read_image(raw: &RawValue) -> Result<Body<'_>, ShapeError> {
     let mut image = object_of(raw)?;
     let url = required(&mut image, "url", text_of)?;
     Ok(Body::Image { url, detail: field(&mut image, "detail", text_of)? })
+}
+
+fn read_audio(raw: &RawValue) -> Result<Body<'_>, ShapeError> {
+    let mut audio = object_of(raw)?;
+    let data = required(&mut audio, "data", text_of)?;
+    Ok(Body::Audio { data, format: required(&mut audio, "format", text_of)? })
 }
 
 fn read_file(raw: &RawValue) -> Result<Body<'_>, ShapeError> {

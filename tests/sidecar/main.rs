@@ -18,6 +18,7 @@ mod format_azure;
 mod format_bedrock;
 mod format_cohere;
 mod format_declared;
+mod format_gemini;
 mod format_mistral;
 mod format_ollama;
 mod formats;

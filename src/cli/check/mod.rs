@@ -178,10 +178,9 @@ mod tests {
     #[test]
     fn what_is_wrong_in_the_world_and_what_is_not_in_this_version_are_errors() {
         let toml = format!(
-            "{GOOD}{}{}{}{}",
+            "{GOOD}{}{}{}",
             "[integrations.key]\nendpoint = \"https://k.example/v1\"\nmodels = [\"k\"]\nauthentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"no-such-key\"\n",
             "[integrations.handler]\nendpoint = \"https://h.example/v1\"\nmodels = [\"h\"]\nauthentication_type = \"none\"\ncustom_llm_config = { file_name = \"h.py\", class_name = \"H\" }\n",
-            "[integrations.gemini]\nendpoint = \"https://g.example\"\nformat = \"gemini\"\nmodels = [\"g\"]\nauthentication_type = \"none\"\n",
             "[integrations.file]\nendpoint = \"${file:no-such-endpoint}\"\nmodels = [\"f\"]\nauthentication_type = \"none\"\n",
         );
         let (exit, text) = check(&toml, false, Format::Text, Environment::default());
@@ -211,19 +210,13 @@ mod tests {
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
        | ^^^^^^^^^^^^^^^^^
 
-    error: format = "gemini" is not in this version of Outrider
-      --> config.toml:18:1
-       |
-    18 | format = "gemini"
-       | ^^^^^^
-
     error: integrations.file.endpoint: cannot read DIR/no-such-endpoint: No such file or directory
-      --> config.toml:22:1
+      --> config.toml:17:1
        |
-    22 | endpoint = ***
+    17 | endpoint = ***
        | ^^^^^^^^
 
-    6 errors
+    5 errors
     "#);
     }
 

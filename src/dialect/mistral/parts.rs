@@ -33,7 +33,7 @@ pub(super) fn write(
             Err(Untranslatable::unsupported(format!("{}.type", path()), why))
         }
         Body::Image { url, detail } => image(url, detail, path, json, losses),
-        Body::Audio { .. } => sound(part, path, json),
+        Body::Audio { data, .. } => sound(data, path, json),
         Body::File { .. } => file(part, path, json),
         Body::Other(kind) if kind.is("document_url") => document(part, path, json, losses),
         Body::Other(kind) => {
@@ -89,15 +89,13 @@ fn image(
 }
 
 /// Mistral hears by itself in what form the sound is, and takes no word for it.
-fn sound(part: &Part<'_>, path: &dyn Fn() -> String, json: &mut Writer<'_>) -> Result<(), Untranslatable> {
-    let place = || format!("{}.input_audio.data", path());
-    let inner = member(part, "input_audio");
-    let data = inner.and_then(|mut inner| inner.take("data")).and_then(Text::read).and_then(Text::decode);
-    let base64 = data.ok_or("this must be sound in base64").and_then(media::base64);
+fn sound(data: Text<'_>, path: &dyn Fn() -> String, json: &mut Writer<'_>) -> Result<(), Untranslatable> {
+    let base64 = data.decode().ok_or("this is not valid text").and_then(media::base64);
+    let wrong = |why| Untranslatable::malformed(format!("{}.input_audio.data", path()), why);
     json.object();
     json.tag("type", "input_audio");
     json.key("input_audio");
-    json.plain(&base64.map_err(|why| Untranslatable::malformed(place(), why))?);
+    json.plain(&base64.map_err(wrong)?);
     json.end_object();
     Ok(())
 }

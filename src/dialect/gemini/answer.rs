@@ -1,0 +1,382 @@
+//! What Gemini answers, whole or in pieces of a stream: the same shape, read once for both.
+//!
+//! Reference: <https://ai.google.dev/api/generate-content#generatecontentresponse>. New members and kinds of parts may
+//! come at any time and are passed over.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::signature;
+use crate::dialect::{Broken, Context};
+use crate::openai::completion::{
+    CompletionDetails, FinishReason, Logprobs, PromptDetails, TokenLogprob, TopLogprob,
+};
+use crate::openai::json::Text;
+use crate::openai::{Fault, Usage};
+
+/// One answer, or one event of a stream.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer<'a> {
+    #[serde(borrow)]
+    pub(super) candidates: Option<Vec<Candidate<'a>>>,
+    #[serde(borrow)]
+    pub(super) prompt_feedback: Option<Feedback<'a>>,
+    pub(super) usage_metadata: Option<Counts>,
+    #[serde(borrow)]
+    pub(super) response_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+impl<'a> Answer<'a> {
+    /// Reads `json`; an error that stands there instead is told.
+    pub(super) fn read(json: &'a [u8]) -> Result<Self, Broken> {
+        let answer: Self = serde_json::from_slice(json).map_err(|e| Broken::nonsense("Gemini", &e, json))?;
+        if answer.error.is_some() {
+            return Err(Broken::told(json));
+        }
+        Ok(answer)
+    }
+
+    /// Why the prompt was not even answered, in words.
+    pub(super) fn blocked(&self) -> Option<String> {
+        let feedback = self.prompt_feedback.as_ref()?;
+        let reason = feedback.block_reason.as_ref()?;
+        Some(match &feedback.block_reason_message {
+            Some(words) => words.clone().into_owned(),
+            None => format!("the prompt was blocked: {reason}"),
+        })
+    }
+}
+
+/// What was found in the prompt.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Feedback<'a> {
+    #[serde(borrow)]
+    block_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    block_reason_message: Option<Cow<'a, str>>,
+}
+
+/// One of the answers, or news of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Candidate<'a> {
+    pub(super) index: Option<u32>,
+    #[serde(borrow)]
+    content: Option<Content<'a>>,
+    #[serde(borrow)]
+    pub(super) finish_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) finish_message: Option<Cow<'a, str>>,
+    logprobs_result: Option<LogprobsResult>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow)]
+    parts: Option<Vec<Part<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Part<'a> {
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    thought: Option<bool>,
+    #[serde(borrow)]
+    thought_signature: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    function_call: Option<FunctionCall<'a>>,
+    #[serde(borrow)]
+    inline_data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct FunctionCall<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+}
+
+/// What one part says.
+pub(super) enum Said<'a> {
+    /// Some of the text.
+    Text(Text<'a>),
+    /// Some of the thoughts, which are no part of the answer.
+    Thought(Text<'a>),
+    /// A call, whole.
+    Call { id: String, name: Text<'a>, arguments: Cow<'a, str> },
+}
+
+impl<'a> Candidate<'a> {
+    /// What its parts say, in order.
+    pub(super) fn said(&mut self, ids: &mut Ids) -> Result<Vec<Said<'a>>, Broken> {
+        let parts = self.content.take().and_then(|content| content.parts).unwrap_or_default();
+        let mut said = Vec::with_capacity(parts.len());
+        for part in parts {
+            if let Some(call) = part.function_call {
+                let Some(name) = call.name else {
+                    return Err(Broken::Garbled("the upstream made a call without a name".to_owned()));
+                };
+                let id = ids.id(call.id.as_deref(), part.thought_signature.as_deref());
+                let arguments = call.args.map_or("{}", RawValue::get);
+                let arguments = if arguments == "null" { "{}" } else { arguments };
+                said.push(Said::Call { id, name, arguments: compact(arguments) });
+            } else if part.inline_data.is_some() {
+                let why =
+                    "the upstream answered with an image or sound, which OpenAI's chat format cannot carry";
+                return Err(Broken::Garbled(why.to_owned()));
+            } else if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+                said.push(if part.thought == Some(true) { Said::Thought(text) } else { Said::Text(text) });
+            }
+        }
+        Ok(said)
+    }
+
+    /// How likely its tokens were, if it says.
+    pub(super) fn logprobs(&mut self) -> Option<Logprobs> {
+        self.logprobs_result.take().and_then(LogprobsResult::read)
+    }
+
+    /// OpenAI's word for why it ended; `calls` tells whether it made any, `legacy` whether by `functions`.
+    ///
+    /// # Errors
+    /// Where the model produced nothing that could be used, for it is no end that a client could take for an answer.
+    pub(super) fn reason(&self, calls: bool, legacy: bool) -> Result<Option<FinishReason>, Broken> {
+        let Some(word) = self.finish_reason.as_deref() else { return Ok(None) };
+        Ok(Some(match word {
+            "STOP" | "FINISH_REASON_UNSPECIFIED" if calls && legacy => FinishReason::FunctionCall,
+            "STOP" | "FINISH_REASON_UNSPECIFIED" if calls => FinishReason::ToolCalls,
+            "STOP" | "FINISH_REASON_UNSPECIFIED" => FinishReason::Stop,
+            "MAX_TOKENS" | "CONTINUATION" => FinishReason::Length,
+            "MALFORMED_FUNCTION_CALL"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+            | "MISSING_THOUGHT_SIGNATURE"
+            | "MALFORMED_RESPONSE" => {
+                let words = self.finish_message.as_deref().unwrap_or("the model failed to produce an answer");
+                return Err(Broken::Upstream(Box::new(Fault {
+                    status: 502,
+                    message: format!("{word}: {words}"),
+                    kind: Some("upstream_error".to_owned()),
+                    code: Some(word.to_owned()),
+                    ..Fault::default()
+                })));
+            }
+            // SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII, LANGUAGE and those to come.
+            _ => FinishReason::ContentFilter,
+        }))
+    }
+}
+
+/// The ids of one answer's calls: none twice, and none that another answer of this conversation has.
+#[derive(Debug)]
+pub(super) struct Ids {
+    own: String,
+    made: usize,
+    seen: HashSet<String>,
+}
+
+impl Ids {
+    /// None yet.
+    pub(super) fn new(context: &Context<'_>) -> Self {
+        let own = context.id.split_once('-').map_or(context.id, |(_, own)| own).to_owned();
+        Self { own, made: 0, seen: HashSet::new() }
+    }
+
+    /// The id of the next call: the provider's, or else one of ours, with the signature that comes with it.
+    fn id(&mut self, given: Option<&str>, signature: Option<&str>) -> String {
+        let number = self.made;
+        self.made += 1;
+        let is_good = |id: &&str| !id.is_empty() && !signature::is_signed(id) && !self.seen.contains(*id);
+        let id = match given.filter(is_good) {
+            Some(id) => id.to_owned(),
+            None => format!("call_{}_{number}", self.own),
+        };
+        self.seen.insert(id.clone());
+        signature.map_or_else(|| id.clone(), |signature| signature::sign(&id, signature))
+    }
+}
+
+/// JSON without the white space between its tokens: Gemini's whole answers are indented.
+fn compact(json: &str) -> Cow<'_, str> {
+    if !json.bytes().any(|b| b.is_ascii_whitespace()) {
+        return Cow::Borrowed(json);
+    }
+    let (mut out, mut in_text, mut escaped) = (String::with_capacity(json.len()), false, false);
+    for c in json.chars() {
+        if in_text {
+            in_text = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if c.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_text = c == '"';
+        }
+        out.push(c);
+    }
+    Cow::Owned(out)
+}
+
+/// Gemini's counts as they stand in one answer or event.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Counts {
+    prompt_token_count: Option<u64>,
+    tool_use_prompt_token_count: Option<u64>,
+    cached_content_token_count: Option<u64>,
+    candidates_token_count: Option<u64>,
+    thoughts_token_count: Option<u64>,
+    total_token_count: Option<u64>,
+}
+
+impl Counts {
+    /// What was read, where nothing was written.
+    pub(super) fn prompt_tokens(&self) -> u64 {
+        self.prompt_token_count.unwrap_or(0)
+    }
+
+    /// The same as OpenAI counts: thoughts are part of what was written, and cached tokens of what was read.
+    pub(super) fn usage(&self) -> Usage {
+        let told = |count: Option<u64>| count.unwrap_or(0);
+        let prompt_tokens =
+            told(self.prompt_token_count).saturating_add(told(self.tool_use_prompt_token_count));
+        let answer = told(self.candidates_token_count);
+        let thoughts = told(self.thoughts_token_count);
+        // Some versions on Vertex AI count the thoughts among the answer's tokens already.
+        let is_inclusive =
+            thoughts <= answer && self.total_token_count == Some(prompt_tokens.saturating_add(answer));
+        let completion_tokens = if is_inclusive { answer } else { answer.saturating_add(thoughts) };
+        Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens.saturating_add(completion_tokens),
+            prompt_tokens_details: self
+                .cached_content_token_count
+                .map(|cached_tokens| PromptDetails { cached_tokens }),
+            completion_tokens_details: self
+                .thoughts_token_count
+                .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogprobsResult {
+    chosen_candidates: Option<Vec<Likely>>,
+    top_candidates: Option<Vec<Top>>,
+}
+
+#[derive(Deserialize)]
+struct Top {
+    candidates: Option<Vec<Likely>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Likely {
+    token: Option<String>,
+    log_probability: Option<Value>,
+}
+
+impl Likely {
+    fn read(self) -> TopLogprob {
+        let token = self.token.unwrap_or_default();
+        let logprob = match self.log_probability {
+            // A number that is 0, a certainty, is left out of Google's JSON; infinity is a text there.
+            None => 0.0,
+            Some(value) => value.as_f64().unwrap_or(UNLIKELY),
+        };
+        TopLogprob { bytes: Some(token.as_bytes().to_vec()), token, logprob }
+    }
+}
+
+/// OpenAI's number for what is too unlikely for one.
+const UNLIKELY: f64 = -9999.0;
+
+impl LogprobsResult {
+    fn read(self) -> Option<Logprobs> {
+        let mut tops = self.top_candidates.unwrap_or_default().into_iter();
+        let token = |chosen: Likely| {
+            let top = tops.next().and_then(|top| top.candidates).unwrap_or_default();
+            let TopLogprob { token, bytes, logprob } = chosen.read();
+            let top_logprobs = top.into_iter().map(Likely::read).collect();
+            TokenLogprob { token, bytes, logprob, top_logprobs }
+        };
+        let content: Vec<_> = self.chosen_candidates?.into_iter().map(token).collect();
+        Some(Logprobs { content: Some(content), refusal: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(word: &str, calls: bool, legacy: bool) -> Result<Option<FinishReason>, Broken> {
+        let json = format!(r#"{{"finishReason":"{word}"}}"#);
+        serde_json::from_str::<Candidate<'_>>(&json).unwrap().reason(calls, legacy)
+    }
+
+    #[test]
+    fn every_finish_reason_has_its_word() {
+        for (word, wanted) in [
+            ("STOP", FinishReason::Stop),
+            ("MAX_TOKENS", FinishReason::Length),
+            ("SAFETY", FinishReason::ContentFilter),
+            ("RECITATION", FinishReason::ContentFilter),
+            ("PROHIBITED_CONTENT", FinishReason::ContentFilter),
+            ("BLOCKLIST", FinishReason::ContentFilter),
+            ("SPII", FinishReason::ContentFilter),
+            ("SOMETHING_NEW", FinishReason::ContentFilter),
+        ] {
+            assert_eq!(reason(word, false, false), Ok(Some(wanted)), "{word}");
+        }
+        assert_eq!(reason("STOP", true, false), Ok(Some(FinishReason::ToolCalls)));
+        assert_eq!(reason("STOP", true, true), Ok(Some(FinishReason::FunctionCall)));
+        assert_eq!(reason("MAX_TOKENS", true, false), Ok(Some(FinishReason::Length)));
+        assert!(matches!(reason("MALFORMED_FUNCTION_CALL", false, false), Err(Broken::Upstream(_))));
+    }
+
+    #[test]
+    fn thoughts_are_counted_once() {
+        let usage = |json: &str| {
+            let usage = serde_json::from_str::<Counts>(json).unwrap().usage();
+            (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+        };
+        let apart =
+            r#"{"promptTokenCount":10,"candidatesTokenCount":5,"thoughtsTokenCount":7,"totalTokenCount":22}"#;
+        assert_eq!(usage(apart), (10, 12, 22));
+        let within = r#"{"promptTokenCount":10,"candidatesTokenCount":12,"thoughtsTokenCount":7,"totalTokenCount":22}"#;
+        assert_eq!(usage(within), (10, 12, 22));
+        let tools = r#"{"promptTokenCount":10,"toolUsePromptTokenCount":3,"cachedContentTokenCount":9}"#;
+        assert_eq!(usage(tools), (13, 0, 13));
+    }
+
+    #[test]
+    fn only_white_space_between_tokens_goes() {
+        assert_eq!(
+            compact("{\n \"a b\": \"c \\\" d\\\\\" ,\"e\" : [ 1, 2 ]\n}"),
+            r#"{"a b":"c \" d\\","e":[1,2]}"#
+        );
+        assert!(matches!(compact("{}"), Cow::Borrowed("{}")));
+    }
+
+    #[test]
+    fn ids_are_distinct_whatever_the_upstream_gives() {
+        let mut ids = Ids { own: "7".to_owned(), made: 0, seen: HashSet::new() };
+        let made = [None, Some("a"), Some("a"), Some(""), Some("x-sig-y")].map(|given| ids.id(given, None));
+        assert_eq!(made, ["call_7_0", "a", "call_7_2", "call_7_3", "call_7_4"]);
+        assert_eq!(ids.id(Some("b"), Some("AA==")), "b-sig-AA");
+    }
+}
