@@ -5,6 +5,7 @@
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
 pub mod anthropic;
+pub mod azure;
 pub mod bedrock;
 mod calls;
 mod chunks;
@@ -14,6 +15,7 @@ pub mod declared;
 pub mod gemini;
 mod loss;
 mod media;
+pub mod mistral;
 pub mod ollama;
 pub mod openai;
 mod parts;
@@ -52,6 +54,11 @@ pub trait Dialect: Send + Sync + fmt::Debug {
     /// Whether the upstream speaks OpenAI's own format, so that other `/v1/…` paths may be relayed to it.
     fn is_openai_compatible(&self) -> bool {
         false
+    }
+
+    /// What stands between the endpoint and such a path, which begins behind its `/v1`.
+    fn relays_below(&self) -> &'static str {
+        ""
     }
 }
 
@@ -313,13 +320,13 @@ impl From<Format> for Recipe<'_> {
 /// The dialect of a recipe.
 ///
 /// # Errors
-/// This version has none yet, or its tables are wrong; in words.
+/// The tables of a declared format are wrong; in words.
 pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
     match recipe.format {
         Format::OpenAi => Ok(Arc::new(openai::OpenAi)),
         Format::Anthropic => Ok(Arc::new(anthropic::Anthropic)),
-        Format::Azure => missing(recipe.format),
-        Format::Mistral => missing(recipe.format),
+        Format::Azure => Ok(Arc::new(azure::Azure::new(recipe.api_version))),
+        Format::Mistral => Ok(Arc::new(mistral::Mistral)),
         Format::Gemini => Ok(Arc::new(gemini::Gemini::STUDIO)),
         Format::Vertex => Ok(Arc::new(gemini::Gemini::VERTEX)),
         Format::Bedrock => Ok(Arc::new(bedrock::Bedrock)),
@@ -327,8 +334,4 @@ pub fn build(recipe: Recipe<'_>) -> Result<Arc<dyn Dialect>, String> {
         Format::Ollama => Ok(Arc::new(ollama::Ollama)),
         Format::Declared => Ok(Arc::new(declared::Declared::new(recipe.name, recipe.declared)?)),
     }
-}
-
-fn missing(format: Format) -> Result<Arc<dyn Dialect>, String> {
-    Err(format!("format = \"{}\" is not in this version of Outrider", format.word()))
 }

@@ -27,12 +27,13 @@ impl Headers {
         }
     }
 
-    /// Static headers override everything; the authorizer comes after and overrides them.
+    /// Static headers override everything; the authorizer comes after and overrides them. A relayed request has no
+    /// `request` that could be looked into.
     pub(super) fn put(
         &self,
         headers: &mut HeaderMap,
         client: &HeaderMap,
-        request: &Envelope,
+        request: Option<&Envelope>,
     ) -> Result<(), Refused> {
         headers.entry(ACCEPT_ENCODING).or_insert(IDENTITY);
         for name in self.forward.iter().filter(|name| !is_hop_by_hop(name, client)) {
@@ -53,7 +54,12 @@ impl Headers {
         Ok(())
     }
 
-    fn map(&self, headers: &mut HeaderMap, client: &HeaderMap, request: &Envelope) -> Result<(), Refused> {
+    fn map(
+        &self,
+        headers: &mut HeaderMap,
+        client: &HeaderMap,
+        request: Option<&Envelope>,
+    ) -> Result<(), Refused> {
         let mut metadata: Option<Map<String, Value>> = None;
         for (id, name) in &self.mapping {
             let (field, header) = words(*id);
@@ -62,7 +68,7 @@ impl Headers {
                 continue;
             }
             let metadata = metadata.get_or_insert_with(|| {
-                let raw = request.raw("metadata").unwrap_or(b"{}");
+                let raw = request.and_then(|request| request.raw("metadata")).unwrap_or(b"{}");
                 serde_json::from_slice(raw).unwrap_or_default()
             });
             let text = match metadata.get(field) {
@@ -121,7 +127,7 @@ mod tests {
         let envelope = Envelope::read(Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let mut to = HeaderMap::new();
         to.insert("x-team", HeaderValue::from_static("old"));
-        headers.put(&mut to, &from, &envelope).map(|()| to)
+        headers.put(&mut to, &from, Some(&envelope)).map(|()| to)
     }
 
     #[test]

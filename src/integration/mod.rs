@@ -10,6 +10,7 @@ mod url;
 
 use std::sync::Arc;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::auth::{Authorizer, Site, Tokens};
@@ -177,7 +178,26 @@ impl Integration {
         request: &Envelope,
     ) -> Result<Unsigned, Refused> {
         unsigned.uri = self.urls.of(&unsigned.tail, model);
-        self.headers.put(&mut unsigned.headers, client, request)?;
+        self.headers.put(&mut unsigned.headers, client, Some(request))?;
         Ok(unsigned)
+    }
+
+    /// Likewise for a request that is relayed to `tail` with the client's own query and content type; `None` if they
+    /// make no URL.
+    pub fn dress_relay(
+        &self,
+        mut unsigned: Unsigned,
+        tail: &str,
+        query: Option<&str>,
+        client: &HeaderMap,
+    ) -> Result<Option<Unsigned>, Refused> {
+        let Some(uri) = self.urls.relayed(tail, query) else { return Ok(None) };
+        unsigned.uri = uri;
+        let content_type = unsigned.headers.get(CONTENT_TYPE).cloned();
+        self.headers.put(&mut unsigned.headers, client, None)?;
+        if let Some(content_type) = content_type {
+            unsigned.headers.insert(CONTENT_TYPE, content_type);
+        }
+        Ok(Some(unsigned))
     }
 }

@@ -58,15 +58,26 @@ impl Urls {
         let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
         // Where nothing is appended the endpoint is the whole URL, and a slash at its end means something.
         let base = if path.is_empty() { &self.endpoint.to_string() } else { &self.base };
-        let mut text = format!("{base}{slash}{path}");
-        for query in [tail_query, &self.query] {
+        let text = self.ask(format!("{base}{slash}{path}"), tail_query);
+        // The parts were checked with the settings; should they not fit together, the endpoint alone is called.
+        text.parse().unwrap_or_else(|_| self.endpoint.clone())
+    }
+
+    /// The URL for a relayed `tail`, which no configured path replaces, with the client's query before ours; `None` if
+    /// they do not make one.
+    pub(super) fn relayed(&self, tail: &str, query: Option<&str>) -> Option<Uri> {
+        self.ask(format!("{}{tail}", self.base), query.unwrap_or_default()).parse().ok()
+    }
+
+    /// Adds `query` and the integration's own to a URL.
+    fn ask(&self, mut text: String, query: &str) -> String {
+        for query in [query, &self.query] {
             if !query.is_empty() {
                 text.push(if text.contains('?') { '&' } else { '?' });
                 text.push_str(query);
             }
         }
-        // The parts were checked with the settings; should they not fit together, the endpoint alone is called.
-        text.parse().unwrap_or_else(|_| self.endpoint.clone())
+        text
     }
 }
 

@@ -30,6 +30,10 @@ pub struct ChatRequest<'a> {
     pub parallel_tool_calls: Option<bool>,
     /// `response_format`.
     pub response_format: Option<ResponseFormat<'a>>,
+    /// The `name` of `response_format.json_schema`.
+    pub schema_name: Option<Text<'a>>,
+    /// The `strict` of `response_format.json_schema`.
+    pub schema_strict: bool,
     /// `stop`, one or several.
     pub stop: Vec<Text<'a>>,
     /// `max_tokens`.
@@ -99,13 +103,17 @@ impl<'a> ChatRequest<'a> {
         let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let (tools, legacy) = tool::read_all(&mut fields)?;
         let stream_options = field(&mut fields, "stream_options", object_of)?;
+        let format = field(&mut fields, "response_format", |raw| Ok((read_format(raw)?, raw)))?;
+        let label = format.map(|(_, raw)| read_label(raw)).unwrap_or_default();
         let request = Self {
             messages,
             tools,
             legacy,
             tool_choice: tool::read_choice(&mut fields)?,
             parallel_tool_calls: plain(&mut fields, "parallel_tool_calls", "a boolean")?,
-            response_format: field(&mut fields, "response_format", read_format)?,
+            response_format: format.map(|(format, _)| format),
+            schema_name: label.name,
+            schema_strict: label.strict,
             stop: field(&mut fields, "stop", read_stop)?.unwrap_or_default(),
             max_tokens: plain(&mut fields, "max_tokens", COUNT)?,
             max_completion_tokens: plain(&mut fields, "max_completion_tokens", COUNT)?,
@@ -202,6 +210,23 @@ fn read_format(raw: &RawValue) -> Result<ResponseFormat<'_>, ShapeError> {
             Ok(ResponseFormat::JsonSchema { schema, description })
         }),
         _ => Ok(ResponseFormat::Other(kind)),
+    }
+}
+
+/// What a JSON schema is called and whether it binds.
+#[derive(Default)]
+struct Label<'a> {
+    name: Option<Text<'a>>,
+    strict: bool,
+}
+
+/// The label of a format that has been read: what has not the right shape there says nothing.
+fn read_label(raw: &RawValue) -> Label<'_> {
+    let wrapper = object_of(raw).ok().and_then(|mut format| object_of(format.take("json_schema")?).ok());
+    let Some(mut wrapper) = wrapper else { return Label::default() };
+    Label {
+        name: wrapper.take("name").and_then(Text::read),
+        strict: wrapper.take("strict").is_some_and(|raw| raw.get() == "true"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What an upstream said when it refused: its own status and words. The reply room turns it into an OpenAI error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Fault {
     pub param: Option<String>,
     /// OpenAI's `code`.
     pub code: Option<String>,
+    /// What stands in `innererror`, where Microsoft's services tell more (which filter, how severe), as JSON.
+    pub innererror: Option<String>,
     /// `retry-after` and its like (`retry-after-ms`, `x-should-retry`), to be handed on as they are.
     pub headers: Vec<(&'static str, String)>,
 }
@@ -42,6 +45,9 @@ pub struct ErrorFields<'a> {
     pub param: Option<&'a str>,
     /// The word that programs look at.
     pub code: Option<&'a str>,
+    /// What the upstream said beyond that, as it said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub innererror: Option<&'a RawValue>,
 }
 
 impl Fault {
@@ -93,7 +99,8 @@ impl Fault {
     pub fn body(&self) -> ErrorBody<'_> {
         let kind = self.kind.as_deref().unwrap_or_else(|| kind_of(self.status));
         let (param, code) = (self.param.as_deref(), self.code.as_deref());
-        ErrorBody { error: ErrorFields { message: &self.message, kind, param, code } }
+        let innererror = self.innererror.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        ErrorBody { error: ErrorFields { message: &self.message, kind, param, code, innererror } }
     }
 
     fn saying(message: String) -> Self {
@@ -130,8 +137,14 @@ fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    Some(Fault { kind: word("type"), param: word("param"), code: word("code"), ..Fault::saying(message) })
+    let more = inner.get("innererror").filter(|more| more.is_object()).map(Value::to_string);
+    let innererror = more.filter(|json| json.len() <= LONGEST_INNER);
+    let (kind, param, code) = (word("type"), word("param"), word("code"));
+    Some(Fault { kind, param, code, innererror, ..Fault::saying(message) })
 }
+
+/// The longest `innererror` that is passed on, in bytes.
+const LONGEST_INNER: usize = 8 << 10;
 
 /// Google's errors (`google.rpc.Status`): the HTTP status as `code`, a word for it as `status`, and in `details` perhaps
 /// how long to wait.
@@ -268,6 +281,16 @@ mod tests {
             r#"{"error":{"message":"bad key","type":"auth","param":"p","code":"invalid_api_key"}}"#
         );
         assert_eq!(fault.status, 401);
+    }
+
+    #[test]
+    fn what_microsoft_says_inside_is_kept() {
+        let body = r#"{"error":{"message":"filtered","type":null,"param":"prompt","code":"content_filter","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation","content_filter_result":{"jailbreak":{"filtered":true}}}}}"#;
+        let text = serde_json::to_string(&read(400, body).body()).unwrap();
+        let wanted = r#"{"error":{"message":"filtered","type":"invalid_request_error","param":"prompt","code":"content_filter","innererror":{"code":"ResponsibleAIPolicyViolation","content_filter_result":{"jailbreak":{"filtered":true}}}}}"#;
+        assert_eq!(text, wanted);
+        let long = format!(r#"{{"error":{{"message":"m","innererror":{{"a":"{}"}}}}}}"#, "x".repeat(9000));
+        assert_eq!(read(400, &long).innererror, None);
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub enum Content<'a> {
 pub struct Part<'a> {
     /// What it holds.
     pub body: Body<'a>,
+    /// The part as it came, for what only some providers know.
+    pub raw: &'a RawValue,
     /// Fields of the part that are there and say something beyond that.
     pub others: Vec<Cow<'a, str>>,
 }
@@ -154,9 +156,9 @@ fn read_part(raw: &RawValue) -> Result<Part<'_>, ShapeError> {
         Some("image_url") => required(&mut fields, "image_url", read_image)?,
         Some("file") => required(&mut fields, "file", read_file)?,
         Some("input_audio") => required(&mut fields, "input_audio", read_audio)?,
-        _ => return Ok(Part { body: Body::Other(kind), others: Vec::new() }),
+        _ => return Ok(Part { body: Body::Other(kind), raw, others: Vec::new() }),
     };
-    Ok(Part { body, others: names(fields) })
+    Ok(Part { body, raw, others: names(fields) })
 }
 
 fn read_image(raw: &RawValue) -> Result<Body<'_>, ShapeError> {

@@ -107,13 +107,7 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
     let stream = order.envelope.stream();
     let upstream = send(order).await?;
     let status = upstream.parts.status;
-    if status.is_redirection() {
-        return Err(Failure::Redirect(status.as_u16()));
-    }
-    let encoding = upstream.parts.headers.get(CONTENT_ENCODING);
-    if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Failure::Garbled("it is compressed although `identity` was asked for".into()));
-    }
+    check_head(&upstream.parts)?;
     if !status.is_success() {
         return Err(refusal(upstream).await);
     }
@@ -125,6 +119,18 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
         };
     }
     if upstream.decoder.passes_whole() { Ok(Opened::Passed(upstream)) } else { translate(upstream).await }
+}
+
+/// Refuses what must not go on to a client: redirects, and what is compressed.
+pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
+    if head.status.is_redirection() {
+        return Err(Failure::Redirect(head.status.as_u16()));
+    }
+    let encoding = head.headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Failure::Garbled("it is compressed although `identity` was asked for".into()));
+    }
+    Ok(())
 }
 
 async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {

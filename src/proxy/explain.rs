@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::exchange::Order;
 use super::failure::Failure;
 use super::intake::{Door, door};
-use super::{reply, wanted_model};
+use super::{pass, reply, wanted_model};
 use crate::auth::Put;
 use crate::config::Veil;
 use crate::config::valid::{self, STARS};
@@ -25,10 +26,8 @@ use crate::tasks::Seat;
 pub struct Question<'a> {
     /// The integration that its path names.
     pub integration: &'a str,
-    /// The rest of its path, `/v1/…`.
-    pub path: &'a str,
-    /// Its headers.
-    pub headers: HeaderMap,
+    /// Its head: a POST to `/INTEGRATION/v1/…`.
+    pub head: Parts,
     /// Its body.
     pub body: Bytes,
     /// The longest body that is taken (`server.max_body`).
@@ -49,8 +48,8 @@ pub enum Explained {
 /// What would be sent. No text in it holds a secret of the integration.
 #[derive(Debug)]
 pub struct Shown {
-    /// Its model, by place in the integration.
-    pub model: usize,
+    /// Its model, by place in the integration; `None` where the path leaves it to the provider.
+    pub model: Option<usize>,
     /// What the client called it, if it did.
     pub asked: Option<String>,
     /// `POST`.
@@ -116,14 +115,21 @@ pub fn explain(question: Question<'_>, registry: &Registry, veil: &Veil) -> Expl
 }
 
 fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Option<Shown>, Failure> {
-    let Question { integration: name, path, headers, body, max_body } = question;
-    let operation = match door(&format!("/{name}{path}"))? {
-        Door::Models { .. } => return Ok(None),
-        Door::Ask { operation, .. } => operation,
-    };
+    let Question { integration: name, head, body, max_body } = question;
+    let door = door(head.uri.path())?;
     if body.len() > max_body {
         return Err(Failure::BodyTooLarge(max_body));
     }
+    let operation = match door {
+        Door::Models { .. } => return Ok(None),
+        Door::Ask { operation, .. } => operation,
+        Door::Relay { rest, .. } => {
+            let entry = registry.integration(name)?;
+            let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
+            pass::check(ready, &rest)?;
+            return Shown::of(pass::dress(ready, &rest, &head, body)?, entry, veil).map(Some);
+        }
+    };
     let mut envelope = Envelope::read(body)?;
     let asked = wanted_model(&envelope)?.map(str::to_owned);
     let found = registry.find(Some(name), asked.as_deref())?;
@@ -143,7 +149,7 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
         operation,
         envelope,
         report: Report::default(),
-        headers,
+        headers: head.headers,
         seat: Seat(0),
     };
     let prepared = order.prepare()?;
@@ -152,7 +158,7 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
     for change in &mut report.changes {
         change.why = veil.cover(&change.why).into();
     }
-    (shown.model, shown.asked, shown.report) = (found.index, asked, report);
+    (shown.model, shown.asked, shown.report) = (Some(found.index), asked, report);
     Ok(Some(shown))
 }
 
@@ -165,7 +171,7 @@ impl Shown {
         let (_, headers) = integration.egress.preview(unsigned, STARS);
         let cover = Cover { settings: &entry.settings, veil, puts: &puts };
         Ok(Self {
-            model: 0,
+            model: None,
             asked: None,
             method,
             url: cover.url(&url),

@@ -21,6 +21,11 @@ pub(super) enum Failure {
     BadRequest(&'static str),
     CallerUnauthorized,
     NotFound(String),
+    /// The integration does not speak OpenAI's format, so that nothing but what is translated can be asked of it.
+    NotRelayed {
+        integration: String,
+        format: &'static str,
+    },
     /// The methods that are allowed.
     MethodNotAllowed(&'static str),
     UnsupportedMedia(&'static str),

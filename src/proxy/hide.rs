@@ -1,7 +1,9 @@
 //! Credentials that an upstream may send back to us inside an error: they end here.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HeaderMap;
+use memchr::memmem::Finder;
 
 use crate::openai::Fault;
 
@@ -23,21 +25,45 @@ impl Hidden {
 
     /// Takes them out of an upstream's words.
     pub(super) fn strip(&self, mut fault: Fault) -> Fault {
-        for value in &self.0 {
-            // Also without the scheme before it: `Bearer …`.
-            let Ok(whole) = value.to_str() else { continue };
-            let bare = whole.rsplit(' ').next().unwrap_or(whole);
-            for secret in [whole, bare].into_iter().filter(|secret| secret.len() >= LEAST) {
-                hide(&mut fault.message, secret);
-                for text in [&mut fault.kind, &mut fault.param, &mut fault.code].into_iter().flatten() {
-                    hide(text, secret);
-                }
-                for (_, text) in &mut fault.headers {
-                    hide(text, secret);
-                }
+        for secret in self.secrets() {
+            hide(&mut fault.message, secret);
+            for text in [&mut fault.kind, &mut fault.param, &mut fault.code, &mut fault.innererror]
+                .into_iter()
+                .flatten()
+            {
+                hide(text, secret);
+            }
+            for (_, text) in &mut fault.headers {
+                hide(text, secret);
             }
         }
         fault
+    }
+
+    /// Takes them out of a body that goes on as it came.
+    pub(super) fn strip_bytes(&self, mut body: Bytes) -> Bytes {
+        for secret in self.secrets() {
+            let finder = Finder::new(secret);
+            if finder.find(&body).is_none() {
+                continue;
+            }
+            let (mut clean, mut from) = (Vec::with_capacity(body.len()), 0);
+            for at in finder.find_iter(&body) {
+                clean.extend_from_slice(&body[from..at]);
+                clean.extend_from_slice(STARS.as_bytes());
+                from = at + secret.len();
+            }
+            clean.extend_from_slice(&body[from..]);
+            body = clean.into();
+        }
+        body
+    }
+
+    /// Each with and without the scheme before it: `Bearer …`.
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let texts = self.0.iter().filter_map(|value| value.to_str().ok());
+        let forms = texts.flat_map(|whole| [whole, whole.rsplit(' ').next().unwrap_or(whole)]);
+        forms.filter(|secret| secret.len() >= LEAST)
     }
 
     /// Takes them out of words that hold some of the upstream's.
@@ -67,6 +93,7 @@ mod tests {
             headers.insert(name, value);
         }
         let said = "TOKEN-1 of red-team is bad: Bearer TOKEN-1".to_owned();
+        assert_eq!(Hidden::of(&headers).strip_bytes(said.clone().into()), "*** of red-team is bad: ***");
         assert_eq!(Hidden::of(&headers).strip_text(said), "*** of red-team is bad: ***");
     }
 }

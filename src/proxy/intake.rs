@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 
 use super::House;
 use super::failure::Failure;
+use super::pass;
 use crate::openai::Operation;
 
 /// The most room that is made for a body at once, in bytes.
@@ -34,6 +35,13 @@ pub(super) enum Door {
         /// The integration that the path names.
         integration: Option<String>,
     },
+    /// Any other path of an integration's provider.
+    Relay {
+        /// The integration that the path names.
+        integration: String,
+        /// What stands behind `/v1/`, as it came.
+        rest: String,
+    },
 }
 
 /// Checks everything that can be known from the head alone.
@@ -51,6 +59,7 @@ pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, 
         }
         Door::Ask { .. } if request.method() != Method::POST => Err(Failure::MethodNotAllowed("POST")),
         Door::Models { .. } => Ok(door),
+        Door::Relay { .. } => pass::check_method(request.method()).map(|()| door),
         Door::Ask { .. } => check_type(request.headers()).map(|()| door),
     }
 }
@@ -112,7 +121,11 @@ pub(super) fn door(path: &str) -> Result<Door, Failure> {
         "chat/completions" => Ok(Door::Ask { operation: Operation::Chat, integration }),
         "embeddings" => Ok(Door::Ask { operation: Operation::Embeddings, integration }),
         "models" => Ok(Door::Models { integration }),
-        _ => Err(unknown()),
+        "" => Err(unknown()),
+        rest => match integration {
+            Some(integration) => Ok(Door::Relay { integration, rest: rest.to_owned() }),
+            None => Err(unknown()),
+        },
     }
 }
 
@@ -204,8 +217,20 @@ mod tests {
         assert_eq!(door("/acme/v1/chat/completions").unwrap(), ask(Some("acme")));
         assert_eq!(door("/ac%2Dme/v1/chat/completions").unwrap(), ask(Some("ac-me")));
         assert_eq!(door("/acme/v1/models").unwrap(), Door::Models { integration: Some("acme".into()) });
-        for path in ["/", "", "*", "/v1", "/v1/", "//v1/models", "/a/b/v1/models", "/v1/models/x", "/v1/chat"]
-        {
+        let relay = Door::Relay { integration: "ac-me".into(), rest: "models/x%2Fy".into() };
+        assert_eq!(door("/ac%2Dme/v1/models/x%2Fy").unwrap(), relay);
+        for path in [
+            "/",
+            "",
+            "*",
+            "/v1",
+            "/v1/",
+            "//v1/models",
+            "/a/b/v1/models",
+            "/v1/models/x",
+            "/v1/chat",
+            "/acme/v1/",
+        ] {
             assert!(matches!(door(path), Err(Failure::NotFound(_))), "{path} was taken");
         }
     }

@@ -7,8 +7,10 @@ mod failure;
 mod hide;
 mod intake;
 mod models;
+mod pass;
 mod relay;
 mod reply;
+mod tail;
 mod visit;
 mod whole;
 
@@ -126,6 +128,10 @@ async fn journey(
     let (operation, path) = match door {
         Door::Models { integration } => return models::list(&registry, integration.as_deref()),
         Door::Ask { operation, integration } => (operation, integration),
+        Door::Relay { integration, rest } => {
+            // Boxed: it is rare, and would make room in every request's future.
+            return Box::pin(pass::relay(request, (&integration, &rest), house, seat, visit)).await;
+        }
     };
     if let Some(name) = &path {
         registry.integration(name)?;

@@ -17,10 +17,11 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::{self, Upstream};
 use super::failure::Failure;
+use super::tail::Tail;
 use super::visit::Visit;
 use crate::config::valid::Limits;
 use crate::egress::Body;
-use crate::integration::Permit;
+use crate::integration::{Entry, Permit};
 use crate::outbound::Report;
 
 /// An answer whose first bytes have come.
@@ -33,6 +34,8 @@ pub(super) struct Begun {
     body: Body,
     idle: Duration,
     permit: Permit,
+    /// Whether its usage is looked for.
+    counted: bool,
 }
 
 /// Waits for the first bytes and checks that they can begin a JSON object.
@@ -58,7 +61,18 @@ pub(super) async fn begin(upstream: Upstream, permit: Permit) -> Result<Begun, F
         true => rest_of(first, &mut body, entry.settings.limits).await?,
         false => first,
     };
-    Ok(Begun { parts, report, connected, first, body, idle, permit })
+    Ok(Begun { parts, report, connected, first, body, idle, permit, counted: true })
+}
+
+/// An answer of any kind, nothing of which is looked at.
+pub(super) fn untouched(
+    parts: Parts,
+    body: Body,
+    (entry, connected): (&Entry, Option<Duration>),
+    permit: Permit,
+) -> Begun {
+    let (report, idle) = (Report::default(), entry.settings.limits.idle);
+    Begun { parts, report, connected, first: Bytes::new(), body, idle, permit, counted: false }
 }
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
@@ -88,6 +102,8 @@ pub(super) struct Whole {
     body: Body,
     idle: Duration,
     silence: Option<Pin<Box<Sleep>>>,
+    /// Where the usage is, if it is looked for.
+    tail: Option<Tail>,
     visit: Visit,
     permit: Option<Permit>,
 }
@@ -99,13 +115,15 @@ pub struct Cut;
 
 impl Whole {
     pub(super) fn new(begun: Begun, visit: Visit) -> Self {
-        let Begun { first, body, idle, permit, .. } = begun;
-        Self { first: Some(first), body, idle, silence: None, visit, permit: Some(permit) }
+        let Begun { first, body, idle, permit, counted, .. } = begun;
+        let first = Some(first).filter(|first| !first.is_empty());
+        let tail = counted.then(Tail::default);
+        Self { first, body, idle, silence: None, tail, visit, permit: Some(permit) }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(first) = self.first.take() {
-            self.visit.sent(first.len());
+            self.sent(&first);
             if self.body.is_end_stream() {
                 self.end();
             }
@@ -118,7 +136,9 @@ impl Whole {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence = None;
-                self.visit.sent(frame.data_ref().map_or(0, Bytes::len));
+                if let Some(data) = frame.data_ref() {
+                    self.sent(data);
+                }
                 // hyper asks no more of a body that says it is at its end.
                 if self.body.is_end_stream() {
                     self.end();
@@ -144,7 +164,17 @@ impl Whole {
         Poll::Ready(Some(Err(Cut)))
     }
 
+    fn sent(&mut self, data: &Bytes) {
+        self.visit.sent(data.len());
+        if let Some(tail) = &mut self.tail {
+            tail.push(data);
+        }
+    }
+
     fn end(&mut self) {
+        if let Some(tail) = self.tail.take() {
+            self.visit.used(tail.usage().as_ref());
+        }
         self.visit.ended();
         self.permit = None;
     }

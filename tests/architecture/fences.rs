@@ -184,6 +184,42 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
+        what: "a word of Azure's",
+        // `api_version` is a setting, which `query` may hold as well.
+        sign: Sign::Word(&["azure", "deployments", "api-version"]),
+        within: "src/",
+        rooms: &["src/dialect/azure", "src/dialect/mod.rs", "src/config"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "a word of Mistral's",
+        sign: Sign::Word(&[
+            "mistral",
+            "random_seed",
+            "prompt_mode",
+            "safe_prompt",
+            "model_length",
+            "document_url",
+            "document_name",
+            "output_dtype",
+            "guardrails",
+            "standard_only",
+        ]),
+        within: "src/",
+        rooms: &["src/dialect/mistral", "src/dialect/mod.rs"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "the length of a vector as Cohere and Mistral name it",
+        sign: Sign::Word(&["output_dimension"]),
+        within: "src/",
+        rooms: &["src/dialect/cohere", "src/dialect/mistral"],
+        exceptions: &[(
+            "src/dialect/bedrock/embed.rs",
+            "Bedrock takes requests for Cohere's models in Cohere's words",
+        )],
+    },
+    Fence {
         what: "a word of Gemini's",
         sign: Sign::Word(&[
             "generateContent",
@@ -282,7 +318,6 @@ pub(crate) const FENCES: &[Fence] = &[
             "citation_options",
             "billed_units",
             "embedding_types",
-            "output_dimension",
             "input_type",
             "search_document",
             "ERROR_TOXIC",

@@ -5,7 +5,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use outrider::dialect::Format;
 use serde_json::{Value, json};
 
-use crate::support::provider::{answer, is_missing, needs};
+use crate::support::provider::{answer, needs};
 use crate::support::tls::Authority;
 use crate::support::{Call, Ended, Setup, TokenServer, Upstream, integration};
 
@@ -121,8 +121,7 @@ fn what_is_shown_is_what_is_sent_in_every_format_and_by_every_authorization() {
         "authentication_type = \"aws_sigv4\"\naws = { region = \"eu-west-1\", service = \"bedrock\", access_key_id = \"AKID-SENTINEL\", secret_access_key = \"s3cr3t-s3cr3t\", session_token = \"session-SENTINEL\" }",
         "",
     ];
-    let formats = Format::ALL.into_iter().filter(|(_, format)| !is_missing(*format));
-    for (n, (_, format)) in formats.enumerate() {
+    for (n, (_, format)) in Format::ALL.into_iter().enumerate() {
         // Each pair once would be long: each format and each authorization stands in two of these.
         for at in [n, n + 1] {
             agrees(format, authorizations[at % authorizations.len()], &[]);
@@ -224,7 +223,15 @@ fn a_request_may_leave_the_model_to_the_integration_and_name_another_path() {
     assert_eq!((&page["model"]["name"], &page["model"]["asked"]), (&json!("b"), &Value::Null));
     let page = sheet(&setup, r#"{"model": "a", "input": "x"}"#, &["--path", "/v1/embeddings"]);
     assert_eq!(page["request"]["url"], "http://127.0.0.1:9/v1/embeddings");
-    assert_eq!(explain(&setup, "{}", &["--path", "/v1/no/such"]).code, 1);
+    let query = sheet(&setup, r#"{"model": "a", "input": [1]}"#, &["--path", "/v1/responses?after=r%201"]);
+    assert_eq!(query["request"]["url"], "http://127.0.0.1:9/v1/responses?after=r%201");
+    assert_eq!((&query["model"], &query["request"]["body"]["input"]), (&Value::Null, &json!([1])));
+    for path in ["/v1/", "/v1/files/../x", "/v1/chat%2Fcompletions"] {
+        assert_eq!(explain(&setup, "{}", &["--path", path]).code, 1, "{path}");
+    }
+    let anthropic = Setup::new(integration("acme", "http://127.0.0.1:9", "format = \"anthropic\""));
+    let refused = explain(&anthropic, "no JSON", &["--path", "/v1/responses"]);
+    assert!(refused.code == 1 && !refused.stdout.contains("at stdin"), "{}", refused.output());
 }
 
 #[test]

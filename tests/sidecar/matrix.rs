@@ -8,7 +8,7 @@ use std::sync::Arc;
 use outrider::dialect::Format;
 use serde_json::{Value, json};
 
-use crate::support::provider::{answer, is_missing, needs, tail};
+use crate::support::provider::{answer, needs, tail};
 use crate::support::tls::{Authority, Pair};
 use crate::support::upstream::Request;
 use crate::support::{Call, Connection, Setup, Sidecar, TokenServer, Turn, Upstream, integration};
@@ -110,8 +110,7 @@ struct Cell {
 
 impl Cell {
     fn all() -> impl Iterator<Item = Self> {
-        let formats = Format::ALL.into_iter().filter(|(_, format)| !is_missing(*format));
-        formats.flat_map(|format| {
+        Format::ALL.into_iter().flat_map(|format| {
             Authorization::ALL.into_iter().flat_map(move |authorization| {
                 Transport::ALL.into_iter().map(move |transport| Self { format, authorization, transport })
             })

@@ -116,6 +116,16 @@ fn every_configuration_of_the_readme_passes_check() {
 }
 
 #[test]
+fn every_format_stands_in_the_table_and_in_a_configuration_that_check_takes() {
+    let formats: BTreeSet<String> = Format::ALL.iter().map(|(word, _)| (*word).to_owned()).collect();
+    assert_eq!(names(&table(section("Formats"), "`format`")), formats);
+    let shown = blocks("toml").concat();
+    for word in formats.iter().filter(|word| *word != "openai") {
+        assert!(shown.contains(&format!("format = \"{word}\"")), "no configuration shows {word}");
+    }
+}
+
+#[test]
 fn galileos_json_of_the_readme_loads_without_an_overlay_too() {
     let setup = newcomer("").file("bare.toml", "integrations_dir = \"integrations\"\n");
     checked(&setup, "bare.toml");

@@ -6,7 +6,7 @@ use outrider::dialect::Format;
 use serde_json::{Value, json};
 
 use crate::proxy::{Doing, Via};
-use crate::support::provider::{answer, is_missing};
+use crate::support::provider::answer;
 use crate::support::tls::{Authority, Pair};
 use crate::support::token_server::issue;
 use crate::support::upstream::Request;
@@ -65,9 +65,6 @@ fn carried(upstream: &Upstream, name: &str) -> Option<String> {
 
 #[test]
 fn entra_before_azure() {
-    if is_missing(Format::Azure) {
-        return;
-    }
     let tokens = issuer(
         json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": "eyJ0.entra.sig"}),
     );
@@ -188,9 +185,6 @@ fn bedrock_by_an_api_key_of_its_own() {
 
 #[test]
 fn vertex_with_the_bearer_of_the_machine() {
-    if is_missing(Format::Vertex) {
-        return;
-    }
     let upstream = provider(Format::Vertex);
     let machine = issuer(json!({"access_token": "ya29.machine", "expires_in": 3599, "token_type": "Bearer"}));
     let host = machine.url().replace("http://", "").replace("/oauth2/token", "");

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::ValueEnum;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request};
 
 use self::page::Page;
 use super::{Exit, console};
@@ -75,16 +77,16 @@ fn answer(args: &Explain, options: &Options) -> Result<(Exit, String), (Exit, St
     let Some(settings) = loaded.settings.integrations.get(args.integration.as_str()) else {
         return Err((Exit::Usage, console::unknown(&args.integration, &loaded.settings)));
     };
-    let path = path_of(args).map_err(|why| (Exit::Usage, why))?;
+    let head = head(args).map_err(|why| (Exit::Usage, why))?;
     let body = body(args).map_err(|why| (Exit::Usage, why))?;
-    Ok(shown(args, &loaded, settings, (&path, body)))
+    Ok(shown(args, &loaded, settings, (head, body)))
 }
 
 fn shown(
     args: &Explain,
     loaded: &Loaded,
     settings: &Integration,
-    (path, body): (&str, Bytes),
+    (head, body): (Parts, Bytes),
 ) -> (Exit, String) {
     let tasks = Tasks::new();
     let workshop = Workshop {
@@ -94,14 +96,9 @@ fn shown(
     };
     let entry = Arc::new(Entry::build(settings.clone(), &workshop));
     let registry = Registry::new(vec![Arc::clone(&entry)], 0);
-    let mut headers = HeaderMap::new();
-    for (name, value) in &args.header {
-        headers.append(name.clone(), value.clone());
-    }
     let question = Question {
         integration: &args.integration,
-        path,
-        headers,
+        head,
         body: body.clone(),
         max_body: loaded.settings.server.max_body,
     };
@@ -120,14 +117,22 @@ fn shown(
     (exit, text)
 }
 
-/// The path behind the integration's name.
-fn path_of(args: &Explain) -> Result<String, String> {
+/// The head of the client's request: a POST at the path that names the integration.
+fn head(args: &Explain) -> Result<Parts, String> {
     let name = &args.integration;
     let rest = args.path.strip_prefix(&format!("/{name}")).unwrap_or(&args.path);
-    match rest.starts_with("/v1/") {
-        true => Ok(rest.to_owned()),
-        false => Err(format!("--path must begin with /v1/ or /{name}/v1/, as what a client calls\n")),
+    if !rest.starts_with("/v1/") {
+        return Err(format!("--path must begin with /v1/ or /{name}/v1/, as what a client calls\n"));
     }
+    let mut head = Request::post(format!("/{name}{rest}"));
+    for (name, value) in &args.header {
+        head = head.header(name, value);
+    }
+    if !args.header.iter().any(|(name, _)| name == CONTENT_TYPE) {
+        head = head.header(CONTENT_TYPE, "application/json");
+    }
+    let request = head.body(()).map_err(|_| "--path cannot stand in a URL\n".to_owned())?;
+    Ok(request.into_parts().0)
 }
 
 /// The request without the line's end that editors put at the end of a file.
@@ -221,13 +226,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_wrong_usage() {
-        for (path, name) in
-            [("/v1/chat/completions", "acne"), ("/other/v1/chat/completions", "acme"), ("v1", "acme")]
-        {
+        for (path, name) in [
+            ("/v1/chat/completions", "acne"),
+            ("/other/v1/chat/completions", "acme"),
+            ("v1", "acme"),
+            ("/v1/a b", "acme"),
+        ] {
             assert_eq!(ask(path, name, "{}").unwrap_err().0, Exit::Usage, "{path} {name}");
         }
         assert!(ask("/v1/models", "acme", "{}").unwrap().1.contains("by itself"));
-        assert!(ask("/v1/nothing", "acme", "{}").unwrap().1.contains("not_found"));
+        assert!(ask("/v1/", "acme", "{}").unwrap().1.contains("not_found"));
         assert!(header("x-a: 1").is_ok() && header("x-a").is_err() && header("x a: 1").is_err());
     }
 }

@@ -34,7 +34,7 @@ enum Body<'a> {
 struct Sheet<'a> {
     integration: &'a str,
     format: &'a str,
-    model: Value,
+    model: Option<Value>,
     request: Request<'a>,
     changes: Vec<Value>,
     connection: Value,
@@ -122,7 +122,9 @@ impl Page<'_> {
     }
 
     fn model(&self, shown: &Shown) -> String {
-        let model = &self.settings.models[shown.model];
+        let Some(model) = shown.model.map(|at| &self.settings.models[at]) else {
+            return "as the request says: this path is relayed, and its body is not read".to_owned();
+        };
         let name = model.name.as_str();
         match &shown.asked {
             None => format!("`{name}`, which is the default: the request names none"),
@@ -161,13 +163,15 @@ impl Page<'_> {
 
     fn sheet<'s>(&'s self, shown: &'s Shown) -> Sheet<'s> {
         let settings = self.settings;
-        let model = &settings.models[shown.model];
+        let model = shown.model.map(|at| &settings.models[at]).map(
+            |model| json!({"asked": shown.asked, "alias": model.alias.as_str(), "name": model.name.as_str()}),
+        );
         let change =
             |change: &Change| json!({"what": word(change.what), "field": change.field, "why": change.why});
         Sheet {
             integration: settings.name.as_str(),
             format: settings.format.word(),
-            model: json!({"asked": shown.asked, "alias": model.alias.as_str(), "name": model.name.as_str()}),
+            model,
             request: Request {
                 method: &shown.method,
                 url: &shown.url,

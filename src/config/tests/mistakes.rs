@@ -412,6 +412,10 @@ const MISTAKES: &[(&str, &str)] = &[
     ("path = \"/{modle}/x\"", "only {model} is filled in"),
     ("path = \"/x?y=1\"", "put a query into `query"),
     ("format = \"azure\"", "needs `api_version`"),
+    (
+        "format = \"azure\"\napi_version = \"a\"\nquery = { api-version = \"b\" }",
+        "`api_version` says something else",
+    ),
     ("format = \"declared\"\nresponse.content = \"{{ x }}\"", "needs `request`"),
     ("format = \"declared\"\nrequest.m = \"{{ messages }}\"\nresponse = {}", "needs `content`"),
     ("tls = { client_cert_file = \"c\" }", "needs `client_key_file`"),

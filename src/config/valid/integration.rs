@@ -64,12 +64,13 @@ pub(in crate::config) fn integration(
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
     let edits = edits(raw.defaults, raw.rename, raw.drop, &at, r);
     let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);
+    let mut query = query(raw.query);
     Some(Integration {
         origin: r.places.origin_of(name.as_str()),
         format,
         path: raw.path.given().and_then(|path| path_of(path, &at.key("path"), r)),
-        api_version: api_version(raw.api_version, &raw.query, format, &at, r),
-        query: query(raw.query),
+        api_version: api_version(raw.api_version, &mut query, format, &at, r),
+        query,
         models,
         default_model,
         headers: headers::fixed(raw.headers, &at.key("headers"), r),
@@ -167,20 +168,30 @@ fn query(raw: Field<Pairs<Scalar>>) -> Vec<(String, String)> {
     raw.given().map(|q| q.0.into_iter().map(|(k, v)| (k, v.0)).collect()).unwrap_or_default()
 }
 
+/// Azure's version of the API. Written into `query` it means the same, and is taken out there: not every path has one.
 fn api_version(
     raw: Field<String>,
-    query: &Field<Pairs<Scalar>>,
+    query: &mut Vec<(String, String)>,
     format: Format,
     at: &At,
     r: &mut Reading<'_>,
 ) -> Option<String> {
-    let in_query = query.get().is_some_and(|q| q.0.iter().any(|(key, _)| key == "api-version"));
-    if format == Format::Azure && raw.is_absent() && !in_query {
+    let in_query = match query.iter().position(|(key, _)| key == API_VERSION) {
+        Some(place) if format == Format::Azure => Some(query.remove(place).1),
+        _ => None,
+    };
+    if format == Format::Azure && raw.is_absent() && in_query.is_none() {
         r.error(&at.key("api_version"), format!("`{at}`: format \"azure\" needs `api_version`"))
             .help("set it as Azure's documentation has it, such as api_version = \"2024-10-21\"");
     }
-    raw.given()
+    if in_query.is_some() && raw.get().is_some_and(|version| in_query.as_ref() != Some(version)) {
+        r.error(&at.key("query").key(API_VERSION), format!("`{at}`: `api_version` says something else"))
+            .help("keep one of them");
+    }
+    raw.given().or(in_query)
 }
+
+const API_VERSION: &str = "api-version";
 
 /// `path`: begins with a slash and holds no other form than `{model}`.
 fn path_of(path: String, at: &At, r: &mut Reading<'_>) -> Option<String> {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
-use self::stream::Passing;
+pub(super) use self::stream::Passing;
 use super::{Context, Dialect, Prepared, Untranslatable};
 use crate::openai::{Envelope, Operation};
 use crate::outbound::{Report, Unsigned};
@@ -46,7 +46,8 @@ const EMBEDDINGS: &str = "/embeddings";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-fn headers(stream: bool) -> HeaderMap {
+/// The headers of a request for a whole answer or a stream.
+pub(super) fn headers(stream: bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if stream { STREAM } else { JSON });

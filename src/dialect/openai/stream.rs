@@ -17,7 +17,7 @@ use crate::openai::{Fault, Usage};
 
 /// Passes an answer on and watches how it ends.
 #[derive(Debug)]
-pub(super) struct Passing {
+pub(in crate::dialect) struct Passing {
     splitter: Splitter,
     finished: bool,
     usage: Option<Usage>,
@@ -25,7 +25,8 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    pub(super) fn new(max_event: usize) -> Self {
+    /// For an answer whose events have at most `max_event` bytes.
+    pub(in crate::dialect) fn new(max_event: usize) -> Self {
         Self { splitter: Splitter::new(max_event), finished: false, usage: None, end: None }
     }
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::exchange::Translated;
 use super::failure::Failure;
+use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::Visit;
 use super::whole::{Begun, Whole};
@@ -47,6 +48,7 @@ pub(super) enum Outcome {
     Passed(Begun),
     Translated(Translated),
     Stream(Stream),
+    Relayed(Relayed),
 }
 
 /// Turns a success into HTTP.
@@ -71,7 +73,22 @@ pub(super) fn respond(outcome: Outcome, mut visit: Visit) -> Response<Answer> {
             send(status, headers, visit, |visit| Answer::whole(Whole::new(begun, visit)))
         }
         Outcome::Stream(stream) => streamed(stream, visit),
+        Outcome::Relayed(answer) => passed_on(answer, visit),
     }
+}
+
+fn passed_on(answer: Relayed, mut visit: Visit) -> Response<Answer> {
+    visit.answered(answer.connected);
+    let status = answer.parts.status;
+    let mut headers = relayed(answer.parts.headers);
+    headers.extend(answer.length.map(|length| (CONTENT_LENGTH, length)));
+    if status.is_success() {
+        visit.ended();
+    } else {
+        let words = format!("the upstream answered {} to what was relayed", status.as_u16());
+        visit.failed("upstream_error", words);
+    }
+    send(status, headers, visit, |visit| Answer::full(answer.body, visit))
 }
 
 fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::auth::AuthError;
 use crate::egress::SendError;
@@ -27,6 +28,8 @@ pub(in crate::proxy) struct Told {
     /// The code for log and metrics, where the client's is the upstream's own word: those have no end.
     ours: Option<&'static str>,
     param: Option<String>,
+    /// What some providers say beyond OpenAI's fields, as JSON.
+    innererror: Option<String>,
     /// Seconds.
     pub(super) retry_after: Option<u64>,
     /// Whether a retry cannot help.
@@ -49,6 +52,8 @@ struct Error<'a> {
     kind: &'a str,
     param: Option<&'a str>,
     code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    innererror: Option<&'a RawValue>,
 }
 
 impl Told {
@@ -59,6 +64,7 @@ impl Told {
             kind: &self.kind,
             param: self.param.as_deref(),
             code: &self.code,
+            innererror: self.innererror.as_deref().and_then(|json| serde_json::from_str(json).ok()),
         };
         serde_json::to_vec(&Envelope { error }).unwrap_or_default()
     }
@@ -101,6 +107,7 @@ impl Told {
             inner: None,
             ours: None,
             param: None,
+            innererror: None,
             retry_after: None,
             hopeless: false,
             close: false,
@@ -203,6 +210,7 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
                 "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
             ),
         ),
+        Failure::NotRelayed { integration, format } => not_relayed(integration, format),
         Failure::MethodNotAllowed(methods) => Told::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
@@ -231,6 +239,13 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
         .closing(),
         _ => internal(),
     }
+}
+
+fn not_relayed(integration: &str, format: &str) -> Told {
+    let message = format!(
+        "integration `{integration}` speaks format `{format}`, to which no other path of OpenAI's can be relayed: it serves /chat/completions, /embeddings and /models"
+    );
+    Told::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 /// Ours: nothing but that it happened; the request id leads to the log.
@@ -327,6 +342,7 @@ fn upstream(fault: &Fault, at: &str) -> Told {
     told.kind = fault.body().error.kind.to_owned().into();
     told.code = fault.code.clone().map_or(told.code, Cow::Owned);
     told.param.clone_from(&fault.param);
+    told.innererror.clone_from(&fault.innererror);
     told.headers.clone_from(&fault.headers);
     told
 }

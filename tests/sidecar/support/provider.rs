@@ -1,15 +1,10 @@
 //! A provider of every format: what an integration needs to speak it, where it is asked, and a minimal good answer.
 
-use outrider::dialect::{Format, Recipe, build};
+use outrider::dialect::Format;
 use serde_json::json;
 
 use super::frames;
 use super::upstream::{Turn, completion};
-
-/// Whether this version cannot speak `format` yet.
-pub(crate) fn is_missing(format: Format) -> bool {
-    build(Recipe::from(format)).is_err_and(|why| why.contains("not in this version"))
-}
 
 /// What an integration of `format` called `name` needs besides `format` itself: lines for its table, and further tables.
 pub(crate) fn needs(format: Format, name: &str) -> (&'static str, String) {

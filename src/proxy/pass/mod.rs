@@ -1,0 +1,177 @@
+//! Other paths of an OpenAI-compatible provider: found by the integration in the path alone, sent on with their own
+//! method, type and query, never scanned, and answered as the provider answers.
+//!
+//! Our own edits, limits on media and translations do not reach such a request. So a path that only spells one of the
+//! paths served elsewhere in another way is refused, and so is one that would leave the endpoint.
+
+mod path;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::exchange;
+use super::failure::Failure;
+use super::hide::Hidden;
+use super::intake;
+use super::reply::Outcome;
+use super::visit::Visit;
+use super::whole::{self, Begun};
+use super::{House, Patience, within};
+use crate::egress::{Body, Sent};
+use crate::integration::{Entry, Integration, Permit};
+use crate::outbound::{Segments, Unsigned};
+use crate::tasks::Seat;
+
+/// The methods that are relayed.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// The same in words.
+const METHOD_WORDS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// What of a client's headers belongs to the body that it sends or wants.
+const KEPT: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, ACCEPT];
+
+/// A provider's answer that is at hand as a whole.
+#[derive(Debug)]
+pub(super) struct Relayed {
+    pub(super) parts: response::Parts,
+    pub(super) body: Bytes,
+    /// How long the body would be that a HEAD does not bring.
+    pub(super) length: Option<HeaderValue>,
+    pub(super) connected: Option<Duration>,
+}
+
+/// Checks what can be known of the method.
+pub(super) fn check_method(method: &Method) -> Result<(), Failure> {
+    if METHODS.contains(method) { Ok(()) } else { Err(Failure::MethodNotAllowed(METHOD_WORDS)) }
+}
+
+/// Relays `request` to `integration`, at `rest` of its paths, which is what stands behind `/v1/`.
+pub(super) async fn relay(
+    request: Request<Incoming>,
+    (integration, rest): (&str, &str),
+    house: &Arc<House>,
+    seat: Seat,
+    visit: &mut Visit,
+) -> Result<Outcome, Failure> {
+    let registry = house.registry.load_full();
+    let entry = registry.integration(integration)?;
+    visit.found(entry, "", false);
+    let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
+    check(ready, rest)?;
+    let (head, body) = request.into_parts();
+    let body = intake::body(&head.headers, body, house).await?;
+    visit.took_in(body.len());
+    let unsigned = dress(ready, rest, &head, body)?;
+    let patience = Patience::of(&head.headers);
+    let permit = pin!(async { Ok(ready.permit(&entry.metrics).await?) });
+    let permit = within(patience, permit).await?;
+    let answer = pin!(async {
+        let upstream = send(entry, ready, seat, unsigned).await?;
+        match upstream.take_whole(&head.method).await? {
+            Taken::Whole(relayed) => Ok(Outcome::Relayed(relayed)),
+            Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(permit))),
+        }
+    });
+    within(patience, answer).await
+}
+
+/// Checks that `integration` takes other paths, and that `rest` may be one.
+pub(super) fn check(integration: &Integration, rest: &str) -> Result<(), Failure> {
+    if !integration.dialect().is_openai_compatible() {
+        let (settings, format) = (integration.settings(), integration.settings().format.word());
+        return Err(Failure::NotRelayed { integration: settings.name.to_string(), format });
+    }
+    path::check(rest).map_err(Failure::BadRequest)
+}
+
+/// The request of a client, whose head is `head`, as the provider gets it, whole but for its right to enter.
+pub(super) fn dress(
+    integration: &Integration,
+    rest: &str,
+    head: &Parts,
+    body: Bytes,
+) -> Result<Unsigned, Failure> {
+    let mut own = HeaderMap::with_capacity(8);
+    for name in KEPT {
+        for value in head.headers.get_all(&name) {
+            own.append(name.clone(), value.clone());
+        }
+    }
+    let unsigned = Unsigned::new(head.method.clone(), "", own, Segments::one(body));
+    let tail = format!("{}/{rest}", integration.dialect().relays_below());
+    let dressed = integration.dress_relay(unsigned, &tail, head.uri.query(), &head.headers)?;
+    dressed.ok_or(Failure::BadRequest("this path and query do not fit behind the integration's endpoint"))
+}
+
+/// A provider's answer whose body is still to come.
+struct Upstream {
+    parts: response::Parts,
+    body: Body,
+    connected: Option<Duration>,
+    hidden: Hidden,
+    entry: Arc<Entry>,
+}
+
+enum Taken {
+    Whole(Relayed),
+    Open(Upstream),
+}
+
+async fn send(
+    entry: &Arc<Entry>,
+    integration: &Integration,
+    seat: Seat,
+    unsigned: Unsigned,
+) -> Result<Upstream, Failure> {
+    let mut renewed = false;
+    loop {
+        let signed = integration.authorizer.sign(seat, unsigned.clone()).await?;
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
+        let Sent { response, connected } = integration.egress.send(seat, signed).await?;
+        let refused = response.status() == StatusCode::UNAUTHORIZED && !renewed;
+        if refused && integration.authorizer.refused(seat, stamp).await? {
+            renewed = true;
+            continue;
+        }
+        let (parts, body) = response.into_parts();
+        return Ok(Upstream { parts, body, connected, hidden, entry: Arc::clone(entry) });
+    }
+}
+
+impl Upstream {
+    /// Takes an error, whose words may repeat what we sent, and an answer without a body; leaves any other open.
+    async fn take_whole(mut self, method: &Method) -> Result<Taken, Failure> {
+        exchange::check_head(&self.parts)?;
+        let status = self.parts.status;
+        let is_error = status.is_client_error() || status.is_server_error();
+        let is_bare = self.body.is_end_stream() || *method == Method::HEAD;
+        if !is_error && !is_bare {
+            return Ok(Taken::Open(self));
+        }
+        let length = self.parts.headers.get(CONTENT_LENGTH).cloned().filter(|_| *method == Method::HEAD);
+        let mut body = BytesMut::new();
+        if !is_bare {
+            let limits = self.entry.settings.limits;
+            if !exchange::read_into(&mut body, &mut self.body, limits.max_answer, limits.idle).await? {
+                return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
+            }
+        }
+        let body = if is_error { self.hidden.strip_bytes(body.freeze()) } else { body.freeze() };
+        Ok(Taken::Whole(Relayed { parts: self.parts, body, length, connected: self.connected }))
+    }
+
+    /// Goes on as it comes.
+    fn begin(self, permit: Permit) -> Begun {
+        whole::untouched(self.parts, self.body, (&self.entry, self.connected), permit)
+    }
+}

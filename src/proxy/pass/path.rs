@@ -1,0 +1,131 @@
+//! What a relayed path may be: nothing that another server might read as leading somewhere else.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+const DOTS: &str = "this path holds `.` or `..`, which could lead out of the integration's endpoint";
+const EMPTY: &str = "this path holds an empty segment (`//`)";
+const ODD: &str = "this path holds a backslash or a control character";
+const NO_TEXT: &str = "this path does not spell text in UTF-8";
+const TWICE: &str = "this path is percent-encoded more than twice";
+const SPELT: &str =
+    "this path is served under its plain spelling only: /chat/completions, /embeddings, /models";
+
+/// What is served, edited and translated elsewhere.
+const SERVED: [&str; 2] = ["chat/completions", "embeddings"];
+
+/// Checks what stands behind `/v1/`, as the client wrote it; the error says what is wrong.
+pub(super) fn check(rest: &str) -> Result<(), &'static str> {
+    let mut text = Cow::Borrowed(rest);
+    check_segments(&text)?;
+    // Servers decode what they route by, and some decode it once more.
+    for _ in 0..2 {
+        let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| NO_TEXT)?;
+        if decoded == text {
+            break;
+        }
+        text = Cow::Owned(decoded.into_owned());
+        check_segments(&text)?;
+    }
+    if percent_decode_str(&text).decode_utf8().map_err(|_| NO_TEXT)? != text {
+        return Err(TWICE);
+    }
+    let plain = text.split('/').map(name).collect::<Vec<_>>().join("/").to_ascii_lowercase();
+    let plain = plain.trim_end_matches('/');
+    let is_served = |served: &str| {
+        plain.strip_suffix(served).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    };
+    if plain == "models" || SERVED.iter().any(|served| is_served(served)) { Err(SPELT) } else { Ok(()) }
+}
+
+fn check_segments(text: &str) -> Result<(), &'static str> {
+    if text.contains(|c: char| c == '\\' || c.is_control()) {
+        return Err(ODD);
+    }
+    let mut segments = text.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if matches!(name(segment), "." | "..") {
+            return Err(DOTS);
+        }
+        // One slash at the end is the provider's business.
+        if name(segment).is_empty() && (segments.peek().is_some() || !segment.is_empty()) {
+            return Err(EMPTY);
+        }
+    }
+    Ok(())
+}
+
+/// A segment without its parameters (RFC 3986 §3.3), which some servers take off before they route.
+fn name(segment: &str) -> &str {
+    segment.split(';').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_providers_serve_is_let_through_as_it_is() {
+        for path in [
+            "responses",
+            "files/file-abc123/content",
+            "files/",
+            "models/gpt-4o",
+            "models/ft:gpt-4o:org::id",
+            "models/org%2Fname",
+            "audio/transcriptions",
+            "vector_stores/vs_1/files",
+            "files/report%20of%20May.pdf",
+            "files/a..b/.hidden",
+            "completions",
+            "chat/completions/chatcmpl-1/messages",
+        ] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_could_lead_out_of_the_endpoint_is_refused() {
+        for (path, why) in [
+            ("..", DOTS),
+            ("../admin", DOTS),
+            ("files/../../admin", DOTS),
+            ("files/./x", DOTS),
+            ("files/%2e%2e/admin", DOTS),
+            ("files/.%2E/admin", DOTS),
+            ("files/%252e%252e/admin", DOTS),
+            ("files/..%2f..%2fadmin", DOTS),
+            ("files/..;/admin", DOTS),
+            ("files/..;x=1/admin", DOTS),
+            ("files//x", EMPTY),
+            ("/files", EMPTY),
+            ("files/%2Fx", EMPTY),
+            ("files/;x/y", EMPTY),
+            ("files/..%5cadmin", ODD),
+            ("files/a%0d%0ab", ODD),
+            ("files/%00", ODD),
+            ("files/%ff", NO_TEXT),
+            ("files/%25252e", TWICE),
+        ] {
+            assert_eq!(check(path), Err(why), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_served_elsewhere_cannot_be_reached_by_spelling_it_otherwise() {
+        for path in [
+            "chat/completions/",
+            "chat%2Fcompletions",
+            "chat/completion%73",
+            "Chat/Completions",
+            "chat/completions;x=1",
+            "v1/chat/completions",
+            "%65mbeddings",
+            "embeddings/",
+            "models/",
+        ] {
+            assert_eq!(check(path), Err(SPELT), "{path}");
+        }
+    }
+}

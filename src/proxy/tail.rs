@@ -1,0 +1,98 @@
+//! The end of an answer that goes on unread: there stands what it cost.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use memchr::memmem::FinderRev;
+
+use crate::openai::Usage;
+
+/// How far from the end the usage is looked for, in bytes: little stands behind it.
+const WINDOW: usize = 4 << 10;
+
+/// The last of what went by. Nothing is copied unless it comes in small pieces.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    before: Bytes,
+    last: Bytes,
+}
+
+impl Tail {
+    /// Takes what goes by next.
+    pub(super) fn push(&mut self, piece: &Bytes) {
+        let piece = end_of(piece);
+        if self.last.is_empty() {
+            self.last = piece;
+        } else if self.last.len() + piece.len() <= WINDOW {
+            self.last = [&self.last[..], &piece[..]].concat().into();
+        } else {
+            self.before = std::mem::replace(&mut self.last, piece);
+        }
+    }
+
+    /// The usage, if the end of an answer tells it.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        read(&self.last).or_else(|| {
+            let joined = (!self.before.is_empty()).then(|| [&self.before[..], &self.last[..]].concat());
+            joined.and_then(|joined| read(&joined))
+        })
+    }
+}
+
+fn end_of(piece: &Bytes) -> Bytes {
+    piece.slice(piece.len().saturating_sub(WINDOW)..)
+}
+
+/// Built once: building a finder costs more than looking with it.
+static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("\"usage\""));
+
+/// The last member of that name whose value counts tokens. In a text the quotes would be escaped.
+fn read(json: &[u8]) -> Option<Usage> {
+    USAGE.rfind_iter(json).find_map(|at| {
+        let value = json[at + USAGE.needle().len()..].trim_ascii_start().strip_prefix(b":")?;
+        value.trim_ascii_start().starts_with(b"{").then_some(())?;
+        serde_json::Deserializer::from_slice(value).into_iter::<Usage>().next()?.ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAT: &str = r#"{"id":"1","choices":[{"message":{"content":"say \"usage\":{\"prompt_tokens\":9}"}}],"usage" : {"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":1,"audio_tokens":0}},"service_tier":"default"}"#;
+
+    fn usage(text: &str, step: usize) -> Option<(u64, u64)> {
+        let mut tail = Tail::default();
+        for piece in text.as_bytes().chunks(step) {
+            tail.push(&Bytes::copy_from_slice(piece));
+        }
+        tail.usage().map(|usage| (usage.prompt_tokens, usage.completion_tokens))
+    }
+
+    #[test]
+    fn the_usage_is_found_however_the_answer_is_cut() {
+        let long = CHAT.replace("say", &"x".repeat(20_000));
+        for text in [CHAT, &long] {
+            for step in [1, 7, 100, 1000, 5000, text.len()] {
+                assert_eq!(usage(text, step), Some((3, 2)), "in steps of {step}");
+            }
+        }
+        let embeddings =
+            r#"{"data":[{"embedding":[0.1]}],"model":"m","usage":{"prompt_tokens":8,"total_tokens":8}}"#;
+        assert_eq!(usage(embeddings, 1000), Some((8, 0)));
+    }
+
+    #[test]
+    fn what_counts_no_tokens_is_none() {
+        for text in [
+            "",
+            "{}",
+            r#"{"usage":null}"#,
+            r#"{"usage":{"prompt_tok"#,
+            r#"{"a":"usage"}"#,
+            r#"{"usage":"x"}"#,
+        ] {
+            assert_eq!(usage(text, 1000), None, "{text}");
+        }
+    }
+}
