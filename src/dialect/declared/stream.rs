@@ -9,6 +9,7 @@ use minijinja::Value;
 use super::reply;
 use super::tables::{Framing, Leaf, Tables};
 use super::values::{self, Calling, Tokens};
+use crate::dialect::calls;
 use crate::dialect::chunks::{self, Chunks};
 use crate::dialect::{Broken, Context, End, Outcome};
 use crate::framing::{json_array, ndjson, sse};
@@ -296,9 +297,7 @@ impl State {
         let at = known.unwrap_or(self.calls.len());
         let is_new = known.is_none();
         if is_new {
-            if self.calls.len() == values::MOST_CALLS {
-                return Err(Broken::Garbled("the upstream sent more calls than any model makes".to_owned()));
-            }
+            calls::check_room(self.calls.len())?;
             self.calls.push((call.index, false));
         }
         self.calls[at].1 |= !call.arguments.trim().is_empty();

@@ -227,7 +227,7 @@ pub(super) fn calls(leaf: &Leaf, value: &Value) -> Result<Vec<Calling>, Failed> 
 }
 
 /// More calls than any model makes: a list that is multiplied has no end of its own.
-pub(super) const MOST_CALLS: usize = 1024;
+const MOST_CALLS: usize = 1024;
 
 fn call(leaf: &Leaf, item: &Value) -> Result<Calling, Failed> {
     let member = |of: &Value, name: &str| of.get_attr(name).ok().filter(|value| !is_nothing(value));
