@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use serde::de::IgnoredAny;
 
+use super::Broken;
 use super::chunks::Chunks;
 use crate::openai::json::Text;
 use crate::openai::message::{Call, Message, Role};
@@ -61,6 +62,17 @@ impl<'a> Calls<'a> {
     }
 }
 
+/// More calls than any model makes in one answer: each is looked for among all that have begun.
+const MOST_CALLS: usize = 1024;
+
+/// Refuses a stream that begins one more call than `begun`, if those are as many as are believed.
+pub(super) fn check_room(begun: usize) -> Result<(), Broken> {
+    if begun < MOST_CALLS {
+        return Ok(());
+    }
+    Err(Broken::Garbled("the upstream sent more calls than any model makes".to_owned()))
+}
+
 /// The calls that a stream has begun.
 #[derive(Debug)]
 pub(super) struct Calling {
@@ -95,9 +107,11 @@ impl Calling {
         head: (Text<'_>, Text<'_>),
         chunks: &mut Chunks,
         out: &mut BytesMut,
-    ) {
+    ) -> Result<(), Broken> {
+        check_room(self.begun.len())?;
         self.begun.push(Begun { key, open: true, has_arguments: false });
         chunks.call(self.legacy, self.begun.len() - 1, Some(head), Text::Plain(""), out);
+        Ok(())
     }
 
     /// More of the arguments of the call `key`, if it is still open.
@@ -124,10 +138,12 @@ impl Calling {
         json: Text<'_>,
         chunks: &mut Chunks,
         out: &mut BytesMut,
-    ) {
+    ) -> Result<(), Broken> {
+        check_room(self.begun.len())?;
         let key = self.begun.len() as u64;
         self.begun.push(Begun { key, open: false, has_arguments: true });
         chunks.call(self.legacy, self.begun.len() - 1, Some(head), json, out);
+        Ok(())
     }
 
     /// Ends calls; one that got no arguments has none, which is `{}` and not an empty text.

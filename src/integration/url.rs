@@ -25,6 +25,8 @@ pub(super) struct Urls {
     base: String,
     path: Option<String>,
     query: String,
+    /// The names of the parameters in it.
+    asked: Vec<String>,
     endpoint: Uri,
 }
 
@@ -37,7 +39,8 @@ impl Urls {
         let encode = |model: &valid::Model| utf8_percent_encode(model.name.as_str(), kept).to_string();
         let models = settings.models.iter().map(encode).collect();
         let path = settings.path.clone();
-        let mut urls = Self { ready: Vec::new(), models, base, path, query, endpoint };
+        let asked = settings.query.iter().map(|(name, _)| name.clone()).collect();
+        let mut urls = Self { ready: Vec::new(), models, base, path, query, asked, endpoint };
         let of_all = |tail: &Cow<'static, str>| urls.models.iter().map(|m| urls.build(tail, m)).collect();
         urls.ready = dialect.tails().into_iter().map(|tail| (tail.clone(), of_all(&tail))).collect();
         urls
@@ -64,9 +67,19 @@ impl Urls {
     }
 
     /// The URL for a relayed `tail`, which no configured path replaces, with the client's query before ours; `None` if
-    /// they do not make one.
+    /// they do not make one. What we ask for overrides what the client asks for: servers differ in which of two they take.
     pub(super) fn relayed(&self, tail: &str, query: Option<&str>) -> Option<Uri> {
-        self.ask(format!("{}{tail}", self.base), query.unwrap_or_default()).parse().ok()
+        let mut query = Cow::Borrowed(query.unwrap_or_default());
+        if !self.asked.is_empty() {
+            let kept: Vec<&str> = query.split('&').filter(|pair| !self.asks(pair)).collect();
+            query = Cow::Owned(kept.join("&"));
+        }
+        self.ask(format!("{}{tail}", self.base), &query).parse().ok()
+    }
+
+    /// Whether `pair` of a query sets one of our own parameters.
+    fn asks(&self, pair: &str) -> bool {
+        form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| self.asked.iter().any(|own| *own == name))
     }
 
     /// Adds `query` and the integration's own to a URL.

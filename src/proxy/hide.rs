@@ -59,6 +59,16 @@ impl Hidden {
         body
     }
 
+    /// Takes them out of the headers of an answer that goes on as it came.
+    pub(super) fn strip_headers(&self, headers: &mut HeaderMap) {
+        for value in headers.values_mut() {
+            let clean = self.strip_bytes(Bytes::copy_from_slice(value.as_bytes()));
+            if clean != value.as_bytes() {
+                *value = HeaderValue::from_maybe_shared(clean).unwrap_or(HeaderValue::from_static(STARS));
+            }
+        }
+    }
+
     /// Each with and without the scheme before it: `Bearer …`.
     fn secrets(&self) -> impl Iterator<Item = &str> {
         let texts = self.0.iter().filter_map(|value| value.to_str().ok());

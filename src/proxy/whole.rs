@@ -77,7 +77,7 @@ pub(super) fn untouched(
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
 /// look complete.
-fn ends_with_its_connection(parts: &Parts) -> bool {
+pub(super) fn ends_with_its_connection(parts: &Parts) -> bool {
     parts.version < Version::HTTP_2
         && !parts.headers.contains_key(CONTENT_LENGTH)
         && !parts.headers.contains_key(TRANSFER_ENCODING)
@@ -89,8 +89,13 @@ async fn rest_of(first: Bytes, body: &mut Body, limits: Limits) -> Result<Bytes,
     if !exchange::read_into(&mut whole, body, limits.max_answer, limits.idle).await? {
         return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
     }
-    match serde_json::from_slice::<IgnoredAny>(&whole) {
-        Ok(IgnoredAny) => Ok(whole.freeze()),
+    check_complete(&whole).map(|()| whole.freeze())
+}
+
+/// Checks that a body that ended with its connection is one whole JSON value.
+pub(super) fn check_complete(body: &[u8]) -> Result<(), Failure> {
+    match serde_json::from_slice::<IgnoredAny>(body) {
+        Ok(IgnoredAny) => Ok(()),
         Err(_) => Err(Failure::Garbled("its connection was closed before its JSON was complete".into())),
     }
 }

@@ -153,6 +153,21 @@ fn keys_that_have_ended_are_fetched_once_more_with_the_token_of_that_moment() {
 }
 
 #[test]
+fn keys_that_have_ended_are_fetched_once_more_for_what_is_relayed_too() {
+    let upstream = Upstream::start(|turn| {
+        if turn.request.head.header("x-amz-security-token") == Some("session/1+SENTINEL==") {
+            turn.answer_with(403, &[("x-amzn-errortype", "ExpiredTokenException")], "{}");
+        } else {
+            turn.answer(200, "{\"ok\":true}");
+        }
+    });
+    let sts = service();
+    let answer = with_role(&upstream, &sts).ask(&Call::get("/acme/v1/files"));
+    assert_eq!((answer.status, answer.text()), (200, "{\"ok\":true}"));
+    assert_eq!((sts.count(), upstream.count()), (2, 2));
+}
+
+#[test]
 fn another_403_is_the_callers_to_see_and_shows_no_credential() {
     let upstream = Upstream::start(|turn| {
         let echo = turn.request.head.header("authorization").unwrap_or_default().to_owned();

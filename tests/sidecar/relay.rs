@@ -256,6 +256,36 @@ fn redirects_silence_and_a_cut_are_not_passed_on_as_answers() {
 }
 
 #[test]
+fn json_that_only_its_connection_ends_is_passed_on_whole_or_not_at_all() {
+    let (_upstream, sidecar) = acme("", |turn| {
+        let is_cut = turn.request.target().ends_with("/cut");
+        let (kind, json) =
+            if is_cut { ("application/json", "[{\"a\":") } else { ("Application/JSON; x=1", "[1]") };
+        turn.say(format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\n{json}"));
+        turn.close();
+    });
+    let answer = sidecar.ask(&Call::get("/acme/v1/whole"));
+    assert_eq!((answer.status, answer.text()), (200, "[1]"));
+    sidecar.ask(&Call::get("/acme/v1/cut")).refusal(502, "upstream_garbled");
+}
+
+#[test]
+fn the_headers_of_a_refusal_do_not_show_our_key() {
+    let (_upstream, sidecar) = acme("", |turn| {
+        turn.answer_with(401, &[("www-authenticate", "Bearer error=\"bad provider-key\"")], "{}");
+    });
+    let answer = sidecar.ask(&Call::get("/acme/v1/files"));
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer error=\"bad ***\"")));
+}
+
+#[test]
+fn a_configured_parameter_is_not_given_twice() {
+    let (upstream, sidecar) = acme("query = { tenant = \"ours\" }", |turn| turn.answer(200, "{}"));
+    sidecar.ask(&Call::get("/acme/v1/files?a=1&tenant=theirs&%74enant=x&tenant&b"));
+    assert_eq!(upstream.request().target(), "/v1/files?a=1&b&tenant=ours");
+}
+
+#[test]
 fn what_is_relayed_is_logged_and_counted_under_its_integration() {
     let (_upstream, sidecar) =
         acme("", |turn| turn.answer_with(200, &[("content-type", "audio/mpeg")], "sound"));

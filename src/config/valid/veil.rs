@@ -68,11 +68,14 @@ impl Veil {
         }
         let mut veil = Self { keys, forms: Vec::new() };
         for (name, json) in &settings.edits.defaults {
-            if veil.is_foreign("defaults", name)
-                && let Ok(value) = serde_json::from_str(json)
-            {
+            let Ok(value) = serde_json::from_str(json) else { continue };
+            if veil.is_foreign("defaults", name) {
                 strings(&value, &mut texts);
             }
+            suspects(name, &value, &mut texts);
+        }
+        if let Some(request) = settings.declared.as_ref().and_then(|tables| tables.get("request")) {
+            suspects("", request, &mut texts);
         }
         for (name, value) in &settings.headers {
             if veil.hides_header(name, value) {
@@ -161,6 +164,23 @@ fn strings(value: &serde_json::Value, into: &mut Vec<Secret>) {
     }
 }
 
+/// The texts in the value at `name` that look like secrets. An expression is none.
+fn suspects(name: &str, value: &serde_json::Value, into: &mut Vec<Secret>) {
+    match value {
+        serde_json::Value::String(text) if is_suspect(name, text) && !text.trim().starts_with("{{") => {
+            into.push(Secret::new(text.as_str()));
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| suspects(name, value, into)),
+        serde_json::Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| suspects(name, value, into));
+        }
+        serde_json::Value::String(_)
+        | serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_) => {}
+    }
+}
+
 fn is_suspect(name: &str, value: &str) -> bool {
     let (name, value) = (name.to_lowercase(), value.to_lowercase());
     SUSPECT.iter().any(|piece| name.contains(piece)) || BEGINNINGS.iter().any(|with| value.starts_with(with))
@@ -234,6 +254,19 @@ mod tests {
         assert_eq!(hidden(&veil, &settings), ["x-team"]);
         assert!(veil.hides_query("v", "2") && !veil.hides_query("w", "2"));
         assert_eq!(veil.cover("default-user"), STARS);
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_in_the_body_is_hidden_though_it_stands_in_the_file() {
+        let toml = "authentication_type = \"none\"\nformat = \"declared\"\n\
+                    defaults = { api_token = \"default-s3cret\", user = \"somebody\" }\n\
+                    request = { p = \"{{ messages | join_prompt }}\", max_tokens = \"{{ max_tokens }}\", \
+                    in = [{ apikey = \"request-s3cret\", mode = \"sk-live-1\", team = \"red-team\" }] }\n\
+                    response = { content = \"{{ x }}\" }";
+        let (veil, _) = veil(toml, &[]);
+        assert_eq!(veil.cover("default-s3cret request-s3cret sk-live-1"), "*** *** ***");
+        let shown = "somebody red-team {{ max_tokens }}";
+        assert_eq!(veil.cover(shown), shown);
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Stream {
                         "the upstream began a tool call without its id or name".to_owned(),
                     ));
                 };
-                self.calls.begin(index, (id, name), &mut self.chunks, out);
+                self.calls.begin(index, (id, name), &mut self.chunks, out)?;
                 if let Some(input) = block.input.map(RawValue::get).filter(|input| !says_nothing(input)) {
                     self.calls.add(index, Text::Plain(input), &mut self.chunks, out);
                 }

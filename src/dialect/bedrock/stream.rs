@@ -122,7 +122,7 @@ impl Teller {
             "contentBlockStart" => {
                 let WireStart { index, start } = parse(payload)?;
                 if let Some(call) = start.and_then(|start| start.tool_use) {
-                    self.call(index, &call, out);
+                    self.call(index, &call, out)?;
                 }
             }
             "contentBlockStop" => {
@@ -151,15 +151,16 @@ impl Teller {
         Ok(())
     }
 
-    fn call(&mut self, index: u64, call: &WireCall<'_>, out: &mut BytesMut) {
+    fn call(&mut self, index: u64, call: &WireCall<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         if call.kind.is_some_and(|kind| kind.is(THEIRS)) {
-            return;
+            return Ok(());
         }
         if call.name.decode().is_some_and(|name| self.telling.is_answer(&name)) {
             self.answer = Some((index, false));
         } else {
-            self.calls.begin(index, (call.id, call.name), &mut self.chunks, out);
+            self.calls.begin(index, (call.id, call.name), &mut self.chunks, out)?;
         }
+        Ok(())
     }
 
     fn delta(&mut self, index: u64, delta: &Union<'_>, out: &mut BytesMut) {

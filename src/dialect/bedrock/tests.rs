@@ -275,3 +275,15 @@ proptest! {
         prop_assert_eq!(decoder.is_done(), outcome == Outcome::Complete);
     }
 }
+
+#[test]
+fn a_stream_that_never_stops_calling_is_given_up() {
+    let (mut decoder, mut out) = (plain().decoder, BytesMut::new());
+    let mut begin = |n: u32| {
+        let start =
+            json!({ "contentBlockIndex": n, "start": { "toolUse": { "toolUseId": "c", "name": "f" } } });
+        decoder.feed(&frame("contentBlockStart", start.to_string().as_bytes()), &mut out).map(drop)
+    };
+    assert!((0..1024).all(|n| begin(n).is_ok()));
+    assert!(matches!(begin(1024), Err(Broken::Garbled(words)) if words.contains("calls")));
+}

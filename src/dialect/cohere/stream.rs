@@ -162,7 +162,7 @@ impl Stream {
             let why = "the upstream began a tool call without its id or name";
             return Err(Broken::Garbled(why.to_owned()));
         };
-        self.calls.begin(key, head, &mut self.chunks, out);
+        self.calls.begin(key, head, &mut self.chunks, out)?;
         self.add_arguments(key, call.and_then(|call| call.function?.arguments), out);
         Ok(())
     }

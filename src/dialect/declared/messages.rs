@@ -27,6 +27,9 @@ pub(super) struct Turn {
 #[derive(Debug)]
 struct Fields(Vec<(String, Value)>);
 
+/// More fields than any message has: each is looked for among all of them.
+const MOST_FIELDS: usize = 256;
+
 /// All messages, and the list that expressions see.
 #[derive(Debug)]
 pub(super) struct Turns {
@@ -207,6 +210,10 @@ impl<'de> Deserialize<'de> for Fields {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                 let mut fields = Vec::with_capacity(4);
                 while let Some(member) = map.next_entry()? {
+                    if fields.len() == MOST_FIELDS {
+                        let words = format!("a message of more than {MOST_FIELDS} fields");
+                        return Err(serde::de::Error::custom(words));
+                    }
                     fields.push(member);
                 }
                 Ok(Fields(fields))

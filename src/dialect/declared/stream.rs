@@ -9,6 +9,7 @@ use minijinja::Value;
 use super::reply;
 use super::tables::{Framing, Leaf, Tables};
 use super::values::{self, Calling, Tokens};
+use crate::dialect::calls;
 use crate::dialect::chunks::{self, Chunks};
 use crate::dialect::{Broken, Context, End, Outcome};
 use crate::framing::{json_array, ndjson, sse};
@@ -257,7 +258,9 @@ impl State {
         if let (Some(leaf), Some(value)) =
             (&rules.tool_calls, values::get(rules.tool_calls.as_ref(), &scope)?)
         {
-            values::calls(leaf, &value)?.into_iter().for_each(|call| self.call(call, out));
+            for call in values::calls(leaf, &value)? {
+                self.call(call, out)?;
+            }
         }
         self.tokens.read(rules, &scope)?;
         if let (Some(leaf), Some(value)) =
@@ -289,11 +292,12 @@ impl State {
     }
 
     /// Tells of a call, or what is new of it: calls that carry a number of the provider's own come in pieces.
-    fn call(&mut self, call: Calling, out: &mut BytesMut) {
+    fn call(&mut self, call: Calling, out: &mut BytesMut) -> Result<(), Broken> {
         let known = call.index.and_then(|index| self.calls.iter().position(|(own, _)| *own == Some(index)));
         let at = known.unwrap_or(self.calls.len());
         let is_new = known.is_none();
         if is_new {
+            calls::check_room(self.calls.len())?;
             self.calls.push((call.index, false));
         }
         self.calls[at].1 |= !call.arguments.trim().is_empty();
@@ -302,6 +306,7 @@ impl State {
         if is_new || !call.arguments.is_empty() {
             self.piece(at, id.as_deref().zip(name.as_deref()), &call.arguments, out);
         }
+        Ok(())
     }
 
     fn piece(&mut self, at: usize, head: Option<(&str, &str)>, arguments: &str, out: &mut BytesMut) {

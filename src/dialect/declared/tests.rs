@@ -319,3 +319,32 @@ proptest! {
         prop_assert_eq!(decoder.is_done(), outcome == Outcome::Complete);
     }
 }
+
+#[test]
+fn a_message_of_thousands_of_fields_is_refused_before_it_costs_time() {
+    let fields: serde_json::Map<String, Value> = (0..300).map(|n| (format!("x{n}"), json!(n))).collect();
+    let mut message = json!({ "role": "user", "content": "Hi" });
+    message.as_object_mut().unwrap().extend(fields);
+    let refused = prepare(&plain(), &json!({ "messages": [message] })).unwrap_err();
+    assert!(refused.param == "messages" && refused.message.contains("more than 256 fields"), "{refused:?}");
+}
+
+#[test]
+fn a_stream_that_never_stops_calling_is_given_up() {
+    let mut decoder =
+        prepare(&plain(), &json!({ "stream": true, "messages": [{ "role": "user", "content": "Hi" }] }))
+            .unwrap()
+            .decoder;
+    let mut out = BytesMut::new();
+    let mut fed = 0;
+    let broken = loop {
+        let line = json!({ "calls": [{ "index": fed, "name": "f" }] }).to_string() + "\n";
+        match decoder.feed(line.as_bytes(), &mut out) {
+            Ok(_) => fed += 1,
+            Err(broken) => break broken,
+        }
+        assert!(fed <= 2000, "it goes on for ever");
+    };
+    assert!(matches!(&broken, Broken::Garbled(words) if words.contains("calls")), "{broken:?}");
+    assert_eq!(fed, 1024);
+}

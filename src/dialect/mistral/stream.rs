@@ -8,12 +8,16 @@ use serde_json::value::RawValue;
 
 use super::ids;
 use super::reply::{self, Piece, WireCall, WireLogprobs, WireMessage, WireUsage};
+use crate::dialect::calls::check_room;
 use crate::dialect::chunks::{self, Chunks};
 use crate::dialect::{Broken, Context, End, Outcome};
 use crate::framing::sse::{Event, Events, Splitter};
 use crate::openai::completion::{CallKind, Delta, FunctionDelta, Logprobs, ToolCallDelta};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
+
+/// More choices than any model gives: each is looked for among all that have begun.
+const MOST_CHOICES: usize = 128;
 
 /// One stream that is being translated.
 #[derive(Debug)]
@@ -158,7 +162,7 @@ impl Stream {
     }
 
     fn choice(&mut self, wire: WireChoice<'_>, out: &mut BytesMut) -> Result<(), Broken> {
-        let at = self.place(wire.index.unwrap_or_default());
+        let at = self.place(wire.index.unwrap_or_default())?;
         if self.choices[at].finished {
             return Ok(());
         }
@@ -185,12 +189,15 @@ impl Stream {
         Ok(())
     }
 
-    fn place(&mut self, index: u32) -> usize {
-        let known = self.choices.iter().position(|choice| choice.index == index);
-        known.unwrap_or_else(|| {
-            self.choices.push(Choosing { index, finished: false, calls: Vec::new() });
-            self.choices.len() - 1
-        })
+    fn place(&mut self, index: u32) -> Result<usize, Broken> {
+        if let Some(known) = self.choices.iter().position(|choice| choice.index == index) {
+            return Ok(known);
+        }
+        if self.choices.len() == MOST_CHOICES {
+            return Err(Broken::Garbled("the upstream sent more choices than any model gives".to_owned()));
+        }
+        self.choices.push(Choosing { index, finished: false, calls: Vec::new() });
+        Ok(self.choices.len() - 1)
     }
 
     /// Writes what is said; the first piece takes the probabilities along.
@@ -235,6 +242,7 @@ impl Stream {
             return Err(Broken::Garbled("the upstream began a tool call without its name".to_owned()));
         };
         let place = calls.len();
+        check_room(place)?;
         calls.push(Calling {
             number,
             id: id.as_deref().map(str::to_owned),

@@ -67,3 +67,22 @@ fn a_stream_of_embeddings_never_ends_well() {
     assert!(matches!(decoder.finish(End::Broken(&fault), &mut out), Outcome::Failed(_)));
     assert!(!decoder.is_done() && !out.is_empty());
 }
+
+#[test]
+fn a_stream_that_never_stops_calling_or_choosing_is_given_up() {
+    let body = HI.replacen('{', r#"{"stream":true,"#, 1);
+    let feed = |count: u32, chunk: fn(u32) -> String| {
+        let (mut decoder, mut out) = (prepare(&body, Operation::Chat).unwrap().decoder, BytesMut::new());
+        let mut feed = |n| decoder.feed(format!("data: {}\n\n", chunk(n)).as_bytes(), &mut out).map(drop);
+        assert!((0..count).all(|n| feed(n).is_ok()));
+        feed(count)
+    };
+    let call = |n| {
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{n},"id":"c{n}","function":{{"name":"f","arguments":""}}}}]}}}}]}}"#
+        )
+    };
+    let choice = |n| format!(r#"{{"choices":[{{"index":{n},"delta":{{"content":"x"}}}}]}}"#);
+    assert!(matches!(feed(1024, call), Err(Broken::Garbled(words)) if words.contains("calls")));
+    assert!(matches!(feed(128, choice), Err(Broken::Garbled(words)) if words.contains("choices")));
+}

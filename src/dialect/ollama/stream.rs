@@ -89,7 +89,7 @@ impl Stream {
 
     fn read(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
         for line in lines(bytes) {
-            self.line(&reply::parse(line)?, out);
+            self.line(&reply::parse(line)?, out)?;
             if self.end.is_some() {
                 break;
             }
@@ -97,7 +97,7 @@ impl Stream {
         Ok(())
     }
 
-    fn line(&mut self, wire: &Wire<'_>, out: &mut BytesMut) {
+    fn line(&mut self, wire: &Wire<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         let mut logprobs = wire.logprobs();
         if let Some(message) = &wire.message {
             let thoughts = |text| Delta { reasoning_content: Some(text), ..Delta::default() };
@@ -107,7 +107,7 @@ impl Stream {
             for call in message.tool_calls.iter().flatten() {
                 let id = self.ids.of(call);
                 let head = (Text::Plain(&id), call.function.name);
-                self.calls.whole(head, call.arguments(), &mut self.chunks, out);
+                self.calls.whole(head, call.arguments(), &mut self.chunks, out)?;
             }
         }
         // Ollama may know how likely tokens were before it shows them.
@@ -121,6 +121,7 @@ impl Stream {
             self.chunks.finish(reason, self.usage.unwrap_or_default(), out);
             self.end = Some(Outcome::Complete);
         }
+        Ok(())
     }
 
     /// Writes a text with the log probabilities of its line, which are then gone.

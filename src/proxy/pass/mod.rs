@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Method, Request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -138,8 +138,8 @@ async fn send(
         let signed = integration.authorizer.sign(seat, unsigned.clone()).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
         let Sent { response, connected } = integration.egress.send(seat, signed).await?;
-        let refused = response.status() == StatusCode::UNAUTHORIZED && !renewed;
-        if refused && integration.authorizer.refused(seat, stamp).await? {
+        let blamed = integration.authorizer.is_blamed(response.status(), response.headers());
+        if blamed && !renewed && integration.authorizer.refused(seat, stamp).await? {
             renewed = true;
             continue;
         }
@@ -149,13 +149,15 @@ async fn send(
 }
 
 impl Upstream {
-    /// Takes an error, whose words may repeat what we sent, and an answer without a body; leaves any other open.
+    /// Takes an error, whose words may repeat what we sent, an answer without a body, and JSON that would look complete
+    /// if it were cut; leaves any other open.
     async fn take_whole(mut self, method: &Method) -> Result<Taken, Failure> {
         exchange::check_head(&self.parts)?;
         let status = self.parts.status;
         let is_error = status.is_client_error() || status.is_server_error();
         let is_bare = self.body.is_end_stream() || *method == Method::HEAD;
-        if !is_error && !is_bare {
+        let is_open_json = !is_bare && is_json(&self.parts) && whole::ends_with_its_connection(&self.parts);
+        if !is_error && !is_bare && !is_open_json {
             return Ok(Taken::Open(self));
         }
         let length = self.parts.headers.get(CONTENT_LENGTH).cloned().filter(|_| *method == Method::HEAD);
@@ -166,7 +168,13 @@ impl Upstream {
                 return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
             }
         }
+        if is_open_json && !is_error {
+            whole::check_complete(&body)?;
+        }
         let body = if is_error { self.hidden.strip_bytes(body.freeze()) } else { body.freeze() };
+        if is_error {
+            self.hidden.strip_headers(&mut self.parts.headers);
+        }
         Ok(Taken::Whole(Relayed { parts: self.parts, body, length, connected: self.connected }))
     }
 
@@ -174,4 +182,11 @@ impl Upstream {
     fn begin(self, permit: Permit) -> Begun {
         whole::untouched(self.parts, self.body, (&self.entry, self.connected), permit)
     }
+}
+
+/// Whether an answer says that it is one JSON value.
+fn is_json(parts: &response::Parts) -> bool {
+    let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json")
 }
