@@ -1,6 +1,7 @@
 //! The calls of tools: those of a conversation, found again by their results, and those of a stream, told as they come.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use bytes::BytesMut;
 use serde::de::IgnoredAny;
@@ -23,42 +24,45 @@ pub(super) fn arguments(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
 /// The calls that a conversation has made so far.
 #[derive(Debug, Default)]
 pub(super) struct Calls<'a> {
-    made: Vec<Made<'a>>,
+    names: Vec<Text<'a>>,
+    /// By the client's id; a legacy call (`true`) by its name.
+    numbers: HashMap<(bool, Cow<'a, str>), Same>,
 }
 
-/// One call of a conversation.
-#[derive(Debug)]
-struct Made<'a> {
-    /// The client's id; `None` for a legacy call, which is found by its name.
-    id: Option<Text<'a>>,
-    name: Text<'a>,
-    answered: bool,
+/// The calls that are called alike, in order.
+#[derive(Debug, Default)]
+struct Same {
+    made: Vec<usize>,
+    answered: usize,
 }
 
 impl<'a> Calls<'a> {
     /// Takes a call; its number, from 0.
     pub(super) fn make(&mut self, call: &Call<'a>) -> usize {
-        self.made.push(Made { id: call.id, name: call.name, answered: false });
-        self.made.len() - 1
+        let number = self.names.len();
+        self.names.push(call.name);
+        // A text that holds half a character is nobody's id.
+        if let Some(word) = call.id.unwrap_or(call.name).decode() {
+            let same = self.numbers.entry((call.id.is_none(), word)).or_default();
+            same.made.push(number);
+        }
+        number
     }
 
-    /// The number of the call that the result `message` answers: the first of those that still wait for one.
-    pub(super) fn answer(&mut self, message: &Message<'_>) -> Option<usize> {
+    /// The number of the call that the result `message` answers: the first of those that still wait for one, else the
+    /// last of them.
+    pub(super) fn answer(&mut self, message: &Message<'a>) -> Option<usize> {
         let by_name = message.role == Role::Function;
         let wanted = if by_name { message.name } else { message.tool_call_id }?.decode()?;
-        let is_it = |made: &Made<'a>| match made.id {
-            Some(id) => !by_name && id.is(&wanted),
-            None => by_name && made.name.is(&wanted),
-        };
-        let waiting = self.made.iter().position(|made| !made.answered && is_it(made));
-        let number = waiting.or_else(|| self.made.iter().rposition(is_it))?;
-        self.made[number].answered = true;
-        Some(number)
+        let same = self.numbers.get_mut(&(by_name, wanted))?;
+        let number = same.made.get(same.answered).or_else(|| same.made.last()).copied();
+        same.answered += 1;
+        number
     }
 
     /// What the call of this number calls.
     pub(super) fn name(&self, number: usize) -> Option<Text<'a>> {
-        self.made.get(number).map(|made| made.name)
+        self.names.get(number).copied()
     }
 }
 

@@ -108,11 +108,18 @@ pub struct Call<'a> {
     pub arguments: Text<'a>,
 }
 
+/// How many calls one message may make: results are matched with them one by one.
+const MOST_CALLS: usize = 1024;
+
 /// Reads one message.
 pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
     let role = required(&mut fields, "role", read_role)?;
     let content = field(&mut fields, "content", read_content)?.unwrap_or(Content::Absent);
     let mut calls = field(&mut fields, "tool_calls", |raw| items(raw, read_call))?.unwrap_or_default();
+    if calls.len() > MOST_CALLS {
+        let why = format!("more than {MOST_CALLS} calls in one message cannot be translated");
+        return Err(ShapeError::unsupported(why).at("tool_calls"));
+    }
     if let Some(call) = field(&mut fields, "function_call", |raw| read_function(None, raw))? {
         calls.push(call);
     }
@@ -216,6 +223,18 @@ mod tests {
             message(r#"{"role":"assistant","content":null,"function_call":{"name":"f","arguments":"{}"}}"#);
         assert!(matches!(message.content, Content::Absent));
         assert!(message.calls[0].id.is_none() && message.calls[0].name.is("f"));
+    }
+
+    #[test]
+    fn a_message_of_more_calls_than_anyone_makes_is_refused() {
+        let call = r#"{"id":"a","function":{"name":"f"}}"#;
+        let read = |count| {
+            let calls = vec![call; count].join(",");
+            let json = format!(r#"{{"role":"assistant","tool_calls":[{calls}]}}"#);
+            read(Object::read(&json).unwrap()).map(|message| message.calls.len()).map_err(|error| error.path)
+        };
+        assert_eq!(read(MOST_CALLS), Ok(MOST_CALLS));
+        assert_eq!(read(MOST_CALLS + 1), Err("tool_calls".to_owned()));
     }
 
     #[test]
