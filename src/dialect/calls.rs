@@ -11,10 +11,10 @@ use super::chunks::Chunks;
 use crate::openai::json::Text;
 use crate::openai::message::{Call, Message, Role};
 
-/// The arguments of a call as one JSON object; `{}` where there are none.
+/// The arguments of a call as one JSON object; `{}` where there are none, which some models spell `null`.
 pub(super) fn arguments(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     let trimmed = text.trim();
-    if trimmed.is_empty() {
+    if matches!(trimmed, "" | "null") {
         return Some(Cow::Borrowed("{}"));
     }
     let is_object = trimmed.starts_with('{') && serde_json::from_str::<IgnoredAny>(trimmed).is_ok();
@@ -174,8 +174,9 @@ mod tests {
         let arguments = |text: &'static str| arguments(Cow::Borrowed(text)).map(Cow::into_owned);
         assert_eq!(arguments("").as_deref(), Some("{}"));
         assert_eq!(arguments(" \n").as_deref(), Some("{}"));
+        assert_eq!(arguments(" null").as_deref(), Some("{}"));
         assert_eq!(arguments("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
-        for wrong in ["[]", "\"x\"", "1", "null", "{", "{} {}", "not json"] {
+        for wrong in ["[]", "\"x\"", "1", "nul", "{", "{} {}", "not json"] {
             assert_eq!(arguments(wrong), None, "{wrong}");
         }
     }

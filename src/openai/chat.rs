@@ -104,6 +104,7 @@ impl<'a> ChatRequest<'a> {
         let (tools, legacy) = tool::read_all(&mut fields)?;
         let stream_options = field(&mut fields, "stream_options", object_of)?;
         let format = field(&mut fields, "response_format", |raw| Ok((read_format(raw)?, raw)))?;
+        let search = fields.take(SEARCH).map(|raw| (Cow::Borrowed(SEARCH), raw));
         let label = format.map(|(_, raw)| read_label(raw)).unwrap_or_default();
         let request = Self {
             messages,
@@ -136,7 +137,7 @@ impl<'a> ChatRequest<'a> {
                 None => false,
             },
             present,
-            others: fields.into_rest().collect(),
+            others: fields.into_rest().chain(search).collect(),
         };
         Ok(request)
     }
@@ -167,6 +168,9 @@ fn split(body: &str) -> Result<(Object<'_>, Vec<Object<'_>>), ShapeError> {
     Err(ShapeError::new("this is not one JSON object"))
 }
 
+/// The one field that says something by being there, even as `{}`.
+const SEARCH: &str = "web_search_options";
+
 const COUNT: &str = "an integer, not below 0";
 
 fn present<'a>(fields: &Object<'a>) -> Vec<Cow<'a, str>> {
@@ -179,7 +183,9 @@ fn present<'a>(fields: &Object<'a>) -> Vec<Cow<'a, str>> {
 
 /// Whether leaving the field out changes nothing: it is empty, or has the value that OpenAI gives to an absent one.
 pub fn is_default(name: &str, json: &str) -> bool {
-    if matches!(json, "null" | "[]" | "{}" | "\"\"") {
+    // Options of nothing still ask for a search: with the usual ones.
+    let is_empty = matches!(json, "null" | "[]" | "\"\"") || (json == "{}" && name != SEARCH);
+    if is_empty {
         return true;
     }
     let default = match name {
@@ -390,6 +396,16 @@ mod tests {
         let request = ChatRequest::read(body.as_bytes()).unwrap();
         assert_eq!(request.beyond(&["model", "messages"]).collect::<Vec<_>>(), ["x", "seed", "store"]);
         assert_eq!(request.other("x").unwrap().get(), r#"{"y":1}"#);
+    }
+
+    #[test]
+    fn a_search_with_no_options_is_still_a_search() {
+        let body = br#"{"messages":[],"web_search_options":{}}"#;
+        let request = ChatRequest::read(body).unwrap();
+        assert_eq!(request.other("web_search_options").map(RawValue::get), Some("{}"));
+        assert_eq!(request.beyond(&["messages"]).collect::<Vec<_>>(), ["web_search_options"]);
+        let request = ChatRequest::read(br#"{"messages":[],"web_search_options":null}"#).unwrap();
+        assert!(request.other("web_search_options").is_none() && request.present.is_empty());
     }
 
     #[test]

@@ -165,10 +165,14 @@ fn write_limits(
         losses.dropped("max_tokens", "max_completion_tokens was given too, and it is the newer name")?;
     }
     number("max_tokens", request.token_limit(), json);
-    if !request.stop.is_empty() {
+    if request.stop.iter().any(|text| text.is_empty()) {
+        losses.dropped("stop", "a stop sequence without a character stops nothing; the others were kept")?;
+    }
+    let mut kept = request.stop.iter().filter(|text| !text.is_empty()).peekable();
+    if kept.peek().is_some() {
         json.key("stop");
         json.list();
-        request.stop.iter().for_each(|text| json.text(*text));
+        kept.for_each(|text| json.text(*text));
         json.end_list();
     }
     number("n", request.n.filter(|n| *n != 1), json);

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use super::ids::Ids;
 use super::parts;
 use crate::dialect::Untranslatable;
-use crate::dialect::calls::arguments;
 use crate::dialect::loss::Losses;
 use crate::dialect::parts::whole;
 use crate::openai::json::{Text, Writer};
@@ -200,10 +199,9 @@ impl<'a> Turns<'a, '_, '_, '_> {
         let name = decode(call.name, "function.name")?;
         let id = call.id.map(|id| decode(id, "id")).transpose()?;
         let wire = self.ids.give(id.as_ref().unwrap_or(&name));
-        let arguments = arguments(decode(call.arguments, "function.arguments")?).ok_or_else(|| {
-            let why = "the arguments of a call must be one JSON object, written as a string";
-            Untranslatable::malformed(path("function.arguments"), why)
-        })?;
+        let arguments = decode(call.arguments, "function.arguments")?;
+        // Mistral's field is a string too: what a model cut short, or garbled, can stand in it as it was.
+        let arguments = if arguments.trim().is_empty() { "{}" } else { &*arguments };
         self.json.object();
         self.json.member("id", &wire);
         self.json.tag("type", "function");
@@ -211,7 +209,7 @@ impl<'a> Turns<'a, '_, '_, '_> {
         self.json.object();
         self.json.key("name");
         self.json.text(call.name);
-        self.json.member("arguments", &arguments);
+        self.json.member("arguments", arguments);
         self.json.end_object();
         self.json.end_object();
         self.open.push(Open { message: at, place, id, name, wire });
