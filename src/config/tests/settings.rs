@@ -34,6 +34,15 @@ fn an_empty_file_gives_the_defaults_of_the_contract_and_a_warning() {
 }
 
 #[test]
+fn one_path_for_whole_answers_and_streams_is_warned_of_where_the_format_has_two() {
+    let report = |format: &str| {
+        House::new(&acme(&format!("format = \"{format}\"\npath = \"/run/{{model}}\""))).report()
+    };
+    assert!(report("gemini").contains("gemini streams from another path"), "{}", report("gemini"));
+    assert_eq!(report("openai"), "");
+}
+
+#[test]
 fn forms_are_expanded_after_parsing_and_inside_the_token() {
     let house = House::new(&format!(
         "{}headers = {{ x-a = \"${{A}}\", x-b = \"$${{A}} $$\", x-c = \"${{B:-b}}\", x-d = \"Bearer ${{file:key}}\" }}\n",

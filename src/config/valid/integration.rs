@@ -68,7 +68,7 @@ pub(in crate::config) fn integration(
     Some(Integration {
         origin: r.places.origin_of(name.as_str()),
         format,
-        path: raw.path.given().and_then(|path| path_of(path, &at.key("path"), r)),
+        path: raw.path.given().and_then(|path| path_of(path, format, &at.key("path"), r)),
         api_version: api_version(raw.api_version, &mut query, format, &at, r),
         query,
         models,
@@ -194,7 +194,7 @@ fn api_version(
 const API_VERSION: &str = "api-version";
 
 /// `path`: begins with a slash and holds no other form than `{model}`.
-fn path_of(path: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
+fn path_of(path: String, format: Format, at: &At, r: &mut Reading<'_>) -> Option<String> {
     let plain = path.replace("{model}", "model");
     let (message, help) = if !path.starts_with('/') {
         ("must begin with `/`", "it replaces what the format appends to the endpoint")
@@ -205,6 +205,11 @@ fn path_of(path: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
     } else if plain.parse::<Uri>().is_err() || !plain.is_ascii() {
         ("is not the path of a URL", "percent-encode spaces and letters outside ASCII")
     } else {
+        if matches!(format, Format::Bedrock | Format::Gemini | Format::Vertex) {
+            let word = format.word();
+            r.warning(at, format!("`{at}` is called for streams too, and {word} streams from another path"))
+                .help("leave it out, or have clients ask for whole answers only");
+        }
         return Some(path);
     };
     r.error(at, format!("`{at}` {message}")).help(help);
