@@ -20,6 +20,8 @@ pub mod ollama;
 pub mod openai;
 mod parts;
 mod schema;
+#[cfg(test)]
+mod testing;
 mod turns;
 mod vectors;
 

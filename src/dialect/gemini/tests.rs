@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::dialect::testing::json_of;
 
 fn context(operation: Operation, provider_model: &'static str) -> Context<'static> {
     Context {
@@ -128,7 +129,7 @@ fn the_usage_is_known_before_the_end() {
 
 /// JSON made of the words that the two formats use.
 fn any_json() -> impl Strategy<Value = Value> {
-    let word = prop::sample::select(vec![
+    json_of(&[
         "type",
         "role",
         "content",
@@ -170,22 +171,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         "",
         " ",
         "é",
-    ]);
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i32>().prop_map(Value::from),
-        word.clone().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(4, 40, 6, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((word.clone(), inner), 0..6).prop_map(|members| members
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect()),
-        ]
-    })
+    ])
 }
 
 proptest! {
