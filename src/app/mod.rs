@@ -2,6 +2,7 @@
 
 mod collect;
 mod control;
+mod crews;
 mod keeper;
 mod live;
 mod renew;
@@ -16,7 +17,7 @@ use arc_swap::ArcSwap;
 use crate::auth::Tokens;
 use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
-use crate::integration::{Entry, Registry, Workshop};
+use crate::integration::{Entry, Registry, Stable, Workshop};
 use crate::observe::{Access, Metrics, Sink, Status, clock};
 use crate::proxy::{Activity, House, Rules};
 use crate::server::Serving;
@@ -25,6 +26,7 @@ use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
 use crate::tasks::Tasks;
 use crate::tls::Inbound;
+use crate::workers::Workers;
 use control::{Control, Signals};
 use keeper::Keeper;
 
@@ -82,10 +84,12 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
     let (tasks, connections) = (Tasks::new(), Tasks::new());
     let metrics = Arc::new(Metrics::new());
+    let clients = Arc::new(Clients::new(settings.server.workers, tasks.clone()));
     let workshop = Workshop {
-        clients: Clients::new(settings.server.workers, tasks.clone()),
+        clients: Arc::clone(&clients),
         tokens: Tokens::new(tasks.clone()),
         metrics: Arc::clone(&metrics),
+        stable: Some(Stable { workers: Workers::new(clients), base: None }),
     };
     let registry = build(&settings, &workshop)?;
     let house = Arc::new(House {
@@ -142,7 +146,22 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
     for failure in failed {
         tracing::error!("{failure}");
     }
+    if settings.server.strict_start {
+        let unfit: Vec<String> = entries.iter().filter_map(|entry| unfit_handler(entry, settings)).collect();
+        if !unfit.is_empty() {
+            return Err(StartError::World(unfit));
+        }
+    }
     Ok(Registry::new(entries, clock::unix_seconds()))
+}
+
+/// What is wrong with the handler of an entry, once its workers have begun or failed to.
+fn unfit_handler(entry: &Arc<Entry>, settings: &Settings) -> Option<String> {
+    let crew = entry.state.as_ref().ok()?.crew.as_ref()?;
+    // The interpreter starts first, and then each worker.
+    let most = settings.handlers.start_timeout.saturating_mul(3);
+    let why = crew.wait_settled(most).err()?;
+    Some(format!("integration `{}` ({}) cannot serve: {why}", entry.settings.name, entry.settings.origin))
 }
 
 fn inbound(settings: &Settings) -> Result<Option<Arc<Inbound>>, StartError> {

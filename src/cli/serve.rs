@@ -70,7 +70,7 @@ fn announce(running: &Running, welcome: Option<&Settings>) {
     let Some(settings) = welcome else { return };
     let mut text = String::from("\n");
     for one in settings.integrations.values() {
-        text += &format!("  {:20} {:10} {} model(s)\n", one.name, one.format.word(), one.models.len());
+        text += &format!("  {:20} {:10} {} model(s)\n", one.name, one.spoken(), one.models.len());
     }
     if let Some(Address::Tcp(address)) = running.proxy.first() {
         let scheme = if settings.server.tls.is_some() { "https" } else { "http" };

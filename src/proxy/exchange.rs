@@ -8,9 +8,11 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::hide::Hidden;
+use super::worker;
 use crate::config::valid;
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, Sent};
@@ -18,6 +20,7 @@ use crate::integration::{Entry, Integration};
 use crate::openai::{Envelope, Operation};
 use crate::outbound::Report;
 use crate::tasks::Seat;
+use crate::workers::{HandlerFailure, Lease};
 
 /// How much of an upstream's error is read.
 const MAX_FAULT: usize = 64 << 10;
@@ -62,6 +65,8 @@ pub(super) struct Upstream {
     pub(super) connected: Option<Duration>,
     /// What must not come back in its words.
     pub(super) hidden: Hidden,
+    /// The place with the worker that answers, if one does.
+    pub(super) lease: Option<Box<Lease>>,
 }
 
 /// A translated answer.
@@ -134,15 +139,35 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
 }
 
 async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
-    let mut renewed = false;
+    let (mut renewed, mut unreached) = (false, false);
     loop {
         let integration = order.integration()?;
-        let prepared = order.prepare()?;
-        let signed = integration.authorizer.sign(order.seat, prepared.unsigned).await?;
+        let mut prepared = order.prepare()?;
+        // Boxed: handlers are few, and their leases would make room in every request's future.
+        let lease = match &integration.crew {
+            Some(crew) => Some(Box::pin(worker::lease(crew, &order, &mut prepared.unsigned)).await?),
+            None => None,
+        };
+        let entrance = integration.entrance();
+        let signed = entrance.sign(order.seat, prepared.unsigned).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
-        let Sent { response, connected } = integration.egress.send(order.seat, signed).await?;
-        let blamed = integration.authorizer.is_blamed(response.status(), response.headers());
-        if blamed && !renewed && integration.authorizer.refused(order.seat, stamp).await? {
+        let asked = Instant::now();
+        let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
+        let Sent { response, connected } = match (way.send(order.seat, signed).await, &lease) {
+            (Ok(sent), None) => sent,
+            (Ok(sent), Some(_)) => {
+                order.entry.metrics.handled(asked.elapsed());
+                sent
+            }
+            (Err(error), None) => return Err(error.into()),
+            (Err(error), Some(lease)) => match Box::pin(lease.blame(&error)).await {
+                // No byte of it was read: another worker may be asked, once.
+                HandlerFailure::Unreachable(_) if !std::mem::replace(&mut unreached, true) => continue,
+                failure => return Err(Failure::Handler(failure)),
+            },
+        };
+        let blamed = entrance.is_blamed(response.status(), response.headers());
+        if blamed && !renewed && entrance.refused(order.seat, stamp).await? {
             renewed = true;
             continue;
         }
@@ -157,6 +182,7 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
             report,
             connected,
             hidden,
+            lease,
         });
     }
 }
@@ -187,7 +213,11 @@ async fn refusal(mut upstream: Upstream) -> Failure {
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.body, MAX_FAULT, idle).await;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
-    Failure::Upstream(Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body))))
+    let fault = Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body)));
+    match &upstream.lease {
+        Some(_) => Failure::Raised(fault, worker::kind(&upstream.parts.headers)),
+        None => Failure::Upstream(fault),
+    }
 }
 
 async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {

@@ -13,6 +13,7 @@ mod reply;
 mod tail;
 mod visit;
 mod whole;
+mod worker;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

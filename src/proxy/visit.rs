@@ -20,6 +20,11 @@ const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// The request's id in that of its completion.
+pub(super) fn request_id_in(completion: &str) -> &str {
+    completion.strip_prefix(COMPLETION).unwrap_or(completion)
+}
+
 /// One visit. Dropped before it has [`Visit::ended`], the client has left.
 #[derive(Debug)]
 pub(super) struct Visit {
@@ -77,7 +82,7 @@ impl Visit {
         &self.id[COMPLETION.len()..]
     }
 
-    /// An id for a completion.
+    /// An id for a completion, with the request's id in it.
     pub(super) fn completion_id(&self) -> &Arc<str> {
         &self.id
     }

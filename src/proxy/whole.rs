@@ -39,8 +39,9 @@ pub(super) struct Begun {
 }
 
 /// Waits for the first bytes and checks that they can begin a JSON object.
-pub(super) async fn begin(upstream: Upstream, permit: Permit) -> Result<Begun, Failure> {
-    let Upstream { parts, mut body, entry, report, connected, .. } = upstream;
+pub(super) async fn begin(upstream: Upstream, mut permit: Permit) -> Result<Begun, Failure> {
+    let Upstream { parts, mut body, entry, report, connected, lease, .. } = upstream;
+    permit.hold(lease);
     let idle = entry.settings.limits.idle;
     // What is there already needs no timer.
     let frame = match body.frame().now_or_never() {

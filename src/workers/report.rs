@@ -70,6 +70,21 @@ pub enum WorkerState {
     Draining,
 }
 
+impl WorkerState {
+    /// All of them, with the words for them in metrics and on the admin side.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Starting, "starting"),
+        (Self::Ready, "ready"),
+        (Self::Blocked, "blocked"),
+        (Self::Draining, "draining"),
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("", |(_, word)| word)
+    }
+}
+
 /// What a worker has loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {

@@ -171,7 +171,12 @@ pub(in crate::config) fn log(raw: Field<raw::Log>) -> Log {
     }
 }
 
-pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>) -> Handlers {
+/// `drain_timeout` is the server's: a handler that is replaced ends its calls like a server that stops.
+pub(in crate::config) fn handlers(
+    raw: Field<raw::Handlers>,
+    drain_timeout: Duration,
+    r: &mut Reading<'_>,
+) -> Handlers {
     let at = At::root().key("handlers");
     let raw = raw.given().unwrap_or_default();
     let env = raw.env.or(Vec::new());
@@ -201,6 +206,7 @@ pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>
         call_style: raw.call_style.or(CallStyle::Auto),
         env,
         environment,
+        drain_timeout,
     }
 }
 

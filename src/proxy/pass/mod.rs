@@ -88,7 +88,7 @@ pub(super) async fn relay(
 /// Checks that `integration` takes other paths, and that `rest` may be one.
 pub(super) fn check(integration: &Integration, rest: &str) -> Result<(), Failure> {
     if !integration.dialect().is_openai_compatible() {
-        let (settings, format) = (integration.settings(), integration.settings().format.word());
+        let (settings, format) = (integration.settings(), integration.settings().spoken());
         return Err(Failure::NotRelayed { integration: settings.name.to_string(), format });
     }
     path::check(rest).map_err(Failure::BadRequest)
