@@ -15,12 +15,14 @@ mod pool;
 mod preview;
 mod secure;
 mod shared;
+mod socket;
 #[cfg(test)]
 mod testing;
 mod through;
 mod wire;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ use message::Outgoing;
 use pool::{Keep, Lease, Line, Pool};
 use secure::Secure;
 use shared::Slot;
+use socket::Socket;
 use through::Through;
 
 /// One destination with its pool, limits and TLS. Clones share all of it.
@@ -228,6 +231,8 @@ pub struct Clients {
     seats: usize,
     tasks: Tasks,
     pools: Mutex<HashMap<Key, Weak<Pool>>>,
+    /// Those of processes of our own.
+    beside: Mutex<Vec<Weak<Pool>>>,
 }
 
 /// What must be equal for two endpoints to share connections: never the host alone, which would mix client
@@ -263,7 +268,7 @@ fn proxy_tls(proxy: &valid::Proxy, profile: &tls::Profile) -> Result<Option<tls:
 impl Clients {
     /// No clients yet, for `seats` worker threads; connections run as tasks of `tasks`.
     pub fn new(seats: usize, tasks: Tasks) -> Self {
-        Self { seats, tasks, pools: Mutex::default() }
+        Self { seats, tasks, pools: Mutex::default(), beside: Mutex::default() }
     }
 
     /// The egress for one endpoint, of which only scheme and authority count.
@@ -305,10 +310,31 @@ impl Clients {
         Ok(Egress { pool, limits })
     }
 
+    /// The egress for one process of our own that listens on the Unix socket at `path`, over HTTP/1.1 without TLS. Its
+    /// connections are shared with no other call's, whatever its path, and go with its last clone. Before a byte is
+    /// sent the socket's opener is checked to be the user that we run as.
+    ///
+    /// No error of a request names `path`: it could reach a client.
+    ///
+    /// # Errors
+    ///
+    /// `path` is longer than a Unix socket's can be.
+    pub fn worker(&self, path: &Path, limits: &EgressLimits) -> Result<Egress, String> {
+        let limits = limits.within(FOREVER);
+        let keep = Keep { idle: limits.pool_idle, age: limits.max_connection_age };
+        let destination = Destination::beside(Socket::new(path)?);
+        let pool = Pool::new(destination, keep, self.seats, self.tasks.clone());
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.retain(|pool| pool.strong_count() > 0);
+        beside.push(Arc::downgrade(&pool));
+        Ok(Egress { pool, limits })
+    }
+
     /// Closes idle connections, and busy ones as soon as their answer has been read: for a stop.
     pub fn close(&self) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        for pool in pools.values().filter_map(Weak::upgrade) {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for pool in pools.values().chain(beside.iter()).filter_map(Weak::upgrade) {
             pool.close();
         }
     }
