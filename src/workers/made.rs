@@ -16,15 +16,18 @@ const DEEP: usize = 4;
 const MANY: usize = 256;
 
 /// What a generation was made of, as it was then.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Made {
     spec: Arc<Spec>,
     /// `None` is a file that changed while it was read.
     files: BTreeMap<PathBuf, Option<Print>>,
     /// After a failure: all of the directory that could be to blame, be it missing from it.
-    folder: Option<BTreeMap<PathBuf, Print>>,
+    folder: Option<Folder>,
     packages: Option<(PathBuf, u64)>,
 }
+
+/// The Python files of a directory.
+pub(super) type Folder = BTreeMap<PathBuf, Print>;
 
 /// Files that a worker has read, as they are shortly after.
 pub(super) type Seen = BTreeMap<PathBuf, Option<Print>>;
@@ -44,9 +47,9 @@ impl Made {
         }
     }
 
-    /// It did not work: any file of the directory may be what has to change. Blocks.
-    pub(super) fn failed(&mut self) {
-        self.folder = Some(folder(&self.spec.directory));
+    /// It did not work: any file of the directory may be what has to change.
+    pub(super) fn failed(&mut self, folder: Folder) {
+        self.folder = Some(folder);
     }
 
     /// The interpreter has its packages below `prefix`, which were as `print` says.
@@ -65,11 +68,6 @@ impl Made {
     /// Whether packages of the interpreter were installed or removed since. Blocks.
     pub(super) fn has_other_packages(&self) -> bool {
         self.packages.as_ref().is_some_and(|(prefix, then)| packages(prefix) != *then)
-    }
-
-    /// What the interpreter's packages were, where that is known.
-    pub(super) fn packages(&self) -> Option<u64> {
-        self.packages.as_ref().map(|(_, print)| *print)
     }
 
     /// The files whose change would show.
@@ -98,14 +96,14 @@ fn has_changed(path: &Path, since: SystemTime) -> bool {
     since.duration_since(UNIX_EPOCH).is_ok_and(|since| changed > since)
 }
 
-/// The Python files below `directory`, as they are.
-fn folder(directory: &Path) -> BTreeMap<PathBuf, Print> {
+/// The Python files below `directory`, as they are. Blocks.
+pub(super) fn folder(directory: &Path) -> Folder {
     let mut found = BTreeMap::new();
     walk(directory, DEEP, &mut found);
     found
 }
 
-fn walk(directory: &Path, deep: usize, found: &mut BTreeMap<PathBuf, Print>) {
+fn walk(directory: &Path, deep: usize, found: &mut Folder) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let (path, name) = (entry.path(), entry.file_name());
@@ -181,7 +179,7 @@ mod tests {
         fs::write(dir.path().join("h.py"), "import sub.helper").unwrap();
         fs::create_dir_all(dir.path().join("sub/__pycache__")).unwrap();
         let mut made = Made::begin(Arc::new(spec(dir.path())));
-        made.failed();
+        made.failed(folder(dir.path()));
         fs::write(dir.path().join("README"), "x").unwrap();
         fs::write(dir.path().join("sub/__pycache__/x.py"), "x").unwrap();
         assert!(made.is_of(&spec(dir.path())));

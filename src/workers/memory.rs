@@ -99,7 +99,10 @@ mod tests {
         let at = Duration::from_secs(100);
         let gauge = Gauge { last: Some(Reading { at, resident: 1000, private: 500 }), shared: None };
         let soon = at + Duration::from_millis(100);
-        assert!(!gauge.is_due(soon, 4000, 0) && !gauge.is_due(soon, 2000, 2000), "it cannot be above the limit");
+        assert!(
+            !gauge.is_due(soon, 4000, 0) && !gauge.is_due(soon, 2000, 2000),
+            "it cannot be above the limit"
+        );
         assert!(!gauge.is_due(soon, 1100, 900) && gauge.is_due(soon, 1101, 900), "it grows");
         assert!(gauge.is_due(at + CLOSE, 1100, 900) && gauge.is_due(at + REST, 1, 0));
         assert!(Gauge::default().is_due(at, 1, 0));

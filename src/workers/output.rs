@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::process::Ending;
 
@@ -39,18 +39,14 @@ pub(super) async fn follow(
     mut ended: watch::Receiver<Option<Ending>>,
 ) {
     let mut scribe = Scribe { label, lines: Lines::default(), budget: Budget::new(Instant::now()) };
-    let all = scribe.read(&mut pipe);
-    tokio::pin!(all);
-    let ended = async {
-        if ended.wait_for(Option::is_some).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    let over = async {
+        Ending::of(&mut ended).await;
+        sleep(LAST_WORDS).await;
     };
     tokio::select! {
-        () = &mut all => {}
-        () = ended => drop(timeout(LAST_WORDS, &mut all).await),
+        () = scribe.read(&mut pipe) => {}
+        () = over => {}
     }
-    drop(all);
     scribe.finish();
 }
 
@@ -250,7 +246,10 @@ mod tests {
 
     #[test]
     fn lines_are_put_together_from_pieces_and_made_harmless() {
-        assert_eq!(lines(&[b"on", b"e\ntwo\r\n\n", b"th\x1b[31mree\xff"]), ["one", "two", "th\\u{1b}[31mree\u{fffd}"]);
+        assert_eq!(
+            lines(&[b"on", b"e\ntwo\r\n\n", b"th\x1b[31mree\xff"]),
+            ["one", "two", "th\\u{1b}[31mree\u{fffd}"]
+        );
         assert_eq!(lines(&[]), Vec::<String>::new());
     }
 
@@ -269,8 +268,7 @@ mod tests {
     #[test]
     fn a_traceback_is_one_entry_and_what_follows_another() {
         let text = b"before\nTraceback (most recent call last):\n  File \"h.py\", line 1\n    boom()\nValueError: no\nafter\n";
-        let expected =
-            "Traceback (most recent call last):\n      File \"h.py\", line 1\n        boom()\n    ValueError: no";
+        let expected = "Traceback (most recent call last):\n      File \"h.py\", line 1\n        boom()\n    ValueError: no";
         assert_eq!(lines(&[text]), ["before", expected, "after"]);
         let stacks = b"Thread 0x1 (most recent call first):\n  File \"a\"\n  File \"b\"\nThread 0x2 (most recent call first):\n  File \"c\"\n";
         let all = lines(&[stacks]);

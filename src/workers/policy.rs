@@ -98,7 +98,14 @@ enum Phase {
 impl Life {
     /// A worker that was started now, to be replaced after `quota` calls (0 = never).
     pub(super) fn new(now: Duration, quota: u64) -> Self {
-        Self { phase: Phase::Starting, since: now, looked: now, silent: Duration::ZERO, quota, replaced: false }
+        Self {
+            phase: Phase::Starting,
+            since: now,
+            looked: now,
+            silent: Duration::ZERO,
+            quota,
+            replaced: false,
+        }
     }
 
     /// It has loaded the handler. Whether that still counts: not if it is on its way out.

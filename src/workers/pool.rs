@@ -164,15 +164,6 @@ pub(super) struct Generation {
     retired: watch::Sender<Option<Duration>>,
 }
 
-/// Why no worker takes a call now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lack {
-    /// Those that are ready have enough, or are blocked.
-    Busy,
-    /// None is ready.
-    Empty,
-}
-
 impl Generation {
     pub(super) fn new(number: u64, spec: Arc<Spec>, made: Made) -> Self {
         let places = (0..spec.workers.max(1)).map(|_| ArcSwapOption::empty()).collect();
@@ -188,14 +179,13 @@ impl Generation {
     }
 
     /// A worker that has taken one more call: the least busy of those whose loop runs.
-    pub(super) fn take(&self) -> Result<Arc<Worker>, Lack> {
+    pub(super) fn take(&self) -> Option<Arc<Worker>> {
         let most = self.spec.max_in_flight.max(1);
         loop {
-            let (mut best, mut any): (Option<(usize, Guard<Option<Arc<Worker>>>)>, bool) = (None, false);
+            let mut best: Option<(usize, Guard<Option<Arc<Worker>>>)> = None;
             for place in &self.places {
                 let guard = place.load();
                 let Some(worker) = guard.as_ref() else { continue };
-                any = true;
                 let has = worker.in_flight();
                 if has < most
                     && best.as_ref().is_none_or(|(least, _)| has < *least)
@@ -205,14 +195,17 @@ impl Generation {
                     best = Some((has, guard));
                 }
             }
-            let best = best.and_then(|(_, guard)| Guard::into_inner(guard));
-            match best {
-                Some(worker) if worker.enter(most) => return Ok(worker),
-                // Someone was faster; in the next round it is full or closed.
-                Some(_) => {}
-                None => return Err(if any { Lack::Busy } else { Lack::Empty }),
+            let worker = best.and_then(|(_, guard)| Guard::into_inner(guard))?;
+            // Otherwise someone was faster, and in the next round it is full or closed.
+            if worker.enter(most) {
+                return Some(worker);
             }
         }
+    }
+
+    /// Whether any worker is ready, be it busy or blocked.
+    pub(super) fn has_workers(&self) -> bool {
+        self.places.iter().any(|place| place.load().is_some())
     }
 
     /// Has the worker of a place take calls, instead of the one before.

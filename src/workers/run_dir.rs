@@ -39,14 +39,19 @@ impl RunDir {
     /// Makes one below `base`, or below `/tmp` if sockets below `base` would have too long a path, and writes `script`
     /// into it. Blocks.
     pub(super) fn make(base: &Path, script: &str) -> Result<Self, String> {
-        let fits = |base: &Path| base.as_os_str().len() + 1 + PREFIX.len() + 6 + LONGEST_NAME.len() <= LONGEST_PATH;
+        let fits =
+            |base: &Path| base.as_os_str().len() + 1 + PREFIX.len() + 6 + LONGEST_NAME.len() <= LONGEST_PATH;
         let base = if fits(base) { base } else { Path::new("/tmp") };
         sweep(base);
         let says = |error: io::Error| {
-            format!("no private directory for handlers' sockets could be made in {}: {error} (TMPDIR)", base.display())
+            format!(
+                "no private directory for handlers' sockets could be made in {}: {error} (TMPDIR)",
+                base.display()
+            )
         };
         let only_us = Permissions::from_mode(0o700);
-        let dir = tempfile::Builder::new().prefix(PREFIX).permissions(only_us).tempdir_in(base).map_err(says)?;
+        let dir =
+            tempfile::Builder::new().prefix(PREFIX).permissions(only_us).tempdir_in(base).map_err(says)?;
         let lock = lock(dir.path()).map_err(says)?;
         let script_path = dir.path().join("worker.py");
         write(&script_path, script).map_err(says)?;
@@ -113,7 +118,9 @@ fn sweep(base: &Path) {
         match lock.try_lock() {
             Ok(()) => match fs::remove_dir_all(&path) {
                 Ok(()) => tracing::info!(path = %path.display(), "what a dead process had left was removed"),
-                Err(error) => tracing::warn!(path = %path.display(), %error, "what a dead process left stays"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "what a dead process left stays")
+                }
             },
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
         }

@@ -89,7 +89,8 @@ impl Reader {
         if let Some(failed) = said.get("failed").filter(|failed| failed.is_object()) {
             let error = text(&failed["error"], MOST_TEXT);
             return Some(Message::Failed {
-                error: error.unwrap_or_else(|| "the handler does not load, and no reason was given".to_owned()),
+                error: error
+                    .unwrap_or_else(|| "the handler does not load, and no reason was given".to_owned()),
                 traceback: text(&failed["traceback"], MOST_TRACEBACK),
                 files: self.files(&failed["files"]),
             });

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
 use rustix::process::WaitStatus;
+use tokio::sync::watch;
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,12 @@ pub(in crate::workers) enum Ending {
 }
 
 impl Ending {
+    /// Waits for it.
+    pub(in crate::workers) async fn of(ended: &mut watch::Receiver<Option<Self>>) -> Self {
+        let told = ended.wait_for(Option::is_some).await;
+        told.ok().and_then(|told| told.clone()).unwrap_or(Self::Unknown)
+    }
+
     pub(super) fn of_child(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Exited(code),

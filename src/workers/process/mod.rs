@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(super) use ending::Ending;
 pub(super) use orphans::{adopt_orphans, reap_strays};
-pub(super) use zygote::{Failure, Interpreter, Recipe, State, Zygote};
+pub(super) use zygote::{Interpreter, Recipe, State, Zygote};
 
 /// What a worker is given, in the order in which it expects them.
 #[derive(Debug)]

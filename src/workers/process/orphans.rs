@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, WaitId, WaitIdOptions, WaitOptions, getpid, getsid, kill_process, kill_process_group, waitid, waitpid,
+    Pid, WaitId, WaitIdOptions, WaitOptions, getpid, getsid, kill_process, kill_process_group, waitid,
+    waitpid,
 };
 use tokio::sync::mpsc;
 
@@ -109,6 +110,9 @@ fn is_dead(child: Pid) -> bool {
 
 fn children() -> Vec<Pid> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
-    let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|raw| pid(raw.parse().ok()?)).collect::<Vec<_>>()).collect()
+    let lists =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|raw| pid(raw.parse().ok()?)).collect::<Vec<_>>())
+        .collect()
 }

@@ -15,20 +15,22 @@ use tokio::sync::{mpsc, watch};
 use super::control::{Control, MOST};
 use super::ending::Ending;
 use super::{Ask, Kit, Record, Wards, orphans, pid};
+use crate::config::valid::Variables;
 use crate::tasks::Tasks;
 use crate::workers::output::{self, Label};
 
 /// What is set besides the environment that is passed on: litellm neither looks for a model list nor calls home.
-const SWITCHES: [(&str, &str); 2] = [("LITELLM_LOCAL_MODEL_COST_MAP", "True"), ("LITELLM_OFFLINE_MODE", "true")];
+const SWITCHES: [(&str, &str); 2] =
+    [("LITELLM_LOCAL_MODEL_COST_MAP", "True"), ("LITELLM_OFFLINE_MODE", "true")];
 /// How long a zygote may take to end once its control socket is closed.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What a zygote is made of: two that are made of the same are one.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::workers) struct Recipe {
     pub(in crate::workers) python: String,
-    pub(in crate::workers) environment: Vec<(String, String)>,
+    pub(in crate::workers) environment: Variables,
     /// The script, which the zygote and all its workers run.
     pub(in crate::workers) script: PathBuf,
 }
@@ -73,7 +75,12 @@ pub(in crate::workers) struct Failure {
 
 impl Zygote {
     /// Starts one. On the runtime that looks after it.
-    pub(in crate::workers) fn start(recipe: Recipe, adopted: bool, wards: &Wards, tasks: &Tasks) -> Arc<Self> {
+    pub(in crate::workers) fn start(
+        recipe: Recipe,
+        adopted: bool,
+        wards: &Wards,
+        tasks: &Tasks,
+    ) -> Arc<Self> {
         let (ask, asks) = mpsc::unbounded_channel();
         let (tell, state) = watch::channel(State::Starting);
         let keeper = Keeper {
@@ -85,6 +92,7 @@ impl Zygote {
             tasks: tasks.clone(),
             records: HashMap::new(),
             pending: VecDeque::new(),
+            ended: watch::Sender::new(None),
         };
         tasks.spawn(keeper.run());
         Arc::new(Self { asks: ask, state })
@@ -112,6 +120,8 @@ struct Keeper {
     records: HashMap<u64, Record>,
     /// What is still to be sent.
     pending: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    /// How the process itself ended.
+    ended: watch::Sender<Option<Ending>>,
 }
 
 impl Keeper {
@@ -126,6 +136,7 @@ impl Keeper {
         drop(control);
         let ending = bury(child).await;
         self.wards.remove(pid);
+        self.ended.send_replace(Some(ending.clone()));
         self.dead(failure.unwrap_or_else(|| self.untold(&ending)));
         orphans::guard(std::mem::take(&mut self.records), &mut self.asks, self.adopted, &self.wards).await;
     }
@@ -150,23 +161,29 @@ impl Keeper {
         let broken = move |error: &io::Error| Failure {
             words: match error.kind() {
                 io::ErrorKind::NotFound => {
-                    format!("the interpreter {python} was not found: name one that has litellm in handlers.python")
+                    format!(
+                        "the interpreter {python} was not found: name one that has litellm in handlers.python"
+                    )
                 }
                 _ => format!("the interpreter {python} could not be started: {error} (handlers.python)"),
             },
-            is_final: error.kind() == io::ErrorKind::NotFound || error.kind() == io::ErrorKind::PermissionDenied,
+            is_final: error.kind() == io::ErrorKind::NotFound
+                || error.kind() == io::ErrorKind::PermissionDenied,
             prefix: None,
         };
         let (control, theirs) = Control::pair().map_err(|error| broken(&error))?;
         let recipe = self.recipe.clone();
         // Until the new program runs, starting it holds its thread up.
         let started = tokio::task::spawn_blocking(move || spawn(&recipe, theirs)).await;
-        let mut child = started.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|e| broken(&e))?;
+        let mut child =
+            started.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|e| broken(&e))?;
         let outputs = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
         let label = |is_error| Label { integration: None, pid: Arc::new(child.id().into()), is_error };
         for (pipe, is_error) in [(outputs.0, false), (outputs.1, true)] {
             match pipe.map(pipe::Receiver::from_owned_fd) {
-                Some(Ok(pipe)) => drop(self.tasks.spawn(output::follow(pipe, label(is_error), ended_by_eof()))),
+                Some(Ok(pipe)) => {
+                    drop(self.tasks.spawn(output::follow(pipe, label(is_error), self.ended.subscribe())))
+                }
                 Some(Err(error)) => tracing::warn!(%error, "what an interpreter says cannot be read"),
                 None => {}
             }
@@ -229,7 +246,8 @@ impl Keeper {
             Some("ready") => {
                 let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
                 let (python, executable) = (text("python"), text("executable"));
-                let interpreter = Interpreter { python, executable, prefix: text("prefix"), litellm: text("litellm") };
+                let interpreter =
+                    Interpreter { python, executable, prefix: text("prefix"), litellm: text("litellm") };
                 self.tell.send_replace(State::Ready(Arc::new(interpreter)));
             }
             Some("failed") => return Some(failure(event, &self.recipe.python)),
@@ -242,13 +260,21 @@ impl Keeper {
             }
             Some("exited") => {
                 if let Some(record) = id.and_then(|id| self.records.remove(&id)) {
-                    record.pid.get().copied().and_then(pid).into_iter().for_each(|pid| self.wards.remove(pid));
+                    record
+                        .pid
+                        .get()
+                        .copied()
+                        .and_then(pid)
+                        .into_iter()
+                        .for_each(|pid| self.wards.remove(pid));
                     record.end(ending(event));
                 }
             }
             Some("refused") => {
                 if let Some(record) = id.and_then(|id| self.records.remove(&id)) {
-                    record.end(Ending::Refused(event["error"].as_str().unwrap_or("no reason given").to_owned()));
+                    record.end(Ending::Refused(
+                        event["error"].as_str().unwrap_or("no reason given").to_owned(),
+                    ));
                 }
             }
             _ => tracing::debug!("an interpreter said something unknown"),
@@ -270,7 +296,7 @@ fn spawn(recipe: &Recipe, control: OwnedFd) -> io::Result<Child> {
         .arg("-u")
         .arg(&recipe.script)
         .env_clear()
-        .envs(recipe.environment.iter().map(|(name, value)| (name, value)))
+        .envs(recipe.environment.0.iter().map(|(name, value)| (name, value)))
         .envs(SWITCHES)
         .stdin(Stdio::from(control))
         .stdout(Stdio::piped())
@@ -296,10 +322,6 @@ async fn bury(mut child: Child) -> Ending {
     }
 }
 
-fn ended_by_eof() -> watch::Receiver<Option<Ending>> {
-    watch::channel(None).1
-}
-
 fn ending(event: &Value) -> Ending {
     let number = |key: &str| event[key].as_i64().and_then(|number| i32::try_from(number).ok());
     match (number("code"), number("signal")) {
@@ -315,10 +337,16 @@ fn failure(event: &Value, python: &str) -> Failure {
     let executable = text("executable").unwrap_or(python);
     let prefix = text("prefix").unwrap_or("unknown");
     let error = text("error").unwrap_or("no reason given");
-    let install = format!("`{executable} -m pip install -r handlers/requirements.txt`, or name an interpreter that has it in handlers.python");
+    let install = format!(
+        "`{executable} -m pip install -r handlers/requirements.txt`, or name an interpreter that has it in handlers.python"
+    );
     let words = match text("kind") {
-        Some("litellm_missing") => format!("litellm is not installed for {executable} (prefix {prefix}): {install}"),
-        Some("aiohttp_missing") => format!("aiohttp is not installed for {executable} (prefix {prefix}): {install}"),
+        Some("litellm_missing") => {
+            format!("litellm is not installed for {executable} (prefix {prefix}): {install}")
+        }
+        Some("aiohttp_missing") => {
+            format!("aiohttp is not installed for {executable} (prefix {prefix}): {install}")
+        }
         Some("litellm_broken") => {
             format!("litellm cannot be imported by {executable} (prefix {prefix}): {error}: {install}")
         }
