@@ -202,8 +202,6 @@ async fn serve(floor: Arc<Floor>, mut orders: mpsc::UnboundedReceiver<Order>) {
             }
             Some(Order::Stop(drain, done)) => {
                 stop(&floor, &crews, drain).await;
-                drop(orders);
-                drop(floor);
                 let _ = done.send(());
                 return;
             }
@@ -230,4 +228,5 @@ async fn stop(floor: &Floor, crews: &[Weak<Core>], drain: Duration) {
         tracing::error!(tasks = floor.tasks.running(), "some processes of handlers may not have ended");
     }
     reap_strays(&floor.wards);
+    floor.dir.remove();
 }

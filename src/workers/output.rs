@@ -1,7 +1,6 @@
 //! What workers print, line by line in our log: bounded in length and in number, tracebacks in one piece.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,6 +13,8 @@ use super::process::Ending;
 
 /// The most of a line, or of a traceback, that is logged.
 const MOST: usize = 16 << 10;
+/// What stands before a traceback's lines.
+const INDENT: &str = "\n    ";
 /// So many lines may come at once, and so many a second after that.
 const BURST: f64 = 200.0;
 const RATE: f64 = 50.0;
@@ -161,10 +162,11 @@ impl Lines {
         let is_indented = line.starts_with([' ', '\t']);
         if let Some(block) = &mut self.block
             && (is_indented || block.has_end)
-            && block.text.len() + line.len() < MOST
+            && block.text.len() + INDENT.len() + line.len() <= MOST
         {
             // Indented, so that in a log of plain text no line of it passes for one of ours.
-            let _ = write!(block.text, "\n    {line}");
+            block.text.push_str(INDENT);
+            block.text.push_str(&line);
             if !is_indented {
                 self.end_block();
             }

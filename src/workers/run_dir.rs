@@ -58,6 +58,12 @@ impl RunDir {
         Ok(Self { dir, script: script_path, _lock: lock })
     }
 
+    /// Takes it away with all that is in it, now. Blocks.
+    pub(super) fn remove(&self) {
+        // What cannot be removed is left to the next start.
+        let _ = fs::remove_dir_all(self.dir.path());
+    }
+
     /// The script that workers run.
     pub(super) fn script(&self) -> &Path {
         &self.script

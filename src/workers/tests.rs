@@ -54,7 +54,7 @@ async fn calls_go_to_the_worker_with_the_fewest() {
 #[tokio::test]
 async fn a_crash_is_told_as_what_it_was_and_another_worker_takes_over() {
     let house = House::open(
-        "import os, signal\ndef answer(body):\n    if body == 'exit': os._exit(3)\n    if body == 'fault': os.kill(os.getpid(), signal.SIGSEGV)\n    return 'ok'\n",
+        "import os, signal, time\ndef answer(body):\n    if body == 'exit': os._exit(3)\n    if body == 'fault': os.kill(os.getpid(), signal.SIGSEGV); time.sleep(600)\n    return 'ok'\n",
     );
     let crew = house.crew(house.spec());
     let exited = call(&crew, "exit").await.unwrap_err();

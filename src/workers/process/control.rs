@@ -78,6 +78,8 @@ mod tests {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds.collect::<Vec<OwnedFd>>()),
             _ => None,
         });
+        let (_, length) = rustix::net::recv(&theirs, &mut [0u8; 64], RecvFlags::empty()).unwrap();
+        assert_eq!(length, 3);
         let there = UnixStream::from(fds.unwrap().pop().unwrap());
         rustix::net::send(&there, b"x", SendFlags::empty()).unwrap();
         let mut byte = [0];
