@@ -314,9 +314,12 @@ class Worker:
         beat = self.loop.create_task(self.beat(door))
         await self.draining.wait()
         server.close()
-        door.server.pre_shutdown()
+        idle: set = set()
         while door.server.connections:
-            await asyncio.sleep(0.01)
+            were_idle, idle = idle, set(door.server.connections) - door.busy
+            for connection in were_idle & idle:  # a call that was under way to us has had its time to arrive
+                connection.force_close()
+            await asyncio.sleep(0.05)
         beat.cancel()
 
     async def beat(self, door: Door) -> None:
@@ -451,7 +454,7 @@ class LoadError(Exception):
         super().__init__(secrets.redact(text))
         self.kind = kind
         self.traceback = secrets.redact(whole_traceback(cause, spec.directory)) if cause else ""
-        self.files = sorted({spec.file, *loaded_files(spec.directory), *files_of(cause, spec.directory)})
+        self.files = list(dict.fromkeys([spec.file, *loaded_files(spec.directory), *files_of(cause, spec.directory)]))
 
 
 class Handler(NamedTuple):
@@ -1341,6 +1344,7 @@ class Door:
             from async_timeout import timeout
         self.web, self.timeout = web, timeout
         self.spec, self.handler, self.loop, self.log = spec, handler, loop, log
+        self.busy: set = set()  # connections with a call
         self.pool = Pool(spec.sync_threads)
         self.caller = Caller(handler, self.pool)
         self.key_header = (spec.key_header or "").lower()
@@ -1364,7 +1368,11 @@ class Door:
             return self.web.Response(status=403)
         path = request.path
         if path == "/v1/chat/completions" and request.method == "POST":
-            return await self.chat(request)
+            self.busy.add(request.protocol)
+            try:
+                return await self.chat(request)
+            finally:
+                self.busy.discard(request.protocol)
         if path == "/healthz":
             return self.web.Response(text="ok")
         if path == "/v1/handlers":
@@ -1383,8 +1391,6 @@ class Door:
             if ask.wants_stream:
                 return await self.stream(request, ask, timeout, stream)
             return self.web.Response(body=await self.whole(ask, timeout), content_type="application/json")
-        except self.web.HTTPException:
-            raise
         except BaseException as error:
             if request.transport is None:
                 raise  # the client has gone, and with it who would read this
