@@ -1,5 +1,6 @@
 //! One integration assembled: dialect + authorizer + destination + headers + limits, and the registry that finds it.
 
+mod door;
 mod edit;
 mod files;
 mod headers;
@@ -22,8 +23,10 @@ use crate::openai::Envelope;
 use crate::outbound::{Report, Unsigned};
 use crate::tls;
 
+pub use door::HandlersDoor;
 pub use edit::Refused;
 pub use files::Files;
+pub use headers::connection_named;
 pub use media::TooMuch;
 pub use permit::{Busy, Permit};
 pub use registry::{Found, NotFound, Registry};
@@ -51,6 +54,8 @@ pub struct Workshop {
     pub tokens: Tokens,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// The way of handlers to their providers through us, where there is one.
+    pub door: Option<Arc<HandlersDoor>>,
 }
 
 /// One configured integration: ready, or failed by the world with the remedy in words.

@@ -256,6 +256,7 @@ pub(super) mod tests {
             clients: Clients::new(1, tasks.clone()),
             tokens: Tokens::new(tasks),
             metrics: Arc::new(Metrics::new()),
+            door: None,
         };
         let entries = all.iter().map(|(name, models, default)| {
             let mut settings = integration(name, models);

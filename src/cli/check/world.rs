@@ -23,6 +23,7 @@ pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
         clients: Clients::new(1, tasks.clone()),
         tokens: Tokens::new(tasks),
         metrics: Arc::new(Metrics::new()),
+        door: None,
     };
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());

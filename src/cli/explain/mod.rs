@@ -93,6 +93,7 @@ fn shown(
         clients: Clients::new(1, tasks.clone()),
         tokens: Tokens::new(tasks),
         metrics: Arc::new(Metrics::new()),
+        door: None,
     };
     let entry = Arc::new(Entry::build(settings.clone(), &workshop));
     let registry = Registry::new(vec![Arc::clone(&entry)], 0);
