@@ -7,6 +7,8 @@ use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 use crate::auth::Tokens;
@@ -387,19 +389,12 @@ async fn who_shows_no_key_is_told_nothing() {
 async fn the_log_tells_of_a_handlers_requests_and_never_of_its_key() {
     let provider = Provider::bind().await;
     let sidecar = Sidecar::before(&provider, KEY, "");
-    let lines = Lines::default();
-    let written = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || written.clone());
-    let logging = tracing::subscriber::set_default(subscriber.finish());
+    let lines = Lines::of_this_process();
     let head = "HTTP/1.1\r\nhost: x\r\n\r\n";
     let good = format!("/good/7?q=1 {head}");
     tokio::join!(sidecar.ask("GET", &good), provider.answer(OK));
     sidecar.ask("GET", &format!("/a/../b {head}")).await;
     sidecar.ask("GET", &format!("x/wrong {head}")).await;
-    drop(logging);
     let text = lines.text();
     for told in [
         "DEBUG outrider::proxy::visit: a handler's request to its provider integration=\"acme\" path=\"/good/7\" status=200",
@@ -416,6 +411,19 @@ async fn the_log_tells_of_a_handlers_requests_and_never_of_its_key() {
 struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Lines {
+    /// What our own code logs from now on, whichever test's it is: whether a place in the code logs at all is decided
+    /// once for the process.
+    fn of_this_process() -> Self {
+        let lines = Self::default();
+        let written = lines.clone();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || written.clone());
+        let ours = Targets::new().with_target("outrider", tracing::Level::TRACE);
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer).with(ours))
+            .unwrap();
+        tracing::callsite::rebuild_interest_cache();
+        lines
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
