@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep};
 
 use super::lease::{Absent, Lease};
 use super::made::Made;
@@ -92,7 +93,7 @@ impl Core {
                 biased;
                 lease = &mut turn => return Ok(lease),
                 _ = turned.changed() => {}
-                () = tokio::time::sleep(left) => {}
+                () = sleep(left) => {}
             }
         }
     }
