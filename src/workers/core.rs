@@ -79,13 +79,16 @@ impl Core {
             return Ok(lease);
         }
         let _waits = Waits::new(&self.waiting);
-        let begun = Instant::now();
+        // For a start and for a place: the one does not count for the other.
+        let (mut starting, mut queueing) = (Duration::ZERO, Duration::ZERO);
         let mut turned = self.turned.subscribe();
         let turn = self.turn();
         tokio::pin!(turn);
         loop {
+            let since = Instant::now();
             let (most, absent) = self.outlook();
-            let Some(left) = most.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else {
+            let waited = if matches!(absent, Absent::Busy { .. }) { &mut queueing } else { &mut starting };
+            let Some(left) = most.checked_sub(*waited).filter(|left| !left.is_zero()) else {
                 // The last chance, for those whose limit is zero: nobody stands before them.
                 return if most.is_zero() { self.take().ok_or(absent) } else { Err(absent) };
             };
@@ -95,6 +98,7 @@ impl Core {
                 _ = turned.changed() => {}
                 () = sleep(left) => {}
             }
+            *waited += since.elapsed();
         }
     }
 
@@ -121,7 +125,7 @@ impl Core {
         Some(Lease::new(Arc::clone(self), worker, generation.spec.request_timeout))
     }
 
-    /// How long it is worth waiting for a place, from the beginning of the wait, and what is to be said after that.
+    /// How long it is worth waiting for a place, and what is to be said after that.
     fn outlook(&self) -> (Duration, Absent) {
         if let Some(serving) = self.serving.load().as_ref() {
             if serving.has_workers() {

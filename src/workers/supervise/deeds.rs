@@ -72,7 +72,11 @@ impl Supervisor {
                 }
                 self.running[at].process.signal(Signal::Terminate);
             }
-            Act::Abandon => self.running[at].process.abandon_zygote(),
+            Act::Abandon => {
+                self.running[at].process.abandon_zygote();
+                // Again, since the one before may never have been passed on: this time by ourselves.
+                self.running[at].process.signal(Signal::Kill);
+            }
         }
     }
 
