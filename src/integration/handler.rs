@@ -65,7 +65,9 @@ pub(super) fn spec(
     let api_base = match (&stable.door, common.egress) {
         (_, false) => settings.endpoint.to_string(),
         (Some(door), true) => door.base(name)?,
-        (None, true) => return Err("handlers.egress was switched on while Outrider ran: restart it".to_owned()),
+        (None, true) => {
+            return Err("handlers.egress was switched on while Outrider ran: restart it".to_owned());
+        }
     };
     let (key_header, key_prefix) = if common.egress { (None, None) } else { key(&settings.authorization) };
     Ok(Spec {

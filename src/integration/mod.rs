@@ -199,7 +199,8 @@ impl Integration {
 
     /// Begins a new generation of its handler's workers if the handler's files have changed. Blocks: it reads them.
     pub fn renew(&self, workshop: &Workshop) {
-        let (Some(crew), Some(handler), Some(stable)) = (&self.crew, &self.settings.handler, &workshop.stable)
+        let (Some(crew), Some(handler), Some(stable)) =
+            (&self.crew, &self.settings.handler, &workshop.stable)
         else {
             return;
         };

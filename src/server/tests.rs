@@ -11,11 +11,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
-use crate::auth::Tokens;
 use crate::config::{Environment, Options, load};
-use crate::egress::Clients;
 use crate::integration::{Entry, HandlersDoor, Registry, Workshop};
-use crate::observe::{Metrics, Status};
+use crate::observe::Status;
 use crate::proxy::{Activity, Rules};
 use crate::server::listen::Address;
 use crate::server::stop::Stopper;
