@@ -92,8 +92,6 @@ where
         // A body of a usual size comes in one piece then, and is handed on without a copy; the head's own limit is
         // kept by the journey.
         .max_buf_size(limits.max_header_bytes.max(READ))
-        // An answer is rarely large and its chunks are small: copied together they go out for less than as a list.
-        .writev(false)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let mut timer = pin!(tokio::time::sleep_until(clock.deadline(limits.header, limits.idle)));
