@@ -110,7 +110,7 @@ fn json_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &m
     line.word(field!("ending"), Some(ending.word()));
     line.text(field!("code"), record.code);
     line.text(field!("cause"), record.cause);
-    line.put(if record.stream { ",\"stream\":true" } else { ",\"stream\":false" });
+    line.flag(field!("stream"), record.stream);
     line.millis(field!("total_ms"), Some(record.total));
     line.millis(field!("first_byte_ms"), record.first_byte);
     line.millis(field!("connect_ms"), record.connected);
@@ -178,6 +178,11 @@ impl Fields<'_> {
             self.put(field);
             let _ = serde_json::to_writer(&mut *self.0, value);
         }
+    }
+
+    fn flag(&mut self, field: &str, value: bool) {
+        self.put(field);
+        self.put(if value { "true" } else { "false" });
     }
 
     fn number(&mut self, field: &str, value: Option<u64>) {

@@ -57,3 +57,30 @@ impl<'a> Fields<'a> {
 pub(super) fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value?.to_str().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_counts_and_of_those_that_are_looked_at_the_first_is_kept() {
+        let request = Request::builder()
+            .header("Host", "a")
+            .header("host", "b")
+            .header("Transfer-Encoding", "chunked")
+            .header("transfer-encoding", "gzip")
+            .header("content-type", "application/json")
+            .header("x-request-id", "1")
+            .header("x-request-id", "2")
+            .header("x-other", "");
+        let request = request.body(()).unwrap();
+        let fields = Fields::of(&request);
+        assert_eq!((fields.hosts, fields.transfer_encodings, fields.upgrade), (2, 2, false));
+        assert_eq!(text(fields.transfer_encoding), Some("chunked"));
+        assert_eq!(text(fields.request_id), Some("1"));
+        assert!(fields.authorization.is_none());
+        let wire = "host: a\r\nhost: b\r\ntransfer-encoding: chunked\r\ntransfer-encoding: gzip\r\n\
+                    content-type: application/json\r\nx-request-id: 1\r\nx-request-id: 2\r\nx-other: \r\n";
+        assert_eq!(fields.size, wire.len());
+    }
+}

@@ -493,6 +493,39 @@ mod tests {
         })
     }
 
+    #[test]
+    fn numbers_are_read_from_an_object_that_more_may_follow() {
+        let read = |json: &str| numbers(json.as_bytes(), ["a", "b"]);
+        for json in [
+            "{\"a\":1,\"b\":20}",
+            " {\"x\":[{\"a\":9}],\"b\": 20 , \"a\" :1 } , \"z\":",
+            "{\"b\":20,\"a\":1}}",
+        ] {
+            assert_eq!(read(json), Some([1, 20]), "{json}");
+        }
+        assert_eq!(read("{}"), Some([0, 0]));
+        assert_eq!(read("{\"b\":18446744073709551615}"), Some([0, u64::MAX]));
+        for json in [
+            "",
+            "[]",
+            "null",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":1,",
+            "{\"a\":-1}",
+            "{\"a\":1.0}",
+            "{\"a\":1e2}",
+            "{\"a\":null}",
+            "{\"a\":\"1\"}",
+            "{\"a\":18446744073709551616}",
+            "{\"x\":tru}",
+            "{\"x\":1 \"a\":2}",
+        ] {
+            assert_eq!(read(json), None, "{json}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
