@@ -11,6 +11,7 @@ mod chat;
 mod cli;
 mod config;
 mod degrade;
+mod dockerfile;
 mod edits;
 mod embeddings;
 mod explain;

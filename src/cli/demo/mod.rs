@@ -1,40 +1,64 @@
 //! `outrider demo`: shows on one screen what Outrider does, without a configuration or a network. Mock providers and
 //! a token endpoint run in this process, the real sidecar stands before them, and each step is checked and timed.
+//! With `--handlers` the example of a Python handler is among them.
 
 mod mock;
+mod python;
 mod steps;
 mod tokens;
 mod world;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Exit;
 use crate::app::{self, Running, Start};
-use crate::config::{self, Options};
+use crate::config::{self, Environment, Options};
 use crate::observe::Sink;
 use crate::server::listen::Address;
 use crate::tasks::Tasks;
 use world::World;
 
+/// What the demo takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    /// End after the table: 0 if every step went well, else 1
+    #[arg(long)]
+    once: bool,
+    /// Also show a Python handler; without an interpreter that has litellm, one is made once in the user's cache
+    #[arg(long)]
+    handlers: bool,
+    /// The interpreter for the handler
+    #[arg(long, value_name = "PYTHON", env = "OUTRIDER_PYTHON")]
+    python: Option<String>,
+}
+
 /// Shows the demo on stdout; without `once` it then serves until Ctrl-C.
-pub(super) fn run(once: bool) -> Exit {
+pub(super) fn run(args: &Demo) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("no runtime: {error}")),
     };
-    match runtime.block_on(demo(once, &mut io::stdout())) {
-        Ok(true) => Exit::Done,
-        Ok(false) => Exit::Failed,
-        Err(words) => failed(&words),
+    let python = args
+        .handlers
+        .then(|| python::interpreter(args.python.as_deref(), &Environment::process(), &mut io::stderr()));
+    let (python, trouble) = python.transpose().map_or_else(|why| (None, Some(why)), |python| (python, None));
+    let shown = runtime.block_on(demo(args.once || trouble.is_some(), python.as_deref(), &mut io::stdout()));
+    match (shown, trouble) {
+        (Err(words), _) => failed(&words),
+        (Ok(_), Some(trouble)) => failed(&format!("no handler was shown: {trouble}")),
+        (Ok(true), None) => Exit::Done,
+        (Ok(false), None) => Exit::Failed,
     }
 }
 
-/// The whole demo, written to `out`. `true`: every step went well. The error says why it could not be shown.
-async fn demo(once: bool, out: &mut impl Write) -> Result<bool, String> {
+/// The whole demo, written to `out`, with a handler if there is a `python` for it. `true`: every step went well. The
+/// error says why it could not be shown.
+async fn demo(once: bool, python: Option<&Path>, out: &mut impl Write) -> Result<bool, String> {
     let tasks = Tasks::new();
-    let world = World::start(&tasks).await?;
+    let world = World::start(&tasks, python).await?;
     let (running, proxy) = start(&world)?;
     let shown = show(&world, proxy, &tasks, out).await;
     if shown.is_ok() && !once {
@@ -49,7 +73,8 @@ async fn demo(once: bool, out: &mut impl Write) -> Result<bool, String> {
 fn start(world: &World) -> Result<(Running, SocketAddr), String> {
     let options = Options { file: Some(world.config()), ..Options::default() };
     let loaded = config::load(&options).map_err(|problems| problems.render(false))?;
-    let (sink, _writer) = Sink::to(io::sink(), true, Duration::ZERO);
+    // Errors alone: what a handler's interpreter has to complain.
+    let (sink, _writer) = Sink::to(io::stderr(), true, Duration::ZERO);
     let start = Start { settings: loaded.settings, sink, source: None };
     let running = app::start(start).map_err(|e| e.to_string())?;
     let Some(&Address::Tcp(proxy)) = running.proxy.first() else {
@@ -74,7 +99,7 @@ async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Wr
     .map_err(|e| closed(&e))?;
     let lines = steps::Lines::new(world, proxy, tasks)?;
     let (mut count, mut well) = (0, 0);
-    for step in steps::all() {
+    for step in steps::all(world.has_handler) {
         let row = lines.walk(&step, world).await?;
         writeln!(out, "{row}").and_then(|()| out.flush()).map_err(|e| closed(&e))?;
         count += 1;
@@ -134,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn every_step_goes_well_without_a_configuration_or_a_network() {
         let mut out = Vec::new();
-        let well = demo(true, &mut out).await.unwrap();
+        let well = demo(true, None, &mut out).await.unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(well, "{text}");
         let rows: Vec<_> =
@@ -153,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_to_try_by_hand_names_the_addresses_that_are_served() {
-        let world = World::start(&Tasks::new()).await.unwrap();
+        let world = World::start(&Tasks::new(), None).await.unwrap();
         let (mut out, admin) = (Vec::new(), Address::Tcp("127.0.0.1:2".parse().unwrap()));
         hints(&world, "127.0.0.1:1".parse().unwrap(), Some(&admin), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
