@@ -183,6 +183,14 @@ fn a_handler_sees_of_the_environment_what_it_needs_to_run_and_what_is_named() {
 }
 
 #[test]
+fn a_variable_is_not_blamed_for_another() {
+    let variables = [("https_proxy", "http://proxy:0"), ("OUTRIDER_SERVER__API_KEY", "k")];
+    let report = House::new(&handler("")).env(variables).report();
+    assert!(report.contains("https_proxy has no usable port"), "{report}");
+    assert!(!report.contains("API_KEY"), "{report}");
+}
+
+#[test]
 fn a_signature_needs_requests_that_leave_through_outrider() {
     let aws = "authentication_type = \"aws_sigv4\"\naws = { region = \"r\", access_key_id = \"a\", secret_access_key = \"s\" }";
     let report = House::new(&handler(aws)).report();

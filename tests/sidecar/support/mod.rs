@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod frames;
+pub(crate) mod handlers;
 pub(crate) mod launch;
 pub(crate) mod provider;
 pub(crate) mod python;
