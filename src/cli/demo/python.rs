@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process;
 
 use crate::config::Environment;
 
@@ -60,7 +60,7 @@ struct Found {
 
 impl Found {
     fn probe(python: &str) -> Result<Self, String> {
-        let said = Command::new(python).args(["-c", PROBE]).stdin(Stdio::null()).output();
+        let said = process::Command::new(python).args(["-c", PROBE]).stdin(process::Stdio::null()).output();
         let said = said.map_err(|error| format!("`{python}` cannot be run ({error})"))?;
         let text = String::from_utf8_lossy(&said.stdout);
         let mut words = text.trim().splitn(3, ' ');
@@ -116,13 +116,13 @@ fn shelf(env: &Environment) -> Result<PathBuf, String> {
 
 /// pip reads the user's own configuration: its index, its proxy, its certificates.
 fn install(base: &Path, home: &Path, python: &Path) -> Result<(), String> {
-    tell(Command::new(base).args(["-m", "venv"]).arg(home)).map_err(|words| {
+    tell(process::Command::new(base).args(["-m", "venv"]).arg(home)).map_err(|words| {
         format!("`python3 -m venv` failed; Debian and Ubuntu have it in the package python3-venv ({words})")
     })?;
     let list = home.join("requirements.txt");
     fs::write(&list, REQUIREMENTS).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"];
-    tell(Command::new(python).args(pip).arg(&list)).map_err(|words| {
+    tell(process::Command::new(python).args(pip).arg(&list)).map_err(|words| {
         format!(
             "{} could not be installed: go online, point PIP_INDEX_URL at a mirror, or name an interpreter that has it \
              with --python (pip said: {words})",
@@ -132,8 +132,8 @@ fn install(base: &Path, home: &Path, python: &Path) -> Result<(), String> {
 }
 
 /// Runs a command to its end; its last complaint if it failed.
-fn tell(command: &mut Command) -> Result<(), String> {
-    let said = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+fn tell(command: &mut process::Command) -> Result<(), String> {
+    let said = command.stdin(process::Stdio::null()).output().map_err(|error| error.to_string())?;
     if said.status.success() { Ok(()) } else { Err(last_words(&[said.stdout, said.stderr].concat())) }
 }
 

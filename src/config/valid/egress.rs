@@ -239,7 +239,15 @@ mod tests {
         assert!(
             matches!(proxy("http://me:s3cret@proxy.corp"), Ok(Proxy::Through { shown, .. }) if shown == "http://proxy.corp")
         );
-        for bad in ["http://me:s3cret@proxy:", "http://[::1]:0", "socks5://proxy:1080", "http://", "http://proxy/path", "http://a b", "http://:3128"] {
+        for bad in [
+            "http://me:s3cret@proxy:",
+            "http://[::1]:0",
+            "socks5://proxy:1080",
+            "http://",
+            "http://proxy/path",
+            "http://a b",
+            "http://:3128",
+        ] {
             assert!(proxy(bad).is_err(), "{bad} was taken");
         }
     }
