@@ -152,8 +152,7 @@ class Zygote:
             if not packet and hung_up:
                 return False
             self.obey(json.loads(packet), fds)
-        except OSError as error:
-            print(f"the control socket failed: {error}", file=sys.stderr)
+        except OSError:  # reset: Outrider has gone before it read all that we said
             return False
         except Exception as error:
             print(f"a control message was not understood: {one_line(error)}", file=sys.stderr)
@@ -315,9 +314,12 @@ class Worker:
         beat = self.loop.create_task(self.beat(door))
         await self.draining.wait()
         server.close()
-        door.server.pre_shutdown()
+        idle: set = set()
         while door.server.connections:
-            await asyncio.sleep(0.01)
+            were_idle, idle = idle, set(door.server.connections) - door.busy
+            for connection in were_idle & idle:  # a call that was under way to us has had its time to arrive
+                connection.force_close()
+            await asyncio.sleep(0.05)
         beat.cancel()
 
     async def beat(self, door: Door) -> None:
@@ -451,8 +453,8 @@ class LoadError(Exception):
         secrets = Secrets(value for name, value in (spec.init_kwargs or {}).items() if SECRET_NAME.search(name))
         super().__init__(secrets.redact(text))
         self.kind = kind
-        self.traceback = secrets.redact(whole_traceback(cause)) if cause else ""
-        self.files = sorted({spec.file, *loaded_files(spec.directory), *files_of(cause, spec.directory)})
+        self.traceback = secrets.redact(whole_traceback(cause, spec.directory)) if cause else ""
+        self.files = list(dict.fromkeys([spec.file, *loaded_files(spec.directory), *files_of(cause, spec.directory)]))
 
 
 class Handler(NamedTuple):
@@ -1047,7 +1049,10 @@ def as_dict(value: Any, what: str) -> dict:
 
 
 def number(tool: dict, known: list) -> dict:
-    """Gives a tool call its index: one without belongs to the last, or is the next if it brings a new id."""
+    """A tool call with its index: one without belongs to the last, or is the next if it brings a new id."""
+    tool = {name: value for name, value in tool.items() if value is not None}
+    if isinstance(tool.get("function"), dict):
+        tool["function"] = {name: value for name, value in tool["function"].items() if value is not None}
     if tool.get("id") and tool["id"] not in known:
         known.append(tool["id"])
     if tool.get("index") is None:
@@ -1153,9 +1158,8 @@ class Gathered:
             call["function"]["arguments"] += function.get("arguments") or ""
 
     def answer(self) -> dict:
-        if not self.messages:
-            raise bad_return("the handler's stream held nothing")
         choices = []
+        self.messages = self.messages or {0: {}}
         for index, message in sorted(self.messages.items()):
             reason = self.reasons.get(index)
             reason = None if reason == "stop" else reason  # `completed` tells stop from tool_calls
@@ -1220,6 +1224,7 @@ class Failure(NamedTuple):
 def failure(error: BaseException, secrets: Secrets) -> Failure:
     """What the client may know of an exception: its status, and its text if it was meant to be read by others."""
     kind = error.kind if isinstance(error, Refusal) else "raised"
+    error = error.__cause__ or error if isinstance(error, Exited) else error
     families = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(error).__mro__}
     status, code = status_of(error), "handler_error"
     public = status is not None or any(name.partition(".")[0] in OPEN_LIBRARIES for name in families)
@@ -1290,9 +1295,13 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def whole_traceback(error: BaseException) -> str:
+def whole_traceback(error: BaseException, directory: str) -> str:
+    """The traceback, from the first place in the handler's own files on."""
+    steps = error.__traceback__
+    while steps and not steps.tb_frame.f_code.co_filename.startswith(directory + os.sep):
+        steps = steps.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-TRACEBACK:]
+        return "".join(traceback.format_exception(type(error), error, steps or error.__traceback__))[-TRACEBACK:]
     except Exception:  # an exception whose own text cannot be had
         return f"{type(error).__name__}\n"
 
@@ -1335,6 +1344,7 @@ class Door:
             from async_timeout import timeout
         self.web, self.timeout = web, timeout
         self.spec, self.handler, self.loop, self.log = spec, handler, loop, log
+        self.busy: set = set()  # connections with a call
         self.pool = Pool(spec.sync_threads)
         self.caller = Caller(handler, self.pool)
         self.key_header = (spec.key_header or "").lower()
@@ -1358,7 +1368,11 @@ class Door:
             return self.web.Response(status=403)
         path = request.path
         if path == "/v1/chat/completions" and request.method == "POST":
-            return await self.chat(request)
+            self.busy.add(request.protocol)
+            try:
+                return await self.chat(request)
+            finally:
+                self.busy.discard(request.protocol)
         if path == "/healthz":
             return self.web.Response(text="ok")
         if path == "/v1/handlers":
@@ -1377,8 +1391,6 @@ class Door:
             if ask.wants_stream:
                 return await self.stream(request, ask, timeout, stream)
             return self.web.Response(body=await self.whole(ask, timeout), content_type="application/json")
-        except self.web.HTTPException:
-            raise
         except BaseException as error:
             if request.transport is None:
                 raise  # the client has gone, and with it who would read this
@@ -1455,9 +1467,10 @@ class Door:
     def report(self, error: BaseException, failed: Failure, request: Any, secrets: Secrets) -> None:
         """To our log: one line for what the handler says on purpose, the whole traceback for what is a fault."""
         who = f"handler {self.spec.integration} {self.spec.class_name}, request {request.headers.get('x-request-id', '-')}"
+        error = error.__cause__ or error if isinstance(error, Exited) else error
         text = f"{who}: {failed.status} {one_line(error)}\n"
         if failed.status >= 500 and not isinstance(error, Refusal):
-            text += whole_traceback(error)
+            text += whole_traceback(error, self.spec.directory)
         self.log.write(secrets.redact(text))
         self.log.flush()
 
