@@ -43,7 +43,8 @@ class ExampleHandler(CustomLLM):
 
     async def astreaming(self, model, messages, api_base, custom_llm_provider, **kwargs):
         question = {**to_acme(model, messages, kwargs), "live": True}
-        # Leaving the block closes the connection, also when the client has gone in the middle.
+        ended = False
+        # Read to its end, a stream gives its connection back; left in the middle, since the client has gone, it is closed.
         async with self.client.stream("POST", api_base + self.path, json=question, headers=kwargs.get("headers")) as response:
             if not response.is_success:
                 await response.aread()
@@ -51,14 +52,14 @@ class ExampleHandler(CustomLLM):
             async for line in response.aiter_lines():
                 piece = from_json(line) if line.strip() else {}
                 if "ended" in piece:
-                    reason = REASONS.get(piece["ended"], "stop")
+                    ended, reason = True, REASONS.get(piece["ended"], "stop")
                     yield {"text": "", "is_finished": True, "finish_reason": reason, "usage": usage(piece)}
-                    return
                 for call in piece.get("calls", ()):
                     yield {"text": "", "is_finished": False, "finish_reason": "", "usage": None, "tool_use": tool_call(call)}
                 if piece.get("text"):
                     yield {"text": piece["text"], "is_finished": False, "finish_reason": "", "usage": None}
-        raise CustomLLMError(502, "Acme's stream broke off")
+        if not ended:
+            raise CustomLLMError(502, "Acme's stream broke off")
 
 
 def to_acme(model, messages, parameters):

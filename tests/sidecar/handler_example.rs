@@ -115,7 +115,7 @@ fn streams_and_calls_of_tools_come_back_as_openais() {
     let (chunks, _) = stream(&sidecar, "call");
     assert!(chunks.iter().any(|chunk| calls(&chunk["choices"][0]["delta"]) == function), "{chunks:?}");
     // One client for all calls keeps its connection.
-    assert_eq!((upstream.count(), upstream.connections()), (4, 1));
+    assert_eq!((upstream.count(), upstream.connections()), (3, 1));
 }
 
 #[test]

@@ -62,7 +62,8 @@ fn every_handler_of_the_page_answers_as_it_says() {
     assert_eq!(classes(WRITERS).len(), 5, "a handler of the page is not tried");
 
     let mut stream = sidecar.connect();
-    stream.send(&Call::stream("m", "one two").at("/words/v1/chat/completions"));
+    let call = Call::stream("m", "one two").at("/words/v1/chat/completions");
+    assert_eq!(stream.send(&call).head().0, 200);
     let data = stream.all_data();
     let chunks = data.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let words: Vec<String> = chunks
@@ -79,7 +80,8 @@ fn the_smallest_handler_is_checked_tried_by_itself_and_asked_past_outrider_as_th
     let upstream = Upstream::saying("nothing");
     let python = python::interpreter().display().to_string();
     let text = WRITERS.blocks("toml").concat();
-    let text = text.replace("\"/opt/custom_llms\"", &format!("\"custom_llms\"\npython = \"{python}\""));
+    let keys = format!("\"custom_llms\"\npython = \"{python}\"\nstart_wait = \"60s\"");
+    let text = text.replace("\"/opt/custom_llms\"", &keys);
     let text = text.replace("https://ai.corp.example", &upstream.url(""));
     let (_, echo) = classes(WRITERS).remove(0);
     let setup = Setup::new(text).file("custom_llms/echo.py", &echo).env("TMPDIR", "");
@@ -164,7 +166,9 @@ fn pinned() -> &'static str {
 fn the_readmes_handler_answers_and_is_shown_among_the_integrations() {
     let python = python::interpreter().display().to_string();
     let text = README.blocks("toml").into_iter().find(|block| block.contains("custom_llm_config"));
-    let text = text.expect("the README has a handler").replace("python/bin/python", &python);
+    let text = text
+        .expect("the README has a handler")
+        .replace("\"python/bin/python\"", &format!("\"{python}\"\nstart_wait = \"60s\""));
     let sidecar = Setup::new(text).file("custom_llms/echo.py", &README.blocks("python").concat()).start();
     let answer = sidecar.ask(&Call::say("echo-1", "hi").at("/echo/v1/chat/completions"));
     assert_eq!(answer.content(), "You said: hi");

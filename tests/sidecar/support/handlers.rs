@@ -27,10 +27,17 @@ pub(crate) fn handler_at(endpoint: &str, name: &str, (file, class): (&str, &str)
 }
 
 /// Integrations with handlers, whose files lie in `handlers/` beside the configuration; `keys` are further lines of
-/// `[handlers]`. One worker each, where they do not say otherwise.
+/// `[handlers]`. One worker each, and a long
+/// wait for it, where they do not say otherwise.
 pub(crate) fn setup(files: &[&str], keys: &str, integrations: &str) -> Setup {
     let (python, mut lines) = (python::interpreter().display().to_string(), keys.to_owned());
-    for (key, value) in [("python", format!("\"{python}\"")), ("workers", "1".to_owned())] {
+    // Importing litellm takes seconds, and far more on a machine that is busy: no test is about that.
+    let defaults = [
+        ("python", format!("\"{python}\"")),
+        ("workers", "1".to_owned()),
+        ("start_wait", "\"60s\"".to_owned()),
+    ];
+    for (key, value) in defaults {
         if !keys.lines().any(|line| line.starts_with(&format!("{key} ="))) {
             lines.push_str(&format!("\n{key} = {value}"));
         }

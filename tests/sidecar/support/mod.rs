@@ -23,7 +23,7 @@ pub(crate) use upstream::{Turn, Upstream};
 
 /// The longest that any wait of a test may take before it fails. Nothing is timed by it: a healthy wait ends at
 /// its event, which is milliseconds away.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A value that others wait for.
 #[derive(Debug, Default)]
