@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::handlers::{handler, say, setup, state, until};
+use crate::support::handlers::{handler, say, setup, start, state, until};
 use crate::support::{Call, Setup, Sidecar, Upstream, integration, python};
 
 /// A sidecar with the handler that does what it is told, asynchronous as `bad` and synchronous as `sync`.
 fn bad(keys: &str) -> Sidecar {
     let tables = handler("bad", "bad.py", "Handler", "") + &handler("sync", "bad.py", "Synchronous", "");
-    setup(&["bad.py"], keys, &tables).start()
+    start(setup(&["bad.py"], keys, &tables))
 }
 
 /// The process that answers; whatever is no word of its language it echoes with its id.
@@ -38,12 +38,9 @@ fn until_gone(pid: &str) {
 fn a_worker_that_ends_fails_its_calls_in_words_and_is_replaced() {
     let sidecar = bad("");
     let mut before = pid(&sidecar, "bad");
-    for (word, how) in [
-        ("exit 9", "exited with 9"),
-        ("segfault", "signal 11"),
-        ("kill 9", "signal 9"),
-        ("abort", "signal 6"),
-    ] {
+    for (word, how) in
+        [("exit 9", "code 9"), ("segfault", "signal 11"), ("kill 9", "signal 9"), ("abort", "signal 6")]
+    {
         let message = say(&sidecar, "bad", word).refusal(502, "handler_crashed");
         assert!(message.contains("`bad`") && message.contains(how), "{message}");
         let now = pid(&sidecar, "bad");
@@ -239,7 +236,7 @@ fn a_handler_that_does_not_load_fails_its_integration_alone_and_says_why() {
     for (name, file, class, _) in broken {
         tables += &handler(name, file, class, "");
     }
-    let sidecar = setup(&files, "", &tables).start();
+    let sidecar = start(setup(&files, "", &tables));
     say(&sidecar, "bad", "who").content();
     for (name, _, _, why) in broken {
         let answer = say(&sidecar, name, "hi");
@@ -262,7 +259,7 @@ fn a_handler_that_does_not_load_fails_its_integration_alone_and_says_why() {
 
 #[test]
 fn a_handler_that_is_slow_to_load_makes_requests_wait_and_then_fails() {
-    let keys = "start_timeout = \"15s\"\nstart_wait = \"100ms\"";
+    let keys = "start_timeout = \"30s\"\nstart_wait = \"100ms\"";
     let sidecar = setup(&["broken/hangs.py"], keys, &handler("slow", "hangs.py", "Handler", "")).start();
     let answer = say(&sidecar, "slow", "hi");
     answer.refusal(503, "handler_unavailable");
@@ -315,10 +312,8 @@ fn handlers_that_are_not_enabled_or_not_where_they_should_be_fail_in_words() {
 #[test]
 fn the_environment_is_withheld_but_for_what_is_named() {
     let keys = "env = [\"CORP_REGION\"]";
-    let sidecar = setup(&["bad.py"], keys, &handler("bad", "bad.py", "Handler", ""))
-        .env("CORP_REGION", "eu")
-        .env("CORP_PASSWORD", "s3cret")
-        .start();
+    let setup = setup(&["bad.py"], keys, &handler("bad", "bad.py", "Handler", ""));
+    let sidecar = start(setup.env("CORP_REGION", "eu").env("CORP_PASSWORD", "s3cret"));
     let seen = say(&sidecar, "bad", "environment").content();
     assert!(seen.contains("'CORP_REGION'") && seen.contains("'PATH'"), "{seen}");
     assert!(!seen.contains("CORP_PASSWORD"), "{seen}");

@@ -1,6 +1,6 @@
 //! A handler's code changes while it serves: a new generation starts beside the old one, which ends its calls.
 
-use crate::support::handlers::{handler, say, setup, state, until};
+use crate::support::handlers::{handler, say, setup, start, state, until};
 use crate::support::launch::mount;
 use crate::support::{Call, Sidecar};
 
@@ -13,12 +13,12 @@ fn saying(text: &str, before: &str) -> String {
     )
 }
 
-fn start(server: &str, tables: &str, files: &[(&str, &str)]) -> Sidecar {
+fn serve(server: &str, tables: &str, files: &[(&str, &str)]) -> Sidecar {
     let mut setup = setup(&[], "", tables).server(server);
     for (name, text) in files {
         setup = setup.file(&format!("handlers/{name}"), text);
     }
-    setup.start()
+    start(setup)
 }
 
 /// Waits until `integration` answers with `text`.
@@ -37,7 +37,7 @@ fn until_it_says(sidecar: &Sidecar, integration: &str, text: &str) {
 fn an_edit_takes_effect_at_the_reload_and_a_broken_one_keeps_what_serves() {
     let tables = handler("h", "h.py", "H", "") + &handler("other", "other.py", "H", "");
     let files = [("h.py", &*saying("one", "pass")), ("other.py", &*saying("other", "pass"))];
-    let mut sidecar = start("drain_timeout = \"10s\"", &tables, &files);
+    let mut sidecar = serve("drain_timeout = \"10s\"", &tables, &files);
     assert_eq!(say(&sidecar, "h", "hi").content(), "one");
     assert_eq!(say(&sidecar, "other", "hi").content(), "other");
     sidecar.put("handlers/h.py", &saying("two", "pass"));
@@ -82,7 +82,7 @@ fn a_module_that_the_handler_imports_counts_as_its_code() {
         saying("x", "import late").replace("'x'", "late.SAYS").replace("import asyncio", "import early");
     let files =
         [("h.py", &*text), ("early.py", "SAYS = 1\n"), ("late.py", "SAYS = 'late one'\n"), ("unused.py", "")];
-    let sidecar = start("", &handler("h", "h.py", "H", ""), &files);
+    let sidecar = serve("", &handler("h", "h.py", "H", ""), &files);
     assert_eq!(say(&sidecar, "h", "hi").content(), "late one");
     let ends_so = |state: &serde_json::Value, name: &str| {
         state["handler"]["files"]
@@ -99,7 +99,7 @@ fn a_module_that_the_handler_imports_counts_as_its_code() {
 #[test]
 fn calls_of_the_old_generation_end_where_they_began() {
     let gate = "while not __import__('os').path.exists(messages[-1]['content']): await asyncio.sleep(0.01)";
-    let sidecar = start("", &handler("h", "h.py", "H", ""), &[("h.py", &saying("old", gate))]);
+    let sidecar = serve("", &handler("h", "h.py", "H", ""), &[("h.py", &saying("old", gate))]);
     let go = sidecar.dir().join("go");
     let mut slow = sidecar.connect();
     slow.send(&Call::say("h/m", &go.display().to_string()));
@@ -114,7 +114,7 @@ fn calls_of_the_old_generation_end_where_they_began() {
 
 #[test]
 fn reloads_under_load_fail_no_call() {
-    let sidecar = start("", &handler("h", "h.py", "H", ""), &[("h.py", &saying("0", "pass"))]);
+    let sidecar = serve("", &handler("h", "h.py", "H", ""), &[("h.py", &saying("0", "pass"))]);
     say(&sidecar, "h", "hi").content();
     std::thread::scope(|scope| {
         let calls: Vec<_> = (0..3)
@@ -147,10 +147,8 @@ fn a_config_map_that_is_swapped_is_taken_over_by_watching() {
     mount(dir.path(), 1, &[("h.py", &one), ("helper.py", "SAYS = 'mounted one'\n")]);
     let tables = sidecar_tables(&handler("h", "h.py", "H", ""))
         .replace("directory = \"handlers\"", &format!("directory = \"{}\"", dir.path().display()));
-    let sidecar = crate::support::Setup::new(tables)
-        .server("watch = true\nrotation_interval = \"20ms\"")
-        .env("PATH", "/usr/bin:/bin")
-        .start();
+    let setup = crate::support::Setup::new(tables).server("watch = true\nrotation_interval = \"20ms\"");
+    let sidecar = start(setup.env("PATH", "/usr/bin:/bin"));
     assert_eq!(say(&sidecar, "h", "hi").content(), "mounted one");
     mount(dir.path(), 2, &[("h.py", &one), ("helper.py", "SAYS = 'mounted two'\n")]);
     until_it_says(&sidecar, "h", "mounted two");
@@ -159,13 +157,13 @@ fn a_config_map_that_is_swapped_is_taken_over_by_watching() {
 #[test]
 fn a_handler_that_could_not_load_is_tried_again_once_its_file_changes() {
     let sidecar =
-        start("rotation_interval = \"20ms\"", &handler("h", "h.py", "H", ""), &[("h.py", "class H(:\n")]);
+        serve("rotation_interval = \"20ms\"", &handler("h", "h.py", "H", ""), &[("h.py", "class H(:\n")]);
     say(&sidecar, "h", "hi").refusal(503, "handler_unavailable");
     until(&sidecar, "h", |state| state["state"] == "failed");
     sidecar.put("handlers/h.py", &saying("healed", "pass"));
     until(&sidecar, "h", |state| state["state"] == "ready");
     assert_eq!(say(&sidecar, "h", "hi").content(), "healed");
-    let gone = start("rotation_interval = \"20ms\"", &handler("h", "h.py", "H", ""), &[("x.py", "")]);
+    let gone = serve("rotation_interval = \"20ms\"", &handler("h", "h.py", "H", ""), &[("x.py", "")]);
     say(&gone, "h", "hi").refusal(503, "integration_unavailable");
     gone.put("handlers/h.py", &saying("here", "pass"));
     until(&gone, "h", |state| state["state"] == "ready");

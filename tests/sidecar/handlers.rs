@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::handlers::{ask_with, handler, handler_at, say, setup, state, until};
+use crate::support::handlers::{ask_with, handler, handler_at, say, setup, start, state, until};
 use crate::support::{Call, TokenServer, Upstream, python};
 
 /// What a handler of `signatures.py` says that it got.
@@ -13,7 +13,7 @@ fn told(content: &str) -> Value {
 #[test]
 fn galileos_documented_handler_answers_unchanged_whole_and_streamed() {
     let config = "custom_llm_config = { file_name = \"documented.py\", class_name = \"Handler\", init_kwargs = { timeout = 60, retry_count = 3 } }";
-    let sidecar = setup(&["documented.py"], "", &handler("h", "", "", config)).start();
+    let sidecar = start(setup(&["documented.py"], "", &handler("h", "", "", config)));
     let answer = ask_with(&sidecar, "h", json!({"temperature": 0.5, "max_completion_tokens": 9}));
     let (body, text) = (answer.json(), answer.content());
     assert_eq!(
@@ -45,7 +45,7 @@ fn galileos_documented_handler_answers_unchanged_whole_and_streamed() {
 #[test]
 fn the_real_openai_client_gets_answers_streams_and_errors_of_a_handler() {
     let tables = handler("h", "chunks.py", "Generic", "") + &handler("e", "errors.py", "Handler", "");
-    let sidecar = setup(&["chunks.py", "errors.py"], "", &tables).start();
+    let sidecar = start(setup(&["chunks.py", "errors.py"], "", &tables));
     say(&sidecar, "e", "whole none").status.to_string();
     let script = "import sys, openai\n\
         c = openai.OpenAI(base_url=sys.argv[1], api_key='x', max_retries=0, timeout=30)\n\
@@ -78,7 +78,7 @@ fn a_handler_is_handed_the_token_the_key_and_the_headers_but_never_the_client_se
         + &handler("k", "signatures.py", "Full", key)
         + &handler("n", "signatures.py", "Anything", "")
         + &handler("env", "bad.py", "Handler", &oauth);
-    let sidecar = setup(&["signatures.py", "bad.py"], "", &tables).start();
+    let sidecar = start(setup(&["signatures.py", "bad.py"], "", &tables));
     let call = Call::say("o/m", "hi")
         .header("authorization", "Bearer of-the-runner")
         .header("x-galileo-job-id", "j7");
@@ -120,7 +120,7 @@ fn a_token_that_the_provider_refuses_is_fetched_anew_and_the_call_made_once_more
         class H(CustomLLM):\n    async def acompletion(self, messages, api_key, **kwargs):\n        \
         if api_key == 'token-1':\n            raise CustomLLMError(401, 'expired ' + api_key)\n        \
         return {'choices': [{'message': {'content': api_key}}]}\n";
-    let sidecar = setup(&[], "", &handler("h", "h.py", "H", &oauth)).file("handlers/h.py", text).start();
+    let sidecar = start(setup(&[], "", &handler("h", "h.py", "H", &oauth)).file("handlers/h.py", text));
     assert_eq!(say(&sidecar, "h", "hi").content(), "token-2");
     assert_eq!(server.calls(), 2);
 }
@@ -150,7 +150,7 @@ fn with_egress_a_handlers_own_requests_leave_with_our_token_and_it_never_sees_it
         answer = await self.http.post(api_base + '/deep/path?q=1', json={'x': 1}, headers={'x-own': '1'})\n        \
         return {'choices': [{'message': {'content': f'{answer.status_code} {answer.text} {api_key} {headers}'}}]}\n";
     let table = handler_at(&upstream.url("/base"), "h", ("h.py", "H"), &oauth);
-    let sidecar = setup(&[], "egress = true", &table).file("handlers/h.py", text).start();
+    let sidecar = start(setup(&[], "egress = true", &table).file("handlers/h.py", text));
     let said = say(&sidecar, "h", "hi").content();
     for part in [
         "200 ",
@@ -204,7 +204,7 @@ fn a_request_that_comes_while_the_handler_starts_waits_for_it() {
 #[test]
 fn where_all_places_are_taken_a_request_waits_its_turn_and_is_then_told_so() {
     let lines = "limits = { queue_timeout = \"200ms\" }";
-    let sidecar = setup(&["bad.py"], "max_in_flight = 1", &handler("h", "bad.py", "Handler", lines)).start();
+    let sidecar = start(setup(&["bad.py"], "max_in_flight = 1", &handler("h", "bad.py", "Handler", lines)));
     say(&sidecar, "h", "who").content();
     let mut slow = sidecar.connect();
     slow.send(&Call::say("h/m", "hang 600"));

@@ -27,17 +27,14 @@ pub(crate) fn handler_at(endpoint: &str, name: &str, (file, class): (&str, &str)
 }
 
 /// Integrations with handlers, whose files lie in `handlers/` beside the configuration; `keys` are further lines of
-/// `[handlers]`. One worker each, and a long
-/// wait for it, where they do not say otherwise.
+/// `[handlers]`. One worker each, where they do not say otherwise.
 pub(crate) fn setup(files: &[&str], keys: &str, integrations: &str) -> Setup {
     let (python, mut lines) = (python::interpreter().display().to_string(), keys.to_owned());
-    // Importing litellm takes seconds, and far more on a machine that is busy: no test is about that.
-    let defaults = [
+    for (key, value) in [
         ("python", format!("\"{python}\"")),
         ("workers", "1".to_owned()),
         ("start_wait", "\"60s\"".to_owned()),
-    ];
-    for (key, value) in defaults {
+    ] {
         if !keys.lines().any(|line| line.starts_with(&format!("{key} ="))) {
             lines.push_str(&format!("\n{key} = {value}"));
         }
@@ -51,6 +48,16 @@ pub(crate) fn setup(files: &[&str], keys: &str, integrations: &str) -> Setup {
     })
 }
 
+/// Starts it and waits until each handler has loaded or has failed to: importing litellm takes seconds.
+pub(crate) fn start(setup: Setup) -> Sidecar {
+    let sidecar = setup.start();
+    let all = sidecar.admin("/integrations").json();
+    for one in all["integrations"].as_array().into_iter().flatten() {
+        until(&sidecar, one["name"].as_str().unwrap_or_default(), |state| state["state"] != "starting");
+    }
+    sidecar
+}
+
 /// What the admin side says of the handler of `integration`.
 pub(crate) fn state(sidecar: &Sidecar, integration: &str) -> Value {
     let all = sidecar.admin("/integrations").json();
@@ -61,7 +68,7 @@ pub(crate) fn state(sidecar: &Sidecar, integration: &str) -> Value {
 /// Looks again and again until `look` is satisfied with what the admin side says of `integration`; fails loudly if it
 /// never is. What is waited for is another process's doing, of which nothing tells but this.
 pub(crate) fn until(sidecar: &Sidecar, integration: &str, look: impl Fn(&Value) -> bool) -> Value {
-    let end = std::time::Instant::now() + super::PATIENCE * 3;
+    let end = std::time::Instant::now() + super::PATIENCE * 2;
     loop {
         let state = state(sidecar, integration);
         if look(&state) {

@@ -22,7 +22,7 @@ pub(crate) use token_server::TokenServer;
 pub(crate) use upstream::{Turn, Upstream};
 
 /// The longest that any wait of a test may take before it fails. Nothing is timed by it: a healthy wait ends at
-/// its event, which is milliseconds away.
+/// its event, which is milliseconds away; a Python that imports litellm on a busy machine takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A value that others wait for.
