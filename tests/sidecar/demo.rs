@@ -10,21 +10,24 @@ fn rows<'o>(ended: &'o Ended, integration: &str) -> Vec<&'o str> {
 }
 
 #[test]
-fn a_handler_is_shown_whole_streamed_and_refusing_by_an_interpreter_that_is_named() {
+fn a_handler_is_shown_whole_streamed_and_refusing_by_itself_and_through_the_sidecar() {
     let python = python::interpreter().display().to_string();
     let ended = Setup::new("").run(&["demo", "--once", "--handlers", "--python", &python]);
     assert_eq!(ended.code, 0, "{}", ended.output());
-    let rows = rows(&ended, "py-handler ");
-    let shown = |row: &str, words: [&str; 3]| words.iter().all(|word| row.contains(word));
-    assert_eq!(rows.len(), 3, "{}", ended.output());
-    assert!(shown(rows[0], ["whole", " 200 ", "9 tokens"]) && rows[0].ends_with("  1"), "{}", rows[0]);
-    assert!(
-        shown(rows[1], ["streamed", " 200 ", "9 chunks, [DONE]"]) && rows[1].ends_with("  0"),
-        "{}",
-        rows[1]
-    );
-    assert!(shown(rows[2], ["too much", " 429 ", "handler_error"]), "{}", rows[2]);
-    assert!(ended.stdout.contains("15 of 15 steps: all went well"), "{}", ended.output());
+    for (integration, authorization) in [("py-handler ", " oauth2 "), ("py-egress ", " oauth2 + mTLS ")] {
+        let rows = rows(&ended, integration);
+        let shown = |row: &str, words: [&str; 3]| words.iter().all(|word| row.contains(word));
+        assert_eq!(rows.len(), 3, "{}", ended.output());
+        assert!(rows.iter().all(|row| row.contains(authorization)), "{rows:?}");
+        assert!(shown(rows[0], ["whole", " 200 ", "9 tokens"]) && rows[0].ends_with("  1"), "{}", rows[0]);
+        assert!(
+            shown(rows[1], ["streamed", " 200 ", "9 chunks, [DONE]"]) && rows[1].ends_with("  0"),
+            "{}",
+            rows[1]
+        );
+        assert!(shown(rows[2], ["too much", " 429 ", "handler_error"]), "{}", rows[2]);
+    }
+    assert!(ended.stdout.contains("18 of 18 steps: all went well"), "{}", ended.output());
 }
 
 #[test]

@@ -216,8 +216,9 @@ fn the_defaults_of_handlers_are_those_of_the_program() {
 
 #[test]
 fn the_causes_and_the_metrics_are_exactly_those_of_a_running_handler() {
-    let upstream = Upstream::saying("hello");
-    let sidecar = all_of_them(&upstream, "").start();
+    let upstream = Upstream::start(|turn| turn.answer(200, "{\"text\": \"hello\"}"));
+    let sidecar = all_of_them(&upstream, "egress = true").start();
+    assert_eq!(say(&sidecar, "passeson", "hi").content(), "hello");
     say(&sidecar, "echo", "hi").content();
     let text = sidecar.admin("/metrics").text().to_owned();
     let metrics = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

@@ -10,7 +10,7 @@ mod world;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Exit;
@@ -44,6 +44,10 @@ pub(super) fn run(args: &Demo) -> Exit {
     let python = args
         .handlers
         .then(|| python::interpreter(args.python.as_deref(), &Environment::process(), &mut io::stderr()));
+    if matches!(python, Some(Ok(_))) {
+        // There is nobody left to tell if stderr is gone.
+        _ = writeln!(io::stderr(), "Starting Python with litellm for two sidecars: this takes some seconds.");
+    }
     let (python, trouble) = python.transpose().map_or_else(|why| (None, Some(why)), |python| (python, None));
     let shown = runtime.block_on(demo(args.once || trouble.is_some(), python.as_deref(), &mut io::stdout()));
     match (shown, trouble) {
@@ -59,19 +63,24 @@ pub(super) fn run(args: &Demo) -> Exit {
 async fn demo(once: bool, python: Option<&Path>, out: &mut impl Write) -> Result<bool, String> {
     let tasks = Tasks::new();
     let world = World::start(&tasks, python).await?;
-    let (running, proxy) = start(&world)?;
-    let shown = show(&world, proxy, &tasks, out).await;
+    let (running, proxy) = start(world.config())?;
+    let egress = world.egress_config().map(start).transpose()?;
+    let lines = steps::Lines::new(&world, proxy, egress.as_ref().map(|(_, proxy)| *proxy), &tasks)?;
+    let shown = show(&world, proxy, &lines, out).await;
     if shown.is_ok() && !once {
         hints(&world, proxy, running.admin.as_ref(), out).map_err(|e| closed(&e))?;
         tokio::signal::ctrl_c().await.map_err(|e| format!("cannot wait for Ctrl-C: {e}"))?;
     }
     running.stop();
+    if let Some((running, _)) = egress {
+        running.stop();
+    }
     shown
 }
 
-/// Starts the real sidecar with the demo's configuration, and nothing of the environment.
-fn start(world: &World) -> Result<(Running, SocketAddr), String> {
-    let options = Options { file: Some(world.config()), ..Options::default() };
+/// Starts the real sidecar with this configuration, and nothing of the environment.
+fn start(config: PathBuf) -> Result<(Running, SocketAddr), String> {
+    let options = Options { file: Some(config), ..Options::default() };
     let loaded = config::load(&options).map_err(|problems| problems.render(false))?;
     // Errors alone: what a handler's interpreter has to complain.
     let (sink, _writer) = Sink::to(io::stderr(), true, Duration::ZERO);
@@ -84,7 +93,12 @@ fn start(world: &World) -> Result<(Running, SocketAddr), String> {
 }
 
 /// Walks through the steps and writes one line for each as it ends.
-async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Write) -> Result<bool, String> {
+async fn show(
+    world: &World,
+    proxy: SocketAddr,
+    lines: &steps::Lines,
+    out: &mut impl Write,
+) -> Result<bool, String> {
     let (plain, secure, mutual) = (world.plain, world.secure, world.mutual);
     let way = format!("runner -> Outrider http://{proxy} ");
     let (indent, heading) = (way.len(), steps::HEADING);
@@ -97,7 +111,6 @@ async fn show(world: &World, proxy: SocketAddr, tasks: &Tasks, out: &mut impl Wr
         ""
     )
     .map_err(|e| closed(&e))?;
-    let lines = steps::Lines::new(world, proxy, tasks)?;
     let (mut count, mut well) = (0, 0);
     for step in steps::all(world.has_handler) {
         let row = lines.walk(&step, world).await?;

@@ -38,6 +38,7 @@ enum Integration {
     ClaudeOAuth,
     ClaudeMtls,
     Handler,
+    HandlerEgress,
 }
 
 /// What is asked.
@@ -58,8 +59,10 @@ pub(super) fn all(with_handler: bool) -> impl Iterator<Item = Step> {
         [Integration::OpenAiKey, Integration::OpenAiOpen, Integration::ClaudeOAuth, Integration::ClaudeMtls];
     let asks = [Ask::Whole, Ask::Streamed, Ask::WrongModel];
     let steps = integrations.into_iter().flat_map(move |integration| asks.map(|ask| Step(integration, ask)));
-    let handlers = with_handler.then_some([Ask::Whole, Ask::Streamed, Ask::TooMuch]);
-    steps.chain(handlers.into_iter().flatten().map(|ask| Step(Integration::Handler, ask)))
+    let handlers = with_handler.then_some([Integration::Handler, Integration::HandlerEgress]);
+    let asks = [Ask::Whole, Ask::Streamed, Ask::TooMuch];
+    let of_handlers = handlers.into_iter().flatten().flat_map(move |one| asks.map(|ask| Step(one, ask)));
+    steps.chain(of_handlers)
 }
 
 /// One line of the table.
@@ -76,6 +79,8 @@ pub(super) struct Row {
 /// way out, which keeps its connections.
 pub(super) struct Lines {
     sidecar: Egress,
+    /// The sidecar through which a handler's own requests leave.
+    second: Option<Egress>,
     plain: Egress,
     secure: Egress,
     mutual: Egress,
@@ -83,7 +88,12 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Ready to connect to all.
-    pub(super) fn new(world: &World, sidecar: SocketAddr, tasks: &Tasks) -> Result<Self, String> {
+    pub(super) fn new(
+        world: &World,
+        sidecar: SocketAddr,
+        second: Option<SocketAddr>,
+        tasks: &Tasks,
+    ) -> Result<Self, String> {
         let clients = Clients::new(1, tasks.clone());
         let limits =
             EgressLimits { connect: LIMIT, first_byte: LIMIT, pool_idle: LIMIT, max_connection_age: LIMIT };
@@ -99,6 +109,7 @@ impl Lines {
         };
         Ok(Self {
             sidecar: egress(format!("http://{sidecar}"))?,
+            second: second.map(|second| egress(format!("http://{second}"))).transpose()?,
             plain: egress(format!("http://{}", world.plain))?,
             secure: egress(format!("https://{}", world.secure))?,
             mutual: egress(format!("https://{}", world.mutual))?,
@@ -110,13 +121,17 @@ impl Lines {
         let Step(integration, ask) = *step;
         let fetched_before = world.desk.calls();
         let (path, body) = (format!("/{}/v1/chat/completions", integration.name()), ask.openai(integration));
-        let first = post(&self.sidecar, &path, &[], &body).await?;
+        let to = match (&self.second, integration) {
+            (Some(second), Integration::HandlerEgress) => second,
+            _ => &self.sidecar,
+        };
+        let first = post(to, &path, &[], &body).await?;
         let (mut through, mut direct) = (Vec::new(), Vec::new());
         let bearer = format!("Bearer {}", world.desk.issue());
         let answer = ask.check(&first);
         let repeats = if answer.is_ok() { REPEATS } else { 0 };
         for _ in 0..repeats {
-            through.push(post(&self.sidecar, &path, &[], &body).await?.took);
+            through.push(post(to, &path, &[], &body).await?.took);
             if matches!(ask, Ask::Whole | Ask::Streamed) {
                 direct.push(self.direct(integration, ask, &bearer).await?);
             }
@@ -139,8 +154,9 @@ impl Lines {
                 let to = if integration == Integration::ClaudeMtls { &self.mutual } else { &self.secure };
                 post(to, "/v1/messages", &headers, &ask.anthropic()).await?
             }
-            Integration::Handler => {
-                post(&self.plain, "/acme/generate", &[("authorization", bearer)], &ask.acme()).await?
+            Integration::Handler | Integration::HandlerEgress => {
+                let to = if integration == Integration::Handler { &self.plain } else { &self.mutual };
+                post(to, "/acme/generate", &[("authorization", bearer)], &ask.acme()).await?
             }
         };
         match heard.status {
@@ -202,6 +218,7 @@ impl Integration {
             Self::ClaudeOAuth => ["claude-oauth", "anthropic", "oauth2"],
             Self::ClaudeMtls => ["claude-mtls", "anthropic", "oauth2 + mTLS"],
             Self::Handler => ["py-handler", "handler", "oauth2"],
+            Self::HandlerEgress => ["py-egress", "handler", "oauth2 + mTLS"],
         }
     }
 
@@ -210,7 +227,7 @@ impl Integration {
     }
 
     fn has_token(self) -> bool {
-        matches!(self, Self::ClaudeOAuth | Self::ClaudeMtls | Self::Handler)
+        !matches!(self, Self::OpenAiKey | Self::OpenAiOpen)
     }
 }
 
@@ -230,7 +247,7 @@ impl Ask {
             (Self::WrongModel, _) => "demo-gtp",
             (_, Integration::ClaudeOAuth | Integration::ClaudeMtls) => ANTHROPIC_MODEL,
             (_, Integration::OpenAiKey | Integration::OpenAiOpen) => OPENAI_MODEL,
-            (_, Integration::Handler) => ACME_MODEL,
+            (_, Integration::Handler | Integration::HandlerEgress) => ACME_MODEL,
         };
         self.question(model)
     }
@@ -332,7 +349,7 @@ mod tests {
     async fn the_mocks_refuse_who_cannot_prove_himself() {
         let tasks = Tasks::new();
         let world = World::start(&tasks, None).await.unwrap();
-        let lines = Lines::new(&world, world.plain, &tasks).unwrap();
+        let lines = Lines::new(&world, world.plain, None, &tasks).unwrap();
         let (openai, anthropic) = (Ask::Whole.openai(Integration::OpenAiKey), Ask::Whole.anthropic());
         let status = async |to, path, headers: &[(&'static str, &str)], body| {
             post(to, path, headers, body).await.unwrap().status.as_u16()

@@ -51,12 +51,14 @@ impl World {
         let directory = directory.map_err(|e| format!("no temporary directory: {e}"))?;
         let world = Self { plain, secure, mutual, desk, has_handler: python.is_some(), directory };
         let handlers = python.map_or_else(String::new, |python| world.handlers(python));
+        let egress = python.map_or_else(String::new, |python| world.egress(python));
         let files = [
             ("ca.pem", authority),
             ("client.pem", client),
             ("client-key.pem", client_key),
             ("client-secret", CLIENT.1.to_owned()),
             ("config.toml", world.settings() + &handlers),
+            ("egress.toml", egress),
             (HANDLER, EXAMPLE.to_owned()),
         ];
         for (name, text) in files {
@@ -71,12 +73,17 @@ impl World {
         self.path("config.toml")
     }
 
+    /// The configuration of a second sidecar, through which the handler's own requests leave; `None` without a handler.
+    pub(super) fn egress_config(&self) -> Option<PathBuf> {
+        self.has_handler.then(|| self.path("egress.toml"))
+    }
+
     /// A file of the temporary directory.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The example handler before its provider. Importing litellm takes seconds, and more on a slow machine.
+    /// The example handler before its provider, by itself.
     fn handlers(&self, python: &Path) -> String {
         let (plain, client) = (self.plain, CLIENT.0);
         let python = toml::Value::String(python.display().to_string());
@@ -86,7 +93,6 @@ impl World {
 enabled = true
 directory = "."
 python = {python}
-start_wait = "50s"
 
 [integrations.py-handler]
 endpoint = "http://{plain}/acme"
@@ -100,14 +106,55 @@ custom_llm_config = {{ file_name = "{HANDLER}", class_name = "ExampleHandler" }}
         )
     }
 
-    fn settings(&self) -> String {
-        let (plain, secure, mutual) = (self.plain, self.secure, self.mutual);
-        let (header, key) = KEY;
-        let client = CLIENT.0;
+    /// The same handler, whose requests leave through the sidecar: a configuration of its own, since that is said once
+    /// for all handlers.
+    fn egress(&self, python: &Path) -> String {
+        let (mutual, client) = (self.mutual, CLIENT.0);
+        let python = toml::Value::String(python.display().to_string());
         format!(
             r#"# Written by `outrider demo`.
 [server]
 listen = "127.0.0.1:0"
+start = "strict"
+
+[admin]
+listen = "off"
+
+[log]
+level = "error"
+access = false
+
+[handlers]
+enabled = true
+directory = "."
+python = {python}
+egress = true
+
+[integrations.py-egress]
+endpoint = "https://{mutual}/acme"
+authentication_type = "oauth2"
+oauth2_token_url = "https://{mutual}/oauth2/token"
+authentication_scope = "inference"
+oauth2 = {{ client_id = "{client}", client_secret_file = "client-secret" }}
+tls = {{ ca_file = "ca.pem", client_cert_file = "client.pem", client_key_file = "client-key.pem" }}
+proxy = "none"
+models = ["{ACME_MODEL}"]
+custom_llm_config = {{ file_name = "{HANDLER}", class_name = "ExampleHandler" }}
+"#
+        )
+    }
+
+    fn settings(&self) -> String {
+        let (plain, secure, mutual) = (self.plain, self.secure, self.mutual);
+        let (header, key) = KEY;
+        let client = CLIENT.0;
+        // Strict, the start waits for handlers: importing litellm takes seconds, which would be in the figures.
+        let start = if self.has_handler { "strict" } else { "degrade" };
+        format!(
+            r#"# Written by `outrider demo`.
+[server]
+listen = "127.0.0.1:0"
+start = "{start}"
 
 [admin]
 listen = "127.0.0.1:0"
