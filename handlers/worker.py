@@ -141,6 +141,7 @@ class Zygote:
                 else:
                     self.woken.recv(PACKET)
                     self.reap()
+        signal.set_wakeup_fd(-1)
         for pid in self.workers:
             kill_group(pid, signal.SIGKILL)
 
@@ -265,13 +266,13 @@ class Worker:
         os.close(stdout)
         os.close(stderr)
         confine()
-        self.log = os.fdopen(make_private(2, keep=True), "w", errors="backslashreplace")
+        self.log = os.fdopen(make_private(2, keep=True), "w", buffering=1, errors="backslashreplace")
         faulthandler.enable(self.log)
         faulthandler.register(signal.SIGUSR1, self.log, all_threads=True)
         self.spec = Spec.read(spec)
         os.close(spec)
         self.listener = socket.socket(fileno=make_private(listener))
-        self.status = Status(socket.socket(fileno=make_private(status)), self.spec.directory)
+        self.status = Status(socket.socket(fileno=make_private(status)), self.spec.file)
         with high_numbers():
             self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
@@ -283,7 +284,7 @@ class Worker:
     def run(self) -> int:
         """The process's exit code."""
         try:
-            handler = load(self.spec, self.loop)
+            handler = load(self.spec, self.loop, self.status.files)
         except LoadError as error:
             self.status.failed(error)
             return 1
@@ -388,32 +389,27 @@ def high_numbers() -> Any:
 class Status:
     """The line to Outrider: JSON lines, and an empty one as a heartbeat."""
 
-    def __init__(self, end: socket.socket, directory: str) -> None:
+    def __init__(self, end: socket.socket, file: str) -> None:
         self.socket = end
-        self.directory = directory
-        self.files: list[str] = []
-        self.modules = 0
+        self.files = [file]  # what was imported from the handlers' directory; the loader adds to it
+        self.told = 1
         self.stuck = 0
 
     def ready(self, handler: Handler) -> None:
-        self.files = loaded_files(self.directory)
-        self.modules = len(sys.modules)
+        self.told = len(self.files)
         self.say({"ready": {**handler.summary(), "files": self.files, "warnings": handler.warnings, **versions()}})
 
     def failed(self, error: LoadError) -> None:
-        self.say({"failed": {"kind": error.kind, "error": str(error), "traceback": error.traceback, "files": error.files}})
+        self.say({"failed": {"kind": error.kind, "error": str(error), "traceback": error.traceback, "files": self.files}})
 
     def beat(self, pool: Pool) -> None:
         try:
             self.socket.send(b"\n", socket.MSG_DONTWAIT)
         except BlockingIOError:
             pass
-        if len(sys.modules) != self.modules:
-            self.modules = len(sys.modules)
-            files = loaded_files(self.directory)
-            if files != self.files:
-                self.files = files
-                self.say({"files": files})
+        if len(self.files) != self.told:
+            self.told = len(self.files)
+            self.say({"files": self.files})
         if pool.stuck != self.stuck:
             self.stuck = pool.stuck
             self.say({"stuck": self.stuck, "threads": pool.threads})
@@ -454,7 +450,6 @@ class LoadError(Exception):
         super().__init__(secrets.redact(text))
         self.kind = kind
         self.traceback = secrets.redact(whole_traceback(cause, spec.directory)) if cause else ""
-        self.files = list(dict.fromkeys([spec.file, *loaded_files(spec.directory), *files_of(cause, spec.directory)]))
 
 
 class Handler(NamedTuple):
@@ -469,12 +464,15 @@ class Handler(NamedTuple):
         return {"class": self.class_name, "methods": list(self.methods), "style": style}
 
 
-def load(spec: Spec, loop: asyncio.AbstractEventLoop) -> Handler:
-    """Imports the file, makes the object and looks at its methods, in the main thread. Raises LoadError."""
+def load(spec: Spec, loop: asyncio.AbstractEventLoop, files: list[str]) -> Handler:
+    """Imports the file, makes the object and looks at its methods, in the main thread. Raises LoadError.
+
+    What is imported from the handlers' directory, now or later, is added to `files`.
+    """
     try:
         sys.path.insert(0, spec.directory)
-        sys.path_hooks.insert(0, functools.partial(fresh_finder, spec.directory))
-        module = in_or_out_of_loop(loop, lambda: import_file(spec))
+        sys.path_hooks.insert(0, functools.partial(fresh_finder, spec, files))
+        module = in_or_out_of_loop(loop, lambda: import_file(spec, files))
     except LoadError:
         raise
     except BaseException as error:  # SystemExit too
@@ -490,7 +488,7 @@ def load(spec: Spec, loop: asyncio.AbstractEventLoop) -> Handler:
         if function is not None and is_own(function):
             methods[name] = fit(name, function, spec)
     if not methods:
-        raise LoadError("class", f"{spec.class_name} has none of the methods {', '.join(METHODS)}: write at least acompletion", spec)
+        raise LoadError("class", f"{spec.class_name} has none of {', '.join(METHODS)}: write at least acompletion", spec)
     return Handler(spec.class_name, methods, warnings)
 
 
@@ -509,34 +507,41 @@ def in_or_out_of_loop(loop: asyncio.AbstractEventLoop, make: Callable[[], Any]) 
     return loop.run_until_complete(inside())
 
 
-def import_file(spec: Spec) -> Any:
+def import_file(spec: Spec, files: list[str]) -> Any:
     directory, file = os.path.realpath(spec.directory), os.path.realpath(spec.file)
     if not file.startswith(directory + os.sep):
         raise LoadError("import", f"{os.path.basename(spec.file)} is not in the handlers' directory", spec)
     if not os.path.isfile(file):
         raise LoadError("import", f"there is no file {os.path.basename(spec.file)} in {spec.directory}", spec)
     name = "outrider_handler_" + re.sub(r"\W", "_", os.path.basename(spec.file)[:-3])
-    module_spec = importlib.util.spec_from_file_location(name, spec.file, loader=FreshLoader(name, spec.file))
+    loader = FreshLoader(files, name, spec.file)
+    module_spec = importlib.util.spec_from_file_location(name, spec.file, loader=loader)
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module  # dataclasses and pydantic look it up while it runs
-    module_spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
 
 
 class FreshLoader(importlib.machinery.SourceFileLoader):
-    """Compiles what is there: a .pyc is trusted by size and whole seconds, and an edit may change neither."""
+    """Compiles what is there: a .pyc is trusted by size and whole seconds, and an edit may change neither. Notes each file."""
+
+    def __init__(self, files: list[str], name: str, path: str) -> None:
+        super().__init__(name, path)
+        self.files = files
 
     def get_code(self, fullname: str) -> Any:
         path = self.get_filename(fullname)
+        if path not in self.files:
+            self.files.append(path)
         return self.source_to_code(self.get_data(path), path)
 
 
-def fresh_finder(directory: str, path: str) -> Any:
+def fresh_finder(spec: Spec, files: list[str], path: str) -> Any:
     """A path hook for the handlers' directory and what is below."""
-    if path != directory and not path.startswith(directory + os.sep):
+    if path != spec.directory and not path.startswith(spec.directory + os.sep):
         raise ImportError
     extensions = (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES)
-    sources = (FreshLoader, importlib.machinery.SOURCE_SUFFIXES)
+    sources = (functools.partial(FreshLoader, files), importlib.machinery.SOURCE_SUFFIXES)
     return importlib.machinery.FileFinder(path, extensions, sources)
 
 
@@ -588,22 +593,6 @@ def constructor_remedy(error: BaseException, kind: type, spec: Spec) -> str:
     return f"{one_line(error)}; the constructor is {spec.class_name}{signature}, init_kwargs given: {given}"
 
 
-def loaded_files(directory: str) -> list[str]:
-    """The files under `directory` that were imported, by the path they were imported as; the handler first."""
-    files = (getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values()))
-    return list(dict.fromkeys(f for f in files if isinstance(f, str) and f.startswith(directory + os.sep)))
-
-
-def files_of(error: Optional[BaseException], directory: str) -> list[str]:
-    """The files under `directory` that an import failed in: to edit one of them may mend it."""
-    if error is None:
-        return []
-    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError) and error.filename:
-        files.append(error.filename)
-    return [f for f in files if f.startswith(directory + os.sep)]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # 4. Calling a method
 # ---------------------------------------------------------------------------------------------------------------------
@@ -626,7 +615,9 @@ class Ask:
 
     __slots__ = ("spec", "raw", "body", "headers", "api_key", "timeout", "request_id", "streams")
 
-    def __init__(self, spec: Spec, raw: bytes, headers: dict, api_key: Optional[str], timeout: Optional[float], request_id: str) -> None:
+    def __init__(
+        self, spec: Spec, raw: bytes, headers: dict, api_key: Optional[str], timeout: float, request_id: str
+    ) -> None:
         self.spec, self.raw, self.headers, self.api_key = spec, raw, headers, api_key
         self.timeout, self.request_id = timeout, request_id
         self.body = parse(raw)
@@ -674,9 +665,7 @@ class Ask:
         }
 
     def model_response(self) -> Any:
-        from litellm import ModelResponse
-
-        return ModelResponse()
+        return sys.modules["litellm"].ModelResponse()
 
 
 def parse(raw: bytes) -> dict:
@@ -774,8 +763,8 @@ def fit(name: str, function: Callable, spec: Spec) -> Method:
     required = frozenset(p.name for p in named if p.default is p.empty)
     unknown = sorted(required - OURS.keys() - OPENAI)
     if unknown:
-        text = f"{spec.class_name}.{name} requires {', '.join(unknown)}, which no call brings; give it a default, or take it from init_kwargs"
-        raise LoadError("signature", text, spec)
+        what = f"{spec.class_name}.{name} requires {', '.join(unknown)}, which no call brings"
+        raise LoadError("signature", f"{what}; give it a default, or take it from init_kwargs", spec)
     style = spec.call_style
     if style not in ("direct", "litellm"):
         style = "direct" if "custom_llm_provider" in required and not names & LITELLM.keys() else "litellm"
@@ -928,7 +917,7 @@ def named(value: Any) -> str:
 
 def whole_body(answer: Any, ask: Ask) -> bytes:
     """The JSON of a chat completion that lacks nothing."""
-    if hasattr(answer, "model_dump_json") and is_complete(answer):
+    if hasattr(answer, "model_dump_json") and is_complete(answer, ask.body.get("model")):
         with contextlib.suppress(Exception):  # a lone surrogate, say: the other way can write it
             return answer.model_dump_json(exclude_none=True, warnings=False).encode()
     try:
@@ -937,10 +926,11 @@ def whole_body(answer: Any, ask: Ask) -> bytes:
         raise bad_return(f"the handler's answer is not JSON: {one_line(error)}") from error
 
 
-def is_complete(answer: Any) -> bool:
-    """Whether nothing need be filled in, so that pydantic may write the JSON by itself: three times faster."""
+def is_complete(answer: Any, model: Any) -> bool:
+    """Whether no more than the model need be filled in, so that pydantic may write the JSON by itself: three times faster."""
     try:
         usage = getattr(answer, "usage", None)
+        answer.model = answer.model or model
         return bool(
             answer.id
             and answer.created
@@ -950,8 +940,8 @@ def is_complete(answer: Any) -> bool:
             and (usage is None or usage.total_tokens)
             and all(c.finish_reason and c.message.role and c.message.content is not None for c in answer.choices)
         )
-    except AttributeError:
-        return False  # dicts among the objects
+    except (AttributeError, TypeError, ValueError):
+        return False  # dicts among the objects, or an object that may not be changed
 
 
 def completed(answer: Any, ask: Ask) -> dict:
@@ -1179,7 +1169,15 @@ TYPES = {
     429: "rate_limit_error",
 }
 # Exceptions without a status, by library and class, so that no library need be imported to know them.
-TIMEOUTS = {"builtins.TimeoutError", "asyncio.TimeoutError", "socket.timeout", "httpx.TimeoutException", "requests.Timeout", "openai.APITimeoutError"}
+TIMEOUTS = {
+    "builtins.TimeoutError",
+    "asyncio.TimeoutError",
+    "concurrent.TimeoutError",
+    "socket.timeout",
+    "httpx.TimeoutException",
+    "requests.Timeout",
+    "openai.APITimeoutError",
+}
 UNREACHABLE = {
     "builtins.ConnectionError",
     "socket.gaierror",
@@ -1327,7 +1325,7 @@ class Secrets:
 # Headers of the connection between Outrider and this process; all others are the integration's own.
 TRANSPORT = frozenset(
     "host accept accept-encoding user-agent connection keep-alive transfer-encoding te trailer upgrade expect"
-    " content-type content-length content-encoding x-outrider-deadline-ms x-request-id".split()
+    " content-type content-length content-encoding".split()
 )
 DEFAULT_TIMEOUT = 600.0  # seconds that a handler is told where Outrider names no deadline
 
@@ -1382,20 +1380,19 @@ class Door:
     async def chat(self, request: Any) -> Any:
         """One call. Whatever the handler raises becomes an answer, for it must not reach the event loop."""
         stream: list = []  # the response, once its first byte is promised
-        secrets = Secrets(())
+        secrets: tuple = ()
         try:
-            headers, api_key, timeout = self.read_headers(request)
-            secrets = Secrets((api_key, headers.get("Authorization"), headers.get(self.key_header)))
-            raw = await request.read()
-            ask = Ask(self.spec, raw, headers, api_key, timeout or DEFAULT_TIMEOUT, request.headers.get("x-request-id", ""))
+            headers, api_key, timeout, request_id = self.read_headers(request)
+            secrets = (api_key, headers.get("Authorization"), headers.get(self.key_header))
+            ask = Ask(self.spec, await request.read(), headers, api_key, timeout or DEFAULT_TIMEOUT, request_id)
             if ask.wants_stream:
                 return await self.stream(request, ask, timeout, stream)
-            return self.web.Response(body=await self.whole(ask, timeout), content_type="application/json")
+            return self.web.Response(body=await self.within(timeout, self.whole(ask)), content_type="application/json")
         except BaseException as error:
             if request.transport is None:
                 raise  # the client has gone, and with it who would read this
-            failed = failure(error, secrets)
-            self.report(error, failed, request, secrets)
+            failed = failure(error, Secrets(secrets))
+            self.report(error, failed, request, Secrets(secrets))
         if stream:
             await stream[0].write(b"data: " + failed.body() + b"\n\n")
             return stream[0]
@@ -1404,9 +1401,9 @@ class Door:
             more["retry-after"] = failed.retry_after
         return self.web.Response(status=failed.status, body=failed.body(), headers=more, content_type="application/json")
 
-    def read_headers(self, request: Any) -> tuple[dict, Optional[str], Optional[float]]:
-        """The integration's headers, the key among them, and the seconds until the answer or its first chunk."""
-        headers, api_key, timeout = {}, None, None
+    def read_headers(self, request: Any) -> tuple[dict, Optional[str], Optional[float], str]:
+        """The integration's headers, the key among them, the seconds until the answer or its first chunk, the request's id."""
+        headers, api_key, timeout, request_id = {}, None, None, ""
         for name, value in request.headers.items():
             lower = name.lower()
             if lower == self.key_header:
@@ -1414,26 +1411,26 @@ class Door:
                 api_key = value[len(prefix) :] if value.lower().startswith(prefix.lower()) else value
             if lower == "x-outrider-deadline-ms":
                 timeout = int(value) / 1000 if value.isdigit() else None
+            elif lower == "x-request-id":
+                request_id = value
             elif lower == "authorization":
                 headers["Authorization"] = value
             elif lower not in TRANSPORT:
                 headers[name] = value
-        return headers, api_key, timeout
+        return headers, api_key, timeout, request_id
 
-    async def whole(self, ask: Ask, timeout: Optional[float]) -> bytes:
-        async with self.deadline(timeout):
-            answer, chunks = await self.caller.call(ask)
-            if chunks is not None:
-                gathered = Gathered()
-                gathered.add(answer)
-                async for chunk in chunks:
-                    gathered.add(chunk)
-                answer = gathered.answer()
+    async def whole(self, ask: Ask) -> bytes:
+        answer, chunks = await self.caller.call(ask)
+        if chunks is not None:
+            gathered = Gathered()
+            gathered.add(answer)
+            async for chunk in chunks:
+                gathered.add(chunk)
+            answer = gathered.answer()
         return whole_body(answer, ask)
 
     async def stream(self, request: Any, ask: Ask, timeout: Optional[float], begun: list) -> Any:
-        async with self.deadline(timeout):
-            answer, chunks = await self.caller.call(ask)
+        answer, chunks = await self.within(timeout, self.caller.call(ask))
         writer = Stream(ask)
         try:
             events = writer.events(as_chunk(completed(answer, ask)) if chunks is None else answer)
@@ -1452,13 +1449,12 @@ class Door:
                 await chunks.aclose()
         return response
 
-    @contextlib.asynccontextmanager
-    async def deadline(self, timeout: Optional[float]) -> Any:
-        """Cancels what runs inside when the time is over."""
+    async def within(self, timeout: Optional[float], call: Any) -> Any:
+        """Awaits the call, and cancels it when its time is over."""
         due = self.loop.time() + timeout if timeout is not None else None
         try:
             async with self.timeout(timeout):
-                yield
+                return await call
         except asyncio.TimeoutError:
             if due is None or self.loop.time() < due:
                 raise  # the handler's own
@@ -1472,7 +1468,6 @@ class Door:
         if failed.status >= 500 and not isinstance(error, Refusal):
             text += whole_traceback(error, self.spec.directory)
         self.log.write(secrets.redact(text))
-        self.log.flush()
 
 
 if __name__ == "__main__":

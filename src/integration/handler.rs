@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use http::Uri;
 use http::header::AUTHORIZATION;
 
-use super::Workshop;
+use super::{HandlersDoor, Workshop};
 use crate::config::valid::{self, Authorization};
 use crate::workers::{self, Crew, Spec, Workers};
 
@@ -17,15 +17,12 @@ pub(super) static URL: LazyLock<Uri> =
 /// A worker trusts the length of what we send it: the client's was checked, and our own edits make it longer.
 const MAX_BODY: usize = 1 << 30;
 
-/// Gives the `api_base` under which the requests of an integration's handler leave through us.
-pub type Base = Box<dyn Fn(&str) -> String + Send + Sync>;
-
 /// What runs handlers.
 pub struct Stable {
     /// Their workers.
     pub workers: Workers,
     /// Where handlers send their requests with `handlers.egress`.
-    pub base: Option<Base>,
+    pub door: Option<Arc<HandlersDoor>>,
 }
 
 impl fmt::Debug for Stable {
@@ -49,21 +46,31 @@ pub(super) fn crew(settings: &valid::Integration, workshop: &Workshop) -> Result
     }
     workers::check_file(&handler.common.directory, &handler.file_name)
         .map_err(|why| format!("custom_llm_config: {why}"))?;
-    let (Some(stable), Some(spec)) = (&workshop.stable, spec(settings, workshop)) else { return Ok(None) };
-    stable.workers.crew(settings.name.as_str(), spec).map(Some)
+    let Some(stable) = &workshop.stable else { return Ok(None) };
+    stable.workers.crew(settings.name.as_str(), spec(settings, handler, stable)?).map(Some)
 }
 
 /// What the workers of an integration's handler are to be.
-pub(super) fn spec(settings: &valid::Integration, workshop: &Workshop) -> Option<Spec> {
-    let handler = settings.handler.as_ref()?;
+///
+/// # Errors
+///
+/// What is wrong in the world, with the remedy.
+pub(super) fn spec(
+    settings: &valid::Integration,
+    handler: &valid::Handler,
+    stable: &Stable,
+) -> Result<Spec, String> {
     let common = &*handler.common;
-    let base = workshop.stable.as_ref().and_then(|stable| stable.base.as_ref()).filter(|_| common.egress);
-    let api_base = match base {
-        Some(base) => base(settings.name.as_str()),
-        None => settings.endpoint.to_string(),
+    let name = settings.name.as_str();
+    let api_base = match (&stable.door, common.egress) {
+        (_, false) => settings.endpoint.to_string(),
+        (Some(door), true) => door.base(name)?,
+        (None, true) => {
+            return Err("handlers.egress was switched on while Outrider ran: restart it".to_owned());
+        }
     };
     let (key_header, key_prefix) = if common.egress { (None, None) } else { key(&settings.authorization) };
-    Some(Spec {
+    Ok(Spec {
         directory: common.directory.clone(),
         file_name: handler.file_name.clone(),
         class_name: handler.class_name.clone(),

@@ -1,5 +1,6 @@
 //! One integration assembled: dialect + authorizer + destination + headers + limits, and the registry that finds it.
 
+mod door;
 mod edit;
 mod files;
 mod handler;
@@ -25,9 +26,11 @@ use crate::tasks::Tasks;
 use crate::tls;
 use crate::workers::{Crew, CrewState};
 
+pub use door::HandlersDoor;
 pub use edit::Refused;
 pub use files::Files;
-pub use handler::{Base, Stable};
+pub use handler::Stable;
+pub use headers::connection_named;
 pub use media::TooMuch;
 pub use permit::{Busy, Permit};
 pub use registry::{Found, NotFound, Registry};
@@ -196,7 +199,13 @@ impl Integration {
 
     /// Begins a new generation of its handler's workers if the handler's files have changed. Blocks: it reads them.
     pub fn renew(&self, workshop: &Workshop) {
-        if let (Some(crew), Some(spec)) = (&self.crew, handler::spec(&self.settings, workshop)) {
+        let (Some(crew), Some(handler), Some(stable)) =
+            (&self.crew, &self.settings.handler, &workshop.stable)
+        else {
+            return;
+        };
+        // What cannot be had any more is told when the integration itself is built anew.
+        if let Ok(spec) = handler::spec(&self.settings, handler, stable) {
             crew.renew(spec);
         }
     }

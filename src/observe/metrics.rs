@@ -84,6 +84,7 @@ pub struct Metrics {
     tokens: Family<TokenLabels, Counter>,
     lost: Family<FieldLabels, Counter>,
     rotations: Family<RotationLabels, Counter>,
+    errands: Family<StatusLabels, Counter>,
     /// Connections that clients hold open.
     pub connections: Gauge,
 }
@@ -147,6 +148,7 @@ impl Metrics {
             tokens: Family::default(),
             lost: Family::default(),
             rotations: Family::default(),
+            errands: Family::default(),
             connections: Gauge::default(),
         };
         metrics.register_all();
@@ -179,6 +181,11 @@ impl Metrics {
             "rotations",
             "Certificates, keys and secrets that changed in their files",
             self.rotations.clone(),
+        );
+        registry.register(
+            "handler_upstream_requests",
+            "Requests of handlers to their providers through us, by the status they were sent",
+            self.errands.clone(),
         );
         registry.register(
             "client_connections",
@@ -304,6 +311,12 @@ impl IntegrationMetrics {
         let result = if taken { "taken" } else { "refused" };
         let labels = RotationLabels { integration: self.name.clone(), result };
         self.all.rotations.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request of the integration's handler to its provider through us.
+    pub fn ran_errand(&self, status: u16) {
+        let labels = StatusLabels { integration: self.name.clone(), status };
+        self.all.errands.get_or_create(&labels).inc();
     }
 
     fn status(&self, status: u16) {

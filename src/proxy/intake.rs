@@ -46,8 +46,7 @@ pub(super) enum Door {
 
 /// Checks everything that can be known from the head alone.
 pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, Failure> {
-    check_host(request)?;
-    check_size(request, house.max_head)?;
+    check_head(request, house.max_head)?;
     if house.is_draining() {
         return Err(Failure::Draining);
     }
@@ -62,6 +61,12 @@ pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, 
         Door::Relay { .. } => pass::check_method(request.method()).map(|()| door),
         Door::Ask { .. } => check_type(request.headers()).map(|()| door),
     }
+}
+
+/// Checks what a head of at most `most` bytes must be, whoever sent it.
+pub(super) fn check_head(request: &Request<Incoming>, most: usize) -> Result<(), Failure> {
+    check_host(request)?;
+    check_size(request, most)
 }
 
 /// RFC 9112 §3.2: exactly one Host; and nothing that would turn the connection into something else.

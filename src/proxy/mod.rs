@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::integration::Registry;
+use crate::integration::{HandlersDoor, Registry};
 use crate::observe::{Access, IntegrationMetrics, Metrics, Status, clock};
 use crate::openai::Envelope;
 use crate::openai::scan::Model;
@@ -37,6 +37,7 @@ use crate::tasks::{Seat, Tasks};
 use exchange::{Opened, Order};
 use failure::Failure;
 use intake::Door;
+use pass::Errand;
 use reply::Outcome;
 use visit::Visit;
 
@@ -65,6 +66,8 @@ pub struct House {
     pub tasks: Tasks,
     /// The longest request head, in bytes.
     pub max_head: usize,
+    /// The way of handlers to their providers through us, where there is one.
+    pub door: Option<Arc<HandlersDoor>>,
     /// The keys of `[server]` that a reload changes.
     pub rules: ArcSwap<Rules>,
     /// The state of the configuration.
@@ -97,6 +100,25 @@ pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -
         let journey = pin!(journey(request, &house, seat, &mut visit));
         until_cut(&house, journey).await
     };
+    conclude(answered, visit)
+}
+
+/// Answers one request that came through the handlers' door: sends it to the provider of the integration whose key its
+/// path begins with. Never fails; without such a key it is answered 404, and nothing else is told.
+pub async fn run_errand(request: Request<Incoming>, house: Arc<House>, seat: Seat) -> Response<Answer> {
+    let Some(errand) = Errand::of(&request, &house) else {
+        tracing::debug!("a request at the handlers' door showed no key");
+        return reply::nothing();
+    };
+    let mut visit = Visit::errand(&house, &request, errand.tail());
+    let answered = {
+        let errand = pin!(errand.run(request, &house, seat, &mut visit));
+        until_cut(&house, errand).await
+    };
+    conclude(answered, visit)
+}
+
+fn conclude(answered: Result<Outcome, Failure>, visit: Visit) -> Response<Answer> {
     match answered {
         Ok(outcome) => reply::respond(outcome, visit),
         Err(failure) => reply::refuse(&failure, visit),

@@ -18,6 +18,9 @@ const COMPLETION: &str = "chatcmpl-";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
+/// The code of an answer that is the provider's own refusal.
+pub(super) const UPSTREAM_ERROR: &str = "upstream_error";
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The request's id in that of its completion.
@@ -29,6 +32,8 @@ pub(super) fn request_id_in(completion: &str) -> &str {
 #[derive(Debug)]
 pub(super) struct Visit {
     house: Arc<House>,
+    /// Whether it is no client's but a handler's, on the way to its provider: a part of another visit, and counted apart.
+    errand: bool,
     started: Instant,
     /// `chatcmpl-` and the request id.
     id: Arc<str>,
@@ -50,13 +55,26 @@ pub(super) struct Visit {
 
 impl Visit {
     pub(super) fn begin<B>(house: &Arc<House>, request: &Request<B>) -> Self {
+        Self::of(house, request.headers(), request.uri().clone())
+    }
+
+    /// A handler's request to its provider, at `path` below the endpoint: the whole path of `request` holds its key.
+    pub(super) fn errand<B>(house: &Arc<House>, request: &Request<B>, path: &str) -> Self {
+        let uri = path.parse().unwrap_or_default();
+        let mut visit = Self::of(house, request.headers(), uri);
+        visit.errand = true;
+        visit
+    }
+
+    fn of(house: &Arc<House>, headers: &HeaderMap, uri: Uri) -> Self {
         house.activity.begin();
         Self {
             house: Arc::clone(house),
+            errand: false,
             started: Instant::now(),
-            id: request_id(request.headers()),
-            uri: request.uri().clone(),
-            retry: retry_count(request.headers()),
+            id: request_id(headers),
+            uri,
+            retry: retry_count(headers),
             entry: None,
             model: Arc::default(),
             stream: false,
@@ -75,6 +93,11 @@ impl Visit {
     /// Whether the house cuts what is open.
     pub(super) fn is_cut(&self) -> bool {
         self.house.is_cut()
+    }
+
+    /// Whether a handler's request to its provider is answered.
+    pub(super) fn is_errand(&self) -> bool {
+        self.errand
     }
 
     /// The request's id: the client's own where it sent a sane one.
@@ -102,7 +125,9 @@ impl Visit {
     }
 
     pub(super) fn found(&mut self, entry: &Arc<Entry>, model: &str, stream: bool) {
-        entry.metrics.in_flight.inc();
+        if !self.errand {
+            entry.metrics.in_flight.inc();
+        }
         self.entry = Some(Arc::clone(entry));
         self.model = model.into();
         self.stream = stream;
@@ -114,7 +139,9 @@ impl Visit {
         self.first_byte = Some(first_byte);
         self.connected = connected;
         if let Some(entry) = &self.entry {
-            entry.metrics.answered(first_byte);
+            if !self.errand {
+                entry.metrics.answered(first_byte);
+            }
             if connected.is_some() {
                 entry.metrics.connects.inc();
             }
@@ -150,6 +177,32 @@ impl Visit {
         self.ending.get_or_insert(Ending::Complete);
     }
 
+    /// Counts it, and says in the log what became of it: loudly only where it failed by what is ours to explain.
+    fn tell_errand(&self, status: u16, total: Duration) {
+        if let Some(entry) = &self.entry {
+            entry.metrics.ran_errand(status);
+        }
+        let (integration, path) = (self.integration().unwrap_or_default(), self.uri.path());
+        let (ms, code) = (total.as_millis() as u64, self.code.as_deref().unwrap_or_default());
+        match self.cause.as_deref().filter(|_| code != UPSTREAM_ERROR) {
+            Some(cause) => {
+                tracing::warn!(
+                    integration,
+                    path,
+                    status,
+                    code,
+                    cause,
+                    ms,
+                    "a handler's request to its provider failed"
+                );
+            }
+            None => {
+                let bytes = self.bytes_out;
+                tracing::debug!(integration, path, status, bytes, ms, "a handler's request to its provider");
+            }
+        }
+    }
+
     fn metrics(&self) -> &IntegrationMetrics {
         self.entry.as_ref().map_or(&self.house.strays, |e| &e.metrics)
     }
@@ -163,6 +216,9 @@ impl Drop for Visit {
         let now = Instant::now();
         self.house.activity.end(now);
         let total = now - self.started;
+        if self.errand {
+            return self.tell_errand(status, total);
+        }
         let metrics = self.metrics();
         metrics.ended(status, self.code.as_deref(), ending, total);
         if let Some((prompt, completion)) = self.tokens {

@@ -33,7 +33,7 @@ pub(super) struct Begun {
     first: Bytes,
     body: Body,
     idle: Duration,
-    permit: Permit,
+    permit: Option<Permit>,
     /// Whether its usage is looked for.
     counted: bool,
 }
@@ -62,7 +62,7 @@ pub(super) async fn begin(upstream: Upstream, mut permit: Permit) -> Result<Begu
         true => rest_of(first, &mut body, entry.settings.limits).await?,
         false => first,
     };
-    Ok(Begun { parts, report, connected, first, body, idle, permit, counted: true })
+    Ok(Begun { parts, report, connected, first, body, idle, permit: Some(permit), counted: true })
 }
 
 /// An answer of any kind, nothing of which is looked at.
@@ -70,7 +70,7 @@ pub(super) fn untouched(
     parts: Parts,
     body: Body,
     (entry, connected): (&Entry, Option<Duration>),
-    permit: Permit,
+    permit: Option<Permit>,
 ) -> Begun {
     let (report, idle) = (Report::default(), entry.settings.limits.idle);
     Begun { parts, report, connected, first: Bytes::new(), body, idle, permit, counted: false }
@@ -124,7 +124,7 @@ impl Whole {
         let Begun { first, body, idle, permit, counted, .. } = begun;
         let first = Some(first).filter(|first| !first.is_empty());
         let tail = counted.then(Tail::default);
-        Self { first, body, idle, silence: None, tail, visit, permit: Some(permit) }
+        Self { first, body, idle, silence: None, tail, visit, permit }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {

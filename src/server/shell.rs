@@ -22,16 +22,42 @@ use crate::tasks::Seat;
 
 /// The service of one connection.
 pub(super) fn service(
-    house: Arc<House>,
-    seat: Seat,
+    host: Host,
     clock: Arc<Clock>,
 ) -> impl HyperService<Request<Incoming>, Response = Response<Timed>, Error = Infallible, Future: Send> {
     let answer = service_fn(move |request| {
-        let house = Arc::clone(&house);
-        async move { Ok::<_, Infallible>(proxy::answer(request, house, seat).await) }
+        let host = host.clone();
+        async move { Ok::<_, Infallible>(host.answer(request).await) }
     });
     let keep_time = tower::layer::layer_fn(move |inner| KeepTime { inner, clock: Arc::clone(&clock) });
     TowerToHyperService::new(ServiceBuilder::new().layer(keep_time).layer(CatchPanic).service(answer))
+}
+
+/// Who answers on a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) house: Arc<House>,
+    pub(super) seat: Seat,
+    pub(super) guests: Guests,
+}
+
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guests {
+    /// Clients.
+    Clients,
+    /// Our own handlers, on the way to their providers.
+    Handlers,
+}
+
+impl Host {
+    async fn answer(self, request: Request<Incoming>) -> Response<Answer> {
+        match self.guests {
+            Guests::Clients => proxy::answer(request, self.house, self.seat).await,
+            // Boxed: it is rare, and would make room in every request's future.
+            Guests::Handlers => Box::pin(proxy::run_errand(request, self.house, self.seat)).await,
+        }
+    }
 }
 
 /// Marks the connection as busy while a request is answered.

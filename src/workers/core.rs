@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep};
 
 use super::lease::{Absent, Lease};
 use super::made::Made;
@@ -78,13 +79,16 @@ impl Core {
             return Ok(lease);
         }
         let _waits = Waits::new(&self.waiting);
-        let begun = Instant::now();
+        // For a start and for a place: the one does not count for the other.
+        let (mut starting, mut queueing) = (Duration::ZERO, Duration::ZERO);
         let mut turned = self.turned.subscribe();
         let turn = self.turn();
         tokio::pin!(turn);
         loop {
+            let since = Instant::now();
             let (most, absent) = self.outlook();
-            let Some(left) = most.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) else {
+            let waited = if matches!(absent, Absent::Busy { .. }) { &mut queueing } else { &mut starting };
+            let Some(left) = most.checked_sub(*waited).filter(|left| !left.is_zero()) else {
                 // The last chance, for those whose limit is zero: nobody stands before them.
                 return if most.is_zero() { self.take().ok_or(absent) } else { Err(absent) };
             };
@@ -92,8 +96,9 @@ impl Core {
                 biased;
                 lease = &mut turn => return Ok(lease),
                 _ = turned.changed() => {}
-                () = tokio::time::sleep(left) => {}
+                () = sleep(left) => {}
             }
+            *waited += since.elapsed();
         }
     }
 
@@ -120,7 +125,7 @@ impl Core {
         Some(Lease::new(Arc::clone(self), worker, generation.spec.request_timeout))
     }
 
-    /// How long it is worth waiting for a place, from the beginning of the wait, and what is to be said after that.
+    /// How long it is worth waiting for a place, and what is to be said after that.
     fn outlook(&self) -> (Duration, Absent) {
         if let Some(serving) = self.serving.load().as_ref() {
             if serving.has_workers() {

@@ -237,7 +237,47 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// What is logged, as text.
+    #[derive(Clone, Default)]
+    struct Shelf(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shelf {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_prints_is_logged_as_its_own_even_if_others_hold_its_pipe_open() {
+        let shelf = Shelf::default();
+        let log = shelf.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        let _installed = tracing::subscriber::set_default(subscriber);
+        let (ours, mut theirs) = io::pipe().unwrap();
+        let _held_by_a_child = theirs.try_clone().unwrap();
+        let pid = Arc::new(OnceLock::from(77));
+        let label = Label { integration: Some("acme".into()), pid, is_error: true };
+        let (tell, ended) = watch::channel(None);
+        theirs
+            .write_all(b"Traceback (most recent call last):\n  File \"h.py\"\nValueError: no\nlast words")
+            .unwrap();
+        tell.send_replace(Some(Ending::Exited(1)));
+        follow(pipe::Receiver::from_owned_fd(ours.into()).unwrap(), label, ended).await;
+        let text = String::from_utf8(shelf.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].contains("WARN") && lines[0].contains("Traceback"), "{text}");
+        assert_eq!(lines[1..3], ["      File \"h.py\"", "    ValueError: no integration=\"acme\" pid=77"]);
+        assert!(lines[3].ends_with("last words integration=\"acme\" pid=77"), "{text}");
+    }
 
     fn lines(pieces: &[&[u8]]) -> Vec<String> {
         let mut lines = Lines::default();

@@ -50,6 +50,12 @@ pub(super) struct Facts {
     pub(super) stuck: (u64, u64),
 }
 
+impl Facts {
+    fn are_greedy(&self, rules: &Rules) -> bool {
+        rules.memory > 0 && self.memory > rules.memory
+    }
+}
+
 /// What is to be done with a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
@@ -150,7 +156,7 @@ impl Life {
         self.silent = if facts.beaten { Duration::ZERO } else { self.silent.saturating_add(passed) };
         let lasts = now.saturating_sub(self.since);
         match self.phase {
-            Phase::Starting | Phase::Ready | Phase::Leaving if self.is_greedy(facts, rules) => {
+            Phase::Starting | Phase::Ready | Phase::Leaving if facts.are_greedy(rules) => {
                 Some(self.go(Phase::Killed, now, Act::Kill(Some(Cause::Memory))))
             }
             Phase::Starting if lasts >= rules.start_timeout => {
@@ -183,10 +189,6 @@ impl Life {
     /// Calls in flight by now are streams that have begun: their own limit on silence bounds them.
     fn hangs(&self, facts: &Facts, rules: &Rules) -> bool {
         self.silent >= rules.request_timeout.saturating_add(HANG_GRACE) && facts.in_flight == 0
-    }
-
-    fn is_greedy(&self, facts: &Facts, rules: &Rules) -> bool {
-        rules.memory > 0 && facts.memory > rules.memory
     }
 
     fn go(&mut self, phase: Phase, now: Duration, act: Act) -> Act {

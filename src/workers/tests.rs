@@ -204,6 +204,16 @@ async fn who_waits_too_long_is_told_what_for() {
 }
 
 #[tokio::test]
+async fn the_wait_for_a_start_does_not_count_as_a_wait_for_a_place() {
+    let house = House::open(&format!("import time\ntime.sleep(0.5)\n{ECHO}"));
+    let crew = house.crew(Spec { queue_timeout: millis(200), ..house.spec() });
+    let leases = futures_util::future::join_all((0..8).map(|_| crew.lease())).await;
+    assert!(leases.iter().all(Result::is_ok), "{leases:?}");
+    drop(leases);
+    house.close(&crew).await;
+}
+
+#[tokio::test]
 async fn a_handler_that_does_not_load_fails_after_three_tries_until_a_file_changes() {
     let house = House::open("import helper\n");
     let spec = house.spec();
@@ -338,6 +348,23 @@ async fn workers_outlive_their_zygote_and_a_new_one_is_started_when_it_is_needed
     assert_eq!(ended, HandlerFailure::Crashed("the handler's process exited with code 5".into()));
     assert_ne!(call(&crew, "x").await.unwrap(), pid);
     eventually(|| async { !lives(pid.parse().unwrap()) }).await;
+    house.close(&crew).await;
+}
+
+#[tokio::test]
+async fn a_zygote_that_does_not_do_what_it_is_asked_is_replaced_with_the_worker_that_it_kept() {
+    let house = House::open(
+        "import os, signal, time\nhoard = []\ndef answer(body):\n    if body == 'hog':\n        os.kill(os.getppid(), signal.SIGSTOP)\n        hoard.append(bytearray(b'x' * (200 << 20)))\n        time.sleep(600)\n    return str(os.getpid())\n",
+    );
+    let crew = house.crew(Spec { memory: 100 << 20, ..house.spec() });
+    let pid: u32 = call(&crew, "x").await.unwrap().parse().unwrap();
+    let ended = call(&crew, "hog").await.unwrap_err();
+    assert!(
+        matches!(&ended, HandlerFailure::Crashed(words) if words.contains("handlers.memory")),
+        "{ended:?}"
+    );
+    assert_ne!(call(&crew, "x").await.unwrap(), pid.to_string());
+    eventually(|| async { !lives(pid) }).await;
     house.close(&crew).await;
 }
 

@@ -26,10 +26,10 @@ fn restarts(sidecar: &Sidecar, integration: &str, cause: &str) -> f64 {
 
 /// Waits until the process `pid` is gone, or is a zombie that nobody has asked for yet.
 fn until_gone(pid: &str) {
-    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    let end = tokio::time::Instant::now() + crate::support::PATIENCE;
     let stat = Path::new("/proc").join(pid).join("stat");
     while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(std::time::Instant::now() < end, "process {pid} is still there");
+        assert!(tokio::time::Instant::now() < end, "process {pid} is still there");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
@@ -189,9 +189,9 @@ fn a_client_that_leaves_cancels_its_call() {
         until(&sidecar, "bad", |state| state["handler"]["in_flight"] == 1);
         drop(connection);
         until(&sidecar, "bad", |state| state["handler"]["in_flight"] == 0);
-        let end = std::time::Instant::now() + crate::support::PATIENCE;
+        let end = tokio::time::Instant::now() + crate::support::PATIENCE;
         while !say(&sidecar, "bad", "done").content().contains(what) {
-            assert!(std::time::Instant::now() < end, "the handler was not told");
+            assert!(tokio::time::Instant::now() < end, "the handler was not told");
         }
     }
 }

@@ -23,13 +23,13 @@ fn serve(server: &str, tables: &str, files: &[(&str, &str)]) -> Sidecar {
 
 /// Waits until `integration` answers with `text`.
 fn until_it_says(sidecar: &Sidecar, integration: &str, text: &str) {
-    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    let end = tokio::time::Instant::now() + crate::support::PATIENCE;
     loop {
         let said = say(sidecar, integration, "hi").content();
         if said == text {
             return;
         }
-        assert!(std::time::Instant::now() < end, "it still says {said}:\n{}", sidecar.output());
+        assert!(tokio::time::Instant::now() < end, "it still says {said}:\n{}", sidecar.output());
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn load(settings: &Settings) -> Vec<Tried> {
     }
     let mut workshop = Workshop::dry();
     let workers = Workers::new(Arc::clone(&workshop.clients));
-    workshop.stable = Some(Stable { workers, base: None });
+    workshop.stable = Some(Stable { workers, door: None });
     let entries: Vec<Entry> = with_handlers.into_iter().map(|one| Entry::build(one, &workshop)).collect();
     let tried = entries.iter().map(|entry| Tried {
         integration: entry.settings.name.to_string(),
@@ -79,10 +79,11 @@ pub(super) fn load(settings: &Settings) -> Vec<Tried> {
     tried
 }
 
-/// The same with a single process.
+/// The same with a single process, which sends nothing through us.
 fn alone(mut integration: Integration) -> Integration {
     if let Some(handler) = &mut integration.handler {
-        handler.common = Arc::new(Handlers { workers: 1, ..Handlers::clone(&handler.common) });
+        let common = Handlers::clone(&handler.common);
+        handler.common = Arc::new(Handlers { workers: 1, egress: false, ..common });
     }
     integration
 }

@@ -63,7 +63,7 @@ pub(in crate::config) fn integration(
         gcp: raw.gcp,
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
-    refuse_signature(handler.as_ref(), &authorization, &at, r);
+    check_signer(&authorization, handler.as_ref(), &at, r);
     let edits = edits(raw.defaults, raw.rename, raw.drop, &at, r);
     let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);
     let mut query = query(raw.query);
@@ -219,7 +219,7 @@ fn path_of(path: String, format: Format, at: &At, r: &mut Reading<'_>) -> Option
 }
 
 /// A signature is made over the request to the endpoint, which without `handlers.egress` only the handler sees.
-fn refuse_signature(handler: Option<&Handler>, authorization: &Authorization, at: &At, r: &mut Reading<'_>) {
+fn check_signer(authorization: &Authorization, handler: Option<&Handler>, at: &At, r: &mut Reading<'_>) {
     let sends_itself = handler.is_some_and(|handler| !handler.common.egress);
     if sends_itself && matches!(authorization, Authorization::SigV4(_)) {
         let at = at.key("authentication_type");

@@ -4,6 +4,7 @@
 //! Our own edits, limits on media and translations do not reach such a request. So a path that only spells one of the
 //! paths served elsewhere in another way is refused, and so is one that would leave the endpoint.
 
+mod errand;
 mod path;
 
 use std::pin::pin;
@@ -29,6 +30,8 @@ use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Integration, Permit};
 use crate::outbound::{Segments, Unsigned};
 use crate::tasks::Seat;
+
+pub(super) use errand::Errand;
 
 /// The methods that are relayed.
 const METHODS: [Method; 7] =
@@ -79,7 +82,7 @@ pub(super) async fn relay(
         let upstream = send(entry, ready, seat, unsigned).await?;
         match upstream.take_whole(&head.method).await? {
             Taken::Whole(relayed) => Ok(Outcome::Relayed(relayed)),
-            Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(permit))),
+            Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(Some(permit)))),
         }
     });
     within(patience, answer).await
@@ -179,7 +182,7 @@ impl Upstream {
     }
 
     /// Goes on as it comes.
-    fn begin(self, permit: Permit) -> Begun {
+    fn begin(self, permit: Option<Permit>) -> Begun {
         whole::untouched(self.parts, self.body, (&self.entry, self.connected), permit)
     }
 }

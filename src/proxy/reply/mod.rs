@@ -14,7 +14,7 @@ use super::exchange::Translated;
 use super::failure::Failure;
 use super::pass::Relayed;
 use super::relay::{Relay, Stream};
-use super::visit::Visit;
+use super::visit::{UPSTREAM_ERROR, Visit};
 use super::whole::{Begun, Whole};
 use crate::outbound::Report;
 
@@ -67,7 +67,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Visit) -> Response<Answer> {
         }
         Outcome::Passed(mut begun) => {
             visit.answered(begun.connected);
-            let mut headers = relayed(std::mem::take(&mut begun.parts.headers));
+            let mut headers = relayed(std::mem::take(&mut begun.parts.headers), visit.is_errand());
             note_lost(&begun.report, &mut headers, &visit);
             let status = begun.parts.status;
             send(status, headers, visit, |visit| Answer::whole(Whole::new(begun, visit)))
@@ -80,13 +80,13 @@ pub(super) fn respond(outcome: Outcome, mut visit: Visit) -> Response<Answer> {
 fn passed_on(answer: Relayed, mut visit: Visit) -> Response<Answer> {
     visit.answered(answer.connected);
     let status = answer.parts.status;
-    let mut headers = relayed(answer.parts.headers);
+    let mut headers = relayed(answer.parts.headers, visit.is_errand());
     headers.extend(answer.length.map(|length| (CONTENT_LENGTH, length)));
     if status.is_success() {
         visit.ended();
     } else {
         let words = format!("the upstream answered {} to what was relayed", status.as_u16());
-        visit.failed("upstream_error", words);
+        visit.failed(UPSTREAM_ERROR, words);
     }
     send(status, headers, visit, |visit| Answer::full(answer.body, visit))
 }
@@ -95,7 +95,7 @@ fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {
     if let Some(connected) = stream.answered {
         visit.answered(connected);
     }
-    let mut headers = stream.headers.take().map(relayed).unwrap_or_default();
+    let mut headers = stream.headers.take().map(|headers| relayed(headers, false)).unwrap_or_default();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     note_lost(&stream.report, &mut headers, &visit);
@@ -137,6 +137,13 @@ pub(super) fn crashed() -> Response<Answer> {
     response
 }
 
+/// The answer to who has no business here.
+pub(super) fn nothing() -> Response<Answer> {
+    let mut response = Response::new(Answer::bare(Bytes::new()));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
 fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Visit) -> Response<Answer> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     visit.ended();
@@ -150,7 +157,10 @@ fn send(
     body: impl FnOnce(Visit) -> Answer,
 ) -> Response<Answer> {
     visit.status(status.as_u16());
-    if let Ok(id) = HeaderValue::from_str(visit.id()) {
+    // A handler knows its provider's answers by the provider's own id.
+    if !(visit.is_errand() && headers.contains_key(REQUEST_ID))
+        && let Ok(id) = HeaderValue::from_str(visit.id())
+    {
         headers.insert(REQUEST_ID, id);
     }
     let mut response = Response::new(body(visit));
@@ -159,8 +169,9 @@ fn send(
     response
 }
 
-/// The upstream's headers, less those that end here.
-fn relayed(mut headers: HeaderMap) -> HeaderMap {
+/// The upstream's headers, less those that end here. A handler (`errand`) is sent all that is not the connection's: the
+/// provider is its own.
+fn relayed(mut headers: HeaderMap, errand: bool) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -168,14 +179,16 @@ fn relayed(mut headers: HeaderMap) -> HeaderMap {
         .flat_map(|v| v.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    let ends_here = |name: &&HeaderName| NOT_RELAYED.contains(name) || named.contains(name);
+    let ends_here = |name: &&HeaderName| {
+        NOT_RELAYED.contains(name) && !(errand && **name == SET_COOKIE) || named.contains(name)
+    };
     headers.remove(CONTENT_LENGTH);
     // Nearly always none: looking is cheaper than removing what is not there.
     let doomed: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
     for name in &doomed {
         headers.remove(name);
     }
-    if let Some(id) = headers.remove(REQUEST_ID) {
+    if !errand && let Some(id) = headers.remove(REQUEST_ID) {
         headers.insert(UPSTREAM_REQUEST_ID, id);
     }
     headers
@@ -219,9 +232,14 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let headers = relayed(headers);
-        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["x-ratelimit-remaining-tokens", "x-upstream-request-id"]);
+        let names = |headers: HeaderMap| {
+            let mut names: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
+            names.sort_unstable();
+            names
+        };
+        let for_client = names(relayed(headers.clone(), false));
+        assert_eq!(for_client, ["x-ratelimit-remaining-tokens", "x-upstream-request-id"]);
+        let for_handler = names(relayed(headers, true));
+        assert_eq!(for_handler, ["set-cookie", "x-ratelimit-remaining-tokens", "x-request-id"]);
     }
 }

@@ -68,13 +68,13 @@ pub(crate) fn state(sidecar: &Sidecar, integration: &str) -> Value {
 /// Looks again and again until `look` is satisfied with what the admin side says of `integration`; fails loudly if it
 /// never is. What is waited for is another process's doing, of which nothing tells but this.
 pub(crate) fn until(sidecar: &Sidecar, integration: &str, look: impl Fn(&Value) -> bool) -> Value {
-    let end = std::time::Instant::now() + super::PATIENCE * 2;
+    let end = tokio::time::Instant::now() + super::PATIENCE * 2;
     loop {
         let state = state(sidecar, integration);
         if look(&state) {
             return state;
         }
-        assert!(std::time::Instant::now() < end, "it stays as {state:#}\n{}", sidecar.output());
+        assert!(tokio::time::Instant::now() < end, "it stays as {state:#}\n{}", sidecar.output());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
