@@ -14,6 +14,7 @@ const README: Page = Page(include_str!("../../README.md"));
 const WRITERS: Page = Page(include_str!("../../handlers/README.md"));
 const OPERATORS: Page = Page(include_str!("../../docs/handlers.md"));
 const NEEDED: &str = include_str!("../../handlers/requirements.txt");
+const WORKER: &str = include_str!("../../handlers/worker.py");
 const SETTINGS: &str = include_str!("../../src/config/valid/server.rs");
 
 /// The class of each Python block of a page, and the block.
@@ -135,12 +136,30 @@ fn socket_in(tmp: &Path) -> std::path::PathBuf {
 }
 
 #[test]
+fn what_arrives_is_what_the_worker_hands_over() {
+    let given = |name: &str| {
+        let (_, rest) = WORKER.split_once(&format!("\n{name}: dict[")).expect("it is there");
+        let body = rest.split_once("\n}").map_or(rest, |(body, _)| body);
+        let names = body.lines().filter_map(|line| line.strip_prefix("    \"")?.split('"').next());
+        names.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let rows = table(WRITERS.section("What arrives"), "name");
+    let (flat, litellm): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| !row[2].is_empty());
+    let fields = ["temperature", "max_tokens", "tools", "stream", "stream_options", "max_completion_tokens"];
+    let column = |rows: &[Vec<String>]| {
+        let mut names = names(rows);
+        names.retain(|name| !fields.contains(&name.as_str()));
+        names
+    };
+    assert_eq!((column(&flat), column(&litellm)), (given("FLAT"), given("LITELLM")));
+}
+
+#[test]
 fn the_order_of_methods_and_the_environment_are_those_of_the_program() {
-    let worker = include_str!("../../handlers/worker.py");
     let rows = table(WRITERS.section("Streams"), "the client asks for");
     for (row, name) in rows.iter().zip(["WHOLE", "STREAM"]) {
         let said = spans(&row[1]).iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        assert!(worker.contains(&format!("{name} = ({said})")), "{name} = ({said})");
+        assert!(WORKER.contains(&format!("{name} = ({said})")), "{name} = ({said})");
     }
     let passed = SETTINGS.split_once("const PASSED_ON").and_then(|(_, rest)| rest.split_once("];"));
     let passed = passed.expect("they are listed there").0.split('"').skip(1).step_by(2);
