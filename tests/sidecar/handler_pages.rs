@@ -85,7 +85,7 @@ fn the_smallest_handler_is_checked_tried_by_itself_and_asked_past_outrider_as_th
     let text = text.replace("\"/opt/custom_llms\"", &keys);
     let text = text.replace("https://ai.corp.example", &upstream.url(""));
     let (_, echo) = classes(WRITERS).remove(0);
-    let setup = Setup::new(text).file("custom_llms/echo.py", &echo).env("TMPDIR", "");
+    let setup = Setup::new(text).file("custom_llms/echo.py", &echo);
     let tmp = setup.dir().join("tmp");
     std::fs::create_dir(&tmp).expect("the temporary folder can be written");
     let setup = setup.env("TMPDIR", &tmp.to_string_lossy());

@@ -76,13 +76,13 @@ impl Found {
 /// The interpreter of the demo's own environment; makes it if it is not there.
 fn made(base: &Found, env: &Environment, progress: &mut impl Write) -> Result<PathBuf, String> {
     let shelf = shelf(env)?;
-    let home =
-        shelf.join(format!("python-{}-{:08x}", base.version, crc32fast::hash(REQUIREMENTS.as_bytes())));
+    let name = format!("python-{}-{:08x}", base.version, crc32fast::hash(REQUIREMENTS.as_bytes()));
+    let home = shelf.join(&name);
     let (python, ready) = (home.join("bin/python"), home.join("ready"));
     let writing = |path: &Path, error| format!("cannot write {}: {error}", path.display());
     fs::create_dir_all(&shelf).map_err(|error| writing(&shelf, error))?;
     // Another demo may be installing right now: the lock ends with its holder, however that ends.
-    let lock = home.with_extension("lock");
+    let lock = shelf.join(format!("{name}.lock"));
     let lock = File::create(&lock)
         .and_then(|file| file.lock().map(|()| file))
         .map_err(|error| writing(&lock, error))?;
