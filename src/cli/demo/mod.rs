@@ -148,6 +148,13 @@ Try it by hand:
 
 "#
     )?;
+    if world.has_handler {
+        writeln!(
+            out,
+            "  curl http://{proxy}/py-handler/v1/chat/completions -H 'content-type: application/json' \\\n    \
+             -d '{{\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}'\n"
+        )?;
+    }
     if let Some(admin) = admin {
         writeln!(out, "  curl http://{admin}/integrations")?;
     }
@@ -191,12 +198,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_to_try_by_hand_names_the_addresses_that_are_served() {
-        let world = World::start(&Tasks::new(), None).await.unwrap();
+        let world = World::start(&Tasks::new(), Some(Path::new("python3"))).await.unwrap();
         let (mut out, admin) = (Vec::new(), Address::Tcp("127.0.0.1:2".parse().unwrap()));
         hints(&world, "127.0.0.1:1".parse().unwrap(), Some(&admin), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         for want in [
             "http://127.0.0.1:1/claude-oauth/v1/chat/completions",
+            "http://127.0.0.1:1/py-handler/v1/chat/completions",
             "http://127.0.0.1:2/integrations",
             "config.toml",
         ] {
