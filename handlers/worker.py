@@ -247,6 +247,8 @@ class Spec(NamedTuple):
     key_prefix: Optional[str]
     sync_threads: int
     max_body: int
+    ca_bundle: Optional[str]
+    hidden: Optional[str]
 
     @classmethod
     def read(cls, fd: int) -> Spec:
@@ -442,11 +444,15 @@ def versions() -> dict:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # what HTTP clients read when they are made
+
+
 class LoadError(Exception):
     """Why the handler cannot be used, in words for the person who wrote it or installed it."""
 
     def __init__(self, kind: str, text: str, spec: Spec, cause: Optional[BaseException] = None) -> None:
-        secrets = Secrets(value for name, value in (spec.init_kwargs or {}).items() if SECRET_NAME.search(name))
+        named = (value for name, value in (spec.init_kwargs or {}).items() if SECRET_NAME.search(name))
+        secrets = Secrets((spec.hidden, *named))
         super().__init__(secrets.redact(text))
         self.kind = kind
         self.traceback = secrets.redact(whole_traceback(cause, spec.directory)) if cause else ""
@@ -469,6 +475,8 @@ def load(spec: Spec, loop: asyncio.AbstractEventLoop, files: list[str]) -> Handl
 
     What is imported from the handlers' directory, now or later, is added to `files`.
     """
+    if spec.ca_bundle:
+        os.environ.update(dict.fromkeys(CA_VARIABLES, spec.ca_bundle))
     try:
         sys.path.insert(0, spec.directory)
         sys.path_hooks.insert(0, functools.partial(fresh_finder, spec, files))
@@ -1380,10 +1388,10 @@ class Door:
     async def chat(self, request: Any) -> Any:
         """One call. Whatever the handler raises becomes an answer, for it must not reach the event loop."""
         stream: list = []  # the response, once its first byte is promised
-        secrets: tuple = ()
+        secrets: tuple = (self.spec.hidden,)
         try:
             headers, api_key, timeout, request_id = self.read_headers(request)
-            secrets = (api_key, headers.get("Authorization"), headers.get(self.key_header))
+            secrets += (api_key, headers.get("Authorization"), headers.get(self.key_header))
             ask = Ask(self.spec, await request.read(), headers, api_key, timeout or DEFAULT_TIMEOUT, request_id)
             if ask.wants_stream:
                 return await self.stream(request, ask, timeout, stream)

@@ -13,6 +13,7 @@ use crate::server::listen::Address;
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<PathBuf>) -> Exit {
+    shield();
     let options = Options::process(file);
     let loaded = match config::load(&options) {
         Ok(loaded) => loaded,
@@ -56,6 +57,15 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Secrets are in our memory: it goes into no core dump, and no other process of the same user may read it, such as a
+/// handler. What the system does not allow is not worth failing for.
+fn shield() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn announce(running: &Running, welcome: Option<&Settings>) {

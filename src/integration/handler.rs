@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 
 use super::{HandlersDoor, Workshop};
 use crate::config::valid::{self, Authorization};
+use crate::tls;
 use crate::workers::{self, Crew, Spec, Workers};
 
 /// What a worker is asked at; its socket is known, and the host in it is not looked at.
@@ -69,6 +70,8 @@ pub(super) fn spec(
             return Err("handlers.egress was switched on while Outrider ran: restart it".to_owned());
         }
     };
+    let hidden = common.egress.then(|| api_base.rsplit('/').next().unwrap_or_default().into());
+    let ca_bundle = if common.egress { None } else { tls::bundle(&settings.tls)? };
     let (key_header, key_prefix) = if common.egress { (None, None) } else { key(&settings.authorization) };
     Ok(Spec {
         directory: common.directory.clone(),
@@ -83,6 +86,8 @@ pub(super) fn spec(
         max_body: MAX_BODY,
         python: common.python.clone(),
         environment: common.environment.clone(),
+        ca_bundle: ca_bundle.map(Into::into),
+        hidden,
         workers: common.workers,
         start_timeout: common.start_timeout,
         start_wait: common.start_wait,

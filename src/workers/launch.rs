@@ -70,7 +70,10 @@ pub(super) fn launch(
     ear: Ear,
 ) -> Result<Launched, String> {
     let egress = pool::way(&floor.clients, door.path(), &generation.spec)?;
-    let told = generation.spec.told(&core.integration);
+    let authorities = generation.spec.ca_bundle.as_deref().map(|text| door.keep(text)).transpose();
+    let authorities =
+        authorities.map_err(|error| format!("the authorities for the handler cannot be written: {error}"))?;
+    let told = generation.spec.told(&core.integration, authorities.as_deref());
     let (kit, ends) =
         kit(door, &told).map_err(|error| format!("a worker's sockets cannot be made: {error}"))?;
     let since = SystemTime::now();
@@ -78,8 +81,8 @@ pub(super) fn launch(
     let (pid, ended) = (process.pid(), process.ended());
     let worker = Arc::new(Worker::new(egress, Arc::clone(pid), ended.clone()));
     for (pipe, is_error) in [(ends.stdout, false), (ends.stderr, true)] {
-        let label =
-            Label { integration: Some(Arc::clone(&core.integration)), pid: Arc::clone(pid), is_error };
+        let (integration, hidden) = (Some(Arc::clone(&core.integration)), generation.spec.hidden.clone());
+        let label = Label { integration, pid: Arc::clone(pid), is_error, hidden };
         floor.tasks.spawn(output::follow(pipe, label, ended.clone()));
     }
     let (line_in, line) = ends.status.into_split();

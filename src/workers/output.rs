@@ -13,6 +13,8 @@ use super::process::Ending;
 
 /// The most of a line, or of a traceback, that is logged.
 const MOST: usize = 16 << 10;
+/// What stands in place of what is hidden.
+const STARS: &str = "***";
 /// What stands before a traceback's lines.
 const INDENT: &str = "\n    ";
 /// So many lines may come at once, and so many a second after that.
@@ -31,6 +33,8 @@ pub(super) struct Label {
     pub(super) pid: Arc<OnceLock<u32>>,
     /// Whether it is stderr.
     pub(super) is_error: bool,
+    /// What must not be logged.
+    pub(super) hidden: Option<Arc<str>>,
 }
 
 /// Logs what comes out of `pipe` to its end, or until shortly after the process has ended.
@@ -104,6 +108,10 @@ impl Scribe {
 impl Label {
     fn log(&self, line: &str) {
         let (pid, integration) = (self.pid.get().copied(), self.integration.as_deref());
+        let line = match self.hidden.as_deref() {
+            Some(hidden) if line.contains(hidden) => Cow::Owned(line.replace(hidden, STARS)),
+            Some(_) | None => Cow::Borrowed(line),
+        };
         match (self.is_error, integration) {
             (true, Some(integration)) => tracing::warn!(integration, pid, "{line}"),
             (false, Some(integration)) => tracing::debug!(integration, pid, "{line}"),
@@ -265,7 +273,7 @@ mod tests {
         let (ours, mut theirs) = io::pipe().unwrap();
         let _held_by_a_child = theirs.try_clone().unwrap();
         let pid = Arc::new(OnceLock::from(77));
-        let label = Label { integration: Some("acme".into()), pid, is_error: true };
+        let label = Label { integration: Some("acme".into()), pid, is_error: true, hidden: None };
         let (tell, ended) = watch::channel(None);
         theirs
             .write_all(b"Traceback (most recent call last):\n  File \"h.py\"\nValueError: no\nlast words")

@@ -1,6 +1,7 @@
 //! The private directory of this process: the workers' script and sockets. What dead processes have left is taken away.
 
 use std::fs::{self, File, Permissions, TryLockError};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
@@ -32,7 +33,7 @@ pub(super) struct RunDir {
 pub(super) struct Door {
     listener: UnixListener,
     path: PathBuf,
-    _dir: Arc<RunDir>,
+    dir: Arc<RunDir>,
 }
 
 impl RunDir {
@@ -64,6 +65,17 @@ impl RunDir {
         let _ = fs::remove_dir_all(self.dir.path());
     }
 
+    /// Writes `text` into it, once for each text; where it is. Blocks.
+    fn keep(&self, text: &str) -> io::Result<PathBuf> {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let path = self.dir.path().join(format!("{:016x}.pem", hasher.finish()));
+        if !path.exists() {
+            write(&path, text)?;
+        }
+        Ok(path)
+    }
+
     /// The script that workers run.
     pub(super) fn script(&self) -> &Path {
         &self.script
@@ -75,7 +87,7 @@ impl Door {
     pub(super) fn open(dir: &Arc<RunDir>, id: u64) -> io::Result<Self> {
         let path = dir.dir.path().join(format!("w{id}.sock"));
         let listener = UnixListener::bind(&path)?;
-        let door = Self { listener, path, _dir: Arc::clone(dir) };
+        let door = Self { listener, path, dir: Arc::clone(dir) };
         fs::set_permissions(&door.path, Permissions::from_mode(0o600))?;
         rustix::net::listen(&door.listener, BACKLOG)?;
         Ok(door)
@@ -83,6 +95,11 @@ impl Door {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes authorities beside it, for the worker that serves it; where they are.
+    pub(super) fn keep(&self, text: &str) -> io::Result<PathBuf> {
+        self.dir.keep(text)
     }
 
     pub(super) fn listener(&self) -> &UnixListener {

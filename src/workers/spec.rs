@@ -1,7 +1,8 @@
 //! What a crew is to be: handler, interpreter, and limits; and what of it a worker is told.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -35,6 +36,10 @@ pub struct Spec {
     pub python: String,
     /// The whole environment of the workers; nothing is added but two switches of litellm's.
     pub environment: Variables,
+    /// Authorities, as PEM, that the handler's own connections are to trust instead of the system's.
+    pub ca_bundle: Option<Arc<str>>,
+    /// A part of `api_base` that is a secret: it is taken out of what workers print.
+    pub hidden: Option<Arc<str>>,
     /// How many processes.
     pub workers: usize,
     /// Import and construct, of the interpreter and of each worker.
@@ -62,7 +67,7 @@ impl Spec {
     }
 
     /// What a worker reads before anything else: one JSON object.
-    pub(super) fn told(&self, integration: &str) -> Vec<u8> {
+    pub(super) fn told(&self, integration: &str, ca_bundle: Option<&Path>) -> Vec<u8> {
         let style = match self.call_style {
             CallStyle::Auto => "auto",
             CallStyle::Litellm => "litellm",
@@ -80,6 +85,8 @@ impl Spec {
             "key_prefix": self.key_prefix,
             "sync_threads": self.sync_threads,
             "max_body": self.max_body,
+            "ca_bundle": ca_bundle.map(|path| path.to_string_lossy()),
+            "hidden": self.hidden.as_deref(),
             "mode": "serve",
         });
         told.to_string().into_bytes()

@@ -25,6 +25,10 @@ pub(super) fn verdict(cause: Cause, rules: &Rules, memory: u64) -> String {
     }
 }
 
+/// What a call is told that its worker, which is replaced, did not end in time.
+pub(super) const OVERDUE: &str =
+    "the handler's process was replaced, and this call of it did not end within server.drain_timeout";
+
 /// What to look at, for the log.
 pub(super) fn remedy(cause: Cause) -> &'static str {
     match cause {

@@ -169,8 +169,11 @@ fn every_process_may_be_killed_and_the_next_calls_are_answered() {
     until_gone(&zygote);
     assert_eq!(pid(&sidecar, "bad"), worker);
     kill(&worker);
-    until_gone(&worker);
-    assert_ne!(pid(&sidecar, "bad"), worker);
+    // A call that was written to it before its sockets were closed could not be asked again.
+    until(&sidecar, "bad", |state| state["handler"]["restarts"]["crash"] == 1);
+    let answer = say(&sidecar, "bad", "who");
+    assert_eq!(answer.status, 200, "{}\n{}", answer.text(), sidecar.output());
+    assert!(!answer.content().starts_with(&worker));
 }
 
 fn kill(pid: &str) {
@@ -200,10 +203,12 @@ fn a_client_that_leaves_cancels_its_call() {
 fn a_worker_that_has_served_enough_is_replaced_without_a_failed_call() {
     let sidecar = bad("max_requests = 5");
     let mut pids = std::collections::BTreeSet::new();
-    for _ in 0..40 {
+    let mut calls = 0;
+    while pids.len() < 3 {
         pids.insert(pid(&sidecar, "bad"));
+        calls += 1;
+        assert!(calls < 50_000, "{pids:?}");
     }
-    assert!(pids.len() > 2, "{pids:?}");
     assert!(restarts(&sidecar, "bad", "max_requests") >= 2.0);
 }
 

@@ -106,7 +106,8 @@ fn calls_of_the_old_generation_end_where_they_began() {
     until(&sidecar, "h", |state| state["handler"]["in_flight"] == 1);
     sidecar.put("handlers/h.py", &saying("new", "pass"));
     sidecar.reload();
-    until_it_says(&sidecar, "h", "new");
+    until(&sidecar, "h", |state| state["handler"]["generation"] == 2);
+    assert_eq!(say(&sidecar, "h", "hi").content(), "new");
     sidecar.put("go", "");
     assert_eq!(slow.answer().content(), "old");
     until(&sidecar, "h", |state| state["handler"]["workers"].as_array().is_some_and(|all| all.len() == 1));

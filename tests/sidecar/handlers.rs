@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::handlers::{ask_with, handler, handler_at, say, setup, start, state, until};
+use crate::support::tls::Authority;
 use crate::support::{Call, TokenServer, Upstream, python};
 
 /// What a handler of `signatures.py` says that it got.
@@ -144,11 +145,13 @@ fn with_egress_a_handlers_own_requests_leave_with_our_token_and_it_never_sees_it
         "authentication_type = \"oauth2\"\noauth2_token_url = \"{}\"\noauth2 = {{ client_id = \"c\", client_secret = \"s\" }}\nheaders = {{ x-team = \"ml\" }}",
         server.url()
     );
-    let text = "import httpx\nfrom litellm import CustomLLM\n\n\
+    let text = "import sys\nimport httpx\nfrom litellm import CustomLLM\nfrom litellm.llms.custom_llm import CustomLLMError\n\n\
         class H(CustomLLM):\n    def __init__(self):\n        self.http = httpx.AsyncClient(trust_env=False)\n\n    \
         async def acompletion(self, messages, api_base, api_key, headers, **kwargs):\n        \
         answer = await self.http.post(api_base + '/deep/path?q=1', json={'x': 1}, headers={'x-own': '1'})\n        \
-        return {'choices': [{'message': {'content': f'{answer.status_code} {answer.text} {api_key} {headers}'}}]}\n";
+        print(api_base, file=sys.stderr)\n        \
+        if messages[-1]['content'] == 'fail':\n            raise CustomLLMError(400, 'no luck at ' + api_base)\n        \
+        return {'choices': [{'message': {'content': f'{answer.status_code} {answer.text} {api_key} {headers} {api_base}'}}]}\n";
     let table = handler_at(&upstream.url("/base"), "h", ("h.py", "H"), &oauth);
     let sidecar = start(setup(&[], "egress = true", &table).file("handlers/h.py", text));
     let said = say(&sidecar, "h", "hi").content();
@@ -162,6 +165,15 @@ fn with_egress_a_handlers_own_requests_leave_with_our_token_and_it_never_sees_it
         assert!(said.contains(part), "{part} is not in {said}");
     }
     assert!(!said.contains("Authorization"), "{said}");
+    let key = said.rsplit('/').next().expect("api_base ends with the key");
+    assert!(key.len() > 30, "{key}");
+    let refused = say(&sidecar, "h", "fail");
+    let message = refused.refusal(400, "handler_error");
+    assert!(message.contains("no luck") && !message.contains(key), "{message}");
+    sidecar.log_line("what it printed", |line| {
+        line["message"].as_str().is_some_and(|text| text.ends_with("/***"))
+    });
+    assert!(!sidecar.output().contains(key));
 }
 
 #[test]
@@ -232,4 +244,32 @@ fn explain_shows_what_a_worker_is_asked() {
         assert!(ended.stdout.contains(part), "{part} is not in {}", ended.stdout);
     }
     assert!(!ended.output().contains("k3y-value"));
+}
+
+#[test]
+fn a_handlers_own_connections_trust_the_authorities_of_its_integration() {
+    let authority = Authority::new();
+    let upstream = Upstream::start_tls(authority.server("127.0.0.1"), |turn| turn.answer(200, "\"secure\""));
+    let text = "import httpx\nfrom litellm import CustomLLM\n\n\
+        class H(CustomLLM):\n    async def acompletion(self, messages, api_base, **kwargs):\n        \
+        async with httpx.AsyncClient() as http:\n            answer = await http.get(api_base)\n        \
+        return {'choices': [{'message': {'content': answer.text}}]}\n";
+    let url = upstream.url("/v1").replace("http://", "https://");
+    let tables = handler_at(&url, "with", ("h.py", "H"), "tls = { ca_file = \"ca.pem\" }")
+        + &handler_at(&url, "without", ("h.py", "H"), "");
+    let setup = setup(&[], "", &tables).file("handlers/h.py", text).file("ca.pem", &authority.pem());
+    let sidecar = start(setup);
+    assert_eq!(say(&sidecar, "with", "hi").content(), "\"secure\"");
+    say(&sidecar, "without", "hi").refusal(502, "handler_error");
+}
+
+#[test]
+fn no_core_dump_of_ours_or_of_a_worker_can_hold_a_secret() {
+    let sidecar = start(setup(&["bad.py"], "", &handler("h", "bad.py", "Handler", "")));
+    let worker = state(&sidecar, "h")["handler"]["workers"][0]["pid"].to_string();
+    for pid in [sidecar.admin("/integrations").json()["pid"].to_string(), worker] {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("it is listed");
+        assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"], "{core}");
+    }
 }

@@ -68,6 +68,7 @@ impl Supervisor {
             Act::Terminate => {
                 let in_flight = self.running[at].worker.in_flight();
                 if in_flight > 0 {
+                    let _ = self.running[at].worker.verdict.set(words::OVERDUE.to_owned());
                     self.say(at, "a worker is ended although calls of it are not (drain_timeout)");
                 }
                 self.running[at].process.signal(Signal::Terminate);

@@ -33,6 +33,8 @@ pub(super) fn spec(directory: &Path) -> Spec {
         key_prefix: None,
         sync_threads: 4,
         max_body: 1 << 20,
+        ca_bundle: None,
+        hidden: None,
         python: "python3".to_owned(),
         environment: environment(&[]),
         workers: 1,
