@@ -1,5 +1,6 @@
 //! The filters beyond minijinja's own: what turns OpenAI's messages and lists into the shapes of other providers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use minijinja::value::Kwargs;
@@ -35,15 +36,25 @@ fn join_prompt(messages: &Value, options: Kwargs) -> Result<String, Error> {
         frames.push((option(&options, role.word(), role.in_prompt())?, text(&options, role.end())?));
     }
     options.assert_all_used()?;
-    let mut pieces = Vec::new();
+    let (mut prompt, mut is_first) = (String::new(), true);
+    let mut separate = |prompt: &mut String| {
+        if !std::mem::take(&mut is_first) {
+            prompt.push_str(&separator);
+        }
+    };
     for turn in all(messages)? {
         if let (Some(before), after) = &frames[Role::of(&turn)? as usize] {
-            let after = after.as_deref().unwrap_or_default();
-            pieces.push([before.as_str(), &turn.text()?, after].concat());
+            separate(&mut prompt);
+            prompt.push_str(before);
+            prompt.push_str(&turn.text()?);
+            prompt.push_str(after.as_deref().unwrap_or_default());
         }
     }
-    pieces.extend(end);
-    Ok(pieces.join(&separator))
+    if let Some(end) = end {
+        separate(&mut prompt);
+        prompt.push_str(&end);
+    }
+    Ok(prompt)
 }
 
 /// The messages as objects with two fields, named by `role=` and `content=`; the words for the roles are given by
@@ -60,7 +71,8 @@ fn turns(messages: &Value, options: Kwargs) -> Result<Value, Error> {
     let mut list = Vec::new();
     for turn in all(messages)? {
         if let Some(word) = &words[Role::of(&turn)? as usize] {
-            let members = [(role_key.as_str(), word.clone()), (content_key.as_str(), turn.text()?)];
+            let members =
+                [(role_key.as_str(), word.clone()), (content_key.as_str(), turn.text()?.into_owned())];
             list.push(Value::from_iter(members));
         }
     }
@@ -71,7 +83,7 @@ fn turns(messages: &Value, options: Kwargs) -> Result<Value, Error> {
 fn last_user(messages: &Value) -> Result<String, Error> {
     for turn in all(messages)?.iter().rev() {
         if Role::of(turn)? == Role::User {
-            return turn.text();
+            return turn.text().map(Cow::into_owned);
         }
     }
     Err(refusal(Untranslatable::malformed("messages", "no message of the role `user` is there")))
@@ -82,7 +94,7 @@ fn system_text(messages: &Value) -> Result<Value, Error> {
     let mut texts = Vec::new();
     for turn in all(messages)? {
         if Role::of(&turn)? == Role::System {
-            texts.push(turn.text()?);
+            texts.push(turn.text()?.into_owned());
         }
     }
     Ok(if texts.is_empty() { Value::from(()) } else { Value::from(texts.join("\n")) })
@@ -144,7 +156,7 @@ impl Role {
     const ALL: [Self; 4] = [Self::User, Self::Assistant, Self::System, Self::Tool];
 
     fn of(turn: &Turn) -> Result<Self, Error> {
-        match turn.role()? {
+        match &*turn.role()? {
             "user" => Ok(Self::User),
             "assistant" => Ok(Self::Assistant),
             "system" | "developer" => Ok(Self::System),

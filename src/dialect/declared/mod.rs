@@ -7,6 +7,7 @@
 mod check;
 mod engine;
 mod filters;
+mod lazy;
 mod lint;
 mod messages;
 mod reply;
@@ -14,6 +15,7 @@ mod request;
 mod stream;
 mod tables;
 mod values;
+mod wire;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use minijinja::Value;
 
+use super::lazy;
 use super::tables::{Leaf, Rules};
 use super::values::{self, Tokens};
 use crate::dialect::Broken;
@@ -57,7 +58,7 @@ pub(super) fn read(rules: &Rules, body: &[u8], id: &str, legacy: bool) -> Result
 
 /// The value that JSON spells.
 pub(super) fn parse(json: &[u8]) -> Result<Value, Broken> {
-    serde_json::from_slice(json).map_err(|error| {
+    lazy::parse(json).map_err(|error| {
         let what = if error.is_eof() { "ends in the middle of its JSON" } else { "is no JSON" };
         Broken::Garbled(format!("what the upstream sent {what} ({error}): {}", shown(json)))
     })
