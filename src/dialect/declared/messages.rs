@@ -10,7 +10,7 @@ use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, Value};
 
 use super::engine::is_nothing;
-use super::lazy::{self, Json};
+use super::tree::{self, Json};
 use super::wire;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
@@ -20,7 +20,8 @@ use crate::openai::json;
 #[derive(Debug)]
 pub(super) struct Turn {
     index: usize,
-    fields: Vec<(String, Said)>,
+    /// Names, which are texts, and what stands under them.
+    fields: Vec<(Value, Said)>,
     /// One bit for each of the first 64 fields.
     used: AtomicU64,
     /// Paths of fields inside the content that its text does not carry.
@@ -54,21 +55,22 @@ impl Turns {
         let list = Json::scanned(list);
         let objects = json::Object::read_list(list.text()).map_err(|error| error.to_string())?;
         let mut all = Vec::with_capacity(objects.len());
-        let mut is_dubious = json::spells_surrogates(list.text());
+        if json::spells_surrogates(list.text()) {
+            tree::parse(list.text().as_bytes()).map_err(|error| error.to_string())?;
+        }
         for (index, object) in objects.iter().enumerate() {
             let mut fields = Vec::with_capacity(4);
             for (name, raw) in object.members() {
                 if fields.len() == MOST_FIELDS {
                     return Err(format!("a message of more than {MOST_FIELDS} fields"));
                 }
-                // What is one text has been looked at.
-                is_dubious = is_dubious || (!raw.get().starts_with('"') && lazy::is_dubious(raw.get()));
-                fields.push((name.clone().into_owned(), Said::Written(list.part(raw))));
+                // A text has been looked at.
+                if !raw.get().starts_with('"') {
+                    tree::check(raw.get()).map_err(|error| error.to_string())?;
+                }
+                fields.push((Value::from(&**name), Said::Written(list.part(raw))));
             }
             all.push(Arc::new(Turn::new(index, fields)));
-        }
-        if is_dubious {
-            serde_json::from_str::<Value>(list.text()).map_err(|error| error.to_string())?;
         }
         Ok(Self { all })
     }
@@ -90,7 +92,7 @@ impl Turns {
 }
 
 impl Turn {
-    fn new(index: usize, fields: Vec<(String, Said)>) -> Self {
+    fn new(index: usize, fields: Vec<(Value, Said)>) -> Self {
         Self { index, fields, used: AtomicU64::new(0), lost: Mutex::default() }
     }
 
@@ -98,7 +100,8 @@ impl Turn {
     pub(super) fn of(index: usize, value: &Value) -> Arc<Self> {
         value.downcast_object::<Self>().unwrap_or_else(|| {
             let keys = value.try_iter().into_iter().flatten();
-            let made = |key: Value| Some((key.as_str()?.to_owned(), Said::Made(value.get_item(&key).ok()?)));
+            let made =
+                |key: Value| Some((Value::from(key.as_str()?), Said::Made(value.get_item(&key).ok()?)));
             Arc::new(Self::new(index, keys.filter_map(made).collect()))
         })
     }
@@ -169,7 +172,8 @@ impl Turn {
     /// Writes it; every field is used by that.
     pub(super) fn write(&self, most: usize, out: &mut BytesMut) -> Result<(), String> {
         let mut open = b'{';
-        for (name, _) in &self.fields {
+        for (key, _) in &self.fields {
+            let name = key.as_str().unwrap_or_default();
             out.put_u8(std::mem::replace(&mut open, b','));
             json::quote(name, out);
             out.put_u8(b':');
@@ -185,7 +189,7 @@ impl Turn {
 
     /// A field and its place; the last one where it stands twice.
     fn find(&self, name: &str) -> Option<(usize, &Said)> {
-        let at = self.fields.iter().rposition(|(field, _)| field == name)?;
+        let at = self.fields.iter().rposition(|(field, _)| field.as_str() == Some(name))?;
         Some((at, &self.fields[at].1))
     }
 
@@ -200,12 +204,13 @@ impl Turn {
 
     fn account(&self, losses: &mut Losses) -> Result<(), Untranslatable> {
         let used = self.used.load(Ordering::Relaxed);
-        for (at, (name, said)) in self.fields.iter().enumerate() {
+        for (at, (key, said)) in self.fields.iter().enumerate() {
+            let name = key.as_str().unwrap_or_default();
             let is_used = at < 64 && used & (1 << at) != 0;
             if is_used || name == "role" || says_nothing(&said.value()) {
                 continue;
             }
-            if ESSENTIAL.contains(&name.as_str()) {
+            if ESSENTIAL.contains(&name) {
                 let role = self.role().unwrap_or(Cow::Borrowed("?"));
                 let why =
                     format!("no expression of `request` takes the `{name}` of this message (role {role})");
@@ -255,7 +260,7 @@ impl Object for Turn {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.fields.iter().map(|(name, _)| Value::from(name.as_str())).collect())
+        Enumerator::Values(self.fields.iter().map(|(name, _)| name.clone()).collect())
     }
 }
 

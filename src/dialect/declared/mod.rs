@@ -7,13 +7,13 @@
 mod check;
 mod engine;
 mod filters;
-mod lazy;
 mod lint;
 mod messages;
 mod reply;
 mod request;
 mod stream;
 mod tables;
+mod tree;
 mod values;
 mod wire;
 

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::engine::is_nothing;
-use super::lazy;
 use super::messages::{Refused, Turns, UNUSED};
 use super::tables::{Failed, Node, Tables};
-use super::wire;
+use super::{tree, wire};
 use crate::dialect::loss::Losses;
 use crate::dialect::{Context, Untranslatable};
 use crate::openai::Envelope;
@@ -76,10 +75,8 @@ pub(super) fn write(
 }
 
 /// A field's value. What OpenAI documents as a number must be one: expressions calculate with it.
-fn read(name: &str, json: Bytes) -> Result<Value, Untranslatable> {
-    let json = lazy::Json::scanned(json);
-    lazy::check(json.text()).map_err(|error| garbled(name, &error))?;
-    let value = json.value();
+fn read(name: &str, json: &[u8]) -> Result<Value, Untranslatable> {
+    let value = tree::parse(json).map_err(|error| garbled(name, &error))?;
     if NUMBERS.contains(&name) && !value.is_number() {
         return Err(Untranslatable::malformed(name, format!("expected a number, found a {}", value.kind())));
     }
@@ -101,8 +98,8 @@ const NUMBERS: [&str; 10] = [
 
 /// What the client gave as `name`. OpenAI's two names for the limit of tokens stand for each other where the table
 /// uses only one of them.
-fn field(request: &Envelope, names: &[String], name: &str) -> Option<Bytes> {
-    let given = |name: &str| request.value(name).filter(|json| json != "null");
+fn field<'r>(request: &'r Envelope, names: &[String], name: &str) -> Option<&'r [u8]> {
+    let given = |name: &str| request.raw(name).filter(|json| *json != b"null");
     if LIMITS.contains(&name) && !LIMITS.iter().all(|limit| uses(names, limit)) {
         return LIMITS.iter().find_map(|limit| given(limit));
     }

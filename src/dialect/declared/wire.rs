@@ -4,11 +4,11 @@ use bytes::{BufMut, BytesMut};
 use minijinja::Value;
 use minijinja::value::{DynObject, ObjectRepr, ValueKind};
 
-use super::lazy::Nested;
 use super::messages::Turn;
+use super::tree::Members;
 use crate::openai::json;
 
-/// Writes `value`, the same as serde_json would, but for what came as JSON and was left alone: that stays as it came.
+/// Writes `value`, the same as serde_json would, but that what stands in a message stays as it came.
 ///
 /// # Errors
 /// `out` would become longer than `most` bytes, or something has no form in JSON; in words.
@@ -22,8 +22,15 @@ pub(super) fn write(value: &Value, most: usize, out: &mut BytesMut) -> Result<()
 }
 
 fn write_object(object: &DynObject, value: &Value, most: usize, out: &mut BytesMut) -> Result<(), String> {
-    if let Some(nested) = object.downcast_ref::<Nested>() {
-        out.extend_from_slice(nested.json().as_bytes());
+    if let Some(members) = object.downcast_ref::<Members>() {
+        let mut open = b'{';
+        for (name, value) in members.each() {
+            out.put_u8(std::mem::replace(&mut open, b','));
+            json::quote(name, out);
+            out.put_u8(b':');
+            write(value, most, out)?;
+        }
+        out.extend_from_slice(if open == b'{' { b"{}" } else { b"}" });
         return Ok(());
     }
     if let Some(turn) = object.downcast_ref::<Turn>() {
@@ -66,12 +73,13 @@ fn by_serde(value: &Value, out: &mut BytesMut) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::dialect::declared::engine::Code;
-    use crate::dialect::declared::lazy;
+    use crate::dialect::declared::messages::Turns;
+    use crate::dialect::declared::tree;
 
     #[test]
     fn a_value_is_written_as_serde_json_writes_it() {
         let json = br#"{"a":[1,2.5,"x\n\u0001\"\\"],"b":{"c":null},"e":[],"n":18446744073709551615}"#;
-        let scope = lazy::parse(json).unwrap();
+        let scope = tree::parse(json).unwrap();
         for source in [
             "a",
             "b",
@@ -102,12 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn what_only_passes_stays_as_it_came() {
-        let scope = lazy::parse(br#"{"a":[ 1.0, "\u00e9", 123456789012345678901234567890 ]}"#).unwrap();
-        let value = Code::compile("{'k': a}").unwrap().run(&scope).unwrap();
+    fn what_stands_in_a_message_stays_as_it_came() {
+        let json = r#"[{"role":"user","content":[ {"type":"text", "text":"\u00e9"} ],"n":1.0}, {}]"#;
+        let turns = Turns::read(json.into()).unwrap();
         let mut out = BytesMut::new();
-        write(&value, 1000, &mut out).unwrap();
-        assert_eq!(&out[..], br#"{"k":[ 1.0, "\u00e9", 123456789012345678901234567890 ]}"#);
+        write(&turns.value(), 1000, &mut out).unwrap();
+        assert_eq!(String::from_utf8_lossy(&out), json.replace("}, {", "},{"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! JSON that is read once and written once: texts stay in the form they came in, objects are a list of members.
 
+mod escape;
 mod object;
 mod writer;
 
@@ -12,8 +13,9 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-pub use self::object::{Object, list, sound};
-pub use self::writer::{Writer, quote};
+pub use self::escape::quote;
+pub use self::object::{Object, list};
+pub use self::writer::Writer;
 
 /// One JSON value as it stood in the input, without the white space around it. It has been read before, so it is sound.
 #[derive(Clone, Copy, Debug)]
@@ -125,13 +127,13 @@ pub fn spells_surrogates(json: &str) -> bool {
     NUMBERED.find_iter(bytes).any(|at| matches!(bytes.get(at + 2), Some(b'd' | b'D')))
 }
 
-/// The characters of `quoted`, a JSON string; `None` if an escape spells half a surrogate pair.
+/// The characters of `quoted`, a sound JSON string; `None` if an escape spells half a surrogate pair.
 pub fn unquote(quoted: &str) -> Option<Cow<'_, str>> {
     let inner = inner(quoted);
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(inner));
+    match memchr::memchr(b'\\', inner.as_bytes()) {
+        None => Some(Cow::Borrowed(inner)),
+        Some(first) => escape::resolve(inner, first).map(Cow::Owned),
     }
-    serde_json::from_str::<String>(quoted).ok().map(Cow::Owned)
 }
 
 fn inner(quoted: &str) -> &str {

@@ -85,12 +85,6 @@ pub fn list(json: &str) -> Result<Vec<Raw<'_>>, ScanError> {
     whole(json, |reader| items(reader, |reader| value(json, reader)))
 }
 
-/// `json` as text, if it is one value and sound.
-pub fn sound(json: &[u8]) -> Option<&str> {
-    let text = simdutf8::basic::from_utf8(json).ok()?;
-    whole(text, |reader| reader.value()).ok().map(|()| text.trim_ascii())
-}
-
 /// Reads `json` to its end.
 fn whole<'a, T>(json: &'a str, read: impl FnOnce(&mut Reader<'a>) -> Step<T>) -> Result<T, ScanError> {
     let mut reader = Reader::new(json.as_bytes());
