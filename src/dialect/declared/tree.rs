@@ -2,24 +2,30 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use minijinja::Value;
-use minijinja::value::{Enumerator, Object, ObjectExt};
+use minijinja::value::{DynObject, Enumerator, Object, ObjectExt, ObjectRepr};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::openai::json::{self, Raw};
 
-/// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members.
+/// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members, and that what
+/// stands deep in it is read when an expression looks there.
 ///
 /// # Errors
 /// Those of serde_json.
 pub(super) fn parse(json: &[u8]) -> Result<Value, serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let value = Seed.deserialize(&mut reader)?;
+    let Ok(text) = simdutf8::basic::from_utf8(json) else { return serde_json::from_slice(json) };
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Seed { levels: LEVELS }.deserialize(&mut reader)?;
     reader.end().map(|()| value)
 }
+
+/// How many levels are read at once: a tool's name is that deep, and the schema of its arguments is deeper.
+const LEVELS: usize = 3;
 
 /// Refuses what [`parse`] would in JSON that has been scanned.
 ///
@@ -28,10 +34,11 @@ pub(super) fn parse(json: &[u8]) -> Result<Value, serde_json::Error> {
 pub(super) fn check(json: &str) -> Result<(), serde_json::Error> {
     let bytes = json.as_bytes();
     let is_exponent = |at: usize| bytes[..at].last().is_some_and(u8::is_ascii_digit);
-    // Half a character, or a number beyond all bounds.
-    let is_dubious =
-        json::spells_surrogates(json) || memchr::memchr2_iter(b'e', b'E', bytes).any(is_exponent);
-    if is_dubious { parse(bytes).map(drop) } else { Ok(()) }
+    // Half a character, a number beyond all bounds, or too many levels.
+    let is_dubious = json::spells_surrogates(json)
+        || memchr::memchr2_iter(b'e', b'E', bytes).any(is_exponent)
+        || memchr::memchr2_iter(b'[', b'{', bytes).count() > 100;
+    if is_dubious { serde_json::from_str::<Value>(json).map(drop) } else { Ok(()) }
 }
 
 /// One JSON value that has been scanned and [checked](check), without white space around it; the text is shared with
@@ -106,14 +113,72 @@ impl Object for Members {
     }
 }
 
-/// Reads a value.
-struct Seed;
+/// An object or a list that is read when an expression looks into it.
+#[derive(Debug)]
+pub(super) struct Nested {
+    json: Box<str>,
+    value: OnceLock<Value>,
+}
+
+impl Nested {
+    /// It as it came.
+    pub(super) fn json(&self) -> &str {
+        &self.json
+    }
+
+    fn value(&self) -> Option<&DynObject> {
+        // It has been checked.
+        self.value.get_or_init(|| parse(self.json.as_bytes()).unwrap_or_default()).as_object()
+    }
+}
+
+impl Object for Nested {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        if self.json.starts_with('{') { ObjectRepr::Map } else { ObjectRepr::Seq }
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.value()?.get_value(key)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        self.value()?.get_value_by_str(key)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.value().map_or(Enumerator::Empty, DynObject::enumerate)
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        self.value().and_then(DynObject::enumerator_len)
+    }
+}
+
+/// Reads a value, so many levels of it at once.
+#[derive(Clone, Copy)]
+struct Seed {
+    levels: usize,
+}
+
+impl Seed {
+    fn inner(self) -> Self {
+        Self { levels: self.levels - 1 }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Seed {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+        if self.levels > 0 {
+            return deserializer.deserialize_any(self);
+        }
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        if !json.starts_with(['{', '[']) {
+            return serde_json::from_str(json).map_err(de::Error::custom);
+        }
+        check(json).map_err(de::Error::custom)?;
+        Ok(Value::from_object(Nested { json: json.into(), value: OnceLock::new() }))
     }
 }
 
@@ -150,7 +215,7 @@ impl<'de> Visitor<'de> for Seed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = list.next_element_seed(Self)? {
+        while let Some(item) = list.next_element_seed(self.inner())? {
             items.push(item);
         }
         Ok(Value::from(items))
@@ -159,7 +224,7 @@ impl<'de> Visitor<'de> for Seed {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members: Vec<(Value, Value)> = Vec::with_capacity(4);
         while let Some(Key(key)) = map.next_key()? {
-            let value = map.next_value_seed(Self)?;
+            let value = map.next_value_seed(self.inner())?;
             // What is found by its hash needs no search for a name that stands twice.
             let twice =
                 if members.len() > FEW { None } else { members.iter_mut().find(|(name, _)| *name == key) };
@@ -197,10 +262,12 @@ impl<'de> Deserialize<'de> for Key {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use proptest::prelude::*;
 
     use super::*;
     use crate::dialect::declared::engine::Code;
+    use crate::dialect::declared::wire;
     use crate::dialect::testing::json_of;
 
     /// What an expression makes of `json`, read here and by minijinja.
@@ -211,6 +278,10 @@ mod tests {
             let scope = Value::from_iter([("x", value)]);
             let found = code.run(&scope).map_err(|error| error.to_string())?;
             let json = serde_json::to_string(&found).map_err(|error| error.to_string())?;
+            let mut out = BytesMut::new();
+            wire::write(&found, 10_000, &mut out)?;
+            let written: Result<serde_json::Value, _> = serde_json::from_slice(&out);
+            assert_eq!(written.ok(), serde_json::from_str(&json).ok(), "{source}");
             let shown = found.to_string();
             Ok((found, json, shown))
         })
@@ -220,6 +291,12 @@ mod tests {
         "x",
         "x.a",
         "x.a.b",
+        "x.a.b.a[0].a[1].b",
+        "x.a.a.a | items",
+        "x.a.a.a == {'a': 1}",
+        "x.b[0][0] | list | string",
+        "x[0][0][0] | sort | last",
+        "x[0][0] | unique",
         "x[0]",
         "x[-1]",
         "x[1:]",
@@ -270,6 +347,9 @@ mod tests {
             "{}",
             "[]",
             "null",
+            r#"{"a":{"b":{"a":[{"a":[1,{"b":2}]},{},[],"x",1.5]}},"b":[[[[3,[4]],{"a":{"c":"d"}}]]]}"#,
+            r#"[[[[1,2],[0]],[[1,2]]]]"#,
+            r#"{"a":{"a":{"a":{"a":1}}}}"#,
             " [ 1 , {\"a\" : 2} ] ",
             r#"{"a":{"b":[1,{"a":null}]},"b":{"a":"x"}}"#,
             r#"{"a":1,"a":2,"\u0061":3}"#,
@@ -286,18 +366,29 @@ mod tests {
 
     #[test]
     fn what_serde_json_refuses_is_refused_in_its_words() {
-        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
-        for json in ["", "{", "[1,]", "1 2", "\"\\ud800\"", "{\"a\":[\"\\uDC00\"]}", "[1e999]", "nul", &deep]
-        {
+        for json in ["", "{", "[1,]", "1 2", "\"\\ud800\"", "{\"a\":[\"\\uDC00\"]}", "[1e999]", "nul"] {
             let words = serde_json::from_str::<Value>(json).map_err(|error| error.to_string()).unwrap_err();
             assert_eq!(parse(json.as_bytes()).unwrap_err().to_string(), words);
-            // A scan has counted the levels.
-            if json != deep && (json::list(json).is_ok() || json::Object::read(json).is_ok()) {
+            if json::list(json).is_ok() || json::Object::read(json).is_ok() {
                 assert_eq!(check(json).unwrap_err().to_string(), words);
             }
         }
         assert!(parse(b"\"\xff\"").is_err());
-        assert!(parse(format!("{}{}", "[".repeat(127), "]".repeat(127)).as_bytes()).is_ok());
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse(deep(127).as_bytes()).is_ok());
+        for json in [
+            &*deep(128 + LEVELS),
+            r#"[[[["\ud800"]]]]"#,
+            "[[[{\"a\":1e999}]]]",
+            "[[[1e999]]]",
+            "[[[[1,]]]]",
+            "[[[[}]]]",
+        ] {
+            assert!(
+                serde_json::from_str::<Value>(json).is_err() && parse(json.as_bytes()).is_err(),
+                "{json}"
+            );
+        }
     }
 
     proptest! {

@@ -5,10 +5,10 @@ use minijinja::Value;
 use minijinja::value::{DynObject, ObjectRepr, ValueKind};
 
 use super::messages::Turn;
-use super::tree::Members;
+use super::tree::{Members, Nested};
 use crate::openai::json;
 
-/// Writes `value`, the same as serde_json would, but that what stands in a message stays as it came.
+/// Writes `value`, the same as serde_json would, but that what stands in a message, or deep, stays as it came.
 ///
 /// # Errors
 /// `out` would become longer than `most` bytes, or something has no form in JSON; in words.
@@ -31,6 +31,10 @@ fn write_object(object: &DynObject, value: &Value, most: usize, out: &mut BytesM
             write(value, most, out)?;
         }
         out.extend_from_slice(if open == b'{' { b"{}" } else { b"}" });
+        return Ok(());
+    }
+    if let Some(nested) = object.downcast_ref::<Nested>() {
+        out.extend_from_slice(nested.json().as_bytes());
         return Ok(());
     }
     if let Some(turn) = object.downcast_ref::<Turn>() {

@@ -39,13 +39,33 @@ impl Piece {
 
 /// Writes `text` as a JSON string, with no more escapes than it must have.
 pub fn quote(text: &str, out: &mut BytesMut) {
-    let mut rest = text.as_bytes();
-    out.reserve(rest.len() + 2);
+    out.reserve(text.len() + 2);
     out.put_u8(b'"');
+    let mut rest = quote_blocks(text.as_bytes(), out);
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+        let (escape, length) = escape(rest[at]);
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&escape[..length]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.put_u8(b'"');
+}
+
+/// Writes what fills blocks; what is left to be written.
+fn quote_blocks<'t>(mut rest: &'t [u8], out: &mut BytesMut) -> &'t [u8] {
+    if rest.len() < 2 * BLOCK {
+        return rest;
+    }
     let mut piece = Piece::new();
     // One block is read, and what is behind it may be copied with it.
     while let (Some(block), true) = (rest.first_chunk(), rest.len() >= 2 * BLOCK) {
         let mut marks = marks(block);
+        if marks == 0 {
+            out.extend_from_slice(block);
+            rest = &rest[BLOCK..];
+            continue;
+        }
         let mut from = 0;
         while marks != 0 {
             let at = marks.trailing_zeros() as usize;
@@ -56,26 +76,13 @@ pub fn quote(text: &str, out: &mut BytesMut) {
             piece.put_short(escape(rest[at]));
             from = at + 1;
         }
-        if from == 0 {
-            out.extend_from_slice(block);
-        } else {
-            if let Some(plain) = rest[from..].first_chunk() {
-                piece.put(plain, BLOCK - from);
-            }
-            out.extend_from_slice(piece.take());
+        if let Some(plain) = rest[from..].first_chunk() {
+            piece.put(plain, BLOCK - from);
         }
+        out.extend_from_slice(piece.take());
         rest = &rest[BLOCK..];
     }
-    for byte in rest {
-        match byte {
-            b'"' | b'\\' | ..b' ' => {
-                let (escape, length) = escape(*byte);
-                out.extend_from_slice(&escape[..length]);
-            }
-            _ => out.put_u8(*byte),
-        }
-    }
-    out.put_u8(b'"');
+    rest
 }
 
 /// The escape of a byte that cannot stand in a string, and its length.
