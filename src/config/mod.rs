@@ -19,6 +19,7 @@ mod veil;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use figment::value::Value;
 
@@ -128,7 +129,7 @@ fn settings(root: Root, r: &mut Reading<'_>) -> Settings {
     let common = Common {
         egress: valid::egress::Egress::new(root.egress, r),
         limits: integration::limits(root.limits, &Path::root().key("limits"), &integration::LIMITS, r),
-        handlers: server::handlers(root.handlers, r),
+        handlers: Arc::new(server::handlers(root.handlers, r)),
     };
     Settings {
         server,

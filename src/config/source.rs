@@ -38,6 +38,11 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The variables whose names `wanted` accepts, in order of their names.
+    pub fn those(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+        self.0.iter().filter(|(name, _)| wanted(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
     /// The first of `names` that is set and not empty, with its name.
     pub fn first<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
         names.iter().find_map(|name| Some((*name, self.get(name).filter(|v| !v.is_empty())?)))

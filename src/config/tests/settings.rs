@@ -1,6 +1,6 @@
 //! What a right configuration becomes.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{House, acme};
@@ -162,16 +162,53 @@ fn relative_paths_are_relative_to_the_file_that_holds_them() {
 }
 
 #[test]
+fn a_handler_sees_of_the_environment_what_it_needs_to_run_and_what_is_named() {
+    let variables = [
+        ("PATH", "/bin"),
+        ("PYTHONPATH", "/lib"),
+        ("https_proxy", "http://u:pw-7@proxy:3128"),
+        ("CORP_REGION", "eu"),
+        ("CORP_SECRET", "s"),
+        ("OUTRIDER_SERVER__API_KEY", "k"),
+        ("AWS_SECRET_ACCESS_KEY", "a"),
+    ];
+    let text = format!("[handlers]\nenv = [\"CORP_REGION\", \"ABSENT\"]\n{}", handler(""));
+    let settings = House::new(&text).env(variables).loaded().settings;
+    let names: Vec<_> = settings.handlers.environment.0.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["CORP_REGION", "PATH", "PYTHONPATH", "https_proxy"]);
+    assert_eq!(settings.handlers.environment.0[1].1, "/bin");
+    let shown = format!("{:?}", settings.handlers);
+    assert!(shown.contains("https_proxy") && !shown.contains("pw-7"), "{shown}");
+    assert_eq!(settings.integrations["h"].handler.as_ref().unwrap().common, settings.handlers);
+}
+
+#[test]
+fn a_signature_needs_requests_that_leave_through_outrider() {
+    let aws = "authentication_type = \"aws_sigv4\"\naws = { region = \"r\", access_key_id = \"a\", secret_access_key = \"s\" }";
+    let report = House::new(&handler(aws)).report();
+    assert!(report.contains("set `egress = true` in [handlers]"), "{report}");
+    House::new(&format!("[handlers]\negress = true\n{}", handler(aws))).loaded();
+}
+
+fn handler(more: &str) -> String {
+    let none = if more.contains("authentication_type") { "" } else { "authentication_type = \"none\"" };
+    format!(
+        "[integrations.h]\nendpoint = \"https://h.example/v1\"\nmodels = [\"h\"]\n{none}\n{more}\n\
+         custom_llm_config = {{ file_name = \"h.py\", class_name = \"H\" }}\n"
+    )
+}
+
+#[test]
 fn galileos_variables_are_the_defaults_of_the_handlers() {
     let variables = [("GALILEO_CUSTOM_LLMS_ENABLED", "TRUE"), ("GALILEO_CUSTOM_LLMS_DIRECTORY", "/srv/h")];
     let handlers = House::new("").env(variables).loaded().settings.handlers;
-    assert_eq!((handlers.enabled, handlers.directory), (true, PathBuf::from("/srv/h")));
+    assert_eq!((handlers.enabled, &*handlers.directory), (true, Path::new("/srv/h")));
     let handlers = House::new("[handlers]\nenabled = false\ndirectory = \"/own\"")
         .env(variables)
         .loaded()
         .settings
         .handlers;
-    assert_eq!((handlers.enabled, handlers.directory), (false, PathBuf::from("/own")));
+    assert_eq!((handlers.enabled, &*handlers.directory), (false, Path::new("/own")));
     assert!(
         House::new("")
             .env([("GALILEO_CUSTOM_LLMS_ENABLED", "maybe")])

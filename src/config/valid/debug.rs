@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Aws, AwsKeys, Edits, Gcp, GcpSource, Handler, Integration, OAuth2};
+use super::{Aws, AwsKeys, Edits, Gcp, GcpSource, Handler, Integration, OAuth2, Variables};
 
 impl fmt::Debug for Integration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +55,12 @@ impl fmt::Debug for Handler {
             .field("file_name", &self.file_name)
             .field("class_name", &self.class_name)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 

@@ -1,5 +1,6 @@
 //! One integration: its fields checked, each by itself and against the others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
@@ -7,8 +8,8 @@ use http::Uri;
 use super::authorization::Fields;
 use super::server::Need;
 use super::{
-    Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, Routes, authorization, egress,
-    headers, models,
+    Authorization, Edits, Handler, Handlers, Integration, Limits, MediaLimits, Model, Proxy, Routes,
+    authorization, egress, headers, models,
 };
 use crate::config::places::At;
 use crate::config::raw;
@@ -22,7 +23,7 @@ use crate::tls::Profile;
 pub(in crate::config) struct Common {
     pub(in crate::config) egress: egress::Egress,
     pub(in crate::config) limits: Limits,
-    pub(in crate::config) handlers: Handlers,
+    pub(in crate::config) handlers: Arc<Handlers>,
 }
 
 /// The integration `name`. Where a field is wrong (which is noted) some other value stands in for it: such a
@@ -62,6 +63,9 @@ pub(in crate::config) fn integration(
         gcp: raw.gcp,
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
+    if handler.is_some() && !common.handlers.egress {
+        refuse_signature(&authorization, &at, r);
+    }
     let edits = edits(raw.defaults, raw.rename, raw.drop, &at, r);
     let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);
     let mut query = query(raw.query);
@@ -216,6 +220,15 @@ fn path_of(path: String, format: Format, at: &At, r: &mut Reading<'_>) -> Option
     None
 }
 
+/// A signature is made over the request to the endpoint, which without `handlers.egress` only the handler sees.
+fn refuse_signature(authorization: &Authorization, at: &At, r: &mut Reading<'_>) {
+    if matches!(authorization, Authorization::SigV4(_)) {
+        let at = at.key("authentication_type");
+        r.error(&at, format!("`{at}` cannot be aws_sigv4 for a handler that sends its requests itself"))
+            .help("set `egress = true` in [handlers], so that they leave through Outrider, or let the handler sign");
+    }
+}
+
 fn handler(
     raw: Field<raw::HandlerConfig>,
     call_style: Field<super::CallStyle>,
@@ -251,6 +264,7 @@ fn handler(
         class_name,
         init_kwargs,
         call_style: call_style.or(common.handlers.call_style),
+        common: Arc::clone(&common.handlers),
     })
 }
 

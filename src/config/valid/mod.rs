@@ -18,6 +18,7 @@ mod veil;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
@@ -64,7 +65,7 @@ pub struct Settings {
     /// Logging.
     pub log: Log,
     /// How the handlers run.
-    pub handlers: Handlers,
+    pub handlers: Arc<Handlers>,
     /// The integrations, by name.
     pub integrations: BTreeMap<IntegrationName, Integration>,
 }
@@ -200,7 +201,13 @@ pub struct Handlers {
     pub call_style: CallStyle,
     /// Environment names passed on besides the default list.
     pub env: Vec<String>,
+    /// What handlers see of the environment: all that is passed on, as it was when the configuration was read.
+    pub environment: Variables,
 }
+
+/// Environment variables in order of their names. Their values may be secrets and are not printed.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Variables(pub Vec<(String, String)>);
 
 /// How a handler's method is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -441,6 +448,8 @@ pub struct Handler {
     pub init_kwargs: serde_json::Map<String, serde_json::Value>,
     /// How its methods are called.
     pub call_style: CallStyle,
+    /// How all handlers run.
+    pub common: Arc<Handlers>,
 }
 
 /// `multi_modal_config`; `None` is no limit.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server, UnixSockets};
+use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server, UnixSockets, Variables};
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Reading, Size};
@@ -183,6 +183,7 @@ pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>
     let directory = raw.directory.given().unwrap_or_else(|| galileo_directory(r));
     let python = python(raw.python, &at.key("python"), r);
     let enabled = raw.enabled.given().unwrap_or_else(|| galileo_enabled(r));
+    let environment = environment(&env, r);
     let mut need = Need { at: &at, r };
     Handlers {
         enabled,
@@ -199,7 +200,39 @@ pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>
         egress: raw.egress.or(false),
         call_style: raw.call_style.or(CallStyle::Auto),
         env,
+        environment,
     }
+}
+
+/// What handlers may see of the environment without being asked: how to find and run programs, the customer's language
+/// and time, the ways out, and whom to trust there. All else may be another's secret.
+const PASSED_ON: [&str; 20] = [
+    "ALL_PROXY",
+    "CURL_CA_BUNDLE",
+    "HOME",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LD_LIBRARY_PATH",
+    "NO_PROXY",
+    "PATH",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "TZ",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+fn environment(named: &[String], r: &Reading<'_>) -> Variables {
+    Variables(r.env.those(|name| {
+        PASSED_ON.contains(&name) || name.starts_with("PYTHON") || named.iter().any(|one| one == name)
+    }))
 }
 
 fn galileo_enabled(r: &mut Reading<'_>) -> bool {

@@ -1,4 +1,4 @@
-//! A Python that has the real `openai` package: installed once under `target/`, used by all who test.
+//! A Python that has the real `openai` and `litellm` packages: installed once under `target/`, used by all who test.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,16 +12,21 @@ const REQUIREMENTS: &str = include_str!("../../requirements.txt");
 
 /// Runs `script` with `arguments`; fails loudly where Python or the package cannot be had.
 pub(crate) fn run(script: &str, arguments: &[&str]) -> Ended {
-    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let python = PYTHON.get_or_init(prepared);
-    assert!(python.is_ok(), "{}", python.as_ref().err().map_or("", String::as_str));
-    let mut command = Command::new(python.as_deref().unwrap_or_else(|_| Path::new("python3")));
+    let mut command = Command::new(interpreter());
     command.arg("-c").arg(script).args(arguments);
     for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
         command.env_remove(proxy);
     }
     command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
     run_to_end(command, "the Python script")
+}
+
+/// The interpreter, for `handlers.python` too; fails loudly where it cannot be had.
+pub(crate) fn interpreter() -> &'static Path {
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let python = PYTHON.get_or_init(prepared);
+    assert!(python.is_ok(), "{}", python.as_ref().err().map_or("", String::as_str));
+    python.as_deref().unwrap_or_else(|_| Path::new("python3"))
 }
 
 /// The interpreter of a virtual environment that has what `requirements.txt` says; makes it where it is missing.
@@ -49,7 +54,7 @@ fn prepared() -> Result<PathBuf, String> {
 
 fn python_version() -> Result<String, String> {
     let asked = Command::new("python3").arg("--version").output();
-    let missing = "`python3` cannot be run: the journeys drive Outrider with the real `openai` package. \
+    let missing = "`python3` cannot be run: the tests need the real `openai` and `litellm` packages. \
                    Install Python 3.10 or later so that `python3` is in PATH, and run `cargo test` again";
     match asked {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
@@ -68,7 +73,7 @@ fn install(home: &Path, python: &Path) -> Result<(), String> {
     let installed = tell(Command::new(python).args(pip).arg(list));
     installed.map_err(|words| {
         format!(
-            "the `openai` package of tests/requirements.txt could not be installed: this needs a Python package index. \
+            "the packages of tests/requirements.txt could not be installed: this needs a Python package index. \
              Go online, or point PIP_INDEX_URL at a mirror (or PIP_FIND_LINKS at a folder of wheels), and run \
              `cargo test` again. pip said: {words}"
         )
