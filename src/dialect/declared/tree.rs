@@ -69,9 +69,9 @@ impl Json {
 
     /// What it spells.
     pub(super) fn value(&self) -> Value {
-        match self.as_text() {
-            Some(text) => Value::from(text),
-            None => parse(&self.0).unwrap_or_default(),
+        match self.0.first() {
+            Some(b'{' | b'[') => Value::from_object(Nested { json: self.clone(), value: OnceLock::new() }),
+            _ => self.as_text().map_or_else(|| parse(&self.0).unwrap_or_default(), Value::from),
         }
     }
 }
@@ -116,25 +116,25 @@ impl Object for Members {
 /// An object or a list that is read when an expression looks into it.
 #[derive(Debug)]
 pub(super) struct Nested {
-    json: Box<str>,
+    json: Json,
     value: OnceLock<Value>,
 }
 
 impl Nested {
     /// It as it came.
     pub(super) fn json(&self) -> &str {
-        &self.json
+        self.json.text()
     }
 
     fn value(&self) -> Option<&DynObject> {
         // It has been checked.
-        self.value.get_or_init(|| parse(self.json.as_bytes()).unwrap_or_default()).as_object()
+        self.value.get_or_init(|| parse(&self.json.0).unwrap_or_default()).as_object()
     }
 }
 
 impl Object for Nested {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        if self.json.starts_with('{') { ObjectRepr::Map } else { ObjectRepr::Seq }
+        if self.json.0.first() == Some(&b'{') { ObjectRepr::Map } else { ObjectRepr::Seq }
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -151,6 +151,11 @@ impl Object for Nested {
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
         self.value().and_then(DynObject::enumerator_len)
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        // Whether there is anything between the brackets tells it unread.
+        self.json.0.get(1..self.json.0.len() - 1).is_some_and(|inside| !inside.trim_ascii().is_empty())
     }
 }
 
@@ -178,7 +183,7 @@ impl<'de> DeserializeSeed<'de> for Seed {
             return serde_json::from_str(json).map_err(de::Error::custom);
         }
         check(json).map_err(de::Error::custom)?;
-        Ok(Value::from_object(Nested { json: json.into(), value: OnceLock::new() }))
+        Ok(Json(Bytes::copy_from_slice(json.as_bytes())).value())
     }
 }
 
@@ -326,6 +331,9 @@ mod tests {
         "x == x.a",
         "x ~ '!'",
         "not x",
+        "not x.a.a.a",
+        "x.a.a.a and 1",
+        "x[0][0][0] or 2",
         "{'a': 5}[x]",
         "x + x",
         "x | reverse",
@@ -350,6 +358,8 @@ mod tests {
             r#"{"a":{"b":{"a":[{"a":[1,{"b":2}]},{},[],"x",1.5]}},"b":[[[[3,[4]],{"a":{"c":"d"}}]]]}"#,
             r#"[[[[1,2],[0]],[[1,2]]]]"#,
             r#"{"a":{"a":{"a":{"a":1}}}}"#,
+            r#"{"a":{"a":{"a":{ }}}}"#,
+            "[[[[\n]]]]",
             " [ 1 , {\"a\" : 2} ] ",
             r#"{"a":{"b":[1,{"a":null}]},"b":{"a":"x"}}"#,
             r#"{"a":1,"a":2,"\u0061":3}"#,
