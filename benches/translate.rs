@@ -17,7 +17,7 @@ criterion_main!(benches);
 
 fn requests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
-    for (size, turns, words) in [("2 KB", 3, 30), ("100 KB", 20, 800)] {
+    for (size, turns, words) in [("2 KB", 3, 30), ("100 KB", 20, 400)] {
         let body = request(turns, words);
         group.throughput(Throughput::Bytes(body.len() as u64));
         let envelope = envelope(&body);

@@ -1,10 +1,9 @@
 //! JSON schemas, as far as several providers treat them alike.
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Untranslatable;
-use crate::openai::json::{Object, Writer};
+use crate::openai::json::{Object, Raw, Writer};
 
 /// Calls `fit` with every schema that stands directly in `schema`, and with its path.
 pub(super) fn each_inner(
@@ -36,7 +35,7 @@ pub(super) fn each_inner(
 pub(super) const ANYTHING: &str = r#"{"type":"object"}"#;
 
 /// Writes the schema of a tool's arguments as it is, but always of type object.
-pub(super) fn write_object(schema: &RawValue, json: &mut Writer<'_>) {
+pub(super) fn write_object(schema: Raw<'_>, json: &mut Writer<'_>) {
     let has_type = Object::read(schema.get()).is_ok_and(|mut object| object.take("type").is_some());
     if has_type {
         return json.raw(schema.get());

@@ -84,7 +84,8 @@ impl<'a, M: Debug> Conversation<'a, M> {
         messages: &[Message<'a>],
         losses: &mut Losses,
     ) -> Result<Self, Untranslatable> {
-        let done = Self { system: Vec::new(), turns: Vec::new(), called: Vec::new() };
+        let turns = Vec::with_capacity(messages.len());
+        let done = Self { system: Vec::new(), turns, called: Vec::new() };
         let ids = HashSet::new();
         let mut builder = Builder::<V> { done, open: Vec::new(), ids, losses };
         for (index, message) in messages.iter().enumerate() {
@@ -326,8 +327,14 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
     }
 
     fn say(&mut self, assistant: bool, blocks: Vec<Block<'a, V::Media>>) {
-        if !blocks.is_empty() {
-            self.turn(assistant).blocks.extend(blocks);
+        if blocks.is_empty() {
+            return;
+        }
+        let turn = self.turn(assistant);
+        if turn.blocks.is_empty() {
+            turn.blocks = blocks;
+        } else {
+            turn.blocks.extend(blocks);
         }
     }
 

@@ -9,9 +9,9 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::json::{Object, Text};
+use super::Envelope;
+use super::json::{self, Object, Raw, Text};
 use super::message::{self, Message};
 use super::tool::{self, Tool, ToolChoice};
 
@@ -67,9 +67,11 @@ pub struct ChatRequest<'a> {
     /// `stream_options.include_usage`.
     pub include_usage: bool,
     /// Fields that only some providers know, as they came (`logit_bias`, `modalities`, `metadata`, unknown ones).
-    pub others: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// The names of all fields that are there and say something else than OpenAI's default.
+    pub others: Vec<(Cow<'a, str>, Raw<'a>)>,
+    /// The names of all fields but `messages` that are there and say something else than OpenAI's default.
     pub present: Vec<Cow<'a, str>>,
+    /// How long the body is, in bytes: a translation is seldom much longer.
+    pub length: usize,
 }
 
 /// What form the answer must have.
@@ -82,7 +84,7 @@ pub enum ResponseFormat<'a> {
     /// JSON of a schema.
     JsonSchema {
         /// The schema, an object.
-        schema: &'a RawValue,
+        schema: Raw<'a>,
         /// What it is for.
         description: Option<Text<'a>>,
     },
@@ -97,10 +99,20 @@ impl<'a> ChatRequest<'a> {
     /// [`ShapeError`] with the path of the first field that has not the shape that OpenAI documents.
     pub fn read(body: &'a [u8]) -> Result<Self, ShapeError> {
         let text = std::str::from_utf8(body).map_err(|e| ShapeError::new(e.to_string()))?;
-        let (mut fields, messages) = split(text)?;
+        Self::read_fields(object(text)?, text.len())
+    }
+
+    /// Reads the body that `envelope` has become by its edits, without putting it together.
+    ///
+    /// # Errors
+    /// As [`ChatRequest::read`].
+    pub fn of(envelope: &'a Envelope) -> Result<Self, ShapeError> {
+        Self::read_fields(envelope.fields().ok_or_else(nameless)?, envelope.length())
+    }
+
+    fn read_fields(mut fields: Object<'a>, length: usize) -> Result<Self, ShapeError> {
+        let messages = required(&mut fields, "messages", read_messages)?;
         let present = present(&fields);
-        let read = |(index, message)| message::read(message).map_err(|e| e.at_index(index).at("messages"));
-        let messages = messages.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let (tools, legacy) = tool::read_all(&mut fields)?;
         let stream_options = field(&mut fields, "stream_options", object_of)?;
         let format = field(&mut fields, "response_format", |raw| Ok((read_format(raw)?, raw)))?;
@@ -137,6 +149,7 @@ impl<'a> ChatRequest<'a> {
                 None => false,
             },
             present,
+            length,
             others: fields.into_rest().chain(search).collect(),
         };
         Ok(request)
@@ -148,7 +161,7 @@ impl<'a> ChatRequest<'a> {
     }
 
     /// One of [`ChatRequest::others`].
-    pub fn other(&self, name: &str) -> Option<&'a RawValue> {
+    pub fn other(&self, name: &str) -> Option<Raw<'a>> {
         self.others.iter().find(|(n, _)| n == name).map(|(_, value)| *value)
     }
 
@@ -158,14 +171,11 @@ impl<'a> ChatRequest<'a> {
     }
 }
 
-/// The fields of a body, and apart from them the messages, in one pass: they are nearly all of it.
-fn split(body: &str) -> Result<(Object<'_>, Vec<Object<'_>>), ShapeError> {
-    if let Ok((fields, Some(messages))) = Object::read_with_list(body, "messages") {
-        return Ok((fields, messages));
-    }
+/// Reads the messages in one pass: they are nearly all of a body.
+fn read_messages(raw: Raw<'_>) -> Result<Vec<Message<'_>>, ShapeError> {
     // Once more, slower, to say where the shape is wrong.
-    required(&mut object(body)?, "messages", |raw| items(raw, object_of))?;
-    Err(ShapeError::new("this is not one JSON object"))
+    let list = Object::read_list(raw.get()).or_else(|_| items(raw, object_of))?;
+    each(list, message::read)
 }
 
 /// The one field that says something by being there, even as `{}`.
@@ -174,11 +184,10 @@ const SEARCH: &str = "web_search_options";
 const COUNT: &str = "an integer, not below 0";
 
 fn present<'a>(fields: &Object<'a>) -> Vec<Cow<'a, str>> {
-    fields
-        .members()
-        .filter(|(name, value)| !is_default(name, value.get()))
-        .map(|(name, _)| name.clone())
-        .collect()
+    let mut present = Vec::with_capacity(fields.len());
+    let says = |name: &str, value: Raw<'_>| name != "messages" && !is_default(name, value.get());
+    present.extend(fields.members().filter(|(name, value)| says(name, *value)).map(|(name, _)| name.clone()));
+    present
 }
 
 /// Whether leaving the field out changes nothing: it is empty, or has the value that OpenAI gives to an absent one.
@@ -203,7 +212,7 @@ pub fn is_default(name: &str, json: &str) -> bool {
     }
 }
 
-fn read_format(raw: &RawValue) -> Result<ResponseFormat<'_>, ShapeError> {
+fn read_format(raw: Raw<'_>) -> Result<ResponseFormat<'_>, ShapeError> {
     let mut format = object_of(raw)?;
     let kind = required(&mut format, "type", text_of)?;
     match kind.decode().as_deref() {
@@ -212,7 +221,7 @@ fn read_format(raw: &RawValue) -> Result<ResponseFormat<'_>, ShapeError> {
         Some("json_schema") => required(&mut format, "json_schema", |raw| {
             let mut wrapper = object_of(raw)?;
             let description = field(&mut wrapper, "description", text_of)?;
-            let schema = required(&mut wrapper, "schema", |raw| object_of(raw).map(|_| raw))?;
+            let schema = required(&mut wrapper, "schema", is_object)?;
             Ok(ResponseFormat::JsonSchema { schema, description })
         }),
         _ => Ok(ResponseFormat::Other(kind)),
@@ -227,7 +236,7 @@ struct Label<'a> {
 }
 
 /// The label of a format that has been read: what has not the right shape there says nothing.
-fn read_label(raw: &RawValue) -> Label<'_> {
+fn read_label(raw: Raw<'_>) -> Label<'_> {
     let wrapper = object_of(raw).ok().and_then(|mut format| object_of(format.take("json_schema")?).ok());
     let Some(mut wrapper) = wrapper else { return Label::default() };
     Label {
@@ -236,7 +245,7 @@ fn read_label(raw: &RawValue) -> Label<'_> {
     }
 }
 
-fn read_stop(raw: &RawValue) -> Result<Vec<Text<'_>>, ShapeError> {
+fn read_stop(raw: Raw<'_>) -> Result<Vec<Text<'_>>, ShapeError> {
     if raw.get().starts_with('[') { items(raw, text_of) } else { text_of(raw).map(|text| vec![text]) }
 }
 
@@ -290,18 +299,23 @@ impl fmt::Display for ShapeError {
 
 impl std::error::Error for ShapeError {}
 
+/// What is wrong with a body in which a name spells half a surrogate pair.
+pub(super) fn nameless() -> ShapeError {
+    ShapeError::new("the name of a field spells half a character")
+}
+
 /// `json` as an object.
 pub(super) fn object(json: &str) -> Result<Object<'_>, ShapeError> {
     Object::read(json).map_err(|_| expected("an object", json))
 }
 
 /// `raw` as an object.
-pub(super) fn object_of(raw: &RawValue) -> Result<Object<'_>, ShapeError> {
+pub(super) fn object_of(raw: Raw<'_>) -> Result<Object<'_>, ShapeError> {
     object(raw.get())
 }
 
 /// `raw` as a text.
-pub(super) fn text_of(raw: &RawValue) -> Result<Text<'_>, ShapeError> {
+pub(super) fn text_of(raw: Raw<'_>) -> Result<Text<'_>, ShapeError> {
     Text::read(raw).ok_or_else(|| expected("a string", raw.get()))
 }
 
@@ -309,7 +323,7 @@ pub(super) fn text_of(raw: &RawValue) -> Result<Text<'_>, ShapeError> {
 pub(super) fn field<'a, T>(
     fields: &mut Object<'a>,
     name: &str,
-    read: impl FnOnce(&'a RawValue) -> Result<T, ShapeError>,
+    read: impl FnOnce(Raw<'a>) -> Result<T, ShapeError>,
 ) -> Result<Option<T>, ShapeError> {
     fields.take(name).map(|raw| read(raw).map_err(|e| e.at(name))).transpose()
 }
@@ -318,19 +332,44 @@ pub(super) fn field<'a, T>(
 pub(super) fn required<'a, T>(
     fields: &mut Object<'a>,
     name: &str,
-    read: impl FnOnce(&'a RawValue) -> Result<T, ShapeError>,
+    read: impl FnOnce(Raw<'a>) -> Result<T, ShapeError>,
 ) -> Result<T, ShapeError> {
     field(fields, name, read)?.ok_or_else(|| ShapeError::missing().at(name))
 }
 
 /// Reads each item of a list.
 pub(super) fn items<'a, T>(
-    raw: &'a RawValue,
-    mut read: impl FnMut(&'a RawValue) -> Result<T, ShapeError>,
+    raw: Raw<'a>,
+    read: impl FnMut(Raw<'a>) -> Result<T, ShapeError>,
 ) -> Result<Vec<T>, ShapeError> {
-    let list: Vec<&'a RawValue> =
-        serde_json::from_str(raw.get()).map_err(|_| expected("a list", raw.get()))?;
-    list.into_iter().enumerate().map(|(index, raw)| read(raw).map_err(|e| e.at_index(index))).collect()
+    each(json::list(raw.get()).map_err(|_| expected("a list", raw.get()))?, read)
+}
+
+/// Reads each of `list`.
+fn each<I, T>(list: Vec<I>, mut read: impl FnMut(I) -> Result<T, ShapeError>) -> Result<Vec<T>, ShapeError> {
+    // To collect results is to guess their number.
+    let mut all = Vec::with_capacity(list.len());
+    for (index, item) in list.into_iter().enumerate() {
+        all.push(read(item).map_err(|error| error.at_index(index))?);
+    }
+    Ok(all)
+}
+
+/// Reads each object of a list, all of them in one pass.
+pub(super) fn objects<'a, T>(
+    raw: Raw<'a>,
+    mut read: impl FnMut(Object<'a>) -> Result<T, ShapeError>,
+) -> Result<Vec<T>, ShapeError> {
+    match Object::read_list(raw.get()) {
+        Ok(list) => each(list, read),
+        // Once more, slower, to say where the shape is wrong.
+        Err(_) => items(raw, |raw| read(object_of(raw)?)),
+    }
+}
+
+/// `raw` itself, if it is an object.
+pub(super) fn is_object(raw: Raw<'_>) -> Result<Raw<'_>, ShapeError> {
+    if raw.get().starts_with('{') { Ok(raw) } else { Err(expected("an object", raw.get())) }
 }
 
 /// Takes a field that is a plain value, if it is there.
@@ -402,7 +441,7 @@ mod tests {
     fn a_search_with_no_options_is_still_a_search() {
         let body = br#"{"messages":[],"web_search_options":{}}"#;
         let request = ChatRequest::read(body).unwrap();
-        assert_eq!(request.other("web_search_options").map(RawValue::get), Some("{}"));
+        assert_eq!(request.other("web_search_options").map(Raw::get), Some("{}"));
         assert_eq!(request.beyond(&["messages"]).collect::<Vec<_>>(), ["web_search_options"]);
         let request = ChatRequest::read(br#"{"messages":[],"web_search_options":null}"#).unwrap();
         assert!(request.other("web_search_options").is_none() && request.present.is_empty());

@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
-use super::Usage;
-use super::chat::{ShapeError, field, items, object, plain, required, text_of};
-use super::json::Text;
+use super::chat::{ShapeError, field, items, nameless, object, plain, required, text_of};
+use super::json::{Object, Raw, Text};
+use super::{Envelope, Usage};
 
 /// A request for embeddings.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub struct EmbeddingsRequest<'a> {
     /// `user`.
     pub user: Option<Text<'a>>,
     /// Fields beyond OpenAI's own, as they came.
-    pub others: Vec<(Cow<'a, str>, &'a RawValue)>,
+    pub others: Vec<(Cow<'a, str>, Raw<'a>)>,
 }
 
 impl<'a> EmbeddingsRequest<'a> {
@@ -38,7 +37,18 @@ impl<'a> EmbeddingsRequest<'a> {
     /// token numbers.
     pub fn read(body: &'a [u8]) -> Result<Self, ShapeError> {
         let text = std::str::from_utf8(body).map_err(|e| ShapeError::new(e.to_string()))?;
-        let mut fields = object(text)?;
+        Self::read_fields(object(text)?)
+    }
+
+    /// Reads the body that `envelope` has become by its edits, without putting it together.
+    ///
+    /// # Errors
+    /// As [`EmbeddingsRequest::read`].
+    pub fn of(envelope: &'a Envelope) -> Result<Self, ShapeError> {
+        Self::read_fields(envelope.fields().ok_or_else(nameless)?)
+    }
+
+    fn read_fields(mut fields: Object<'a>) -> Result<Self, ShapeError> {
         fields.take("model");
         let format = field(&mut fields, "encoding_format", text_of)?;
         let base64 = match format.as_ref().and_then(|text| text.decode()).as_deref() {
@@ -56,7 +66,7 @@ impl<'a> EmbeddingsRequest<'a> {
     }
 }
 
-fn read_input(raw: &RawValue) -> Result<Vec<Text<'_>>, ShapeError> {
+fn read_input(raw: Raw<'_>) -> Result<Vec<Text<'_>>, ShapeError> {
     if !raw.get().starts_with('[') {
         return text_of(raw).map(|text| vec![text]);
     }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::json::{self, Object, Raw};
 use super::scan::{self, Model, Scan, ScanError};
 use crate::outbound::Segments;
 
@@ -47,12 +48,18 @@ impl Envelope {
 
     /// The value of a top-level field as JSON text, after the edits; the last one where it stands twice.
     pub fn raw(&self, key: &str) -> Option<&[u8]> {
-        if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| decode(k) == key) {
-            return Some(value);
+        match self.locate(key)? {
+            Ok(new) => Some(new),
+            Err(old) => Some(&self.bytes[old]),
         }
-        let at = self.find(key)?;
-        let new = self.edit(at).and_then(|edit| edit.value.as_deref());
-        Some(new.unwrap_or_else(|| &self.bytes[span(&self.scan.members[at].value)]))
+    }
+
+    /// The same to keep: it shares the body's memory.
+    pub fn value(&self, key: &str) -> Option<Bytes> {
+        match self.locate(key)? {
+            Ok(new) => Some(new.clone()),
+            Err(old) => Some(self.bytes.slice(old)),
+        }
     }
 
     /// Whether a top-level field is there and is not `null`, after the edits.
@@ -66,13 +73,39 @@ impl Envelope {
         kept.chain(self.added.iter().map(|(k, _)| decode(k)))
     }
 
+    /// All top-level fields after the edits, in order; `None` if a name spells half a surrogate pair.
+    pub fn fields(&self) -> Option<Object<'_>> {
+        let whole = simdutf8::basic::from_utf8(&self.bytes).ok()?;
+        let mut fields = Object::with_capacity(self.scan.members.len() + self.added.len());
+        for (at, member) in self.scan.members.iter().enumerate() {
+            let (mut key, mut value) = (whole.get(span(&member.key))?, whole.get(span(&member.value))?);
+            if let Some(edit) = self.edit(at) {
+                if edit.dropped {
+                    continue;
+                }
+                key = edit.key.as_ref().map_or(Some(key), text)?;
+                value = edit.value.as_ref().map_or(Some(value), text)?;
+            }
+            fields.push(json::unquote(key)?, Raw::scanned(value));
+        }
+        for (key, value) in &self.added {
+            fields.push(json::unquote(text(key)?)?, Raw::scanned(text(value)?));
+        }
+        Some(fields)
+    }
+
+    /// How long the body was before the edits, in bytes.
+    pub fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Sets a top-level field to `json`, which must be one JSON value: in its place, or at the end.
     pub fn set(&mut self, key: &str, json: impl Into<Bytes>) {
         let json = json.into();
         match self.find(key) {
             Some(at) => self.edit_mut(at).value = Some(json),
             None => {
-                self.added.retain(|(k, _)| decode(k) != key);
+                self.added.retain(|(k, _)| !spells(k, key));
                 self.added.push((quote(key), json));
             }
         }
@@ -91,7 +124,7 @@ impl Envelope {
             return false;
         }
         self.drop_field(to);
-        if let Some(at) = self.added.iter().rposition(|(k, _)| decode(k) == from) {
+        if let Some(at) = self.added.iter().rposition(|(k, _)| spells(k, from)) {
             self.added[at].0 = quote(to);
         }
         for at in 0..self.scan.members.len() {
@@ -105,7 +138,7 @@ impl Envelope {
     /// Leaves a top-level field out; false if there is none.
     pub fn drop_field(&mut self, key: &str) -> bool {
         let before = self.added.len();
-        self.added.retain(|(k, _)| decode(k) != key);
+        self.added.retain(|(k, _)| !spells(k, key));
         let mut found = self.added.len() != before;
         for at in 0..self.scan.members.len() {
             if self.is_named(at, key) {
@@ -153,22 +186,37 @@ impl Envelope {
         Segments::many(splice.done())
     }
 
+    /// The value of a field that an edit has set, or else where it stands in the body.
+    fn locate(&self, key: &str) -> Option<Result<&Bytes, Range<usize>>> {
+        if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| spells(k, key)) {
+            return Some(Ok(value));
+        }
+        let at = self.find(key)?;
+        let new = self.edit(at).and_then(|edit| edit.value.as_ref());
+        Some(new.ok_or_else(|| span(&self.scan.members[at].value)))
+    }
+
     /// The last member of that name, after the edits.
     fn find(&self, key: &str) -> Option<usize> {
         (0..self.scan.members.len()).rev().find(|at| self.is_named(*at, key))
     }
 
     fn is_named(&self, at: usize, key: &str) -> bool {
-        self.name(at).is_some_and(|name| name == key)
+        self.key(at).is_some_and(|quoted| spells(quoted, key))
     }
 
     /// The name of a member after the edits; `None` if it is left out.
     fn name(&self, at: usize) -> Option<Cow<'_, str>> {
+        self.key(at).map(decode)
+    }
+
+    /// The same in its quotes.
+    fn key(&self, at: usize) -> Option<&[u8]> {
         let original = || &self.bytes[span(&self.scan.members[at].key)];
         match self.edit(at) {
-            None => Some(decode(original())),
+            None => Some(original()),
             Some(edit) if edit.dropped => None,
-            Some(edit) => Some(decode(edit.key.as_deref().unwrap_or_else(original))),
+            Some(edit) => Some(edit.key.as_deref().unwrap_or_else(original)),
         }
     }
 
@@ -186,8 +234,20 @@ impl Envelope {
     }
 }
 
+fn text(bytes: &Bytes) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
 fn span(range: &Range<u32>) -> Range<usize> {
     range.start as usize..range.end as usize
+}
+
+/// Whether a quoted key is `name`, escapes resolved.
+fn spells(quoted: &[u8], name: &str) -> bool {
+    let inner = &quoted[1..quoted.len() - 1];
+    // An escape is longer than what it stands for.
+    let may_spell = inner.len() > name.len() && memchr::memchr(b'\\', inner).is_some();
+    inner == name.as_bytes() || (may_spell && decode(quoted) == name)
 }
 
 /// A quoted key as text. The scan has checked that it is a JSON string in UTF-8.

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use super::chat::{ShapeError, field, items, object_of, required, text_of};
-use super::json::{Object, Text};
+use super::chat::{ShapeError, field, items, object_of, objects, required, text_of};
+use super::json::{Object, Raw, Text};
 
 /// One message.
 #[derive(Debug)]
@@ -60,7 +58,7 @@ pub struct Part<'a> {
     /// What it holds.
     pub body: Body<'a>,
     /// The part as it came, for what only some providers know.
-    pub raw: &'a RawValue,
+    pub raw: Raw<'a>,
     /// Fields of the part that are there and say something beyond that.
     pub others: Vec<Cow<'a, str>>,
 }
@@ -115,7 +113,7 @@ const MOST_CALLS: usize = 1024;
 pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
     let role = required(&mut fields, "role", read_role)?;
     let content = field(&mut fields, "content", read_content)?.unwrap_or(Content::Absent);
-    let mut calls = field(&mut fields, "tool_calls", |raw| items(raw, read_call))?.unwrap_or_default();
+    let mut calls = field(&mut fields, "tool_calls", |raw| objects(raw, read_call))?.unwrap_or_default();
     if calls.len() > MOST_CALLS {
         let why = format!("more than {MOST_CALLS} calls in one message cannot be translated");
         return Err(ShapeError::unsupported(why).at("tool_calls"));
@@ -134,7 +132,7 @@ pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
     })
 }
 
-fn read_role(raw: &RawValue) -> Result<Role, ShapeError> {
+fn read_role(raw: Raw<'_>) -> Result<Role, ShapeError> {
     match text_of(raw)?.decode().as_deref() {
         Some("user") => Ok(Role::User),
         Some("assistant") => Ok(Role::Assistant),
@@ -146,7 +144,7 @@ fn read_role(raw: &RawValue) -> Result<Role, ShapeError> {
     }
 }
 
-fn read_content(raw: &RawValue) -> Result<Content<'_>, ShapeError> {
+fn read_content(raw: Raw<'_>) -> Result<Content<'_>, ShapeError> {
     match raw.get().as_bytes().first() {
         Some(b'"') => text_of(raw).map(Content::Text),
         Some(b'[') => items(raw, read_part).map(Content::Parts),
@@ -154,7 +152,7 @@ fn read_content(raw: &RawValue) -> Result<Content<'_>, ShapeError> {
     }
 }
 
-fn read_part(raw: &RawValue) -> Result<Part<'_>, ShapeError> {
+fn read_part(raw: Raw<'_>) -> Result<Part<'_>, ShapeError> {
     let mut fields = object_of(raw)?;
     let kind = required(&mut fields, "type", text_of)?;
     let body = match kind.decode().as_deref() {
@@ -168,7 +166,7 @@ fn read_part(raw: &RawValue) -> Result<Part<'_>, ShapeError> {
     Ok(Part { body, raw, others: names(fields) })
 }
 
-fn read_image(raw: &RawValue) -> Result<Body<'_>, ShapeError> {
+fn read_image(raw: Raw<'_>) -> Result<Body<'_>, ShapeError> {
     if let Some(url) = Text::read(raw) {
         return Ok(Body::Image { url, detail: None });
     }
@@ -177,20 +175,19 @@ fn read_image(raw: &RawValue) -> Result<Body<'_>, ShapeError> {
     Ok(Body::Image { url, detail: field(&mut image, "detail", text_of)? })
 }
 
-fn read_audio(raw: &RawValue) -> Result<Body<'_>, ShapeError> {
+fn read_audio(raw: Raw<'_>) -> Result<Body<'_>, ShapeError> {
     let mut audio = object_of(raw)?;
     let data = required(&mut audio, "data", text_of)?;
     Ok(Body::Audio { data, format: required(&mut audio, "format", text_of)? })
 }
 
-fn read_file(raw: &RawValue) -> Result<Body<'_>, ShapeError> {
+fn read_file(raw: Raw<'_>) -> Result<Body<'_>, ShapeError> {
     let mut file = object_of(raw)?;
     let data = field(&mut file, "file_data", text_of)?;
     Ok(Body::File { data, name: field(&mut file, "filename", text_of)? })
 }
 
-fn read_call(raw: &RawValue) -> Result<Call<'_>, ShapeError> {
-    let mut call = object_of(raw)?;
+fn read_call(mut call: Object<'_>) -> Result<Call<'_>, ShapeError> {
     let id = required(&mut call, "id", text_of)?;
     if field(&mut call, "type", text_of)?.is_some_and(|kind| !kind.is("function")) {
         return Err(ShapeError::unsupported("only calls of type function can be translated").at("type"));
@@ -198,7 +195,7 @@ fn read_call(raw: &RawValue) -> Result<Call<'_>, ShapeError> {
     required(&mut call, "function", |raw| read_function(Some(id), raw))
 }
 
-fn read_function<'a>(id: Option<Text<'a>>, raw: &'a RawValue) -> Result<Call<'a>, ShapeError> {
+fn read_function<'a>(id: Option<Text<'a>>, raw: Raw<'a>) -> Result<Call<'a>, ShapeError> {
     let mut function = object_of(raw)?;
     let name = required(&mut function, "name", text_of)?;
     let arguments = field(&mut function, "arguments", text_of)?.unwrap_or(Text::Plain(""));

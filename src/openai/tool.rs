@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use super::chat::{ShapeError, field, items, object_of, required, text_of};
-use super::json::{Object, Text};
+use super::chat::{ShapeError, field, is_object, object_of, objects, required, text_of};
+use super::json::{Object, Raw, Text};
 
 /// A function that the model may call.
 #[derive(Debug)]
@@ -15,7 +13,7 @@ pub struct Tool<'a> {
     /// What it does.
     pub description: Option<Text<'a>>,
     /// The JSON schema of its arguments, an object; absent for a function that takes none.
-    pub parameters: Option<&'a RawValue>,
+    pub parameters: Option<Raw<'a>>,
     /// Whether the arguments must follow the schema exactly.
     pub strict: bool,
     /// Other fields that are there and say something.
@@ -39,8 +37,8 @@ pub enum ToolChoice<'a> {
 
 /// Takes `tools` or the legacy `functions`; true with the latter.
 pub(super) fn read_all<'a>(fields: &mut Object<'a>) -> Result<(Vec<Tool<'a>>, bool), ShapeError> {
-    let tools = field(fields, "tools", |raw| items(raw, read))?.unwrap_or_default();
-    let functions = field(fields, "functions", |raw| items(raw, read_function))?.unwrap_or_default();
+    let tools = field(fields, "tools", |raw| objects(raw, read))?.unwrap_or_default();
+    let functions = field(fields, "functions", |raw| objects(raw, read_function))?.unwrap_or_default();
     match (tools.is_empty(), functions.is_empty()) {
         (_, true) => Ok((tools, false)),
         (true, false) => Ok((functions, true)),
@@ -57,29 +55,27 @@ pub(super) fn read_choice<'a>(fields: &mut Object<'a>) -> Result<Option<ToolChoi
     Ok(choice.or(legacy))
 }
 
-fn read(raw: &RawValue) -> Result<Tool<'_>, ShapeError> {
-    let mut tool = object_of(raw)?;
+fn read(mut tool: Object<'_>) -> Result<Tool<'_>, ShapeError> {
     let kind = required(&mut tool, "type", text_of)?;
     if !kind.is("function") {
         return Err(ShapeError::unsupported("only tools of type function can be translated").at("type"));
     }
-    let mut function = required(&mut tool, "function", read_function)?;
+    let mut function = required(&mut tool, "function", |raw| read_function(object_of(raw)?))?;
     function.others.extend(tool.into_rest().map(|(name, _)| name));
     Ok(function)
 }
 
-fn read_function(raw: &RawValue) -> Result<Tool<'_>, ShapeError> {
-    let mut function = object_of(raw)?;
+fn read_function(mut function: Object<'_>) -> Result<Tool<'_>, ShapeError> {
     Ok(Tool {
         name: required(&mut function, "name", text_of)?,
         description: field(&mut function, "description", text_of)?,
-        parameters: field(&mut function, "parameters", |raw| object_of(raw).map(|_| raw))?,
+        parameters: field(&mut function, "parameters", is_object)?,
         strict: function.take("strict").is_some_and(|raw| raw.get() == "true"),
         others: function.into_rest().map(|(name, _)| name).collect(),
     })
 }
 
-fn choice(raw: &RawValue) -> Result<ToolChoice<'_>, ShapeError> {
+fn choice(raw: Raw<'_>) -> Result<ToolChoice<'_>, ShapeError> {
     if let Some(word) = Text::read(raw) {
         return match word.decode().as_deref() {
             Some("auto") => Ok(ToolChoice::Auto),
@@ -93,11 +89,11 @@ fn choice(raw: &RawValue) -> Result<ToolChoice<'_>, ShapeError> {
     if kind.is("function") { required(&mut choice, "function", named) } else { Ok(ToolChoice::Other(kind)) }
 }
 
-fn choice_of_function(raw: &RawValue) -> Result<ToolChoice<'_>, ShapeError> {
+fn choice_of_function(raw: Raw<'_>) -> Result<ToolChoice<'_>, ShapeError> {
     if raw.get().starts_with('"') { choice(raw) } else { named(raw) }
 }
 
-fn named(raw: &RawValue) -> Result<ToolChoice<'_>, ShapeError> {
+fn named(raw: Raw<'_>) -> Result<ToolChoice<'_>, ShapeError> {
     required(&mut object_of(raw)?, "name", text_of).map(ToolChoice::Named)
 }
 

@@ -30,8 +30,7 @@ impl Dialect for Anthropic {
         if context.operation != Operation::Chat {
             return Err(Untranslatable::unsupported("", "Anthropic's format has chat completions only"));
         }
-        let body = request.body().joined();
-        let chat = ChatRequest::read(&body)?;
+        let chat = ChatRequest::of(request)?;
         let mut losses = Losses::new(context.strict);
         let wire = request::write(&chat, context, &mut losses)?;
         let unsigned = Unsigned::new(Method::POST, TAIL, headers(chat.stream), Segments::one(wire.freeze()));

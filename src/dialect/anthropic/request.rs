@@ -22,7 +22,7 @@ pub(super) fn write(
     refuse(request)?;
     let rules = rules(context.provider_model);
     let conversation = Conversation::arrange::<Messages>(&request.messages, losses)?;
-    let mut out = BytesMut::with_capacity(4096);
+    let mut out = BytesMut::with_capacity(request.length + 1024);
     let mut json = Writer::new(&mut out);
     json.object();
     json.member("model", context.provider_model);

@@ -47,8 +47,7 @@ const FAMILIES: [(&str, Family); 6] = [
 
 /// Turns a request for embeddings into that of the model's family.
 pub(super) fn prepare(envelope: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
-    let body = envelope.body().joined();
-    let request = EmbeddingsRequest::read(&body)?;
+    let request = EmbeddingsRequest::of(envelope)?;
     vectors::check(envelope, &request)?;
     let found = FAMILIES.iter().find(|(sign, _)| context.provider_model.contains(sign));
     let Some((_, family)) = found else {
@@ -58,7 +57,7 @@ pub(super) fn prepare(envelope: &Envelope, context: &Context<'_>) -> Result<Prep
     };
     refuse(&request, *family)?;
     let mut losses = Losses::new(context.strict);
-    let mut out = BytesMut::with_capacity(body.len() + 128);
+    let mut out = BytesMut::with_capacity(envelope.length() + 128);
     write(&request, *family, &mut Writer::new(&mut out), &mut losses);
     if request.user.is_some_and(|user| !user.is_blank()) {
         losses.dropped("user", "Bedrock's embeddings have no such field")?;

@@ -1,7 +1,6 @@
 //! The form that an answer must have: Converse's own field for a schema, a tool that must be called, or words.
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::block::{Conversation, Converse};
 use super::models::{Family, Schema};
@@ -11,7 +10,7 @@ use crate::dialect::loss::Losses;
 use crate::dialect::turns::Vendor;
 use crate::openai::ChatRequest;
 use crate::openai::chat::ResponseFormat;
-use crate::openai::json::{Text, Writer};
+use crate::openai::json::{Raw, Text, Writer};
 use crate::openai::tool::ToolChoice;
 
 /// The form of an answer.
@@ -31,7 +30,7 @@ pub(super) enum Form<'a> {
     /// The input of a call that must be made.
     Called {
         /// The schema of the input.
-        schema: &'a RawValue,
+        schema: Raw<'a>,
         /// What it is for.
         description: Option<Text<'a>>,
     },
@@ -85,7 +84,7 @@ const FIELD: &str = "response_format";
 
 fn called<'a>(
     request: &ChatRequest<'a>,
-    schema: &'a RawValue,
+    schema: Raw<'a>,
     description: Option<Text<'a>>,
     losses: &mut Losses,
 ) -> Result<Form<'a>, Untranslatable> {

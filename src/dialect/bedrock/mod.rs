@@ -55,8 +55,7 @@ const WHOLE: &str = "/model/{model}/converse";
 const STREAM: &str = "/model/{model}/converse-stream";
 
 fn chat(request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
-    let body = request.body().joined();
-    let chat = ChatRequest::read(&body)?;
+    let chat = ChatRequest::of(request)?;
     let mut losses = Losses::new(context.strict);
     let written = request::write(&chat, context, &mut losses)?;
     let (tail, accept) = match chat.stream {

@@ -43,7 +43,7 @@ pub(super) fn write(
     let told = Told::of(request, &family, setting, losses)?;
     let sampled = family.sampling.of(request, Converse::NAME, losses)?;
 
-    let mut body = BytesMut::with_capacity(4096);
+    let mut body = BytesMut::with_capacity(request.length + 1024);
     let mut json = Writer::new(&mut body);
     json.object();
     Pen::new(&mut json).messages(&conversation);

@@ -123,7 +123,7 @@ pub(super) fn write(
     if let Form::Called { schema, description } = form {
         let description = description.filter(|text| !text.is_blank());
         open(Text::Plain(form::TOOL), description.or(Some(Text::Plain(ANSWER))), json);
-        schema::write_object(schema, json);
+        schema::write_object(*schema, json);
         close(None, json);
     }
     json.end_list();

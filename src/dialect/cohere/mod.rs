@@ -30,15 +30,14 @@ pub struct Cohere;
 impl Dialect for Cohere {
     fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
         let mut losses = Losses::new(context.strict);
-        let body = request.body().joined();
         let (tail, stream, wire, decoder): (_, _, _, Box<dyn Decoder>) = match context.operation {
             Operation::Chat => {
-                let chat = ChatRequest::read(&body)?;
+                let chat = ChatRequest::of(request)?;
                 let wire = request::write(&chat, context, &mut losses)?;
                 (CHAT, chat.stream, wire, Box::new(Answer::new(&chat, context)))
             }
             Operation::Embeddings => {
-                let (wire, decoder) = embed::translate(request, &body, context, &mut losses)?;
+                let (wire, decoder) = embed::translate(request, context, &mut losses)?;
                 (EMBED, false, wire, Box::new(decoder))
             }
             Operation::Relay => {

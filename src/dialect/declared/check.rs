@@ -163,7 +163,7 @@ fn requests(compiled: &Tables, given: &[&str], found: &mut Vec<Mistake>) {
 
 /// The variables of a sample.
 fn variables(sample: &Json) -> Value {
-    let turns = Turns::read(sample["messages"].to_string().as_bytes());
+    let turns = Turns::read(sample["messages"].to_string().into());
     let members = sample.as_object().into_iter().flatten().map(|(name, value)| {
         let value = match (&turns, name.as_str()) {
             (Ok(turns), "messages") => turns.value(),

@@ -1,5 +1,6 @@
 //! The filters beyond minijinja's own: what turns OpenAI's messages and lists into the shapes of other providers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use minijinja::value::Kwargs;
@@ -7,6 +8,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::engine::is_nothing;
 use super::messages::{Turn, refusal};
+use super::tree;
 use crate::dialect::Untranslatable;
 
 /// Their names.
@@ -28,30 +30,40 @@ pub(super) fn add(environment: &mut Environment<'static>) {
 /// behind. `ROLE=none` leaves the messages of a role out.
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands options over by value")]
 fn join_prompt(messages: &Value, options: Kwargs) -> Result<String, Error> {
-    let separator = text(&options, "separator")?.unwrap_or_else(|| "\n".to_owned());
+    let separator = text(&options, "separator")?.unwrap_or(Cow::Borrowed("\n"));
     let end = text(&options, "end")?;
     let mut frames = Vec::with_capacity(Role::ALL.len());
     for role in Role::ALL {
         frames.push((option(&options, role.word(), role.in_prompt())?, text(&options, role.end())?));
     }
     options.assert_all_used()?;
-    let mut pieces = Vec::new();
+    let (mut prompt, mut is_first) = (String::new(), true);
+    let mut separate = |prompt: &mut String| {
+        if !std::mem::take(&mut is_first) {
+            prompt.push_str(&separator);
+        }
+    };
     for turn in all(messages)? {
         if let (Some(before), after) = &frames[Role::of(&turn)? as usize] {
-            let after = after.as_deref().unwrap_or_default();
-            pieces.push([before.as_str(), &turn.text()?, after].concat());
+            separate(&mut prompt);
+            prompt.push_str(before);
+            prompt.push_str(&turn.text()?);
+            prompt.push_str(after.as_deref().unwrap_or_default());
         }
     }
-    pieces.extend(end);
-    Ok(pieces.join(&separator))
+    if let Some(end) = end {
+        separate(&mut prompt);
+        prompt.push_str(&end);
+    }
+    Ok(prompt)
 }
 
 /// The messages as objects with two fields, named by `role=` and `content=`; the words for the roles are given by
 /// `user=`, `assistant=` and so on, and `none` leaves a role out.
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands options over by value")]
 fn turns(messages: &Value, options: Kwargs) -> Result<Value, Error> {
-    let role_key = text(&options, "role")?.unwrap_or_else(|| "role".to_owned());
-    let content_key = text(&options, "content")?.unwrap_or_else(|| "content".to_owned());
+    let role_key = text(&options, "role")?.unwrap_or(Cow::Borrowed("role"));
+    let content_key = text(&options, "content")?.unwrap_or(Cow::Borrowed("content"));
     let mut words = Vec::with_capacity(Role::ALL.len());
     for role in Role::ALL {
         words.push(option(&options, role.word(), role.in_turns())?);
@@ -60,7 +72,7 @@ fn turns(messages: &Value, options: Kwargs) -> Result<Value, Error> {
     let mut list = Vec::new();
     for turn in all(messages)? {
         if let Some(word) = &words[Role::of(&turn)? as usize] {
-            let members = [(role_key.as_str(), word.clone()), (content_key.as_str(), turn.text()?)];
+            let members = [(&*role_key, Cow::Borrowed(&**word)), (&*content_key, turn.text()?)];
             list.push(Value::from_iter(members));
         }
     }
@@ -71,7 +83,7 @@ fn turns(messages: &Value, options: Kwargs) -> Result<Value, Error> {
 fn last_user(messages: &Value) -> Result<String, Error> {
     for turn in all(messages)?.iter().rev() {
         if Role::of(turn)? == Role::User {
-            return turn.text();
+            return turn.text().map(Cow::into_owned);
         }
     }
     Err(refusal(Untranslatable::malformed("messages", "no message of the role `user` is there")))
@@ -82,7 +94,7 @@ fn system_text(messages: &Value) -> Result<Value, Error> {
     let mut texts = Vec::new();
     for turn in all(messages)? {
         if Role::of(&turn)? == Role::System {
-            texts.push(turn.text()?);
+            texts.push(turn.text()?.into_owned());
         }
     }
     Ok(if texts.is_empty() { Value::from(()) } else { Value::from(texts.join("\n")) })
@@ -103,11 +115,11 @@ fn pick(items: &Value, options: Kwargs) -> Result<Value, Error> {
     if is_nothing(items) {
         return Ok(Value::from(()));
     }
-    let names: Vec<String> = options.args().map(str::to_owned).collect();
-    let paths: Vec<String> = names.iter().map(|name| options.get(name)).collect::<Result<_, _>>()?;
+    let path = |name| Ok((Value::from(name), options.get(name)?));
+    let paths: Vec<(Value, Cow<'_, str>)> = options.args().map(path).collect::<Result<_, Error>>()?;
     let one = |item: Value| -> Value {
-        let found = names.iter().zip(&paths).map(|(name, path)| (name.as_str(), at_path(&item, path)));
-        Value::from_iter(found.filter(|(_, value)| !is_nothing(value)))
+        let found = paths.iter().map(|(name, path)| (name.clone(), at_path(&item, path)));
+        tree::object(found.filter(|(_, value)| !is_nothing(value)).collect())
     };
     Ok(items.try_iter()?.map(one).collect())
 }
@@ -127,7 +139,7 @@ fn fromjson(text: &Value) -> Result<Value, Error> {
     if is_nothing(text) {
         return Ok(Value::from(()));
     }
-    let spelt = text.as_str().and_then(|text| serde_json::from_str(text).ok());
+    let spelt = text.as_str().and_then(|text| tree::parse(text.as_bytes()).ok());
     spelt.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "fromjson: this is not JSON in a text"))
 }
 
@@ -144,7 +156,7 @@ impl Role {
     const ALL: [Self; 4] = [Self::User, Self::Assistant, Self::System, Self::Tool];
 
     fn of(turn: &Turn) -> Result<Self, Error> {
-        match turn.role()? {
+        match &*turn.role()? {
             "user" => Ok(Self::User),
             "assistant" => Ok(Self::Assistant),
             "system" | "developer" => Ok(Self::System),
@@ -198,10 +210,15 @@ fn all(messages: &Value) -> Result<Vec<Arc<Turn>>, Error> {
 }
 
 /// An option that is `none` or a text; `default` where it is not given.
-fn option(options: &Kwargs, name: &str, default: Option<&str>) -> Result<Option<String>, Error> {
-    if options.has(name) { text(options, name) } else { Ok(default.map(str::to_owned)) }
+fn option<'k>(
+    options: &'k Kwargs,
+    name: &'static str,
+    default: Option<&'static str>,
+) -> Result<Option<Cow<'k, str>>, Error> {
+    // To ask for what is not given costs as much as to get it.
+    if options.args().any(|given| given == name) { options.get(name) } else { Ok(default.map(Cow::Borrowed)) }
 }
 
-fn text(options: &Kwargs, name: &str) -> Result<Option<String>, Error> {
-    options.get(name)
+fn text<'k>(options: &'k Kwargs, name: &'static str) -> Result<Option<Cow<'k, str>>, Error> {
+    option(options, name, None)
 }

@@ -1,31 +1,41 @@
 //! The messages of a request as expressions see them, each knowing its place and which of its fields were used.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::{BufMut, Bytes, BytesMut};
 use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, Value};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::engine::is_nothing;
+use super::tree::{self, Json};
+use super::wire;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
+use crate::openai::json;
 
 /// One message.
 #[derive(Debug)]
 pub(super) struct Turn {
     index: usize,
-    fields: Fields,
+    /// Names, which are texts, and what stands under them.
+    fields: Vec<(Value, Said)>,
     /// One bit for each of the first 64 fields.
     used: AtomicU64,
     /// Paths of fields inside the content that its text does not carry.
     lost: Mutex<Vec<String>>,
 }
 
-/// The members of one object, in order.
+/// What stands in a field.
 #[derive(Debug)]
-struct Fields(Vec<(String, Value)>);
+enum Said {
+    /// As the client wrote it.
+    Written(Json),
+    /// As an expression made it.
+    Made(Value),
+}
 
 /// More fields than any message has: each is looked for among all of them.
 const MOST_FIELDS: usize = 256;
@@ -37,11 +47,32 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Reads the list.
-    pub(super) fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let all: Vec<Fields> = serde_json::from_slice(json)?;
-        let turn = |(index, fields)| Arc::new(Turn::new(index, fields));
-        Ok(Self { all: all.into_iter().enumerate().map(turn).collect() })
+    /// Reads the list, which must have been scanned.
+    ///
+    /// # Errors
+    /// It is no list of objects, one has too many fields, or serde_json would refuse it; in words.
+    pub(super) fn read(list: Bytes) -> Result<Self, String> {
+        let list = Json::scanned(list);
+        let objects = json::Object::read_list(list.text()).map_err(|error| error.to_string())?;
+        let mut all = Vec::with_capacity(objects.len());
+        if json::spells_surrogates(list.text()) {
+            tree::parse(list.text().as_bytes()).map_err(|error| error.to_string())?;
+        }
+        for (index, object) in objects.iter().enumerate() {
+            let mut fields = Vec::with_capacity(4);
+            for (name, raw) in object.members() {
+                if fields.len() == MOST_FIELDS {
+                    return Err(format!("a message of more than {MOST_FIELDS} fields"));
+                }
+                // A text has been looked at.
+                if !raw.get().starts_with('"') {
+                    tree::check(raw.get()).map_err(|error| error.to_string())?;
+                }
+                fields.push((Value::from(&**name), Said::Written(list.part(raw))));
+            }
+            all.push(Arc::new(Turn::new(index, fields)));
+        }
+        Ok(Self { all })
     }
 
     /// The list.
@@ -61,7 +92,7 @@ impl Turns {
 }
 
 impl Turn {
-    fn new(index: usize, fields: Fields) -> Self {
+    fn new(index: usize, fields: Vec<(Value, Said)>) -> Self {
         Self { index, fields, used: AtomicU64::new(0), lost: Mutex::default() }
     }
 
@@ -69,26 +100,27 @@ impl Turn {
     pub(super) fn of(index: usize, value: &Value) -> Arc<Self> {
         value.downcast_object::<Self>().unwrap_or_else(|| {
             let keys = value.try_iter().into_iter().flatten();
-            let fields = keys.filter_map(|key| Some((key.as_str()?.to_owned(), value.get_item(&key).ok()?)));
-            Arc::new(Self::new(index, Fields(fields.collect())))
+            let made =
+                |key: Value| Some((Value::from(key.as_str()?), Said::Made(value.get_item(&key).ok()?)));
+            Arc::new(Self::new(index, keys.filter_map(made).collect()))
         })
     }
 
     /// Who speaks, in OpenAI's word.
-    pub(super) fn role(&self) -> Result<&str, Error> {
-        let role = self.find("role").and_then(|(_, value)| value.as_str());
+    pub(super) fn role(&self) -> Result<Cow<'_, str>, Error> {
+        let role = self.find("role").and_then(|(_, said)| said.text());
         role.ok_or_else(|| self.refuse("role", "expected one of system, developer, user, assistant, tool"))
     }
 
     /// What is said, as one text: the text parts of a list are joined by line feeds.
-    pub(super) fn text(&self) -> Result<String, Error> {
-        let content = self.take("content").unwrap_or_default();
-        if let Some(text) = content.as_str() {
-            return Ok(text.to_owned());
+    pub(super) fn text(&self) -> Result<Cow<'_, str>, Error> {
+        let content = self.use_field("content");
+        if let Some(text) = content.and_then(Said::text) {
+            return Ok(text);
         }
+        let content = content.map(Said::value).unwrap_or_default();
         if is_nothing(&content) {
-            let refusal = self.take("refusal").unwrap_or_default();
-            return Ok(refusal.as_str().unwrap_or_default().to_owned());
+            return Ok(self.use_field("refusal").and_then(Said::text).unwrap_or_default());
         }
         let parts =
             content.try_iter().map_err(|_| self.refuse("content", "expected a string or a list of parts"))?;
@@ -99,7 +131,7 @@ impl Turn {
             }
             whole.push_str(&self.part(place, &part)?);
         }
-        Ok(whole)
+        Ok(Cow::Owned(whole))
     }
 
     fn part(&self, place: usize, part: &Value) -> Result<String, Error> {
@@ -137,30 +169,49 @@ impl Turn {
         format!("messages[{}].{field}", self.index)
     }
 
+    /// Writes it; every field is used by that.
+    pub(super) fn write(&self, most: usize, out: &mut BytesMut) -> Result<(), String> {
+        let mut open = b'{';
+        for (key, _) in &self.fields {
+            let name = key.as_str().unwrap_or_default();
+            out.put_u8(std::mem::replace(&mut open, b','));
+            json::quote(name, out);
+            out.put_u8(b':');
+            match self.use_field(name) {
+                Some(Said::Written(json)) => out.extend_from_slice(json.text().as_bytes()),
+                Some(Said::Made(value)) => wire::write(value, most, out)?,
+                None => {}
+            }
+        }
+        out.extend_from_slice(if open == b'{' { b"{}" } else { b"}" });
+        Ok(())
+    }
+
     /// A field and its place; the last one where it stands twice.
-    fn find(&self, name: &str) -> Option<(usize, &Value)> {
-        let at = self.fields.0.iter().rposition(|(field, _)| field == name)?;
-        Some((at, &self.fields.0[at].1))
+    fn find(&self, name: &str) -> Option<(usize, &Said)> {
+        let at = self.fields.iter().rposition(|(field, _)| field.as_str() == Some(name))?;
+        Some((at, &self.fields[at].1))
     }
 
     /// A field, which is used by that.
-    fn take(&self, name: &str) -> Option<Value> {
-        let (at, value) = self.find(name)?;
+    fn use_field(&self, name: &str) -> Option<&Said> {
+        let (at, said) = self.find(name)?;
         if let Ok(at @ 0..64) = u32::try_from(at) {
             self.used.fetch_or(1 << at, Ordering::Relaxed);
         }
-        Some(value.clone())
+        Some(said)
     }
 
     fn account(&self, losses: &mut Losses) -> Result<(), Untranslatable> {
         let used = self.used.load(Ordering::Relaxed);
-        for (at, (name, value)) in self.fields.0.iter().enumerate() {
+        for (at, (key, said)) in self.fields.iter().enumerate() {
+            let name = key.as_str().unwrap_or_default();
             let is_used = at < 64 && used & (1 << at) != 0;
-            if is_used || name == "role" || says_nothing(value) {
+            if is_used || name == "role" || says_nothing(&said.value()) {
                 continue;
             }
-            if ESSENTIAL.contains(&name.as_str()) {
-                let role = self.role().unwrap_or("?");
+            if ESSENTIAL.contains(&name) {
+                let role = self.role().unwrap_or(Cow::Borrowed("?"));
                 let why =
                     format!("no expression of `request` takes the `{name}` of this message (role {role})");
                 return Err(Untranslatable::unsupported(self.path(name), why));
@@ -178,49 +229,38 @@ pub(super) const UNUSED: &str = "no expression of `request` uses it";
 /// What a message says, and so what cannot be left out.
 const ESSENTIAL: [&str; 5] = ["content", "tool_calls", "function_call", "refusal", "audio"];
 
+impl Said {
+    fn value(&self) -> Value {
+        match self {
+            Self::Written(json) => json.value(),
+            Self::Made(value) => value.clone(),
+        }
+    }
+
+    /// What it spells, if that is a text.
+    fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Written(json) => json.as_text(),
+            Self::Made(value) => value.as_str().map(Cow::Borrowed),
+        }
+    }
+}
+
 fn says_nothing(value: &Value) -> bool {
     is_nothing(value) || (value.len() == Some(0))
 }
 
 impl Object for Turn {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.take(key.as_str()?)
+        self.get_value_by_str(key.as_str()?)
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.take(key)
+        self.use_field(key).map(Said::value)
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.fields.0.iter().map(|(name, _)| Value::from(name.as_str())).collect())
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::with_capacity(4);
-                while let Some(member) = map.next_entry()? {
-                    if fields.len() == MOST_FIELDS {
-                        let words = format!("a message of more than {MOST_FIELDS} fields");
-                        return Err(serde::de::Error::custom(words));
-                    }
-                    fields.push(member);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
+        Enumerator::Values(self.fields.iter().map(|(name, _)| name.clone()).collect())
     }
 }
 

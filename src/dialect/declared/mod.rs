@@ -13,7 +13,9 @@ mod reply;
 mod request;
 mod stream;
 mod tables;
+mod tree;
 mod values;
+mod wire;
 
 use std::borrow::Cow;
 use std::sync::Arc;

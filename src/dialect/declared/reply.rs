@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use minijinja::Value;
 
 use super::tables::{Leaf, Rules};
+use super::tree;
 use super::values::{self, Tokens};
 use crate::dialect::Broken;
 use crate::openai::completion::{CallKind, Choice, FinishReason, Message, ToolCall};
@@ -57,7 +58,7 @@ pub(super) fn read(rules: &Rules, body: &[u8], id: &str, legacy: bool) -> Result
 
 /// The value that JSON spells.
 pub(super) fn parse(json: &[u8]) -> Result<Value, Broken> {
-    serde_json::from_slice(json).map_err(|error| {
+    tree::parse(json).map_err(|error| {
         let what = if error.is_eof() { "ends in the middle of its JSON" } else { "is no JSON" };
         Broken::Garbled(format!("what the upstream sent {what} ({error}): {}", shown(json)))
     })

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::engine::is_nothing;
 use super::messages::{Refused, Turns, UNUSED};
 use super::tables::{Failed, Node, Tables};
+use super::{tree, wire};
 use crate::dialect::loss::Losses;
 use crate::dialect::{Context, Untranslatable};
 use crate::openai::Envelope;
@@ -41,10 +42,11 @@ pub(super) fn write(
     context: &Context<'_>,
     losses: &mut Losses,
 ) -> Result<BytesMut, Untranslatable> {
-    let json = request.raw("messages").filter(|json| *json != b"null");
+    let json = request.value("messages").filter(|json| json != "null");
     let json = json.ok_or_else(|| Untranslatable::malformed("messages", "this field is required"))?;
-    let turns =
-        Turns::read(json).map_err(|error| shape(request).unwrap_or_else(|| garbled("messages", &error)))?;
+    let length = json.len();
+    let turns = Turns::read(json)
+        .map_err(|error| shape(request).unwrap_or_else(|| Untranslatable::malformed("messages", error)))?;
     if turns.is_empty() {
         return Err(Untranslatable::malformed("messages", "no message is there"));
     }
@@ -63,7 +65,7 @@ pub(super) fn write(
         variables.push((name.clone(), value));
     }
     let scope = Value::from_object(Variables(variables));
-    let mut out = BytesMut::with_capacity(json.len() + 512);
+    let mut out = BytesMut::with_capacity(length + 1024);
     if !render(&tables.request, &scope, &mut out).map_err(|failed| cause(&failed, request))? {
         out.extend_from_slice(b"{}");
     }
@@ -74,7 +76,7 @@ pub(super) fn write(
 
 /// A field's value. What OpenAI documents as a number must be one: expressions calculate with it.
 fn read(name: &str, json: &[u8]) -> Result<Value, Untranslatable> {
-    let value: Value = serde_json::from_slice(json).map_err(|error| garbled(name, &error))?;
+    let value = tree::parse(json).map_err(|error| garbled(name, &error))?;
     if NUMBERS.contains(&name) && !value.is_number() {
         return Err(Untranslatable::malformed(name, format!("expected a number, found a {}", value.kind())));
     }
@@ -146,9 +148,7 @@ pub(super) fn render(node: &Node, scope: &Value, out: &mut BytesMut) -> Result<b
             if is_nothing(&value) {
                 return Ok(false);
             }
-            let room = MOST.saturating_sub(out.len());
-            serde_json::to_writer(out.limit(room).writer(), &value)
-                .map_err(|error| leaf.fails(error.to_string()))?;
+            wire::write(&value, MOST, out).map_err(|why| leaf.fails(why))?;
         }
         Node::Object(members) => {
             let mut comma = b'{';

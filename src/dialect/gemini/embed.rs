@@ -34,8 +34,7 @@ pub(super) fn write(
     flavour: Flavour,
     losses: &mut Losses,
 ) -> Result<(Method, BytesMut, Vectors), Untranslatable> {
-    let body = envelope.body().joined();
-    let request = EmbeddingsRequest::read(&body)?;
+    let request = EmbeddingsRequest::of(envelope)?;
     vectors::check(envelope, &request)?;
     if let Some(index) = request.input.iter().position(|text| text.is_torn()) {
         let why = "an escape in this text spells half a character";
@@ -53,7 +52,7 @@ pub(super) fn write(
         Flavour::Vertex if request.input.len() == 1 => Method::One,
         Flavour::Vertex => Method::Batch,
     };
-    let mut out = BytesMut::with_capacity(body.len() + 256);
+    let mut out = BytesMut::with_capacity(envelope.length() + 256);
     let mut json = Writer::new(&mut out);
     match method {
         Method::Predict => write_instances(&request, &mut json),

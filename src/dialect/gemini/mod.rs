@@ -53,8 +53,7 @@ impl Gemini {
     pub const VERTEX: Self = Self { flavour: Flavour::Vertex };
 
     fn chat(self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
-        let body = request.body().joined();
-        let chat = ChatRequest::read(&body)?;
+        let chat = ChatRequest::of(request)?;
         let mut losses = Losses::new(context.strict);
         let wire = request::write(&chat, context, self.flavour, &mut losses)?;
         let tails = self.flavour.tails();

@@ -265,8 +265,8 @@ mod tests {
 
     fn part(url: &str, flavour: Flavour) -> Result<String, (String, bool)> {
         let json = serde_json::to_string(url).unwrap();
-        let raw = serde_json::from_str(&json).unwrap();
-        match content(Text::Raw(raw), || "p".to_owned(), flavour) {
+        let raw: &serde_json::value::RawValue = serde_json::from_str(&json).unwrap();
+        match content(Text::Raw(raw.into()), || "p".to_owned(), flavour) {
             Ok(part) => Ok(format!("{part:?}")),
             Err(refused) => Err((refused.message, refused.malformed)),
         }

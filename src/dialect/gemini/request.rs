@@ -25,7 +25,7 @@ pub(super) fn write(
     refuse(request)?;
     let rules = rules(context.provider_model);
     let conversation = Conversation::arrange(&request.messages, flavour, rules, losses)?;
-    let mut out = BytesMut::with_capacity(4096);
+    let mut out = BytesMut::with_capacity(request.length + 1024);
     let mut json = Writer::new(&mut out);
     json.object();
     write_system(&conversation, &mut json);

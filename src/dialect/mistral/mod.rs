@@ -32,16 +32,15 @@ pub struct Mistral;
 
 impl Dialect for Mistral {
     fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
-        let body = request.body().joined();
         let mut losses = Losses::new(context.strict);
         let (tail, wire, decoder): (_, _, Box<dyn Decoder>) = match context.operation {
             Operation::Chat => {
-                let chat = ChatRequest::read(&body)?;
+                let chat = ChatRequest::of(request)?;
                 let wire = request::write(&chat, context, &mut losses)?;
                 (CHAT, wire, Box::new(Answer::new(&chat, context)))
             }
             Operation::Embeddings => {
-                let wanted = EmbeddingsRequest::read(&body)?;
+                let wanted = EmbeddingsRequest::of(request)?;
                 vectors::check(request, &wanted)?;
                 let wire = embeddings::write(&wanted, context, &mut losses)?;
                 (EMBEDDINGS, wire, Box::new(Vectors::new(&wanted, context, embeddings::read)))

@@ -22,7 +22,7 @@ pub(super) fn write(
     if !models::hears(context.provider_model) {
         refuse_sound(request)?;
     }
-    let mut out = BytesMut::with_capacity(4096);
+    let mut out = BytesMut::with_capacity(request.length + 1024);
     let mut json = Writer::new(&mut out);
     json.object();
     json.member("model", context.provider_model);

@@ -13,11 +13,10 @@ use crate::openai::{EmbeddingsRequest, Envelope};
 /// The body of a request, and who reads the answer to it.
 pub(super) fn translate(
     envelope: &Envelope,
-    body: &[u8],
     context: &Context<'_>,
     losses: &mut Losses,
 ) -> Result<(BytesMut, Vectors), Untranslatable> {
-    let request = EmbeddingsRequest::read(body)?;
+    let request = EmbeddingsRequest::of(envelope)?;
     vectors::check(envelope, &request)?;
     let wire = write(&request, context, losses)?;
     Ok((wire, Vectors::new(&request, context, read)))

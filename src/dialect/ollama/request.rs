@@ -8,7 +8,7 @@ use crate::dialect::schema::write_object;
 use crate::dialect::{Context, Untranslatable};
 use crate::openai::ChatRequest;
 use crate::openai::chat::ResponseFormat;
-use crate::openai::json::{Object, Writer};
+use crate::openai::json::{Object, Raw, Writer};
 use crate::openai::tool::{Tool, ToolChoice};
 
 /// Writes the body of a request; what could not be carried over goes to `losses`.
@@ -18,7 +18,7 @@ pub(super) fn write(
     losses: &mut Losses,
 ) -> Result<BytesMut, Untranslatable> {
     refuse(request)?;
-    let mut out = BytesMut::with_capacity(4096);
+    let mut out = BytesMut::with_capacity(request.length + 1024);
     let mut json = Writer::new(&mut out);
     json.object();
     json.member("model", context.provider_model);
@@ -282,7 +282,7 @@ fn write_options(
 }
 
 fn own_options<'a>(request: &ChatRequest<'a>) -> Result<Option<Object<'a>>, Untranslatable> {
-    let read = |raw: &'a serde_json::value::RawValue| Object::read(raw.get());
+    let read = |raw: Raw<'a>| Object::read(raw.get());
     let own = request.other(OPTIONS).map(read).transpose();
     own.map_err(|_| Untranslatable::malformed(OPTIONS, "Ollama's options are an object"))
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use self::reader::{Reader, Step};
+pub(super) use self::reader::{BLOCK, Reader, Step, marks};
 
 mod reader;
 

@@ -5,7 +5,7 @@ use wide::u8x32;
 use super::{MAX_DEPTH, ScanError};
 
 /// How many bytes of a string are tested at once.
-const BLOCK: usize = 32;
+pub(in crate::openai) const BLOCK: usize = 32;
 
 /// What may stand behind a backslash, alone.
 const IS_ESCAPE: [bool; 256] = {
@@ -21,17 +21,17 @@ const ESCAPES: &[u8] = b"\"\\/bfnrt";
 /// Reads a body from left to right; `at` is the next byte, never behind the end.
 ///
 /// Speed here comes from letting the processor guess: `at` moves behind branches, not by arithmetic on what was read.
-pub(super) struct Reader<'a> {
+pub(in crate::openai) struct Reader<'a> {
     body: &'a [u8],
     at: usize,
 }
 
 /// The error is boxed so that results travel in registers.
-pub(super) type Step<T> = Result<T, Box<ScanError>>;
+pub(in crate::openai) type Step<T> = Result<T, Box<ScanError>>;
 
 impl<'a> Reader<'a> {
     /// At the start of `body`, which must be UTF-8.
-    pub(super) const fn new(body: &'a [u8]) -> Self {
+    pub(in crate::openai) const fn new(body: &'a [u8]) -> Self {
         Self { body, at: 0 }
     }
 
@@ -41,12 +41,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The offset of the next byte.
-    pub(super) const fn at(&self) -> usize {
+    pub(in crate::openai) const fn at(&self) -> usize {
         self.at
     }
 
     /// A string that is a key, with its quotes.
-    pub(super) fn key(&mut self) -> Step<()> {
+    pub(in crate::openai) fn key(&mut self) -> Step<()> {
         if self.peek() != Some(b'"') {
             return Err(self.expected("a key in double quotes"));
         }
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The colon behind a key, to the first byte of the value.
-    pub(super) fn colon(&mut self) -> Step<()> {
+    pub(in crate::openai) fn colon(&mut self) -> Step<()> {
         self.skip_space();
         if !self.take(b':') {
             return Err(self.expected("`:` after a key"));
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of a member of the outermost object, with all that is nested in it.
-    pub(super) fn value(&mut self) -> Step<()> {
+    pub(in crate::openai) fn value(&mut self) -> Step<()> {
         let mut open = Levels { objects: 1, depth: 1 };
         loop {
             let inside = match self.peek() {
@@ -251,14 +251,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    pub(super) fn skip_space(&mut self) {
+    pub(in crate::openai) fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
         }
     }
 
     /// Steps over the next byte if it is this one.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(in crate::openai) fn take(&mut self, byte: u8) -> bool {
         if self.peek() != Some(byte) {
             return false;
         }
@@ -266,7 +266,7 @@ impl<'a> Reader<'a> {
         true
     }
 
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(in crate::openai) fn peek(&self) -> Option<u8> {
         self.body.get(self.at).copied()
     }
 
@@ -276,7 +276,7 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    pub(super) fn expected(&self, expected: &'static str) -> Box<ScanError> {
+    pub(in crate::openai) fn expected(&self, expected: &'static str) -> Box<ScanError> {
         Box::new(ScanError::NotJson { at: self.at, expected })
     }
 }
@@ -316,7 +316,7 @@ const fn plain_bytes(word: u64) -> usize {
 }
 
 /// One bit a byte, the first byte lowest: set for a quote, a backslash or a control character.
-fn marks(block: &[u8; BLOCK]) -> u32 {
+pub(in crate::openai) fn marks(block: &[u8; BLOCK]) -> u32 {
     let block = u8x32::new(*block);
     let control = block.min(u8x32::splat(b' ' - 1)).simd_eq(block);
     let quote = block.simd_eq(u8x32::splat(b'"'));

@@ -1,0 +1,410 @@
+//! JSON as expressions see it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use minijinja::Value;
+use minijinja::value::{DynObject, Enumerator, Object, ObjectExt, ObjectRepr};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::openai::json::{self, Raw};
+
+/// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members, and that what
+/// stands deep in it is read when an expression looks there.
+///
+/// # Errors
+/// Those of serde_json.
+pub(super) fn parse(json: &[u8]) -> Result<Value, serde_json::Error> {
+    let Ok(text) = simdutf8::basic::from_utf8(json) else { return serde_json::from_slice(json) };
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Seed { levels: LEVELS }.deserialize(&mut reader)?;
+    reader.end().map(|()| value)
+}
+
+/// How many levels are read at once: a tool's name is that deep, and the schema of its arguments is deeper.
+const LEVELS: usize = 3;
+
+/// Refuses what [`parse`] would in JSON that has been scanned.
+///
+/// # Errors
+/// Those of serde_json.
+pub(super) fn check(json: &str) -> Result<(), serde_json::Error> {
+    let bytes = json.as_bytes();
+    let is_exponent = |at: usize| bytes[..at].last().is_some_and(u8::is_ascii_digit);
+    // Half a character, a number beyond all bounds, or too many levels.
+    let is_dubious = json::spells_surrogates(json)
+        || memchr::memchr2_iter(b'e', b'E', bytes).any(is_exponent)
+        || memchr::memchr2_iter(b'[', b'{', bytes).count() > 100;
+    if is_dubious { serde_json::from_str::<Value>(json).map(drop) } else { Ok(()) }
+}
+
+/// One JSON value that has been scanned and [checked](check), without white space around it; the text is shared with
+/// what holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Json(Bytes);
+
+impl Json {
+    /// The value that `json` is.
+    pub(super) fn scanned(json: Bytes) -> Self {
+        Self(json)
+    }
+
+    /// A part of it.
+    pub(super) fn part(&self, raw: Raw<'_>) -> Self {
+        Self(self.0.slice_ref(raw.get().as_bytes()))
+    }
+
+    /// The JSON.
+    pub(super) fn text(&self) -> &str {
+        simdutf8::basic::from_utf8(&self.0).unwrap_or("null")
+    }
+
+    /// What it spells, if that is a string.
+    pub(super) fn as_text(&self) -> Option<Cow<'_, str>> {
+        self.0.first().filter(|first| **first == b'"').and_then(|_| json::unquote(self.text()))
+    }
+
+    /// What it spells.
+    pub(super) fn value(&self) -> Value {
+        match self.0.first() {
+            Some(b'{' | b'[') => Value::from_object(Nested { json: self.clone(), value: OnceLock::new() }),
+            _ => self.as_text().map_or_else(|| parse(&self.0).unwrap_or_default(), Value::from),
+        }
+    }
+}
+
+/// The members of a small object, each name once.
+#[derive(Debug)]
+pub(super) struct Members(Vec<(Value, Value)>);
+
+/// How many members are looked for one by one.
+const FEW: usize = 32;
+
+/// The object of these members, whose names are texts and differ while they are few.
+pub(super) fn object(members: Vec<(Value, Value)>) -> Value {
+    if members.len() > FEW { Value::from_iter(members) } else { Value::from_object(Members(members)) }
+}
+
+impl Members {
+    /// Them, in order; each key is a text.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_str().unwrap_or_default(), value))
+    }
+}
+
+impl Object for Members {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        self.each().find(|(name, _)| *name == key).map(|(_, value)| value.clone())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.mapped_rev_enumerator(|this| Box::new(this.0.iter().map(|(key, _)| key.clone())))
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+/// An object or a list that is read when an expression looks into it.
+#[derive(Debug)]
+pub(super) struct Nested {
+    json: Json,
+    value: OnceLock<Value>,
+}
+
+impl Nested {
+    /// It as it came.
+    pub(super) fn json(&self) -> &str {
+        self.json.text()
+    }
+
+    fn value(&self) -> Option<&DynObject> {
+        // It has been checked.
+        self.value.get_or_init(|| parse(&self.json.0).unwrap_or_default()).as_object()
+    }
+}
+
+impl Object for Nested {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        if self.json.0.first() == Some(&b'{') { ObjectRepr::Map } else { ObjectRepr::Seq }
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.value()?.get_value(key)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        self.value()?.get_value_by_str(key)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.value().map_or(Enumerator::Empty, DynObject::enumerate)
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        self.value().and_then(DynObject::enumerator_len)
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        // Whether there is anything between the brackets tells it unread.
+        self.json.0.get(1..self.json.0.len() - 1).is_some_and(|inside| !inside.trim_ascii().is_empty())
+    }
+}
+
+/// Reads a value, so many levels of it at once.
+#[derive(Clone, Copy)]
+struct Seed {
+    levels: usize,
+}
+
+impl Seed {
+    fn inner(self) -> Self {
+        Self { levels: self.levels - 1 }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if self.levels > 0 {
+            return deserializer.deserialize_any(self);
+        }
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        if !json.starts_with(['{', '[']) {
+            return serde_json::from_str(json).map_err(de::Error::custom);
+        }
+        check(json).map_err(de::Error::custom)?;
+        Ok(Json(Bytes::copy_from_slice(json.as_bytes())).value())
+    }
+}
+
+impl<'de> Visitor<'de> for Seed {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::from(()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element_seed(self.inner())? {
+            items.push(item);
+        }
+        Ok(Value::from(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members: Vec<(Value, Value)> = Vec::with_capacity(4);
+        while let Some(Key(key)) = map.next_key()? {
+            let value = map.next_value_seed(self.inner())?;
+            // What is found by its hash needs no search for a name that stands twice.
+            let twice =
+                if members.len() > FEW { None } else { members.iter_mut().find(|(name, _)| *name == key) };
+            match twice {
+                Some((_, old)) => *old = value,
+                None => members.push((key, value)),
+            }
+        }
+        Ok(object(members))
+    }
+}
+
+/// The name of a member.
+struct Key(Value);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
+                Ok(Key(Value::from(name)))
+            }
+        }
+
+        deserializer.deserialize_str(Name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dialect::declared::engine::Code;
+    use crate::dialect::declared::wire;
+    use crate::dialect::testing::json_of;
+
+    /// What an expression makes of `json`, read here and by minijinja.
+    fn both(source: &str, json: &str) -> [Result<(Value, String, String), String>; 2] {
+        let code = Code::compile(source).unwrap();
+        let by_minijinja: Value = serde_json::from_str(json).unwrap();
+        [parse(json.as_bytes()).unwrap(), by_minijinja].map(|value| {
+            let scope = Value::from_iter([("x", value)]);
+            let found = code.run(&scope).map_err(|error| error.to_string())?;
+            let json = serde_json::to_string(&found).map_err(|error| error.to_string())?;
+            let mut out = BytesMut::new();
+            wire::write(&found, 10_000, &mut out)?;
+            let written: Result<serde_json::Value, _> = serde_json::from_slice(&out);
+            assert_eq!(written.ok(), serde_json::from_str(&json).ok(), "{source}");
+            let shown = found.to_string();
+            Ok((found, json, shown))
+        })
+    }
+
+    const SOURCES: &[&str] = &[
+        "x",
+        "x.a",
+        "x.a.b",
+        "x.a.b.a[0].a[1].b",
+        "x.a.a.a | items",
+        "x.a.a.a == {'a': 1}",
+        "x.b[0][0] | list | string",
+        "x[0][0][0] | sort | last",
+        "x[0][0] | unique",
+        "x[0]",
+        "x[-1]",
+        "x[1:]",
+        "x['a']",
+        "x | length",
+        "x | list",
+        "x | items",
+        "x | dictsort",
+        "x | first",
+        "x | last",
+        "x | string",
+        "x | tojson",
+        "x | unique",
+        "x | sort",
+        "x | map(attribute='a') | list",
+        "x | selectattr('a') | list",
+        "x | as_list",
+        "x | pick(k='a', l='b.a', m='0')",
+        "'a' in x",
+        "1 in x",
+        "x is mapping",
+        "x is sequence",
+        "x is iterable",
+        "x is string",
+        "x == {'a': 1}",
+        "x == [1]",
+        "x == x.a",
+        "x ~ '!'",
+        "not x",
+        "not x.a.a.a",
+        "x.a.a.a and 1",
+        "x[0][0][0] or 2",
+        "{'a': 5}[x]",
+        "x + x",
+        "x | reverse",
+        "x | max",
+        "x | join(',')",
+    ];
+
+    fn agrees(json: &str) {
+        for source in SOURCES {
+            let [found, expected] = both(source, json);
+            assert_eq!(found, expected, "{source} of {json}");
+        }
+    }
+
+    #[test]
+    fn an_expression_finds_what_it_would_find_in_minijinjas_own_values() {
+        let many: Vec<_> = (0..40).map(|n| format!("\"k{n}\":{n}")).collect();
+        for json in [
+            "{}",
+            "[]",
+            "null",
+            r#"{"a":{"b":{"a":[{"a":[1,{"b":2}]},{},[],"x",1.5]}},"b":[[[[3,[4]],{"a":{"c":"d"}}]]]}"#,
+            r#"[[[[1,2],[0]],[[1,2]]]]"#,
+            r#"{"a":{"a":{"a":{"a":1}}}}"#,
+            r#"{"a":{"a":{"a":{ }}}}"#,
+            "[[[[\n]]]]",
+            " [ 1 , {\"a\" : 2} ] ",
+            r#"{"a":{"b":[1,{"a":null}]},"b":{"a":"x"}}"#,
+            r#"{"a":1,"a":2,"\u0061":3}"#,
+            r#"[{"a":1},{"a":0},{"b":"\u00e9\n"}]"#,
+            r#"{"a":12345678901234567890,"b":-1,"c":0.5,"d":123456789012345678901234567890}"#,
+            "[3,1,2,1]",
+            "\"\\ud83d\\ude00\"",
+            "1e3",
+            &format!("{{{},\"k1\":\"again\",\"a\":7}}", many.join(",")),
+        ] {
+            agrees(json);
+        }
+    }
+
+    #[test]
+    fn what_serde_json_refuses_is_refused_in_its_words() {
+        for json in ["", "{", "[1,]", "1 2", "\"\\ud800\"", "{\"a\":[\"\\uDC00\"]}", "[1e999]", "nul"] {
+            let words = serde_json::from_str::<Value>(json).map_err(|error| error.to_string()).unwrap_err();
+            assert_eq!(parse(json.as_bytes()).unwrap_err().to_string(), words);
+            if json::list(json).is_ok() || json::Object::read(json).is_ok() {
+                assert_eq!(check(json).unwrap_err().to_string(), words);
+            }
+        }
+        assert!(parse(b"\"\xff\"").is_err());
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse(deep(127).as_bytes()).is_ok());
+        for json in [
+            &*deep(128 + LEVELS),
+            r#"[[[["\ud800"]]]]"#,
+            "[[[{\"a\":1e999}]]]",
+            "[[[1e999]]]",
+            "[[[[1,]]]]",
+            "[[[[}]]]",
+        ] {
+            assert!(
+                serde_json::from_str::<Value>(json).is_err() && parse(json.as_bytes()).is_err(),
+                "{json}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_the_same_to_every_expression(json in json_of(&["a", "b", "", "é", "\n", "\u{1F600}", "0"])) {
+            agrees(&json.to_string());
+        }
+    }
+}
