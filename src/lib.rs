@@ -44,6 +44,8 @@ pub mod observe;
 
 pub mod egress;
 
+pub mod workers;
+
 pub mod auth;
 
 // one integration assembled

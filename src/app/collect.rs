@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::crews;
 use crate::auth::TokenStatus;
 use crate::integration::Entry;
 use crate::observe::{Status, clock};
@@ -32,7 +33,8 @@ impl Collector for Reading {
         integrations(registry.entries(), &status, &mut encoder)?;
         let own = self.inbound.as_ref().and_then(|inbound| inbound.expiry());
         certificates(registry.entries(), own, &mut encoder)?;
-        tokens(registry.entries(), &mut encoder)
+        tokens(registry.entries(), &mut encoder)?;
+        crews::encode(registry.entries(), &mut encoder)
     }
 }
 
@@ -57,7 +59,7 @@ fn configuration(status: &Status, to: &mut DescriptorEncoder<'_>) -> fmt::Result
 fn integrations(entries: &[Arc<Entry>], status: &Status, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let mut ready = gauge(to, "integration_ready", "Whether the integration can serve")?;
     for entry in entries {
-        one(&mut ready, &[("integration", name(entry))], u64::from(entry.state.is_ok()))?;
+        one(&mut ready, &[("integration", name(entry))], u64::from(entry.trouble().is_none()))?;
     }
     let help = "Whether new files or values of it cannot be used, so that the old ones are";
     let mut stale = gauge(to, "integration_stale", help)?;
@@ -136,11 +138,11 @@ fn tokens(entries: &[Arc<Entry>], to: &mut DescriptorEncoder<'_>) -> fmt::Result
     Ok(())
 }
 
-fn name(entry: &Entry) -> &str {
+pub(super) fn name(entry: &Entry) -> &str {
     entry.settings.name.as_str()
 }
 
-fn gauge<'e>(
+pub(super) fn gauge<'e>(
     to: &'e mut DescriptorEncoder<'_>,
     name: &'e str,
     help: &str,
@@ -148,6 +150,10 @@ fn gauge<'e>(
     to.encode_descriptor(name, help, None, MetricType::Gauge)
 }
 
-fn one<const N: usize>(to: &mut MetricEncoder<'_>, labels: &[(&str, &str); N], value: u64) -> fmt::Result {
+pub(super) fn one<const N: usize>(
+    to: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    value: u64,
+) -> fmt::Result {
     ConstGauge::new(value).encode(to.encode_family(labels)?)
 }

@@ -56,6 +56,9 @@ impl Control {
         }
         self.house.cut.store(true, Ordering::Relaxed);
         self.stopper.end();
+        if let Some(stable) = &self.keeper.workshop.stable {
+            stable.workers.stop(patience).await;
+        }
         self.keeper.workshop.clients.close();
         let _ = timeout(patience, self.tasks.finished()).await;
     }

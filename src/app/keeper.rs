@@ -13,7 +13,7 @@ use super::renew::{Change, Refusals, Renewal, renew};
 use crate::config::valid::Settings;
 use crate::config::{At, Loaded, Problems, Severity, Texts};
 use crate::files::{self, Print, Prints};
-use crate::integration::Workshop;
+use crate::integration::{Entry, Integration, Registry, Workshop};
 use crate::observe::{Sink, Status};
 use crate::proxy::House;
 use crate::tls::Inbound;
@@ -72,6 +72,8 @@ pub(super) struct Keeper {
     inbound: Option<Arc<Inbound>>,
     /// What its files held when they were last looked at.
     inbound_seen: Prints,
+    /// What the handlers' files held when they were last looked at.
+    handlers_seen: Prints,
     /// What the caller key's file held when it was last looked at.
     key: Option<Print>,
     refusals: Refusals,
@@ -86,9 +88,10 @@ impl Keeper {
         source: Source,
     ) -> Self {
         // The first look compares contents: the files may have changed since they were read.
-        let (key, inbound_seen) = (None, Prints::new());
+        let (key, inbound_seen, handlers_seen) = (None, Prints::new(), Prints::new());
         let refusals = Refusals::default();
-        Self { house, workshop, sink, settings, source, inbound: None, inbound_seen, key, refusals }
+        let inbound = None;
+        Self { house, workshop, sink, settings, source, inbound, inbound_seen, handlers_seen, key, refusals }
     }
 
     /// Keeps the listeners' certificate up to date, too.
@@ -102,6 +105,7 @@ impl Keeper {
         let files = registry.entries().iter().flat_map(|entry| entry.files.iter());
         let paths = files.map(|file| file.path.clone()).chain(self.source.files.keys().cloned());
         let paths = paths.chain(key_file(&self.settings)).chain(self.inbound_files());
+        let paths = paths.chain(self.watched_crews(&registry).flat_map(files_of));
         (paths.collect(), self.settings.server.rotation_interval)
     }
 
@@ -119,6 +123,7 @@ impl Keeper {
             self.inbound_seen = seen;
             self.renew_inbound();
         }
+        self.look_at_handlers(now);
         let differs = |(path, print): &(&PathBuf, &Print)| now.get(*path).is_some_and(|seen| seen != *print);
         let mut changed = self.source.files.iter().filter(differs).map(|(path, _)| path);
         if self.settings.server.watch && changed.next().is_some() {
@@ -187,6 +192,41 @@ impl Keeper {
             tracing::warn!("{}", loaded.warnings.render(false));
         }
         self.swap(&renewal, (!quiet || !was_good).then_some(restart.as_slice()));
+        if cause != Cause::Rotation {
+            self.renew_handlers();
+        }
+    }
+
+    /// Handlers take their files anew, each by itself: what has changed starts beside what serves.
+    fn renew_handlers(&self) {
+        for integration in self.house.registry.load().entries().iter().flat_map(|entry| &entry.state) {
+            integration.renew(&self.workshop);
+        }
+    }
+
+    /// Those whose handlers' files are taken anew without being asked for: all with `watch`, else those that do not
+    /// serve and that an edit may heal.
+    fn watched_crews<'r>(&self, registry: &'r Registry) -> impl Iterator<Item = &'r Integration> {
+        let watch = self.settings.server.watch;
+        let is_watched = move |entry: &&'r Arc<Entry>| watch || entry.trouble().is_some();
+        let entries = registry.entries().iter().filter(is_watched);
+        entries.flat_map(|entry| &entry.state).filter(|integration| integration.crew.is_some())
+    }
+
+    fn look_at_handlers(&mut self, now: &Prints) {
+        let registry = self.house.registry.load_full();
+        let mut seen = Prints::new();
+        for integration in self.watched_crews(&registry) {
+            let prints: Prints = files_of(integration)
+                .into_iter()
+                .filter_map(|path| Some((path.clone(), *now.get(&path)?)))
+                .collect();
+            if prints.iter().any(|(path, print)| self.handlers_seen.get(path) != Some(print)) {
+                integration.renew(&self.workshop);
+            }
+            seen.extend(prints);
+        }
+        self.handlers_seen = seen;
     }
 
     /// The swap itself, and then what is told of it: who reads a line may rely on it. `restart` are the keys that need
@@ -306,6 +346,10 @@ fn tell(renewal: &Renewal, is_reload: bool) {
             tracing::info!(integration, ?files, "new files are in use");
         }
     }
+}
+
+fn files_of(integration: &Integration) -> Vec<PathBuf> {
+    integration.crew.as_ref().map(|crew| crew.watched()).unwrap_or_default()
 }
 
 fn key_file(settings: &Settings) -> Option<PathBuf> {

@@ -1,5 +1,7 @@
 //! Which keys of `[server]`, `[admin]` and `[log]` a running process takes over, and which need a restart.
 
+use std::sync::Arc;
+
 use crate::config::valid::{SecretSource, Server, Settings};
 use crate::proxy::Rules;
 use crate::secret::Secret;
@@ -37,6 +39,7 @@ pub(super) fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static 
         ("admin.metrics_listen", running.admin.metrics_listen != new.admin.metrics_listen),
         ("log.format", running.log.format != new.log.format),
         ("log.access", running.log.access != new.log.access),
+        ("handlers.egress", running.handlers.egress != new.handlers.egress),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
@@ -56,6 +59,9 @@ pub(super) fn running(old: &Settings, new: Settings) -> Settings {
     settings.admin = old.admin.clone();
     settings.log.format = old.log.format;
     settings.log.access = old.log.access;
+    if settings.handlers.egress != old.handlers.egress {
+        Arc::make_mut(&mut settings.handlers).egress = old.handlers.egress;
+    }
     settings
 }
 
@@ -76,9 +82,9 @@ mod tests {
     fn what_needs_a_restart_is_named_at_each_reload_and_the_rest_is_taken_over() {
         let old = settings("[server]\nworkers = 1\n");
         let text = "[server]\nworkers = 1\nlisten = \"127.0.0.1:1\"\nidle_timeout = \"1s\"\nlinger = \"3s\"\n\
-                    max_body = 7\n[admin]\nlisten = \"off\"\n[log]\naccess = false\nlevel = \"debug\"\n";
+                    max_body = 7\n[admin]\nlisten = \"off\"\n[log]\naccess = false\nlevel = \"debug\"\n[handlers]\negress = true\n";
         let new = settings(text);
-        let named = ["server.listen", "server.idle_timeout", "admin.listen", "log.access"];
+        let named = ["server.listen", "server.idle_timeout", "admin.listen", "log.access", "handlers.egress"];
         assert_eq!(needs_restart(&old, &new), named);
         let now = running(&old, new.clone());
         assert_eq!(needs_restart(&now, &new), named);

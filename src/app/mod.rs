@@ -2,11 +2,13 @@
 
 mod collect;
 mod control;
+mod crews;
 mod keeper;
 mod live;
 mod renew;
 mod watch;
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -16,19 +18,23 @@ use arc_swap::ArcSwap;
 use crate::auth::Tokens;
 use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
-use crate::integration::{Entry, Registry, Workshop};
+use crate::integration::{Entry, HandlersDoor, Registry, Stable, Workshop};
 use crate::observe::{Access, Metrics, Sink, Status, clock};
 use crate::proxy::{Activity, House, Rules};
-use crate::server::Serving;
 use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
+use crate::server::{Doors, Serving};
 use crate::tasks::Tasks;
 use crate::tls::Inbound;
+use crate::workers::Workers;
 use control::{Control, Signals};
 use keeper::Keeper;
 
 pub use keeper::{Reread, Source};
+
+/// Where the handlers' door is bound: the system chooses the port.
+const LOOPBACK: Listen = Listen::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)));
 
 /// A running sidecar. Dropped, it goes on serving until the process ends.
 #[derive(Debug)]
@@ -77,15 +83,20 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let Start { settings, sink, source } = start;
     let inbound = inbound(&settings)?;
     let bind = |to: &Listen| Bound::bind(to, &settings.server.unix).map_err(StartError::Cannot);
-    let doors = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let clients = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let handlers = settings.handlers.egress.then(|| bind(&LOOPBACK)).transpose()?;
+    let doors = Doors { clients, handlers };
+    let door = doors.handlers.as_ref().map(handlers_door).transpose()?;
     let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
     let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
     let (tasks, connections) = (Tasks::new(), Tasks::new());
     let metrics = Arc::new(Metrics::new());
+    let clients = Arc::new(Clients::new(settings.server.workers, tasks.clone()));
     let workshop = Workshop {
-        clients: Clients::new(settings.server.workers, tasks.clone()),
+        clients: Arc::clone(&clients),
         tokens: Tokens::new(tasks.clone()),
         metrics: Arc::clone(&metrics),
+        stable: Some(Stable { workers: Workers::new(clients), door: door.clone() }),
     };
     let registry = build(&settings, &workshop)?;
     let house = Arc::new(House {
@@ -95,6 +106,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         metrics,
         tasks: tasks.clone(),
         max_head: settings.server.max_header_bytes,
+        door,
         rules: ArcSwap::from_pointee(rules(&settings)?),
         status: ArcSwap::from_pointee(Status::new(source.as_ref().map(Source::file))),
         unready: AtomicBool::new(false),
@@ -105,7 +117,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let reading = Box::new(collect::Reading { house: Arc::downgrade(&house), inbound: inbound.clone() });
     house.metrics.register(|registry| registry.register_collector(reading));
     let (stopper, stop) = Stopper::new();
-    let running = (doors.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
+    let running = (doors.clients.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
     let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
     let workers = spawn_workers(&doors, crew)?;
     drop(doors);
@@ -132,6 +144,15 @@ impl Running {
     }
 }
 
+fn handlers_door(bound: &Bound) -> Result<Arc<HandlersDoor>, StartError> {
+    match bound.address() {
+        Address::Tcp(address) => Ok(Arc::new(HandlersDoor::new(address))),
+        Address::Unix(_) | Address::Unknown => {
+            Err(StartError::Cannot("cannot tell where the handlers' door is bound".to_owned()))
+        }
+    }
+}
+
 fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
@@ -142,7 +163,22 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
     for failure in failed {
         tracing::error!("{failure}");
     }
+    if settings.server.strict_start {
+        let unfit: Vec<String> = entries.iter().filter_map(|entry| unfit_handler(entry, settings)).collect();
+        if !unfit.is_empty() {
+            return Err(StartError::World(unfit));
+        }
+    }
     Ok(Registry::new(entries, clock::unix_seconds()))
+}
+
+/// What is wrong with the handler of an entry, once its workers have begun or failed to.
+fn unfit_handler(entry: &Arc<Entry>, settings: &Settings) -> Option<String> {
+    let crew = entry.state.as_ref().ok()?.crew.as_ref()?;
+    // The interpreter starts first, and then each worker.
+    let most = settings.handlers.start_timeout.saturating_mul(3);
+    let why = crew.wait_settled(most).err()?;
+    Some(format!("integration `{}` ({}) cannot serve: {why}", entry.settings.name, entry.settings.origin))
 }
 
 fn inbound(settings: &Settings) -> Result<Option<Arc<Inbound>>, StartError> {
@@ -154,9 +190,9 @@ fn rules(settings: &Settings) -> Result<Rules, StartError> {
     live::rules(&settings.server).map_err(StartError::Door)
 }
 
-fn spawn_workers(doors: &[Bound], crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
+fn spawn_workers(doors: &Doors, crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
     let spawn = |serving: Serving| -> std::io::Result<JoinHandle<()>> {
-        let doors = doors.iter().map(Bound::try_clone).collect::<std::io::Result<Vec<_>>>()?;
+        let doors = doors.try_clone()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name(format!("worker-{}", serving.seat().0)).spawn(move || {
             if let Err(error) = runtime.block_on(serving.run(doors)) {

@@ -13,6 +13,7 @@ use crate::server::listen::Address;
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<PathBuf>) -> Exit {
+    shield();
     let options = Options::process(file);
     let loaded = match config::load(&options) {
         Ok(loaded) => loaded,
@@ -58,6 +59,15 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
     }
 }
 
+/// Secrets are in our memory: it goes into no core dump, and no other process of the same user may read it, such as a
+/// handler. What the system does not allow is not worth failing for.
+fn shield() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 fn announce(running: &Running, welcome: Option<&Settings>) {
     let proxy: Vec<String> = running.proxy.iter().map(Address::to_string).collect();
     let admin = running.admin.as_ref().map(Address::to_string);
@@ -70,7 +80,7 @@ fn announce(running: &Running, welcome: Option<&Settings>) {
     let Some(settings) = welcome else { return };
     let mut text = String::from("\n");
     for one in settings.integrations.values() {
-        text += &format!("  {:20} {:10} {} model(s)\n", one.name, one.format.word(), one.models.len());
+        text += &format!("  {:20} {:10} {} model(s)\n", one.name, one.spoken(), one.models.len());
     }
     if let Some(Address::Tcp(address)) = running.proxy.first() {
         let scheme = if settings.server.tls.is_some() { "https" } else { "http" };

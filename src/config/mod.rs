@@ -129,7 +129,7 @@ fn settings(root: Root, r: &mut Reading<'_>) -> Settings {
     let common = Common {
         egress: valid::egress::Egress::new(root.egress, r),
         limits: integration::limits(root.limits, &Path::root().key("limits"), &integration::LIMITS, r),
-        handlers: Arc::new(server::handlers(root.handlers, r)),
+        handlers: Arc::new(server::handlers(root.handlers, server.drain_timeout, r)),
     };
     Settings {
         server,

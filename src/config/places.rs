@@ -228,8 +228,12 @@ impl Places {
     }
 
     fn find(&self, at: &At) -> Option<(&Layer, &Node)> {
-        let best =
-            self.layers.iter().map(|layer| (layer, layer.nearest(at))).max_by_key(|(_, (depth, _))| *depth);
+        let found = self.layers.iter().map(|layer| (layer, layer.nearest(at)));
+        // The environment has no place for what stands in none of its variables.
+        let is_there = |(layer, (depth, _)): &(&Layer, (usize, &Node))| {
+            *depth > 0 || layer.origin != Origin::Environment
+        };
+        let best = found.filter(is_there).max_by_key(|(_, (depth, _))| *depth);
         best.map(|(layer, (_, node))| (layer, node))
     }
 }

@@ -13,6 +13,7 @@ mod claude;
 pub mod cohere;
 pub mod declared;
 pub mod gemini;
+mod handler;
 mod loss;
 mod media;
 pub mod mistral;
@@ -317,6 +318,11 @@ impl From<Format> for Recipe<'_> {
     fn from(format: Format) -> Self {
         Self { format, api_version: None, declared: None, name: None }
     }
+}
+
+/// What is spoken to the workers of a handler.
+pub fn handler() -> Arc<dyn Dialect> {
+    Arc::new(handler::Handler)
 }
 
 /// The dialect of a recipe.

@@ -1,4 +1,4 @@
-//! From a destination to a connected stream: a proxy or the straight way, DNS, TCP, TLS.
+//! From a destination to a connected stream: a proxy or the straight way, DNS, TCP, TLS; or a Unix socket.
 
 use std::io;
 
@@ -11,13 +11,14 @@ use super::error::{SendError, cause};
 use super::message;
 use super::preview::Route;
 use super::secure::{Secure, rustls_error};
+use super::socket::{self, Socket};
 use super::through::Through;
 use super::wire::{Pulse, Stream};
 
 /// Where requests go, and how.
 #[derive(Debug)]
 pub(super) struct Destination {
-    address: Address,
+    place: Place,
     tls: Option<Secure>,
     through: Option<Through>,
     /// Host and port, and the proxy.
@@ -25,6 +26,14 @@ pub(super) struct Destination {
     authority: Authority,
     /// A proxy passes requests on, rather than leads through.
     forwards: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A server somewhere.
+    Host(Address),
+    /// A process of our own, beside us.
+    Socket(Socket),
 }
 
 /// What is known of a connection when a request fails on it.
@@ -61,7 +70,19 @@ impl Destination {
         let authority = Authority::try_from(address.host_field().as_bytes());
         let authority = authority.map_err(|_| format!("`{host}` cannot be a host"))?;
         let forwards = tls.is_none() && through.is_some();
-        Ok(Self { address, tls, through, shown, authority, forwards })
+        Ok(Self { place: Place::Host(address), tls, through, shown, authority, forwards })
+    }
+
+    /// A process of our own, spoken to without TLS or proxy.
+    pub(super) fn beside(socket: Socket) -> Self {
+        Self {
+            place: Place::Socket(socket),
+            tls: None,
+            through: None,
+            shown: socket::SHOWN.to_owned(),
+            authority: Authority::from_static("handler"),
+            forwards: false,
+        }
     }
 
     /// Host, port and proxy, for messages.
@@ -72,7 +93,7 @@ impl Destination {
     /// Where it leads, and how.
     pub(super) fn route(&self) -> Route {
         Route {
-            to: self.address.shown().to_owned(),
+            to: self.place.shown().to_owned(),
             tls: self.tls.as_ref().map(Secure::route),
             proxy: self.through.as_ref().map(|proxy| proxy.route(self.forwards)),
         }
@@ -80,7 +101,10 @@ impl Destination {
 
     /// The `host` field: without the scheme's own port.
     pub(super) fn host_field(&self) -> &HeaderValue {
-        self.address.host_field()
+        match &self.place {
+            Place::Host(address) => address.host_field(),
+            Place::Socket(_) => &socket::HOST,
+        }
     }
 
     /// Addresses a request that is in origin form: a proxy that passes it on must know where to.
@@ -106,7 +130,7 @@ impl Destination {
     pub(super) fn refusal(&self, status: StatusCode, fields: &HeaderMap) -> Option<SendError> {
         let proxy = self.through.as_ref().filter(|_| self.forwards)?;
         let is_its = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-        is_its.then(|| proxy.refuses(self.address.shown(), status, fields))
+        is_its.then(|| proxy.refuses(self.place.shown(), status, fields))
     }
 
     /// What a failure of hyper's means here.
@@ -144,11 +168,12 @@ impl Destination {
 
     /// Connects; proxy, DNS, TCP and TLS together are over before `clock` is.
     pub(super) async fn connect(&self, clock: &Clock<'_>) -> Result<Stream, SendError> {
-        let stream = match &self.through {
-            Some(proxy) => proxy.enter(&self.address, clock).await?,
-            None => {
-                let addresses = clock.bound("looking up its name", self.address.resolve()).await??;
-                Stream::Plain(clock.bound("connecting", self.address.reach(addresses)).await??)
+        let stream = match (&self.place, &self.through) {
+            (Place::Socket(socket), _) => Stream::Unix(clock.bound("connecting", socket.reach()).await??),
+            (Place::Host(address), Some(proxy)) => proxy.enter(address, clock).await?,
+            (Place::Host(address), None) => {
+                let addresses = clock.bound("looking up its name", address.resolve()).await??;
+                Stream::Plain(clock.bound("connecting", address.reach(addresses)).await??)
             }
         };
         match &self.tls {
@@ -158,12 +183,21 @@ impl Destination {
     }
 }
 
+impl Place {
+    fn shown(&self) -> &str {
+        match self {
+            Self::Host(address) => address.shown(),
+            Self::Socket(_) => socket::SHOWN,
+        }
+    }
+}
+
 /// `stream` with TLS on top.
 async fn secured(tls: &Secure, stream: Stream) -> Result<Stream, SendError> {
     match stream {
         Stream::Plain(tcp) => tls.shake_hands(tcp).await.map(Stream::Tls),
         Stream::Tls(outer) => tls.shake_hands(outer).await.map(Stream::Nested),
-        nested @ Stream::Nested(_) => Ok(nested),
+        other @ (Stream::Nested(_) | Stream::Unix(_)) => Ok(other),
     }
     .map_err(SendError::Tls)
 }

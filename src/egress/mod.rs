@@ -15,12 +15,14 @@ mod pool;
 mod preview;
 mod secure;
 mod shared;
+mod socket;
 #[cfg(test)]
 mod testing;
 mod through;
 mod wire;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -38,9 +40,10 @@ use address::Address;
 use clock::Clock;
 use connect::{Destination, Moment};
 use message::Outgoing;
-use pool::{Keep, Lease, Line, Pool};
+use pool::{Asked, Keep, Lease, Line, Pool};
 use secure::Secure;
 use shared::Slot;
+use socket::Socket;
 use through::Through;
 
 /// One destination with its pool, limits and TLS. Clones share all of it.
@@ -106,7 +109,11 @@ impl Egress {
         loop {
             let (lease, connected) = self.lease(seat).await?;
             let sent = match lease {
-                Lease::Line(line) => self.exchange(line, connected.is_some(), seat, request).await,
+                Lease::Line(mut line) => {
+                    // Handed over here: each future that it went through would move it once more.
+                    let asked = line.ask(request);
+                    self.exchange(line, asked, connected.is_some(), seat).await
+                }
                 Lease::Slot(slot) => self.stream(slot, request).await,
             };
             match sent {
@@ -149,16 +156,16 @@ impl Egress {
         Ok((lease, Some(took)))
     }
 
-    /// One request and its head on `line`; gives the request back if no byte of it was written.
+    /// The head of the answer to what `line` was `asked`; gives the request back if no byte of it was written.
     async fn exchange(
         &self,
         mut line: Line,
+        asked: impl Future<Output = Asked>,
         fresh: bool,
         seat: Seat,
-        request: http::Request<Outgoing>,
     ) -> Result<http::Response<Body>, Failed> {
         let to = self.pool.destination();
-        let response = match line.ask(request, self.limits.first_byte).await {
+        let response = match line.hear(asked, self.limits.first_byte).await {
             Some(Ok(response)) => response,
             Some(Err(mut failure)) => {
                 let unsent = failure.take_message();
@@ -228,6 +235,8 @@ pub struct Clients {
     seats: usize,
     tasks: Tasks,
     pools: Mutex<HashMap<Key, Weak<Pool>>>,
+    /// Those of processes of our own.
+    beside: Mutex<Vec<Weak<Pool>>>,
 }
 
 /// What must be equal for two endpoints to share connections: never the host alone, which would mix client
@@ -263,7 +272,7 @@ fn proxy_tls(proxy: &valid::Proxy, profile: &tls::Profile) -> Result<Option<tls:
 impl Clients {
     /// No clients yet, for `seats` worker threads; connections run as tasks of `tasks`.
     pub fn new(seats: usize, tasks: Tasks) -> Self {
-        Self { seats, tasks, pools: Mutex::default() }
+        Self { seats, tasks, pools: Mutex::default(), beside: Mutex::default() }
     }
 
     /// The egress for one endpoint, of which only scheme and authority count.
@@ -305,10 +314,31 @@ impl Clients {
         Ok(Egress { pool, limits })
     }
 
+    /// The egress for one process of our own that listens on the Unix socket at `path`, over HTTP/1.1 without TLS. Its
+    /// connections are shared with no other call's, whatever its path, and go with its last clone. Before a byte is
+    /// sent the socket's opener is checked to be the user that we run as.
+    ///
+    /// No error of a request names `path`: it could reach a client.
+    ///
+    /// # Errors
+    ///
+    /// `path` is longer than a Unix socket's can be.
+    pub fn worker(&self, path: &Path, limits: &EgressLimits) -> Result<Egress, String> {
+        let limits = limits.within(FOREVER);
+        let keep = Keep { idle: limits.pool_idle, age: limits.max_connection_age };
+        let destination = Destination::beside(Socket::new(path)?);
+        let pool = Pool::new(destination, keep, self.seats, self.tasks.clone());
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.retain(|pool| pool.strong_count() > 0);
+        beside.push(Arc::downgrade(&pool));
+        Ok(Egress { pool, limits })
+    }
+
     /// Closes idle connections, and busy ones as soon as their answer has been read: for a stop.
     pub fn close(&self) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        for pool in pools.values().filter_map(Weak::upgrade) {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for pool in pools.values().chain(beside.iter()).filter_map(Weak::upgrade) {
             pool.close();
         }
     }

@@ -10,7 +10,7 @@ use crate::outbound::Unsigned;
 /// Where requests go, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Host and port.
+    /// Host and port, or in words a socket beside us.
     pub to: String,
     /// TLS, where it is spoken.
     pub tls: Option<TlsRoute>,

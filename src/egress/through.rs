@@ -114,6 +114,7 @@ impl Through {
             Stream::Plain(io) => ask(io, &request).await,
             Stream::Tls(io) => ask(io, &request).await,
             Stream::Nested(io) => ask(io, &request).await,
+            Stream::Unix(io) => ask(io, &request).await,
         };
         let (status, fields) =
             answered.map_err(|flaw| SendError::Proxy(format!("the proxy {} {flaw}", self.shown)))?;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
@@ -139,6 +139,8 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// TLS through a proxy that speaks TLS itself.
     Nested(Box<TlsStream<Box<TlsStream<TcpStream>>>>),
+    /// A Unix socket.
+    Unix(UnixStream),
 }
 
 /// Does `$call` with the stream itself, whatever carries it.
@@ -157,6 +159,10 @@ macro_rules! with {
                 let $io = Pin::new($io);
                 $call
             }
+            Stream::Unix($io) => {
+                let $io = Pin::new($io);
+                $call
+            }
         }
     };
 }
@@ -165,7 +171,7 @@ impl Stream {
     /// Whether the other side may ask for another handshake: TLS 1.3 knows none.
     fn is_renegotiable(&self) -> bool {
         let version = match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Unix(_) => None,
             Self::Tls(io) => io.get_ref().1.protocol_version(),
             Self::Nested(io) => io.get_ref().1.protocol_version(),
         };
@@ -175,7 +181,7 @@ impl Stream {
     /// Whether HTTP/2 was agreed on (RFC 7301).
     pub(super) fn speaks_http2(&self) -> bool {
         let protocol = match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Unix(_) => None,
             Self::Tls(io) => io.get_ref().1.alpn_protocol(),
             Self::Nested(io) => io.get_ref().1.alpn_protocol(),
         };

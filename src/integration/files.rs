@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::valid::{self, Authorization, AwsKeys, GcpSource, SecretSource};
 use crate::files::{self, Print, Prints};
 use crate::tls::Profile;
+use crate::workers;
 
 /// Every file that the building of an integration reads: two are equal if their files and contents are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,9 @@ impl Files {
                 found.secret("client_secret_file", &oauth2.client_secret);
                 found.token_tls(settings);
             }
+        }
+        if let Some(handler) = &settings.handler {
+            found.handler(handler);
         }
         found
     }
@@ -103,6 +107,15 @@ impl Files {
                 }
             }
             AwsKeys::WebIdentity(_) => self.token_tls(settings),
+        }
+    }
+
+    /// A handler's file belongs to its workers, which take it anew when a reload asks for it. One that may not be
+    /// loaded is waited for here: the integration is built again once it has changed.
+    fn handler(&mut self, handler: &valid::Handler) {
+        let directory = &handler.common.directory;
+        if workers::check_file(directory, &handler.file_name).is_err() {
+            self.add("custom_llm_config.file_name", &directory.join(&handler.file_name), false);
         }
     }
 

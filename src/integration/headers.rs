@@ -93,8 +93,13 @@ impl Headers {
 
 /// Whether the client has said in `Connection` that the field is for this connection alone (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName, client: &HeaderMap) -> bool {
-    let named = client.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-    named.into_iter().any(|one| one.trim().eq_ignore_ascii_case(name.as_str()))
+    connection_named(client).any(|one| one.eq_ignore_ascii_case(name.as_str()))
+}
+
+/// The names that stand in `Connection`, as they were written.
+pub fn connection_named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let fields = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    fields.flat_map(|field| field.split(',')).map(str::trim)
 }
 
 fn words(id: RunnerId) -> (&'static str, &'static str) {

@@ -1,7 +1,9 @@
 //! One integration assembled: dialect + authorizer + destination + headers + limits, and the registry that finds it.
 
+mod door;
 mod edit;
 mod files;
+mod handler;
 mod headers;
 mod media;
 mod permit;
@@ -20,10 +22,15 @@ use crate::egress::{Clients, Egress, EgressLimits};
 use crate::observe::{IntegrationMetrics, Metrics};
 use crate::openai::Envelope;
 use crate::outbound::{Report, Unsigned};
+use crate::tasks::Tasks;
 use crate::tls;
+use crate::workers::{Crew, CrewState};
 
+pub use door::HandlersDoor;
 pub use edit::Refused;
 pub use files::Files;
+pub use handler::Stable;
+pub use headers::connection_named;
 pub use media::TooMuch;
 pub use permit::{Busy, Permit};
 pub use registry::{Found, NotFound, Registry};
@@ -35,8 +42,12 @@ pub struct Integration {
     dialect: Arc<dyn Dialect>,
     /// Puts the right to enter on a request.
     pub authorizer: Authorizer,
-    /// Sends.
+    /// The way to the endpoint.
     pub egress: Egress,
+    /// The workers that answer in the endpoint's stead, for a handler.
+    pub crew: Option<Arc<Crew>>,
+    /// What a worker is handed instead of the right to enter, where its requests leave through us.
+    handed: Option<Authorizer>,
     urls: url::Urls,
     headers: headers::Headers,
     permits: permit::Permits,
@@ -46,11 +57,26 @@ pub struct Integration {
 #[derive(Debug)]
 pub struct Workshop {
     /// Upstream connections, by TLS profile.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// Tokens, by credential.
     pub tokens: Tokens,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// What runs handlers; `None` where integrations are built to be looked at, and no code of a customer may run.
+    pub stable: Option<Stable>,
+}
+
+impl Workshop {
+    /// One for integrations that are only looked at.
+    pub fn dry() -> Self {
+        let tasks = Tasks::new();
+        Self {
+            clients: Arc::new(Clients::new(1, tasks.clone())),
+            tokens: Tokens::new(tasks),
+            metrics: Arc::new(Metrics::new()),
+            stable: None,
+        }
+    }
 }
 
 /// One configured integration: ready, or failed by the world with the remedy in words.
@@ -82,6 +108,20 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Why it cannot serve at present: what fails it, or its handler.
+    pub fn trouble(&self) -> Option<String> {
+        let integration = match &self.state {
+            Ok(integration) => integration,
+            Err(remedy) => return Some(remedy.clone()),
+        };
+        match integration.crew.as_ref()?.status().state {
+            CrewState::Failed(why) => Some(why),
+            CrewState::Starting | CrewState::Ready | CrewState::Stopping => None,
+        }
+    }
+}
+
 /// What puts the right to enter on requests that say `host`; `limits` are those of the way to the endpoint.
 fn authorizer(
     settings: &valid::Integration,
@@ -99,6 +139,18 @@ fn authorizer(
     workshop.tokens.authorizer(&settings.authorization, &site)
 }
 
+fn dialect(settings: &valid::Integration) -> Result<Arc<dyn Dialect>, String> {
+    if settings.handler.is_some() {
+        return Ok(dialect::handler());
+    }
+    dialect::build(dialect::Recipe {
+        format: settings.format,
+        api_version: settings.api_version.as_deref(),
+        declared: settings.declared.as_ref(),
+        name: Some(settings.name.as_str()),
+    })
+}
+
 fn expiries(settings: &valid::Integration) -> Vec<(&'static str, u64)> {
     let has_own = settings.token_tls != settings.tls;
     let token = tls::expiry(&settings.token_tls).filter(|_| has_own).map(|at| ("token_client", at));
@@ -110,15 +162,7 @@ impl Integration {
         if let Some(remedy) = settings.world.first() {
             return Err(remedy.clone());
         }
-        if settings.handler.is_some() {
-            return Err("custom_llm_config: Python handlers are not in this version of Outrider".to_owned());
-        }
-        let dialect = dialect::build(dialect::Recipe {
-            format: settings.format,
-            api_version: settings.api_version.as_deref(),
-            declared: settings.declared.as_ref(),
-            name: Some(settings.name.as_str()),
-        })?;
+        let dialect = dialect(&settings)?;
         let limits = EgressLimits {
             connect: settings.limits.connect,
             first_byte: settings.limits.first_byte,
@@ -127,7 +171,11 @@ impl Integration {
         };
         let egress = workshop.clients.egress(&settings.endpoint, &settings.tls, &settings.proxy, &limits)?;
         let authorizer = authorizer(&settings, workshop, egress.host(), limits)?;
+        let crew = handler::crew(&settings, workshop)?;
+        let through_us = settings.handler.as_ref().is_some_and(|handler| handler.common.egress);
         Ok(Self {
+            crew,
+            handed: through_us.then(Authorizer::none),
             urls: url::Urls::new(&settings, &*dialect),
             headers: headers::Headers::new(&settings),
             permits: permit::Permits::new(settings.limits.max_concurrent, settings.limits.queue_timeout),
@@ -141,6 +189,25 @@ impl Integration {
     /// Its settings.
     pub fn settings(&self) -> &valid::Integration {
         &self.settings
+    }
+
+    /// What puts the right to enter on a request that a client has asked for. It is the authorizer, but for a handler
+    /// whose own requests leave through us: those are what gets it.
+    pub fn entrance(&self) -> &Authorizer {
+        self.handed.as_ref().unwrap_or(&self.authorizer)
+    }
+
+    /// Begins a new generation of its handler's workers if the handler's files have changed. Blocks: it reads them.
+    pub fn renew(&self, workshop: &Workshop) {
+        let (Some(crew), Some(handler), Some(stable)) =
+            (&self.crew, &self.settings.handler, &workshop.stable)
+        else {
+            return;
+        };
+        // What cannot be had any more is told when the integration itself is built anew.
+        if let Ok(spec) = handler::spec(&self.settings, handler, stable) {
+            crew.renew(spec);
+        }
     }
 
     /// Its dialect.
@@ -177,7 +244,10 @@ impl Integration {
         client: &HeaderMap,
         request: &Envelope,
     ) -> Result<Unsigned, Refused> {
-        unsigned.uri = self.urls.of(&unsigned.tail, model);
+        unsigned.uri = match self.settings.handler {
+            Some(_) => handler::URL.clone(),
+            None => self.urls.of(&unsigned.tail, model),
+        };
         self.headers.put(&mut unsigned.headers, client, Some(request))?;
         Ok(unsigned)
     }

@@ -6,11 +6,25 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::observe::IntegrationMetrics;
+use crate::workers::Lease;
 
 /// A slot, free again when dropped.
 #[derive(Debug)]
 pub struct Permit {
     _slot: OwnedSemaphorePermit,
+    lease: Option<Box<Lease>>,
+}
+
+impl Permit {
+    /// Holds the place with a worker, too, from which the answer comes.
+    pub fn hold(&mut self, lease: Option<Box<Lease>>) {
+        self.lease = lease;
+    }
+
+    /// The worker from which the answer comes, if it does from one.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_deref()
+    }
 }
 
 /// No slot came free in time.
@@ -37,11 +51,11 @@ impl Permits {
     pub(super) async fn acquire(&self, metrics: &IntegrationMetrics) -> Result<Permit, Busy> {
         let slots = || Arc::clone(&self.slots);
         if let Ok(slot) = slots().try_acquire_owned() {
-            return Ok(Permit { _slot: slot });
+            return Ok(Permit { _slot: slot, lease: None });
         }
         let _waiting = Waiting::new(metrics);
         match tokio::time::timeout(self.wait, slots().acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(Permit { _slot: slot }),
+            Ok(Ok(slot)) => Ok(Permit { _slot: slot, lease: None }),
             Ok(Err(_)) | Err(_) => Err(Busy { most: self.most }),
         }
     }

@@ -191,12 +191,8 @@ fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Vec<String
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::auth::Tokens;
     use crate::dialect::Format;
-    use crate::egress::Clients;
     use crate::integration::Workshop;
-    use crate::observe::Metrics;
-    use crate::tasks::Tasks;
     use std::time::Duration;
 
     /// The settings of an integration with these models, for tests of this room.
@@ -251,12 +247,7 @@ pub(super) mod tests {
     }
 
     fn registry(all: &[(&str, &[&str], Option<&str>)]) -> Registry {
-        let tasks = Tasks::new();
-        let workshop = Workshop {
-            clients: Clients::new(1, tasks.clone()),
-            tokens: Tokens::new(tasks),
-            metrics: Arc::new(Metrics::new()),
-        };
+        let workshop = Workshop::dry();
         let entries = all.iter().map(|(name, models, default)| {
             let mut settings = integration(name, models);
             settings.default_model = default.map(|d| d.parse().unwrap());

@@ -79,10 +79,12 @@ pub struct Metrics {
     queued: Family<Labels, Gauge>,
     duration: Family<Labels, Histogram>,
     first_byte: Family<Labels, Histogram>,
+    handler: Family<Labels, Histogram>,
     connects: Family<Labels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     lost: Family<FieldLabels, Counter>,
     rotations: Family<RotationLabels, Counter>,
+    errands: Family<StatusLabels, Counter>,
     /// Connections that clients hold open.
     pub connections: Gauge,
 }
@@ -141,10 +143,12 @@ impl Metrics {
             queued: Family::default(),
             duration: Family::new_with_constructor(histogram),
             first_byte: Family::new_with_constructor(histogram),
+            handler: Family::new_with_constructor(histogram),
             connects: Family::default(),
             tokens: Family::default(),
             lost: Family::default(),
             rotations: Family::default(),
+            errands: Family::default(),
             connections: Gauge::default(),
         };
         metrics.register_all();
@@ -161,6 +165,11 @@ impl Metrics {
         registry.register("queued", "Requests waiting for their turn", self.queued.clone());
         registry.register("request_seconds", "From head to last byte", self.duration.clone());
         registry.register("first_byte_seconds", "From head to the upstream's head", self.first_byte.clone());
+        registry.register(
+            "handler_seconds",
+            "From a worker having been asked to the head of its answer",
+            self.handler.clone(),
+        );
         registry.register("upstream_connects", "New upstream connections", self.connects.clone());
         registry.register("tokens", "Tokens that answers reported", self.tokens.clone());
         registry.register(
@@ -172,6 +181,11 @@ impl Metrics {
             "rotations",
             "Certificates, keys and secrets that changed in their files",
             self.rotations.clone(),
+        );
+        registry.register(
+            "handler_upstream_requests",
+            "Requests of handlers to their providers through us, by the status they were sent",
+            self.errands.clone(),
         );
         registry.register(
             "client_connections",
@@ -209,6 +223,7 @@ impl Metrics {
             queued: self.queued.get_or_create_owned(&labels),
             duration: self.duration.get_or_create_owned(&labels),
             first_byte: self.first_byte.get_or_create_owned(&labels),
+            handler: OnceLock::new(),
             connects: self.connects.get_or_create_owned(&labels),
             tokens: [tokens("prompt"), tokens("completion")],
         }
@@ -244,6 +259,8 @@ pub struct IntegrationMetrics {
     pub queued: Gauge,
     duration: Histogram,
     first_byte: Histogram,
+    /// Only where there is a handler.
+    handler: OnceLock<Histogram>,
     /// New upstream connections.
     pub connects: Counter,
     tokens: [Counter; 2],
@@ -264,6 +281,12 @@ impl IntegrationMetrics {
     /// Notes how long the upstream took to answer.
     pub fn answered(&self, first_byte: Duration) {
         self.first_byte.observe(first_byte.as_secs_f64());
+    }
+
+    /// Notes how long a handler's worker took to begin its answer.
+    pub fn handled(&self, took: Duration) {
+        let find = || self.all.handler.get_or_create_owned(&Labels { integration: self.name.clone() });
+        self.handler.get_or_init(find).observe(took.as_secs_f64());
     }
 
     /// Adds what an answer reported.
@@ -288,6 +311,12 @@ impl IntegrationMetrics {
         let result = if taken { "taken" } else { "refused" };
         let labels = RotationLabels { integration: self.name.clone(), result };
         self.all.rotations.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request of the integration's handler to its provider through us.
+    pub fn ran_errand(&self, status: u16) {
+        let labels = StatusLabels { integration: self.name.clone(), status };
+        self.all.errands.get_or_create(&labels).inc();
     }
 
     fn status(&self, status: u16) {

@@ -8,9 +8,11 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::hide::Hidden;
+use super::worker;
 use crate::config::valid;
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, Sent};
@@ -18,6 +20,7 @@ use crate::integration::{Entry, Integration};
 use crate::openai::{Envelope, Operation};
 use crate::outbound::Report;
 use crate::tasks::Seat;
+use crate::workers::{HandlerFailure, Lease};
 
 /// How much of an upstream's error is read.
 const MAX_FAULT: usize = 64 << 10;
@@ -44,11 +47,11 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) enum Opened {
     /// Goes on byte for byte.
-    Passed(Upstream),
+    Passed(Box<Upstream>),
     /// A whole answer, translated.
-    Translated(Translated),
+    Translated(Box<Translated>),
     /// A stream.
-    Stream(Upstream),
+    Stream(Box<Upstream>),
 }
 
 /// An answer still to be read.
@@ -62,6 +65,8 @@ pub(super) struct Upstream {
     pub(super) connected: Option<Duration>,
     /// What must not come back in its words.
     pub(super) hidden: Hidden,
+    /// The place with the worker that answers, if one does.
+    pub(super) lease: Option<Box<Lease>>,
 }
 
 /// A translated answer.
@@ -133,23 +138,44 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
-    let mut renewed = false;
+async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
+    let (mut renewed, mut unreached) = (false, false);
     loop {
         let integration = order.integration()?;
-        let prepared = order.prepare()?;
-        let signed = integration.authorizer.sign(order.seat, prepared.unsigned).await?;
+        let mut prepared = order.prepare()?;
+        // Boxed: handlers are few, and their leases would make room in every request's future.
+        let lease = match &integration.crew {
+            Some(crew) => Some(Box::pin(worker::lease(crew, &order, &mut prepared.unsigned)).await?),
+            None => None,
+        };
+        let entrance = integration.entrance();
+        let signed = entrance.sign(order.seat, prepared.unsigned).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
-        let Sent { response, connected } = integration.egress.send(order.seat, signed).await?;
-        let blamed = integration.authorizer.is_blamed(response.status(), response.headers());
-        if blamed && !renewed && integration.authorizer.refused(order.seat, stamp).await? {
+        let asked = Instant::now();
+        let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
+        let Sent { response, connected } = match (way.send(order.seat, signed).await, &lease) {
+            (Ok(sent), None) => sent,
+            (Ok(sent), Some(_)) => {
+                order.entry.metrics.handled(asked.elapsed());
+                sent
+            }
+            (Err(error), None) => return Err(error.into()),
+            (Err(error), Some(lease)) => match Box::pin(lease.blame(&error)).await {
+                // No byte of it was read: another worker may be asked, once.
+                HandlerFailure::Unreachable(_) if !std::mem::replace(&mut unreached, true) => continue,
+                failure => return Err(Failure::Handler(failure)),
+            },
+        };
+        let blamed = entrance.is_blamed(response.status(), response.headers());
+        if blamed && !renewed && entrance.refused(order.seat, stamp).await? {
             renewed = true;
             continue;
         }
         let (parts, body) = response.into_parts();
         let mut report = std::mem::take(&mut order.report);
         report.changes.extend(prepared.report.changes);
-        return Ok(Upstream {
+        // Boxed: it is handed on from step to step.
+        return Ok(Box::new(Upstream {
             parts,
             body,
             decoder: prepared.decoder,
@@ -157,7 +183,8 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
             report,
             connected,
             hidden,
-        });
+            lease,
+        }));
     }
 }
 
@@ -170,7 +197,7 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// A stream was asked for and something else came: what it says is more use than that it came.
-async fn unstreamed(mut upstream: Upstream, found: &'static str) -> Failure {
+async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     let body = match gather(&mut upstream.body, MAX_FAULT, idle).await {
         Ok(body) => body,
@@ -181,16 +208,20 @@ async fn unstreamed(mut upstream: Upstream, found: &'static str) -> Failure {
     Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
 }
 
-async fn refusal(mut upstream: Upstream) -> Failure {
+async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     // What was read until then is worth telling even if the rest does not come.
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.body, MAX_FAULT, idle).await;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
-    Failure::Upstream(Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body))))
+    let fault = Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body)));
+    match &upstream.lease {
+        Some(_) => Failure::Raised(fault, worker::kind(&upstream.parts.headers)),
+        None => Failure::Upstream(fault),
+    }
 }
 
-async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
+async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
     let limits = upstream.entry.settings.limits;
     let body = gather(&mut upstream.body, limits.max_answer, limits.idle).await?;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
@@ -199,13 +230,9 @@ async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
         Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
     })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
-    Ok(Opened::Translated(Translated {
-        json: json.into(),
-        parts: upstream.parts,
-        usage: upstream.decoder.usage(),
-        report: upstream.report,
-        connected: upstream.connected,
-    }))
+    let usage = upstream.decoder.usage();
+    let Upstream { parts, report, connected, .. } = *upstream;
+    Ok(Opened::Translated(Box::new(Translated { json: json.into(), parts, usage, report, connected })))
 }
 
 /// A whole body of at most `most` bytes, with no silence longer than `idle`.

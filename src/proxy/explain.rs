@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
@@ -10,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use super::exchange::Order;
 use super::failure::Failure;
 use super::intake::{Door, door};
-use super::{pass, reply, wanted_model};
+use super::{pass, reply, wanted_model, worker};
 use crate::auth::Put;
 use crate::config::Veil;
 use crate::config::valid::{self, STARS};
@@ -165,10 +166,17 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
 impl Shown {
     fn of(mut unsigned: Unsigned, entry: &Entry, veil: &Veil) -> Result<Self, Failure> {
         let integration = entry.state.as_ref().map_err(|_| Failure::unavailable(entry))?;
-        let puts = integration.authorizer.preview(&mut unsigned);
+        let handler = entry.settings.handler.as_ref();
+        if let Some(handler) = handler {
+            worker::tell_deadline(handler.common.request_timeout, &mut unsigned);
+        }
+        let puts = integration.entrance().preview(&mut unsigned);
         let (method, url) = (unsigned.method.to_string(), unsigned.uri.clone());
         let body = unsigned.body.joined();
-        let (_, headers) = integration.egress.preview(unsigned, STARS);
+        let (_, mut headers) = integration.egress.preview(unsigned, STARS);
+        if handler.is_some() {
+            headers.insert(HOST, HeaderValue::from_static("handler"));
+        }
         let cover = Cover { settings: &entry.settings, veil, puts: &puts };
         Ok(Self {
             model: None,
@@ -179,8 +187,8 @@ impl Shown {
             length: body.len(),
             body: veil.cover(&String::from_utf8_lossy(&body)),
             report: Report::default(),
-            authorization: integration.authorizer.status().kind,
-            route: integration.egress.route(),
+            authorization: integration.entrance().status().kind,
+            route: handler.map_or_else(|| integration.egress.route(), worker::route),
         })
     }
 }
@@ -208,7 +216,7 @@ impl Cover<'_> {
                 shown(STARS.to_owned(), Some("`headers` of the integration".to_owned()))
             }
             // Ours, and known to be harmless: a secret that is in it by chance is in every request of ours.
-            None if [http::header::HOST, http::header::USER_AGENT].contains(name) => shown(text, None),
+            None if [HOST, http::header::USER_AGENT].contains(name) => shown(text, None),
             Some(_) | None => shown(self.veil.cover(&text), None),
         }
     }

@@ -8,6 +8,7 @@ use crate::egress::SendError;
 use crate::integration::{Busy, Entry, NotFound, Refused, TooMuch};
 use crate::openai::Fault;
 use crate::openai::scan::ScanError;
+use crate::workers::{Absent, HandlerFailure};
 
 /// Why a request could not be answered.
 #[derive(Clone, Debug)]
@@ -55,6 +56,12 @@ pub(super) enum Failure {
     Draining,
     Token(Box<AuthError>),
     Send(SendError),
+    /// No worker of a handler can be had.
+    Absent(Absent),
+    /// A worker gave no answer.
+    Handler(HandlerFailure),
+    /// A handler's own refusal, and what kind of one.
+    Raised(Box<Fault>, &'static str),
     /// The upstream's own refusal.
     Upstream(Box<Fault>),
     /// The upstream's answer makes no sense; how, in words of ours alone.
@@ -130,6 +137,12 @@ impl From<Untranslatable> for Failure {
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         Self::Token(Box::new(error))
+    }
+}
+
+impl From<Absent> for Failure {
+    fn from(absent: Absent) -> Self {
+        Self::Absent(absent)
     }
 }
 

@@ -38,7 +38,13 @@ type Logged = (&'static str, &'static str);
 
 const ERROR: Logged =
     ("upstream_error", "the upstream told of an error in its stream (the client has its words)");
+const RAISED: Logged =
+    ("handler_error", "the handler raised an error in its stream (its own log has it, the client its words)");
 const EARLY: Logged = ("upstream_garbled", "the upstream's stream ended early");
+const BROKEN: Logged = ("upstream_garbled", "the upstream's stream broke off before its end");
+const CRASHED: Logged = ("handler_crashed", "the handler's process ended before its stream did");
+const SILENT: Logged = ("upstream_timeout", "the upstream was silent for longer than it may");
+const HANDLER_SILENT: Logged = ("handler_timeout", "the handler was silent for longer than it may");
 
 type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
 
@@ -64,7 +70,11 @@ enum Source {
 }
 
 /// Waits for the upstream's head, but no longer than a client should go without hearing anything.
-pub(super) async fn open(order: Box<Order>, permit: Permit, house: &Arc<House>) -> Result<Stream, Failure> {
+pub(super) async fn open(
+    order: Box<Order>,
+    permit: Permit,
+    house: &Arc<House>,
+) -> Result<Box<Stream>, Failure> {
     let idle = order.entry.settings.limits.idle;
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
@@ -79,17 +89,19 @@ pub(super) async fn open(order: Box<Order>, permit: Permit, house: &Arc<House>) 
         answered,
     };
     match tokio::time::timeout(PING_AFTER, &mut opening).await {
-        Err(_) => Ok(stream(Source::Opening(opening), None, Report::default(), None)),
+        Err(_) => Ok(Box::new(stream(Source::Opening(opening), None, Report::default(), None))),
         Ok(opened) => {
-            let Upstream { parts, body, decoder, report, connected, hidden, .. } = streamed(opened)?;
+            let Upstream { parts, body, decoder, report, connected, hidden, lease, .. } = *streamed(opened)?;
             let headers = decoder.passes_whole().then_some(parts.headers);
             let stream = stream(Source::Open(body, decoder), headers, report, Some(connected));
-            Ok(Stream { hidden, ..stream })
+            let mut stream = Box::new(Stream { hidden, ..stream });
+            stream.permit.hold(lease);
+            Ok(stream)
         }
     }
 }
 
-fn streamed(opened: Result<Opened, Failure>) -> Result<Upstream, Failure> {
+fn streamed(opened: Result<Opened, Failure>) -> Result<Box<Upstream>, Failure> {
     match opened? {
         Opened::Stream(upstream) => Ok(upstream),
         Opened::Passed(_) | Opened::Translated(_) => {
@@ -114,12 +126,12 @@ pub(super) struct Relay {
     tasks: Tasks,
     /// What must not come back in the upstream's words.
     hidden: Hidden,
-    visit: Visit,
+    visit: Box<Visit>,
     permit: Option<Permit>,
 }
 
 impl Relay {
-    pub(super) fn new(stream: Stream, visit: Visit) -> Self {
+    pub(super) fn new(stream: Stream, visit: Box<Visit>) -> Self {
         let Stream { source, permit, idle, tasks, hidden, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();
@@ -192,6 +204,10 @@ impl Relay {
         matches!(&self.source, Source::Open(_, decoder) if decoder.has_failed())
     }
 
+    fn is_of_a_handler(&self) -> bool {
+        self.permit.as_ref().is_some_and(|permit| permit.lease().is_some())
+    }
+
     /// Takes one frame of the upstream; gives back bytes that go on untouched.
     fn took(&mut self, frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Bytes> {
         let Source::Open(_, decoder) = &mut self.source else { return None };
@@ -206,12 +222,8 @@ impl Relay {
                 return None;
             }
             Some(Err(_)) => {
-                self.break_off(
-                    "upstream_garbled",
-                    502,
-                    "the upstream's stream broke off before its end",
-                    None,
-                );
+                let (code, words) = if self.is_of_a_handler() { CRASHED } else { BROKEN };
+                self.break_off(code, 502, words, None);
                 return None;
             }
         };
@@ -219,7 +231,8 @@ impl Relay {
             Ok(Fed::Through) => Some(data).filter(|d| !d.is_empty()),
             Ok(Fed::Rewritten) => None,
             Err(Broken::Upstream(fault)) => {
-                self.fail(*fault, ERROR);
+                let logged = if self.is_of_a_handler() { RAISED } else { ERROR };
+                self.fail(*fault, logged);
                 None
             }
             Err(Broken::Garbled(how)) => {
@@ -236,6 +249,9 @@ impl Relay {
                 // The head is gone: of what was lost only the metrics can still tell.
                 upstream.report.lost().for_each(|change| self.visit.lost(&change.field));
                 self.hidden = upstream.hidden;
+                if let Some(permit) = &mut self.permit {
+                    permit.hold(upstream.lease);
+                }
                 self.source = Source::Open(upstream.body, upstream.decoder);
             }
             Err(failure) => {
@@ -356,12 +372,8 @@ impl Relay {
         };
         if cut.is_some_and(|at| at <= now) {
             let how = format!("{:?} (limits.idle)", self.idle);
-            self.break_off(
-                "upstream_timeout",
-                504,
-                "the upstream was silent for longer than it may",
-                Some(how),
-            );
+            let (code, words) = if self.is_of_a_handler() { HANDLER_SILENT } else { SILENT };
+            self.break_off(code, 504, words, Some(how));
             return Poll::Ready(());
         }
         // An upstream may talk without a word for the client: pings of its own, half an event.

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Request, Uri};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::House;
+use super::head::{self, Fields};
 use crate::integration::Entry;
 use crate::observe::access::Record;
 use crate::observe::{Ending, IntegrationMetrics};
@@ -15,19 +16,28 @@ use crate::openai::Usage;
 
 /// What stands before the request's own id in the id of a completion.
 const COMPLETION: &str = "chatcmpl-";
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
+/// The code of an answer that is the provider's own refusal.
+pub(super) const UPSTREAM_ERROR: &str = "upstream_error";
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The request's id in that of its completion.
+pub(super) fn request_id_in(completion: &str) -> &str {
+    completion.strip_prefix(COMPLETION).unwrap_or(completion)
+}
 
 /// One visit. Dropped before it has [`Visit::ended`], the client has left.
 #[derive(Debug)]
 pub(super) struct Visit {
     house: Arc<House>,
+    /// Whether it is no client's but a handler's, on the way to its provider: a part of another visit, and counted apart.
+    errand: bool,
     started: Instant,
     /// `chatcmpl-` and the request id.
     id: Arc<str>,
-    uri: Uri,
+    /// A copy: a part of the head would keep all of the head's buffer while a stream lasts.
+    path: Box<str>,
     retry: Option<u32>,
     entry: Option<Arc<Entry>>,
     model: Arc<str>,
@@ -44,14 +54,25 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn begin<B>(house: &Arc<House>, request: &Request<B>) -> Self {
+    pub(super) fn begin(house: &Arc<House>, path: &str, fields: &Fields<'_>) -> Box<Self> {
+        Self::of(house, path, fields, false)
+    }
+
+    /// A handler's request to its provider, at `path` below the endpoint: the whole path of the request holds its key.
+    pub(super) fn errand(house: &Arc<House>, path: &str, fields: &Fields<'_>) -> Box<Self> {
+        Self::of(house, path, fields, true)
+    }
+
+    fn of(house: &Arc<House>, path: &str, fields: &Fields<'_>, errand: bool) -> Box<Self> {
         house.activity.begin();
-        Self {
+        // Boxed: it is handed on a good many times.
+        Box::new(Self {
             house: Arc::clone(house),
+            errand,
             started: Instant::now(),
-            id: request_id(request.headers()),
-            uri: request.uri().clone(),
-            retry: retry_count(request.headers()),
+            id: request_id(fields.request_id),
+            path: path.into(),
+            retry: head::text(fields.retry_count).and_then(|count| count.parse().ok()),
             entry: None,
             model: Arc::default(),
             stream: false,
@@ -64,7 +85,7 @@ impl Visit {
             bytes_out: 0,
             tokens: None,
             ending: None,
-        }
+        })
     }
 
     /// Whether the house cuts what is open.
@@ -72,12 +93,17 @@ impl Visit {
         self.house.is_cut()
     }
 
+    /// Whether a handler's request to its provider is answered.
+    pub(super) fn is_errand(&self) -> bool {
+        self.errand
+    }
+
     /// The request's id: the client's own where it sent a sane one.
     pub(super) fn id(&self) -> &str {
         &self.id[COMPLETION.len()..]
     }
 
-    /// An id for a completion.
+    /// An id for a completion, with the request's id in it.
     pub(super) fn completion_id(&self) -> &Arc<str> {
         &self.id
     }
@@ -96,10 +122,12 @@ impl Visit {
         self.bytes_in = bytes as u64;
     }
 
-    pub(super) fn found(&mut self, entry: &Arc<Entry>, model: &str, stream: bool) {
-        entry.metrics.in_flight.inc();
+    pub(super) fn found(&mut self, entry: &Arc<Entry>, model: Arc<str>, stream: bool) {
+        if !self.errand {
+            entry.metrics.in_flight.inc();
+        }
         self.entry = Some(Arc::clone(entry));
-        self.model = model.into();
+        self.model = model;
         self.stream = stream;
     }
 
@@ -109,7 +137,9 @@ impl Visit {
         self.first_byte = Some(first_byte);
         self.connected = connected;
         if let Some(entry) = &self.entry {
-            entry.metrics.answered(first_byte);
+            if !self.errand {
+                entry.metrics.answered(first_byte);
+            }
             if connected.is_some() {
                 entry.metrics.connects.inc();
             }
@@ -125,7 +155,12 @@ impl Visit {
     }
 
     pub(super) fn used(&mut self, usage: Option<&Usage>) {
-        self.tokens = usage.map(|u| (u.prompt_tokens, u.completion_tokens)).or(self.tokens);
+        self.counted(usage.map(|u| (u.prompt_tokens, u.completion_tokens)));
+    }
+
+    /// The tokens of prompt and completion, if the answer told them.
+    pub(super) fn counted(&mut self, tokens: Option<(u64, u64)>) {
+        self.tokens = tokens.or(self.tokens);
     }
 
     /// Notes why it failed: our code, and the cause in words for the log.
@@ -145,6 +180,32 @@ impl Visit {
         self.ending.get_or_insert(Ending::Complete);
     }
 
+    /// Counts it, and says in the log what became of it: loudly only where it failed by what is ours to explain.
+    fn tell_errand(&self, status: u16, total: Duration) {
+        if let Some(entry) = &self.entry {
+            entry.metrics.ran_errand(status);
+        }
+        let (integration, path) = (self.integration().unwrap_or_default(), &*self.path);
+        let (ms, code) = (total.as_millis() as u64, self.code.as_deref().unwrap_or_default());
+        match self.cause.as_deref().filter(|_| code != UPSTREAM_ERROR) {
+            Some(cause) => {
+                tracing::warn!(
+                    integration,
+                    path,
+                    status,
+                    code,
+                    cause,
+                    ms,
+                    "a handler's request to its provider failed"
+                );
+            }
+            None => {
+                let bytes = self.bytes_out;
+                tracing::debug!(integration, path, status, bytes, ms, "a handler's request to its provider");
+            }
+        }
+    }
+
     fn metrics(&self) -> &IntegrationMetrics {
         self.entry.as_ref().map_or(&self.house.strays, |e| &e.metrics)
     }
@@ -158,6 +219,9 @@ impl Drop for Visit {
         let now = Instant::now();
         self.house.activity.end(now);
         let total = now - self.started;
+        if self.errand {
+            return self.tell_errand(status, total);
+        }
         let metrics = self.metrics();
         metrics.ended(status, self.code.as_deref(), ending, total);
         if let Some((prompt, completion)) = self.tokens {
@@ -169,7 +233,7 @@ impl Drop for Visit {
         if let Some(access) = &self.house.access {
             let record = Record {
                 request_id: self.id(),
-                path: self.uri.path(),
+                path: &self.path,
                 integration: self.integration(),
                 model: Some(&*self.model).filter(|m| !m.is_empty()),
                 status,
@@ -189,9 +253,8 @@ impl Drop for Visit {
     }
 }
 
-fn request_id(headers: &HeaderMap) -> Arc<str> {
-    let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
-    if let Some(given) = given.filter(|v| is_sane(v)) {
+fn request_id(given: Option<&HeaderValue>) -> Arc<str> {
+    if let Some(given) = head::text(given).filter(|v| is_sane(v)) {
         return [COMPLETION, given].concat().into();
     }
     let mut id = [0; COMPLETION.len() + 32];
@@ -207,28 +270,19 @@ fn is_sane(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
-fn retry_count(headers: &HeaderMap) -> Option<u32> {
-    headers.get(RETRY_COUNT)?.to_str().ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     #[test]
     fn a_clients_own_request_id_is_kept_if_it_is_sane() {
-        let id = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-request-id", HeaderValue::from_static(value));
-            request_id(&headers)[COMPLETION.len()..].to_owned()
-        };
+        let id = |value| request_id(Some(&HeaderValue::from_static(value)))[COMPLETION.len()..].to_owned();
         assert_eq!(id("job-7/step-2"), "job-7/step-2");
         for odd in ["", "two words"] {
             let made = id(odd);
             assert_eq!(made.len(), 32);
             assert!(made.bytes().all(|b| b.is_ascii_hexdigit()));
         }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+        assert_ne!(request_id(None), request_id(None));
     }
 }

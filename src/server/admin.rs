@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::listen::Bound;
 use super::stop::Stop;
@@ -21,6 +21,7 @@ use crate::integration::Entry;
 use crate::observe::Status;
 use crate::proxy::House;
 use crate::tasks::Tasks;
+use crate::workers::{CrewState, CrewStatus, WorkerStatus};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -95,7 +96,7 @@ struct Integration<'a> {
     name: &'a str,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<&'a str>,
+    remedy: Option<String>,
     /// Why new files or values of it are not in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     stale: Option<&'a str>,
@@ -110,6 +111,8 @@ struct Integration<'a> {
     queued: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization: Option<AuthStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handler: Option<Value>,
 }
 
 fn integrations(house: &House) -> Response<Full<Bytes>> {
@@ -126,7 +129,7 @@ fn integrations(house: &House) -> Response<Full<Bytes>> {
 }
 
 /// Times are seconds since the epoch. What a mistake is called never holds a secret.
-fn configuration(status: &Status) -> serde_json::Value {
+fn configuration(status: &Status) -> Value {
     let last = status.last.as_ref().map(|last| {
         let problems = last.refused.as_ref().map_or(0, |(count, _)| *count);
         let text = last.refused.as_ref().map(|(_, text)| text);
@@ -143,21 +146,57 @@ fn configuration(status: &Status) -> serde_json::Value {
 
 fn show<'a>(entry: &'a Entry, status: &'a Status) -> Integration<'a> {
     let settings = &entry.settings;
-    let ready = entry.state.as_ref();
+    let (ready, trouble) = (entry.state.as_ref(), entry.trouble());
+    let crew = ready.ok().and_then(|integration| integration.crew.as_ref()).map(|crew| crew.status());
     Integration {
         name: settings.name.as_str(),
-        state: if ready.is_ok() { "ready" } else { "failed" },
-        remedy: ready.err().map(String::as_str),
+        state: match &crew {
+            _ if trouble.is_some() => "failed",
+            Some(crew) if crew.state == CrewState::Starting => "starting",
+            Some(_) | None => "ready",
+        },
+        remedy: trouble,
         stale: status.stale.get(settings.name.as_str()).map(String::as_str),
         expiries: entry.expiries.iter().copied().collect(),
         origin: &settings.origin,
-        format: settings.format.word(),
+        format: settings.spoken(),
         endpoint: settings.endpoint.to_string(),
         models: settings.models.iter().map(|m| m.alias.as_str()).collect(),
         in_flight: entry.metrics.in_flight.get(),
         queued: entry.metrics.queued.get(),
         authorization: ready.ok().map(|integration| integration.authorizer.status()),
+        handler: crew.map(|crew| handler(&crew)),
     }
+}
+
+fn handler(crew: &CrewStatus) -> Value {
+    let worker = |worker: &WorkerStatus| {
+        json!({
+            "pid": worker.pid,
+            "state": worker.state.word(),
+            "in_flight": worker.in_flight,
+            "calls": worker.calls,
+            "memory": worker.memory,
+        })
+    };
+    let restarts: BTreeMap<_, _> = crew.restarts.into_iter().collect();
+    json!({
+        "class": crew.loaded.as_ref().map(|loaded| &loaded.class),
+        "methods": crew.loaded.as_ref().map(|loaded| &loaded.methods),
+        "call_style": crew.loaded.as_ref().map(|loaded| &loaded.style),
+        "warnings": crew.loaded.as_ref().map(|loaded| &loaded.warnings),
+        "python": crew.loaded.as_ref().map(|loaded| &loaded.python),
+        "litellm": crew.loaded.as_ref().map(|loaded| &loaded.litellm),
+        "generation": crew.generation,
+        "stale": crew.stale,
+        "trouble": crew.trouble,
+        "files": crew.files,
+        "workers": crew.workers.iter().map(worker).collect::<Vec<_>>(),
+        "restarts": restarts,
+        "calls": crew.calls,
+        "in_flight": crew.in_flight,
+        "waiting": crew.waiting,
+    })
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::clock::{Clock, Clocked, Wait};
+use super::handshake;
 use super::listen::Stream;
+use super::shell::{self, Host};
 use super::stop::Stop;
-use super::{handshake, shell};
 use crate::config::valid;
-use crate::proxy::{Answer, House};
-use crate::tasks::Seat;
+use crate::proxy::Answer;
 use crate::tls::Inbound;
 
 /// How long a cut answer may take to say so.
@@ -53,8 +53,7 @@ impl Limits {
 pub(super) async fn serve(
     stream: Stream,
     tls: Option<Arc<Inbound>>,
-    house: Arc<House>,
-    seat: Seat,
+    host: Host,
     limits: Limits,
     mut stop: Stop,
 ) {
@@ -71,20 +70,20 @@ pub(super) async fn serve(
         (Some(tls), Stream::Tcp(stream)) => {
             let shaken = Box::pin(handshake::accept(stream, &tls, limits.header, stop.clone())).await;
             if let Some(stream) = shaken {
-                Box::pin(talk(stream, house, seat, limits, stop)).await;
+                Box::pin(talk(stream, host, limits, stop)).await;
             }
         }
-        (_, stream) => Box::pin(talk(stream, house, seat, limits, stop)).await,
+        (_, stream) => Box::pin(talk(stream, host, limits, stop)).await,
     }
 }
 
-async fn talk<S>(stream: S, house: Arc<House>, seat: Seat, limits: Limits, mut stop: Stop)
+async fn talk<S>(stream: S, host: Host, limits: Limits, mut stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let clock = Clock::new();
     let io = TokioIo::new(Clocked::new(stream, Arc::clone(&clock)));
-    let service = shell::service(house, seat, Arc::clone(&clock));
+    let service = shell::service(host, Arc::clone(&clock));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // Ours tells an idle connection from a slow head; hyper's would close both alike.

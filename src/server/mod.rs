@@ -10,6 +10,8 @@ mod room;
 mod shell;
 mod socket_file;
 pub mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -23,26 +25,58 @@ use crate::tasks::{Seat, Tasks};
 use crate::tls::Inbound;
 use connection::Limits;
 use listen::{Accepted, Bound, Door, Stream};
+use prometheus_client::metrics::gauge::Gauge;
 use room::{Place, Room};
+use shell::{Guests, Host};
 use stop::Stop;
 
 /// What one worker thread serves: its share of the connections, from whichever thread accepted them.
 #[derive(Debug)]
 pub struct Serving {
-    shared: Shared,
+    clients: Shared,
+    handlers: Shared,
     seat: Seat,
-    handed: mpsc::UnboundedReceiver<(Accepted, Place)>,
+    handed: mpsc::UnboundedReceiver<Handed>,
 }
 
+/// What listeners for the same guests share.
 #[derive(Clone, Debug)]
 struct Shared {
     house: Arc<House>,
+    guests: Guests,
     limits: Limits,
     room: Arc<Room>,
-    seats: Arc<[mpsc::UnboundedSender<(Accepted, Place)>]>,
+    seats: Arc<[mpsc::UnboundedSender<Handed>]>,
     connections: Tasks,
     stop: Stop,
     tls: Option<Arc<Inbound>>,
+}
+
+/// A connection that another worker's thread is to serve.
+#[derive(Debug)]
+struct Handed {
+    accepted: Accepted,
+    place: Place,
+    guests: Guests,
+}
+
+/// The listeners of one worker thread.
+#[derive(Debug)]
+pub struct Doors {
+    /// For clients.
+    pub clients: Vec<Bound>,
+    /// For our own handlers on the way to their providers, where there is such a way.
+    pub handlers: Option<Bound>,
+}
+
+impl Doors {
+    /// Other handles to the same listeners.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            clients: self.clients.iter().map(Bound::try_clone).collect::<io::Result<_>>()?,
+            handlers: self.handlers.as_ref().map(Bound::try_clone).transpose()?,
+        })
+    }
 }
 
 impl Serving {
@@ -56,16 +90,32 @@ impl Serving {
     ) -> Vec<Self> {
         let seats = settings.workers.max(1);
         let (hands, handed): (Vec<_>, Vec<_>) = (0..seats).map(|_| mpsc::unbounded_channel()).unzip();
-        let shared = Shared {
+        let room = |shown: Gauge| Arc::new(Room::new(seats, settings.max_connections, shown));
+        let clients = Shared {
             house: Arc::clone(house),
+            guests: Guests::Clients,
             limits: Limits::of(settings),
-            room: Arc::new(Room::new(seats, settings.max_connections, Arc::clone(&house.metrics))),
+            room: room(house.metrics.connections.clone()),
             seats: hands.into(),
             connections: connections.clone(),
             stop: stop.clone(),
             tls: tls.cloned(),
         };
-        let serving = |(seat, handed)| Self { shared: shared.clone(), seat: Seat(seat), handed };
+        // Clients that wait for a handler must not keep it from its provider: neither by their number nor by leaving.
+        let handlers = Shared {
+            guests: Guests::Handlers,
+            room: room(Gauge::default()),
+            connections: house.tasks.clone(),
+            stop: stop.clone().late(),
+            tls: None,
+            ..clients.clone()
+        };
+        let serving = |(seat, handed)| Self {
+            clients: clients.clone(),
+            handlers: handlers.clone(),
+            seat: Seat(seat),
+            handed,
+        };
         handed.into_iter().enumerate().map(serving).collect()
     }
 
@@ -74,29 +124,50 @@ impl Serving {
         self.seat
     }
 
-    /// Accepts on every door until the stop, then waits for the connections that are still open.
-    pub async fn run(mut self, doors: Vec<Bound>) -> io::Result<()> {
-        let doors = doors.into_iter().map(Bound::into_async).collect::<io::Result<Vec<_>>>()?;
-        let accepting = doors.into_iter().map(|door| self.shared.clone().accept(door, self.seat));
+    /// Accepts clients on every door until the stop, then waits for their connections that are still open. Handlers are
+    /// served as long: what a client still waits for may need them.
+    pub async fn run(mut self, doors: Doors) -> io::Result<()> {
+        let to_clients = doors.clients.into_iter().map(Bound::into_async).collect::<io::Result<Vec<_>>>()?;
+        let to_handlers = doors.handlers.map(Bound::into_async).transpose()?;
+        let accepting = to_clients.into_iter().map(|door| self.clients.clone().accept(door, self.seat));
         let accepting = futures_util::future::join_all(accepting);
-        tokio::pin!(accepting);
+        let beside = to_handlers.into_iter().map(|door| self.handlers.clone().accept(door, self.seat));
+        let beside = async {
+            futures_util::future::join_all(beside).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::pin!(accepting, beside);
         loop {
             tokio::select! {
                 _ = accepting.as_mut() => break,
-                Some((accepted, place)) = self.handed.recv() => self.take_over(accepted, place),
+                () = beside.as_mut() => {}
+                Some(handed) = self.handed.recv() => self.take_over(handed),
             }
         }
         // What was handed over just before the stop still gets its answer.
-        while let Ok((accepted, place)) = self.handed.try_recv() {
-            self.take_over(accepted, place);
+        while let Ok(handed) = self.handed.try_recv() {
+            self.take_over(handed);
         }
-        self.shared.connections.finished().await;
-        Ok(())
+        let connections = self.clients.connections.clone();
+        let last = connections.finished();
+        tokio::pin!(last);
+        loop {
+            tokio::select! {
+                () = last.as_mut() => return Ok(()),
+                () = beside.as_mut() => {}
+                Some(handed) = self.handed.recv() => self.take_over(handed),
+            }
+        }
     }
 
-    fn take_over(&self, accepted: Accepted, place: Place) {
+    fn take_over(&self, handed: Handed) {
+        let Handed { accepted, place, guests } = handed;
+        let shared = match guests {
+            Guests::Clients => &self.clients,
+            Guests::Handlers => &self.handlers,
+        };
         match accepted.into_stream() {
-            Ok(stream) => self.shared.serve(stream, self.seat, place),
+            Ok(stream) => shared.serve(stream, self.seat, place),
             Err(error) => tracing::warn!(%error, "a connection was lost between threads"),
         }
     }
@@ -134,16 +205,20 @@ impl Shared {
         }
         match stream.into_accepted() {
             // A worker that is gone takes its process with it.
-            Ok(accepted) => drop(self.seats[there.0].send((accepted, place))),
+            Ok(accepted) => {
+                let handed = Handed { accepted, place, guests: self.guests };
+                drop(self.seats[there.0].send(handed));
+            }
             Err(error) => tracing::warn!(%error, "a connection was lost between threads"),
         }
     }
 
     fn serve(&self, stream: Stream, seat: Seat, place: Place) {
-        let (house, limits, stop) = (Arc::clone(&self.house), self.limits, self.stop.clone());
+        let host = Host { house: Arc::clone(&self.house), seat, guests: self.guests };
+        let (limits, stop) = (self.limits, self.stop.clone());
         let tls = self.tls.clone().filter(|_| matches!(stream, Stream::Tcp(_)));
         self.connections.spawn(async move {
-            connection::serve(stream, tls, house, seat, limits, stop).await;
+            connection::serve(stream, tls, host, limits, stop).await;
             drop(place);
         });
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-use crate::observe::Metrics;
 use crate::tasks::Seat;
 
 /// The places of all worker threads.
@@ -14,13 +14,14 @@ pub(super) struct Room {
     open: Vec<AtomicUsize>,
     most: usize,
     left: Notify,
-    metrics: Arc<Metrics>,
+    /// Connections that are open.
+    shown: Gauge,
 }
 
 impl Room {
-    pub(super) fn new(seats: usize, most: usize, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(seats: usize, most: usize, shown: Gauge) -> Self {
         let open = (0..seats).map(|_| AtomicUsize::new(0)).collect();
-        Self { open, most, left: Notify::new(), metrics }
+        Self { open, most, left: Notify::new(), shown }
     }
 
     /// Resolves when there is room for another connection. Each listener may then take one, so that the limit can be
@@ -43,7 +44,7 @@ impl Room {
         let least = (0..room.open.len()).min_by_key(|seat| (count(*seat), *seat != here.0));
         let seat = Seat(least.unwrap_or(here.0));
         room.open[seat.0].fetch_add(1, Ordering::Relaxed);
-        room.metrics.connections.inc();
+        room.shown.inc();
         Place { room: Arc::clone(room), seat }
     }
 }
@@ -64,7 +65,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.room.open[self.seat.0].fetch_sub(1, Ordering::Relaxed);
-        self.room.metrics.connections.dec();
+        self.room.shown.dec();
         self.room.left.notify_waiters();
     }
 }
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn connections_are_shared_out_and_stay_where_they_were_accepted_if_that_is_fair() {
-        let room = Arc::new(Room::new(2, 8, Arc::new(Metrics::new())));
+        let room = Arc::new(Room::new(2, 8, Gauge::default()));
         let seats: Vec<Place> = (0..4).map(|_| Room::take(&room, Seat(1))).collect();
         assert_eq!(seats.iter().map(|p| p.seat().0).collect::<Vec<_>>(), [1, 0, 1, 0]);
         drop(seats);
@@ -84,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_room_waits_for_someone_to_leave() {
-        let room = Arc::new(Room::new(1, 1, Arc::new(Metrics::new())));
+        let room = Arc::new(Room::new(1, 1, Gauge::default()));
         room.free().await;
         let place = Room::take(&room, Seat(0));
         let free = room.free();

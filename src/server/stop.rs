@@ -8,7 +8,11 @@ pub struct Stopper(watch::Sender<Phase>);
 
 /// Tells of a stop; clones hear of the same one.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<Phase>);
+pub struct Stop {
+    phase: watch::Receiver<Phase>,
+    /// When it has begun for this listener.
+    begins: Phase,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -21,12 +25,12 @@ impl Stopper {
     /// Both ends.
     pub fn new() -> (Self, Stop) {
         let (stopper, stop) = watch::channel(Phase::Serving);
-        (Self(stopper), Stop(stop))
+        (Self(stopper), Stop::new(stop))
     }
 
     /// Another listener for this stop.
     pub fn listen(&self) -> Stop {
-        Stop(self.0.subscribe())
+        Stop::new(self.0.subscribe())
     }
 
     /// No new connections; idle ones are closed, answers go on to their end.
@@ -41,9 +45,18 @@ impl Stopper {
 }
 
 impl Stop {
+    fn new(phase: watch::Receiver<Phase>) -> Self {
+        Self { phase, begins: Phase::Draining }
+    }
+
+    /// The same stop for who serves those that drain: it begins only when it is over for them.
+    pub fn late(self) -> Self {
+        Self { begins: Phase::Over, ..self }
+    }
+
     /// Resolves once a stop has begun. A stopper that is gone has ended everything.
     pub async fn begun(&mut self) {
-        self.reached(Phase::Draining).await;
+        self.reached(self.begins).await;
     }
 
     /// Resolves once what is still open is to be cut.
@@ -53,10 +66,10 @@ impl Stop {
 
     /// [`Stop::begun`], or [`Stop::over`] for who has seen it begin.
     pub async fn after(&mut self, begun: bool) {
-        self.reached(if begun { Phase::Over } else { Phase::Draining }).await;
+        self.reached(if begun { Phase::Over } else { self.begins }).await;
     }
 
     async fn reached(&mut self, phase: Phase) {
-        let _ = self.0.wait_for(|now| *now >= phase).await;
+        let _ = self.phase.wait_for(|now| *now >= phase).await;
     }
 }

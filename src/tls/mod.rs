@@ -1,5 +1,6 @@
 //! TLS settings, and PEM files turned into checked roots and identities; used by egress and by inbound TLS.
 
+mod bundle;
 pub mod inbound;
 mod key;
 mod pem;
@@ -17,6 +18,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use zeroize::Zeroizing;
 
+pub use bundle::bundle;
 pub use inbound::{Inbound, InboundFiles};
 pub use pem::{Identity, authorities, identity};
 pub use validity::Validity;

@@ -1,5 +1,7 @@
-//! `outrider check`: every mistake of a configuration, what is wrong in the world, and on request what cannot be reached.
+//! `outrider check`: every mistake of a configuration, what is wrong in the world, and on request what cannot be
+//! reached or loaded.
 
+mod handlers;
 mod online;
 pub(super) mod world;
 
@@ -9,6 +11,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use self::handlers::Tried;
 use self::online::Reached;
 use super::Exit;
 use crate::config::valid::{Authorization, Integration, Settings};
@@ -23,7 +26,7 @@ pub(super) struct Check {
     /// The same as FILE
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
-    /// Also connect to every endpoint and token endpoint (sends nothing)
+    /// Also connect to every endpoint and token endpoint (sends nothing), and load every handler (runs its constructor)
     #[arg(long)]
     online: bool,
     /// How the report looks
@@ -63,13 +66,16 @@ fn report(check: &Check, options: &Options, colour: bool) -> (Exit, String) {
     };
     let ready = settings.filter(|_| !problems.has_errors());
     let reached = ready.as_ref().filter(|_| check.online).map(online::reach).unwrap_or_default();
+    let tried = ready.as_ref().filter(|_| check.online).map(handlers::load).unwrap_or_default();
     let hint = check.online.then(|| online::proxy_hint(&options.env)).flatten();
     let exit = match (&ready, reached.iter().all(Reached::is_fine)) {
         (None, _) => Exit::Config,
+        (Some(_), _) if !tried.iter().all(Tried::is_fine) => Exit::Config,
         (Some(_), false) => Exit::Unreachable,
         (Some(_), true) => Exit::Done,
     };
-    let report = Report { problems: &problems, settings: ready.as_ref(), reached: &reached, hint };
+    let report =
+        Report { problems: &problems, settings: ready.as_ref(), reached: &reached, tried: &tried, hint };
     let text = match check.format {
         Format::Text => report.text(colour),
         Format::Json => format!("{:#}\n", report.json(exit)),
@@ -82,6 +88,7 @@ struct Report<'a> {
     problems: &'a Problems,
     settings: Option<&'a Settings>,
     reached: &'a [Reached],
+    tried: &'a [Tried],
     hint: Option<String>,
 }
 
@@ -94,10 +101,14 @@ impl Report<'_> {
         for reached in self.reached {
             text += &format!("{reached}\n");
         }
+        for tried in self.tried {
+            text += &format!("{tried}\n");
+        }
         if let Some(hint) = &self.hint {
             text += &format!("hint: {hint}\n");
         }
-        if self.settings.is_some() && self.reached.iter().all(Reached::is_fine) {
+        let are_fine = self.reached.iter().all(Reached::is_fine) && self.tried.iter().all(Tried::is_fine);
+        if self.settings.is_some() && are_fine {
             text += "ok\n";
         }
         text
@@ -107,7 +118,7 @@ impl Report<'_> {
         let integration = |one: &Integration| {
             json!({
                 "name": one.name.as_str(),
-                "format": one.format.word(),
+                "format": one.spoken(),
                 "authorization": authorization(one),
                 "models": one.models.iter().map(|m| m.alias.as_str()).collect::<Vec<_>>(),
                 "origin": one.origin,
@@ -119,6 +130,7 @@ impl Report<'_> {
             "ok": exit == Exit::Done,
             "problems": self.problems.to_json(),
             "integrations": integrations,
+            "handlers": self.tried.iter().map(Tried::to_json).collect::<Vec<_>>(),
             "online": self.reached.iter().map(Reached::to_json).collect::<Vec<_>>(),
             "hint": self.hint,
         })
@@ -132,7 +144,7 @@ fn line(one: &Integration) -> String {
     format!(
         "{:24} {:10} {:10} {models:10} {}\n",
         one.name.as_str(),
-        one.format.word(),
+        one.spoken(),
         authorization(one),
         one.origin
     )
@@ -176,14 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_the_world_and_what_is_not_in_this_version_are_errors() {
+    fn what_is_wrong_in_the_world_is_an_error_of_its_integration() {
         let toml = format!(
             "{GOOD}{}{}{}",
             "[integrations.key]\nendpoint = \"https://k.example/v1\"\nmodels = [\"k\"]\nauthentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"no-such-key\"\n",
             "[integrations.handler]\nendpoint = \"https://h.example/v1\"\nmodels = [\"h\"]\nauthentication_type = \"none\"\ncustom_llm_config = { file_name = \"h.py\", class_name = \"H\" }\n",
             "[integrations.file]\nendpoint = \"${file:no-such-endpoint}\"\nmodels = [\"f\"]\nauthentication_type = \"none\"\n",
         );
-        let (exit, text) = check(&toml, false, Format::Text, Environment::default());
+        let elsewhere = Environment::of([("GALILEO_CUSTOM_LLMS_DIRECTORY", "/no/such/directory")]);
+        let (exit, text) = check(&toml, false, Format::Text, elsewhere);
         assert_eq!(exit, Exit::Config);
         insta::assert_snapshot!(text, @r#"
     error: `integrations.key.api_key_value_file`: DIR/no-such-key: No such file or directory
@@ -198,13 +211,7 @@ mod tests {
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
        | ^^^^^^^^^^^^^^^^^
 
-    error: `integrations.handler.custom_llm_config`: the handler /opt/custom_llms/h.py does not exist
-      --> config.toml:15:1
-       |
-    15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
-       | ^^^^^^^^^^^^^^^^^
-
-    error: custom_llm_config: Python handlers are not in this version of Outrider
+    error: `integrations.handler.custom_llm_config`: the directory of handlers /no/such/directory cannot be read: No such file or directory (os error 2) (handlers.directory)
       --> config.toml:15:1
        |
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
@@ -216,7 +223,7 @@ mod tests {
     17 | endpoint = ***
        | ^^^^^^^^
 
-    5 errors
+    4 errors
     "#);
     }
 

@@ -1,16 +1,11 @@
 //! What is wrong in the world, and what this version has not: each integration is built as serving would build it.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::auth::{self, Tokens};
+use crate::auth;
 use crate::config::valid::{Authorization, AwsKeys, Handler, Handlers, Integration, SecretSource, Settings};
 use crate::config::{At, Loaded, Problems, Severity};
-use crate::egress::Clients;
 use crate::integration::{Entry, Workshop};
-use crate::observe::Metrics;
-use crate::tasks::Tasks;
 use crate::tls;
+use crate::workers;
 
 /// Everything that would fail an integration or the start, as errors.
 pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
@@ -18,12 +13,7 @@ pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
     for (at, why) in of_server(&loaded.settings) {
         problems.push(loaded.places.problem(Severity::Error, &at, why));
     }
-    let tasks = Tasks::new();
-    let workshop = Workshop {
-        clients: Clients::new(1, tasks.clone()),
-        tokens: Tokens::new(tasks),
-        metrics: Arc::new(Metrics::new()),
-    };
+    let workshop = Workshop::dry();
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());
         let mut wrong = of_integration(one, &loaded.settings.handlers, &at);
@@ -127,13 +117,6 @@ fn of_handler(handler: &Handler, handlers: &Handlers) -> Vec<String> {
         let help = "set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true";
         wrong.push(format!("handlers are not enabled: {help}"));
     }
-    let file = handlers.directory.join(&handler.file_name);
-    if !is_file(&file) {
-        wrong.push(format!("the handler {} does not exist", file.display()));
-    }
+    wrong.extend(workers::check_file(&handlers.directory, &handler.file_name).err());
     wrong
-}
-
-fn is_file(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.is_file())
 }

@@ -16,14 +16,10 @@ use http::{HeaderName, HeaderValue, Request};
 
 use self::page::Page;
 use super::{Exit, console};
-use crate::auth::Tokens;
 use crate::config::valid::Integration;
 use crate::config::{self, Loaded, Options};
-use crate::egress::Clients;
 use crate::integration::{Entry, Registry, Workshop};
-use crate::observe::Metrics;
 use crate::proxy::{Explained, Question, explain};
-use crate::tasks::Tasks;
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -88,12 +84,7 @@ fn shown(
     settings: &Integration,
     (head, body): (Parts, Bytes),
 ) -> (Exit, String) {
-    let tasks = Tasks::new();
-    let workshop = Workshop {
-        clients: Clients::new(1, tasks.clone()),
-        tokens: Tokens::new(tasks),
-        metrics: Arc::new(Metrics::new()),
-    };
+    let workshop = Workshop::dry();
     let entry = Arc::new(Entry::build(settings.clone(), &workshop));
     let registry = Registry::new(vec![Arc::clone(&entry)], 0);
     let question = Question {

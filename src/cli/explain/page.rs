@@ -170,7 +170,7 @@ impl Page<'_> {
             |change: &Change| json!({"what": word(change.what), "field": change.field, "why": change.why});
         Sheet {
             integration: settings.name.as_str(),
-            format: settings.format.word(),
+            format: settings.spoken(),
             model,
             request: Request {
                 method: &shown.method,

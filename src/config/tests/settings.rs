@@ -183,6 +183,28 @@ fn a_handler_sees_of_the_environment_what_it_needs_to_run_and_what_is_named() {
 }
 
 #[test]
+fn a_variable_is_not_blamed_for_another() {
+    let variables = [("https_proxy", "http://proxy:0"), ("OUTRIDER_SERVER__API_KEY", "k")];
+    let report = House::new(&handler("")).env(variables).report();
+    assert!(report.contains("https_proxy has no usable port"), "{report}");
+    assert!(!report.contains("API_KEY"), "{report}");
+}
+
+#[test]
+fn a_handler_whose_requests_leave_through_outrider_calls_it_past_every_proxy() {
+    let seen = |variables: &[(&'static str, &'static str)]| {
+        let text = format!("[handlers]\negress = true\n{}", handler(""));
+        House::new(&text).env(variables.to_vec()).loaded().settings.handlers.environment.0.clone()
+    };
+    let both = |value: &str| ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), value.to_owned()));
+    assert_eq!(seen(&[]), both("127.0.0.1"));
+    assert_eq!(seen(&[("NO_PROXY", ".corp")]), both(".corp,127.0.0.1"));
+    assert_eq!(seen(&[("NO_PROXY", ".corp"), ("no_proxy", ".own")]), both(".own,127.0.0.1"));
+    let all = seen(&[("HTTP_PROXY", "http://proxy:3128"), ("no_proxy", "")]);
+    assert_eq!(all[1..], both("127.0.0.1"));
+}
+
+#[test]
 fn a_signature_needs_requests_that_leave_through_outrider() {
     let aws = "authentication_type = \"aws_sigv4\"\naws = { region = \"r\", access_key_id = \"a\", secret_access_key = \"s\" }";
     let report = House::new(&handler(aws)).report();

@@ -163,7 +163,8 @@ pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
 /// Whether the URL names no port at all, or one that there is: `http` takes `:99999` and `:` for none.
 fn has_usable_port(uri: &Uri) -> bool {
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-    let after_host = authority.rsplit(']').next().unwrap_or_default();
+    // A password may stand before the host, and an address in brackets be it.
+    let after_host = authority.rsplit(['@', ']']).next().unwrap_or_default();
     !after_host.contains(':') || uri.port_u16().is_some_and(|port| port > 0)
 }
 
@@ -235,7 +236,18 @@ mod tests {
         assert!(
             matches!(proxy("proxy.corp:3128"), Ok(Proxy::Through { shown, .. }) if shown == "http://proxy.corp:3128")
         );
-        for bad in ["socks5://proxy:1080", "http://", "http://proxy/path", "http://a b", "http://:3128"] {
+        assert!(
+            matches!(proxy("http://me:s3cret@proxy.corp"), Ok(Proxy::Through { shown, .. }) if shown == "http://proxy.corp")
+        );
+        for bad in [
+            "http://me:s3cret@proxy:",
+            "http://[::1]:0",
+            "socks5://proxy:1080",
+            "http://",
+            "http://proxy/path",
+            "http://a b",
+            "http://:3128",
+        ] {
             assert!(proxy(bad).is_err(), "{bad} was taken");
         }
     }

@@ -63,9 +63,7 @@ pub(in crate::config) fn integration(
         gcp: raw.gcp,
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
-    if handler.is_some() && !common.handlers.egress {
-        refuse_signature(&authorization, &at, r);
-    }
+    check_signer(&authorization, handler.as_ref(), &at, r);
     let edits = edits(raw.defaults, raw.rename, raw.drop, &at, r);
     let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);
     let mut query = query(raw.query);
@@ -221,8 +219,9 @@ fn path_of(path: String, format: Format, at: &At, r: &mut Reading<'_>) -> Option
 }
 
 /// A signature is made over the request to the endpoint, which without `handlers.egress` only the handler sees.
-fn refuse_signature(authorization: &Authorization, at: &At, r: &mut Reading<'_>) {
-    if matches!(authorization, Authorization::SigV4(_)) {
+fn check_signer(authorization: &Authorization, handler: Option<&Handler>, at: &At, r: &mut Reading<'_>) {
+    let sends_itself = handler.is_some_and(|handler| !handler.common.egress);
+    if sends_itself && matches!(authorization, Authorization::SigV4(_)) {
         let at = at.key("authentication_type");
         r.error(&at, format!("`{at}` cannot be aws_sigv4 for a handler that sends its requests itself"))
             .help("set `egress = true` in [handlers], so that they leave through Outrider, or let the handler sign");

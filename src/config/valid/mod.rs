@@ -203,6 +203,8 @@ pub struct Handlers {
     pub env: Vec<String>,
     /// What handlers see of the environment: all that is passed on, as it was when the configuration was read.
     pub environment: Variables,
+    /// How long calls may take to end once their worker is replaced: the server's.
+    pub drain_timeout: Duration,
 }
 
 /// Environment variables in order of their names. Their values may be secrets and are not printed.
@@ -435,6 +437,13 @@ pub enum RunnerId {
     Project,
     /// `run_id`, from `x-galileo-run-id`.
     Run,
+}
+
+impl Integration {
+    /// What is spoken to it, in one word: its format, or `handler`.
+    pub fn spoken(&self) -> &'static str {
+        if self.handler.is_some() { "handler" } else { self.format.word() }
+    }
 }
 
 /// `custom_llm_config`.

@@ -171,7 +171,12 @@ pub(in crate::config) fn log(raw: Field<raw::Log>) -> Log {
     }
 }
 
-pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>) -> Handlers {
+/// `drain_timeout` is the server's: a handler that is replaced ends its calls like a server that stops.
+pub(in crate::config) fn handlers(
+    raw: Field<raw::Handlers>,
+    drain_timeout: Duration,
+    r: &mut Reading<'_>,
+) -> Handlers {
     let at = At::root().key("handlers");
     let raw = raw.given().unwrap_or_default();
     let env = raw.env.or(Vec::new());
@@ -183,7 +188,8 @@ pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>
     let directory = raw.directory.given().unwrap_or_else(|| galileo_directory(r));
     let python = python(raw.python, &at.key("python"), r);
     let enabled = raw.enabled.given().unwrap_or_else(|| galileo_enabled(r));
-    let environment = environment(&env, r);
+    let egress = raw.egress.or(false);
+    let environment = environment(&env, egress, r);
     let mut need = Need { at: &at, r };
     Handlers {
         enabled,
@@ -197,10 +203,11 @@ pub(in crate::config) fn handlers(raw: Field<raw::Handlers>, r: &mut Reading<'_>
         max_requests: raw.max_requests.or(0),
         max_in_flight: need.count("max_in_flight", raw.max_in_flight, 64),
         sync_threads: need.count("sync_threads", raw.sync_threads, 32),
-        egress: raw.egress.or(false),
+        egress,
         call_style: raw.call_style.or(CallStyle::Auto),
         env,
         environment,
+        drain_timeout,
     }
 }
 
@@ -229,11 +236,30 @@ const PASSED_ON: [&str; 20] = [
     "no_proxy",
 ];
 
-fn environment(named: &[String], r: &Reading<'_>) -> Variables {
-    Variables(r.env.those(|name| {
+fn environment(named: &[String], egress: bool, r: &Reading<'_>) -> Variables {
+    let mut passed = r.env.those(|name| {
         PASSED_ON.contains(&name) || name.starts_with("PYTHON") || named.iter().any(|one| one == name)
-    }))
+    });
+    if egress {
+        keep_from_proxies(&mut passed);
+    }
+    Variables(passed)
 }
+
+/// Has handlers call us on loopback straight: else a proxy, which takes even that unless it is told not to, would be
+/// sent what is meant for us. Programs differ in which spelling of the name counts.
+fn keep_from_proxies(variables: &mut Vec<(String, String)>) {
+    const NAMES: [&str; 2] = ["no_proxy", "NO_PROXY"];
+    let of = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let told = NAMES.iter().find_map(|name| of(name).filter(|value| !value.is_empty()));
+    let straight = told.map_or_else(|| LOOPBACK.to_owned(), |hosts| format!("{hosts},{LOOPBACK}"));
+    variables.retain(|(name, _)| !NAMES.contains(&name.as_str()));
+    variables.extend(NAMES.map(|name| (name.to_owned(), straight.clone())));
+    variables.sort_unstable();
+}
+
+/// Where handlers reach their providers through us.
+const LOOPBACK: &str = "127.0.0.1";
 
 fn galileo_enabled(r: &mut Reading<'_>) -> bool {
     const NAME: &str = "GALILEO_CUSTOM_LLMS_ENABLED";

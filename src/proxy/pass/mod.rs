@@ -4,6 +4,7 @@
 //! Our own edits, limits on media and translations do not reach such a request. So a path that only spells one of the
 //! paths served elsewhere in another way is refused, and so is one that would leave the endpoint.
 
+mod errand;
 mod path;
 
 use std::pin::pin;
@@ -30,6 +31,8 @@ use crate::integration::{Entry, Integration, Permit};
 use crate::outbound::{Segments, Unsigned};
 use crate::tasks::Seat;
 
+pub(super) use errand::Errand;
+
 /// The methods that are relayed.
 const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
@@ -55,31 +58,32 @@ pub(super) fn check_method(method: &Method) -> Result<(), Failure> {
     if METHODS.contains(method) { Ok(()) } else { Err(Failure::MethodNotAllowed(METHOD_WORDS)) }
 }
 
-/// Relays `request` to `integration`, at `rest` of its paths, which is what stands behind `/v1/`.
+/// Relays `request` to `integration`, at `rest` of its paths, which is what stands behind `/v1/`, for a client of
+/// that `patience`.
 pub(super) async fn relay(
     request: Request<Incoming>,
-    (integration, rest): (&str, &str),
+    (integration, rest, patience): (&str, &str, Option<Duration>),
     house: &Arc<House>,
     seat: Seat,
     visit: &mut Visit,
 ) -> Result<Outcome, Failure> {
     let registry = house.registry.load_full();
     let entry = registry.integration(integration)?;
-    visit.found(entry, "", false);
+    visit.found(entry, Arc::default(), false);
     let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
     check(ready, rest)?;
     let (head, body) = request.into_parts();
-    let body = intake::body(&head.headers, body, house).await?;
+    let body = intake::body(body, house).await?;
     visit.took_in(body.len());
     let unsigned = dress(ready, rest, &head, body)?;
-    let patience = Patience::of(&head.headers);
+    let patience = patience.and_then(Patience::begin);
     let permit = pin!(async { Ok(ready.permit(&entry.metrics).await?) });
     let permit = within(patience, permit).await?;
     let answer = pin!(async {
         let upstream = send(entry, ready, seat, unsigned).await?;
         match upstream.take_whole(&head.method).await? {
-            Taken::Whole(relayed) => Ok(Outcome::Relayed(relayed)),
-            Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(permit))),
+            Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
+            Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(Some(permit)))),
         }
     });
     within(patience, answer).await
@@ -88,7 +92,7 @@ pub(super) async fn relay(
 /// Checks that `integration` takes other paths, and that `rest` may be one.
 pub(super) fn check(integration: &Integration, rest: &str) -> Result<(), Failure> {
     if !integration.dialect().is_openai_compatible() {
-        let (settings, format) = (integration.settings(), integration.settings().format.word());
+        let (settings, format) = (integration.settings(), integration.settings().spoken());
         return Err(Failure::NotRelayed { integration: settings.name.to_string(), format });
     }
     path::check(rest).map_err(Failure::BadRequest)
@@ -179,7 +183,7 @@ impl Upstream {
     }
 
     /// Goes on as it comes.
-    fn begin(self, permit: Permit) -> Begun {
+    fn begin(self, permit: Option<Permit>) -> Box<Begun> {
         whole::untouched(self.parts, self.body, (&self.entry, self.connected), permit)
     }
 }

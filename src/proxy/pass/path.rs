@@ -17,20 +17,7 @@ const SERVED: [&str; 2] = ["chat/completions", "embeddings"];
 
 /// Checks what stands behind `/v1/`, as the client wrote it; the error says what is wrong.
 pub(super) fn check(rest: &str) -> Result<(), &'static str> {
-    let mut text = Cow::Borrowed(rest);
-    check_segments(&text)?;
-    // Servers decode what they route by, and some decode it once more.
-    for _ in 0..2 {
-        let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| NO_TEXT)?;
-        if decoded == text {
-            break;
-        }
-        text = Cow::Owned(decoded.into_owned());
-        check_segments(&text)?;
-    }
-    if percent_decode_str(&text).decode_utf8().map_err(|_| NO_TEXT)? != text {
-        return Err(TWICE);
-    }
+    let text = plain(rest, check_segments)?;
     let plain = text.split('/').map(name).collect::<Vec<_>>().join("/").to_ascii_lowercase();
     let plain = plain.trim_end_matches('/');
     let is_served = |served: &str| {
@@ -39,10 +26,40 @@ pub(super) fn check(rest: &str) -> Result<(), &'static str> {
     if plain == "models" || SERVED.iter().any(|served| is_served(served)) { Err(SPELT) } else { Ok(()) }
 }
 
-fn check_segments(text: &str) -> Result<(), &'static str> {
-    if text.contains(|c: char| c == '\\' || c.is_control()) {
-        return Err(ODD);
+/// Checks only that `path`, which begins with a slash or is empty, stays below the endpoint; the error says what is wrong.
+pub(super) fn check_below(path: &str) -> Result<(), &'static str> {
+    plain(path, |text| {
+        check_characters(text)?;
+        if text.split('/').any(|segment| matches!(name(segment), "." | "..")) { Err(DOTS) } else { Ok(()) }
+    })
+    .map(drop)
+}
+
+/// What `rest` spells; `check` is asked of each spelling on the way.
+fn plain(rest: &str, check: impl Fn(&str) -> Result<(), &'static str>) -> Result<Cow<'_, str>, &'static str> {
+    let mut text = Cow::Borrowed(rest);
+    check(&text)?;
+    // Servers decode what they route by, and some decode it once more.
+    for _ in 0..2 {
+        let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| NO_TEXT)?;
+        if decoded == text {
+            break;
+        }
+        text = Cow::Owned(decoded.into_owned());
+        check(&text)?;
     }
+    if percent_decode_str(&text).decode_utf8().map_err(|_| NO_TEXT)? != text {
+        return Err(TWICE);
+    }
+    Ok(text)
+}
+
+fn check_characters(text: &str) -> Result<(), &'static str> {
+    if text.contains(|c: char| c == '\\' || c.is_control()) { Err(ODD) } else { Ok(()) }
+}
+
+fn check_segments(text: &str) -> Result<(), &'static str> {
+    check_characters(text)?;
     let mut segments = text.split('/').peekable();
     while let Some(segment) = segments.next() {
         if matches!(name(segment), "." | "..") {
@@ -109,6 +126,24 @@ mod tests {
             ("files/%25252e", TWICE),
         ] {
             assert_eq!(check(path), Err(why), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_handler_asks_for_may_be_anything_below_the_endpoint() {
+        for path in ["", "/", "/generate", "//generate/", "/v1/chat/completions", "/files/%2Fx", "/a..b/.c"] {
+            assert_eq!(check_below(path), Ok(()), "{path}");
+        }
+        for (path, why) in [
+            ("/..", DOTS),
+            ("/a/%2e%2E/b", DOTS),
+            ("/a/..;x/b", DOTS),
+            ("/%252e%252e", DOTS),
+            ("/a%5c..", ODD),
+            ("/a%0ab", ODD),
+            ("/%25252e", TWICE),
+        ] {
+            assert_eq!(check_below(path), Err(why), "{path}");
         }
     }
 

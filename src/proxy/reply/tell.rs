@@ -14,6 +14,7 @@ use crate::egress::SendError;
 use crate::integration::NotFound;
 use crate::openai::Fault;
 use crate::proxy::failure::Failure;
+use crate::workers::{Absent, HandlerFailure};
 
 /// A failure as the client is told it.
 #[derive(Debug)]
@@ -143,6 +144,9 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Token(error) => token(error, &at),
         Failure::Send(error) => sending(error, &at),
         Failure::Upstream(fault) => upstream(fault, &at),
+        Failure::Raised(fault, code) => raised(fault, code, &at),
+        Failure::Handler(failure) => handler(failure, &at),
+        Failure::Absent(absent) => absent_worker(absent, &at),
         Failure::Routing(not_found) => routing(not_found),
         Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
         Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}"))
@@ -345,6 +349,54 @@ fn upstream(fault: &Fault, at: &str) -> Told {
     told.innererror.clone_from(&fault.innererror);
     told.headers.clone_from(&fault.headers);
     told
+}
+
+/// A handler's own refusal: its status and its words.
+fn raised(fault: &Fault, code: &'static str, at: &str) -> Told {
+    let words = format!("{at}the handler answered {} (the client was told its words)", fault.status);
+    let mut told = upstream(fault, at).logged(words);
+    told.ours = Some(code);
+    if fault.code.is_none() {
+        told.code = code.into();
+    }
+    told
+}
+
+fn handler(failure: &HandlerFailure, at: &str) -> Told {
+    let gateway = |code| Told::new(StatusCode::BAD_GATEWAY, code, format!("{at}{failure}"));
+    match failure {
+        HandlerFailure::Crashed(_) | HandlerFailure::Unreachable(_) => gateway("handler_crashed"),
+        HandlerFailure::Garbled(_) => gateway("handler_garbled"),
+        HandlerFailure::TimedOut(_) => {
+            Told::new(StatusCode::GATEWAY_TIMEOUT, "handler_timeout", format!("{at}{failure}"))
+        }
+    }
+}
+
+/// What is wrong with a handler names paths and holds words of the customer's code: the client is told where to look.
+fn absent_worker(absent: &Absent, at: &str) -> Told {
+    let unavailable = |code, message| Told::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+    match absent {
+        Absent::Failed(why) => unavailable(
+            "handler_unavailable",
+            format!(
+                "{at}the handler does not load: Outrider's log and its /integrations (admin side) say why"
+            ),
+        )
+        .logged(format!("{at}the handler does not load: {why}"))
+        .hopeless(),
+        Absent::Starting => {
+            let message = format!("{at}{absent} (handlers.start_wait)");
+            unavailable("handler_unavailable", message).after(Duration::from_secs(1))
+        }
+        Absent::Busy { .. } => {
+            let message = format!(
+                "{at}{absent} (handlers.workers × handlers.max_in_flight), and none came free within limits.queue_timeout"
+            );
+            unavailable("overloaded", message).after(Duration::from_secs(1))
+        }
+        Absent::Stopping => unavailable("draining", format!("{at}{absent}")).after(Duration::from_secs(1)),
+    }
 }
 
 fn garbled(message: String) -> Told {

@@ -361,6 +361,11 @@ impl Sidecar {
         status.and_then(|s| s.code()).unwrap_or(-1)
     }
 
+    /// Sends it the signal `name`.
+    pub(crate) fn kill_with(&self, name: &str) {
+        self.signal(name);
+    }
+
     fn signal(&self, name: &str) {
         // `kill` is a word of every shell; a program of that name is not on every machine.
         let sent =

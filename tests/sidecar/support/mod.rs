@@ -2,7 +2,9 @@
 
 pub(crate) mod client;
 pub(crate) mod frames;
+pub(crate) mod handlers;
 pub(crate) mod launch;
+pub(crate) mod page;
 pub(crate) mod provider;
 pub(crate) mod python;
 pub(crate) mod tls;
@@ -20,8 +22,8 @@ pub(crate) use token_server::TokenServer;
 pub(crate) use upstream::{Turn, Upstream};
 
 /// The longest that any wait of a test may take before it fails. Nothing is timed by it: a healthy wait ends at
-/// its event, which is milliseconds away.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// its event, which is milliseconds away; a Python that imports litellm on a busy machine takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A value that others wait for.
 #[derive(Debug, Default)]

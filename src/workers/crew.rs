@@ -1,0 +1,86 @@
+//! The workers of one integration as their callers see them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::core::Core;
+use super::floor::Desk;
+use super::lease::{Absent, Lease};
+use super::made::Made;
+use super::pool::Generation;
+use super::report::CrewStatus;
+use super::spec::Spec;
+
+/// The workers of one integration. Shared by requests; what serves behind it changes by generations. Dropped by the
+/// last who holds it, its calls may end, and then its processes do.
+#[derive(Debug)]
+pub struct Crew {
+    core: Arc<Core>,
+    desk: Arc<Desk>,
+    /// One renewal at a time.
+    renewing: Mutex<()>,
+}
+
+impl Crew {
+    /// A crew that begins to start. Blocks: it reads the handler's files.
+    pub(super) fn begin(integration: &str, spec: Spec, desk: Arc<Desk>) -> Self {
+        let spec = Arc::new(spec);
+        let first = Arc::new(Generation::new(1, Arc::clone(&spec), Made::begin(spec)));
+        let core = Arc::new(Core::new(integration, &first));
+        desk.supervise(&core, first);
+        Self { core, desk, renewing: Mutex::default() }
+    }
+
+    /// A place with a worker: the one with the fewest calls among those whose event loop runs.
+    ///
+    /// It waits at most `start_wait` where no worker is ready, and at most `queue_timeout` where all places are taken;
+    /// who came first is served first.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn lease(&self) -> Result<Lease, Absent> {
+        self.core.lease().await
+    }
+
+    /// Begins a new generation, beside the one that serves, if `spec` or what is in the files differs from what the
+    /// newest one, or the newest try, was made of; so does a change of the interpreter's packages. The new one serves
+    /// once a worker of it is ready; if none ever is, the old one goes on. Blocks: it reads the files.
+    pub fn renew(&self, spec: Spec) {
+        let _one = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.core.newest();
+        let made = before.made().clone();
+        if made.has_other_packages() {
+            self.desk.forget_zygote(&before.spec);
+        }
+        if let Some(next) = self.core.next(spec) {
+            self.desk.supervise(&self.core, next);
+        }
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> CrewStatus {
+        self.core.status()
+    }
+
+    /// The files whose change makes [`Crew::renew`] worth calling.
+    pub fn watched(&self) -> Vec<PathBuf> {
+        self.core.watched()
+    }
+
+    /// Waits until the newest generation serves or has failed, at most for `most`. Blocks; not for requests.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not serve.
+    pub fn wait_settled(&self, most: Duration) -> Result<(), String> {
+        self.core.wait_settled(most)
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.core.close(Duration::MAX);
+    }
+}

@@ -1,0 +1,122 @@
+//! A call's place with a worker, and what it means when no answer comes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::pool::Worker;
+use super::process::Ending;
+use crate::egress::{Egress, SendError};
+
+/// How long word of a process's end may take to come after its connection broke.
+const WORD: Duration = Duration::from_millis(100);
+
+/// Why there is no worker for a request. What each says is for the log or for people, not secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Absent {
+    /// The handler does not load: what is wrong and what to do. For the log and the operator: it may name paths.
+    #[error("{0}")]
+    Failed(String),
+    /// No worker became ready within `start_wait`.
+    #[error("the handler is still starting")]
+    Starting,
+    /// All places were taken for all of `queue_timeout`.
+    #[error("all {most} places with the handler's workers are taken")]
+    Busy {
+        /// How many calls are served at once.
+        most: usize,
+    },
+    /// The crew is being stopped.
+    #[error("the handler is being stopped")]
+    Stopping,
+}
+
+/// Why a worker gave no answer. Each holds words for the client, which name no path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandlerFailure {
+    /// The process ended, or broke the connection.
+    #[error("{0}")]
+    Crashed(String),
+    /// No answer began in time.
+    #[error("{0}")]
+    TimedOut(String),
+    /// The request did not reach a worker: not a byte of it was read, so that another may be asked.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The answer made no sense as HTTP.
+    #[error("{0}")]
+    Garbled(String),
+}
+
+/// One call's place with a worker, from before it is sent until the last byte of its answer. Dropped, it is free.
+#[derive(Debug)]
+pub struct Lease {
+    core: Arc<Core>,
+    worker: Arc<Worker>,
+    timeout: Duration,
+}
+
+impl Lease {
+    pub(super) fn new(core: Arc<Core>, worker: Arc<Worker>, timeout: Duration) -> Self {
+        Self { core, worker, timeout }
+    }
+
+    /// The way to the worker.
+    pub fn egress(&self) -> &Egress {
+        &self.worker.egress
+    }
+
+    /// How long the worker has until its answer begins. The egress waits 250 ms longer.
+    pub fn request_timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The worker's process, for the log.
+    pub fn pid(&self) -> Option<u32> {
+        self.worker.pid.get().copied()
+    }
+
+    /// What it means that the worker gave no answer. Waits a moment (100 ms at most) for word of how the process ended.
+    pub async fn blame(&self, error: &SendError) -> HandlerFailure {
+        match error {
+            SendError::Resolve(_)
+            | SendError::Connect(_)
+            | SendError::ConnectTimeout(_)
+            | SendError::Tls(_)
+            | SendError::Proxy(_) => {
+                HandlerFailure::Unreachable(format!("the handler's process could not be reached: {error}"))
+            }
+            SendError::FirstByteTimeout(_) => HandlerFailure::TimedOut(format!(
+                "the handler did not begin to answer within {:?} (handlers.request_timeout)",
+                self.timeout
+            )),
+            SendError::Closed(_) => HandlerFailure::Crashed(self.ending().await.unwrap_or_else(|| {
+                "the handler's process closed the connection before it had answered".to_owned()
+            })),
+            SendError::Garbled(_) => match self.ending().await {
+                Some(ending) => HandlerFailure::Crashed(ending),
+                None => HandlerFailure::Garbled("the handler's process did not answer in HTTP".to_owned()),
+            },
+        }
+    }
+
+    /// How the worker's process ended, if it has: for an answer that broke off. Waits a moment (100 ms at most).
+    pub async fn ending(&self) -> Option<String> {
+        let mut ended = self.worker.ended.clone();
+        let word = tokio::time::timeout(WORD, Ending::of(&mut ended)).await;
+        if let Some(verdict) = self.worker.verdict.get() {
+            return Some(verdict.clone());
+        }
+        Some(match word.ok()? {
+            Ending::Unknown => "the handler's process has ended".to_owned(),
+            ending => format!("the handler's process {ending}"),
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.worker.leave();
+        self.core.freed_one();
+    }
+}

@@ -1,0 +1,6 @@
+"""Never ends its import."""
+
+import time
+
+while True:
+    time.sleep(60)

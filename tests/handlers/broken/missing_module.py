@@ -1,0 +1,3 @@
+"""Imports what is not installed."""
+
+import no_such_package.part  # noqa: F401

@@ -1,0 +1,3 @@
+"""Fails while it is imported."""
+
+import broken_helper  # noqa: F401

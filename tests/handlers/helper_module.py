@@ -1,0 +1,3 @@
+"""Imported by sibling.py."""
+
+ANSWER = "from the helper"

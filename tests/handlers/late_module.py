@@ -1,0 +1,3 @@
+"""Imported by sibling.py at its first call."""
+
+ANSWER = "and late"
