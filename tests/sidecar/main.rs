@@ -24,6 +24,7 @@ mod format_mistral;
 mod format_ollama;
 mod formats;
 mod golden;
+mod handler_calls;
 mod handler_faults;
 mod handler_reload;
 mod handlers;
