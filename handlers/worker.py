@@ -922,6 +922,14 @@ def plain(value: Any) -> Any:
 encode = json.JSONEncoder(default=plain, allow_nan=False, separators=(",", ":")).encode
 
 
+# What comes of a value whose parts are of other types than they should be.
+MALFORMED = (TypeError, ValueError, AttributeError, LookupError, RecursionError)
+
+
+def not_understood(what: str, value: Any, error: BaseException) -> Refusal:
+    return bad_return(f"the handler's {what} ({named(value)}) cannot be understood: {one_line(error)}")
+
+
 def named(value: Any) -> str:
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
@@ -958,6 +966,13 @@ def is_complete(answer: Any, model: Any) -> bool:
 
 def completed(answer: Any, ask: Ask) -> dict:
     """The answer as a dict, with what the handler left out filled in."""
+    try:
+        return filled_in(answer, ask)
+    except MALFORMED as error:
+        raise not_understood("answer", answer, error) from error
+
+
+def filled_in(answer: Any, ask: Ask) -> dict:
     kind = named(answer)
     answer = dict(answer) if isinstance(answer, dict) else plain(answer)
     choices = answer.get("choices")
@@ -982,8 +997,11 @@ def completed_choice(index: int, choice: Any, kind: str) -> dict:
         raise bad_return(f"the handler's answer ({kind}) has a choice without a message")
     message = {"role": "assistant", "content": None, **message}
     message["role"] = message["role"] or "assistant"
+    if not isinstance(message.get("tool_calls") or [], (list, tuple)):
+        raise bad_return(f"the handler's answer ({kind}) has tool_calls that are {named(message['tool_calls'])}")
     reason = choice.get("finish_reason") or ("tool_calls" if message.get("tool_calls") else "stop")
-    return {"index": index, **choice, "message": message, "finish_reason": REASONS.get(reason, reason)}
+    index = choice["index"] if choice.get("index") is not None else index
+    return {**choice, "index": index, "message": message, "finish_reason": REASONS.get(reason, reason)}
 
 
 def usage_of(value: Any) -> Optional[dict]:
@@ -1076,6 +1094,12 @@ class Stream:
 
     def events(self, chunk: Any) -> bytes:
         """The events that a chunk makes; the first makes one even if there is nothing to tell but the role."""
+        try:
+            return self.read(chunk)
+        except MALFORMED as error:
+            raise not_understood("chunk", chunk, error) from error
+
+    def read(self, chunk: Any) -> bytes:
         piece = read_chunk(chunk)
         self.usage = piece.usage or self.usage
         self.reasons.update(piece.reasons)
@@ -1085,6 +1109,12 @@ class Stream:
         return b"".join(events)
 
     def end(self) -> bytes:
+        try:
+            return self.last_events()
+        except MALFORMED as error:
+            raise bad_return(f"the end of the handler's stream cannot be understood: {one_line(error)}") from error
+
+    def last_events(self) -> bytes:
         events = []
         for index in sorted(self.begun | self.reasons.keys()):
             reason = self.reasons.get(index, "stop")
@@ -1134,7 +1164,12 @@ class Gathered:
         self.usage: Optional[dict] = None
 
     def add(self, chunk: Any) -> None:
-        piece = read_chunk(chunk)
+        try:
+            self.add_piece(read_chunk(chunk))
+        except MALFORMED as error:
+            raise not_understood("chunk", chunk, error) from error
+
+    def add_piece(self, piece: Piece) -> None:
         self.reasons.update(piece.reasons)
         self.usage = piece.usage or self.usage
         for choice in piece.choices:
