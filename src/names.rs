@@ -46,6 +46,11 @@ impl ModelName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as text that is shared, not copied.
+    pub fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
 }
 
 impl std::str::FromStr for ModelName {

@@ -44,11 +44,7 @@ enum Command {
     /// Serve (the default)
     Serve(Serve),
     /// Show what Outrider does, with mock providers and the real sidecar in this process
-    Demo {
-        /// End after the table: 0 if every step went well, else 1
-        #[arg(long)]
-        once: bool,
-    },
+    Demo(demo::Demo),
     /// Show every mistake of a configuration, and what is wrong in the world
     Check(check::Check),
     /// Show the exact request that a provider would get, and what was changed on the way; send nothing
@@ -88,7 +84,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
     match cli.command {
         None => serve::run(cli.serve.config),
         Some(Command::Serve(serve)) => serve::run(serve.config),
-        Some(Command::Demo { once }) => demo::run(once),
+        Some(Command::Demo(demo)) => demo::run(&demo),
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Explain(explain)) => explain::run(&explain),
         Some(Command::Console(console)) => console::run(&console),

@@ -15,15 +15,13 @@ use crate::outbound::{Segments, Signed};
 pub(super) const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
 
-/// Fields that belong to one connection or to its framing (RFC 9110 §7.6.1): set by hyper, never copied.
-static FRAMING: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::TE,
-    header::UPGRADE,
-    header::EXPECT,
-];
+/// Whether a field belongs to one connection or to its framing (RFC 9110 §7.6.1): set by hyper, never copied.
+fn is_framing(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "content-length" | "transfer-encoding" | "te" | "upgrade" | "expect"
+    )
+}
 
 /// Makes `signed` ready for a connection to `host`: origin form, our own host and framing.
 pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
@@ -40,15 +38,14 @@ pub(super) fn compose(
     host: &HeaderValue,
 ) -> Request<Outgoing> {
     // Comparing the few names that are there costs less than looking up those that are not.
-    if headers.keys().any(|name| FRAMING.contains(name)) {
-        for name in &FRAMING {
+    if headers.keys().any(is_framing) {
+        let framing: Vec<HeaderName> = headers.keys().filter(|name| is_framing(name)).cloned().collect();
+        for name in framing {
             headers.remove(name);
         }
     }
     headers.insert(header::HOST, host.clone());
-    if !headers.contains_key(header::USER_AGENT) {
-        headers.insert(header::USER_AGENT, USER_AGENT);
-    }
+    headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
     let body = Outgoing::new(body);
     if body.left == 0 && !matches!(method, Method::GET | Method::HEAD) {
         // hyper says nothing about an empty body; RFC 9110 §8.6 wants it said where the method expects one.

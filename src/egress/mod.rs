@@ -40,7 +40,7 @@ use address::Address;
 use clock::Clock;
 use connect::{Destination, Moment};
 use message::Outgoing;
-use pool::{Keep, Lease, Line, Pool};
+use pool::{Asked, Keep, Lease, Line, Pool};
 use secure::Secure;
 use shared::Slot;
 use socket::Socket;
@@ -109,7 +109,11 @@ impl Egress {
         loop {
             let (lease, connected) = self.lease(seat).await?;
             let sent = match lease {
-                Lease::Line(line) => self.exchange(line, connected.is_some(), seat, request).await,
+                Lease::Line(mut line) => {
+                    // Handed over here: each future that it went through would move it once more.
+                    let asked = line.ask(request);
+                    self.exchange(line, asked, connected.is_some(), seat).await
+                }
                 Lease::Slot(slot) => self.stream(slot, request).await,
             };
             match sent {
@@ -152,16 +156,16 @@ impl Egress {
         Ok((lease, Some(took)))
     }
 
-    /// One request and its head on `line`; gives the request back if no byte of it was written.
+    /// The head of the answer to what `line` was `asked`; gives the request back if no byte of it was written.
     async fn exchange(
         &self,
         mut line: Line,
+        asked: impl Future<Output = Asked>,
         fresh: bool,
         seat: Seat,
-        request: http::Request<Outgoing>,
     ) -> Result<http::Response<Body>, Failed> {
         let to = self.pool.destination();
-        let response = match line.ask(request, self.limits.first_byte).await {
+        let response = match line.hear(asked, self.limits.first_byte).await {
             Some(Ok(response)) => response,
             Some(Err(mut failure)) => {
                 let unsent = failure.take_message();

@@ -85,6 +85,9 @@ pub(super) struct Line {
     born: Instant,
 }
 
+/// What comes of a request: the head of its answer.
+pub(super) type Asked = Result<http::Response<hyper::body::Incoming>, TrySendError<http::Request<Outgoing>>>;
+
 impl Pool {
     pub(super) fn new(destination: Destination, keep: Keep, seats: usize, tasks: Tasks) -> Arc<Self> {
         let turns = (0..seats).map(|_| Semaphore::new(1)).collect();
@@ -248,15 +251,20 @@ impl Pool {
 }
 
 impl Line {
-    /// Hands `request` to the connection and waits for the head; `None` after `limit`. An error holds the request if
-    /// no byte of it was written.
-    pub(super) async fn ask(
-        &mut self,
-        request: http::Request<Outgoing>,
-        limit: Duration,
-    ) -> Option<Result<http::Response<hyper::body::Incoming>, TrySendError<http::Request<Outgoing>>>> {
+    /// Hands `request` to the connection; what comes of it is to be waited for with [`Line::hear`]. An error holds the
+    /// request if no byte of it was written.
+    pub(super) fn ask(&mut self, request: http::Request<Outgoing>) -> impl Future<Output = Asked> + use<> {
         self.pulse.asked();
-        self.alarm.bound(limit, self.sender.try_send_request(request)).await
+        self.sender.try_send_request(request)
+    }
+
+    /// Waits for the head; `None` after `limit`.
+    pub(super) async fn hear(
+        &mut self,
+        asked: impl Future<Output = Asked>,
+        limit: Duration,
+    ) -> Option<Asked> {
+        self.alarm.bound(limit, asked).await
     }
 
     /// What is known when a request failed on it: `unsent` if no byte of that was written, `fresh` if it was the first.

@@ -90,28 +90,35 @@ impl Access {
     }
 }
 
+/// What stands before the value of a field.
+macro_rules! field {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 fn json_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"timestamp\":\"");
     stamper.write(out);
     out.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
     let mut line = Fields(out);
-    line.text("request_id", Some(record.request_id));
-    line.text("path", Some(record.path));
-    line.text("integration", record.integration);
-    line.text("model", record.model);
-    line.number("status", Some(record.status.into()));
-    line.text("ending", Some(ending.word()));
-    line.text("code", record.code);
-    line.text("cause", record.cause);
-    line.flag("stream", record.stream);
-    line.millis("total_ms", Some(record.total));
-    line.millis("first_byte_ms", record.first_byte);
-    line.millis("connect_ms", record.connected);
-    line.number("bytes_in", Some(record.bytes_in));
-    line.number("bytes_out", Some(record.bytes_out));
-    line.number("prompt_tokens", record.tokens.map(|t| t.0));
-    line.number("completion_tokens", record.tokens.map(|t| t.1));
-    line.number("client_retry", record.retry.filter(|n| *n > 0).map(u64::from));
+    line.text(field!("request_id"), Some(record.request_id));
+    line.text(field!("path"), Some(record.path));
+    line.word(field!("integration"), record.integration);
+    line.text(field!("model"), record.model);
+    line.number(field!("status"), Some(record.status.into()));
+    line.word(field!("ending"), Some(ending.word()));
+    line.text(field!("code"), record.code);
+    line.text(field!("cause"), record.cause);
+    line.flag(field!("stream"), record.stream);
+    line.millis(field!("total_ms"), Some(record.total));
+    line.millis(field!("first_byte_ms"), record.first_byte);
+    line.millis(field!("connect_ms"), record.connected);
+    line.number(field!("bytes_in"), Some(record.bytes_in));
+    line.number(field!("bytes_out"), Some(record.bytes_out));
+    line.number(field!("prompt_tokens"), record.tokens.map(|t| t.0));
+    line.number(field!("completion_tokens"), record.tokens.map(|t| t.1));
+    line.number(field!("client_retry"), record.retry.filter(|n| *n > 0).map(u64::from));
     out.extend_from_slice(b"}\n");
 }
 
@@ -142,62 +149,91 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Appends `,"name":value` pairs; absent values leave nothing.
+/// Appends fields, each behind what [`field`] makes of its name; absent values leave nothing.
 struct Fields<'a>(&'a mut Vec<u8>);
 
 impl Fields<'_> {
-    fn name(&mut self, name: &str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    fn put(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
     }
 
-    fn text(&mut self, name: &str, value: Option<&str>) {
+    /// For a value that needs no escape: one of our own words, or a name that was checked when it was configured.
+    fn word(&mut self, field: &str, value: Option<&str>) {
         let Some(value) = value else { return };
-        self.name(name);
+        self.put(field);
+        self.0.push(b'"');
+        self.put(value);
+        self.0.push(b'"');
+    }
+
+    fn text(&mut self, field: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
         // No early end, so that the compiler makes vector code of it.
         let plain = value
             .bytes()
             .fold(true, |plain, b| plain & (b' '..0x7f).contains(&b) & (b != b'"') & (b != b'\\'));
         if plain {
-            self.0.push(b'"');
-            self.0.extend_from_slice(value.as_bytes());
-            self.0.push(b'"');
+            self.word(field, Some(value));
         } else {
+            self.put(field);
             let _ = serde_json::to_writer(&mut *self.0, value);
         }
     }
 
-    fn number(&mut self, name: &str, value: Option<u64>) {
-        let Some(value) = value else { return };
-        self.name(name);
-        self.digits(value, 1);
+    fn flag(&mut self, field: &str, value: bool) {
+        self.put(field);
+        self.put(if value { "true" } else { "false" });
     }
 
-    fn millis(&mut self, name: &str, value: Option<Duration>) {
+    fn number(&mut self, field: &str, value: Option<u64>) {
         let Some(value) = value else { return };
-        self.name(name);
+        let mut digits = Digits::default();
+        digits.before(value, 1);
+        self.put(field);
+        self.0.extend_from_slice(digits.text());
+    }
+
+    fn millis(&mut self, field: &str, value: Option<Duration>) {
+        let Some(value) = value else { return };
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        self.digits(micros / 1000, 1);
-        self.0.push(b'.');
-        self.digits(micros % 1000, 3);
+        let mut digits = Digits::default();
+        digits.before(micros % 1000, 3);
+        digits.put(b'.');
+        digits.before(micros / 1000, 1);
+        self.put(field);
+        self.0.extend_from_slice(digits.text());
+    }
+}
+
+/// A number as text, from its end to its beginning, without a formatter call.
+struct Digits {
+    text: [u8; 24],
+    start: usize,
+}
+
+impl Default for Digits {
+    fn default() -> Self {
+        Self { text: [0; 24], start: 24 }
+    }
+}
+
+impl Digits {
+    fn put(&mut self, byte: u8) {
+        self.start -= 1;
+        self.text[self.start] = byte;
     }
 
-    /// `value` with at least `least` digits, without a formatter call.
-    fn digits(&mut self, mut value: u64, least: usize) {
-        let mut text = [b'0'; 20];
-        let mut at = text.len();
-        while value > 0 || at > text.len() - least {
-            at -= 1;
-            text[at] = b'0' + (value % 10) as u8;
+    /// Puts `value` with at least `least` digits before what is there.
+    fn before(&mut self, mut value: u64, least: usize) {
+        let end = self.start;
+        while value > 0 || end - self.start < least {
+            self.put(b'0' + (value % 10) as u8);
             value /= 10;
         }
-        self.0.extend_from_slice(&text[at..]);
     }
 
-    fn flag(&mut self, name: &str, value: bool) {
-        self.name(name);
-        self.0.extend_from_slice(if value { b"true" } else { b"false" });
+    fn text(&self) -> &[u8] {
+        &self.text[self.start..]
     }
 }
 

@@ -47,11 +47,11 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) enum Opened {
     /// Goes on byte for byte.
-    Passed(Upstream),
+    Passed(Box<Upstream>),
     /// A whole answer, translated.
-    Translated(Translated),
+    Translated(Box<Translated>),
     /// A stream.
-    Stream(Upstream),
+    Stream(Box<Upstream>),
 }
 
 /// An answer still to be read.
@@ -138,7 +138,7 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
+async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
     let (mut renewed, mut unreached) = (false, false);
     loop {
         let integration = order.integration()?;
@@ -174,7 +174,8 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
         let (parts, body) = response.into_parts();
         let mut report = std::mem::take(&mut order.report);
         report.changes.extend(prepared.report.changes);
-        return Ok(Upstream {
+        // Boxed: it is handed on from step to step.
+        return Ok(Box::new(Upstream {
             parts,
             body,
             decoder: prepared.decoder,
@@ -183,7 +184,7 @@ async fn send(mut order: Box<Order>) -> Result<Upstream, Failure> {
             connected,
             hidden,
             lease,
-        });
+        }));
     }
 }
 
@@ -196,7 +197,7 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// A stream was asked for and something else came: what it says is more use than that it came.
-async fn unstreamed(mut upstream: Upstream, found: &'static str) -> Failure {
+async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     let body = match gather(&mut upstream.body, MAX_FAULT, idle).await {
         Ok(body) => body,
@@ -207,7 +208,7 @@ async fn unstreamed(mut upstream: Upstream, found: &'static str) -> Failure {
     Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
 }
 
-async fn refusal(mut upstream: Upstream) -> Failure {
+async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     // What was read until then is worth telling even if the rest does not come.
     let mut body = BytesMut::new();
@@ -220,7 +221,7 @@ async fn refusal(mut upstream: Upstream) -> Failure {
     }
 }
 
-async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
+async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
     let limits = upstream.entry.settings.limits;
     let body = gather(&mut upstream.body, limits.max_answer, limits.idle).await?;
     let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
@@ -229,13 +230,9 @@ async fn translate(mut upstream: Upstream) -> Result<Opened, Failure> {
         Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
     })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
-    Ok(Opened::Translated(Translated {
-        json: json.into(),
-        parts: upstream.parts,
-        usage: upstream.decoder.usage(),
-        report: upstream.report,
-        connected: upstream.connected,
-    }))
+    let usage = upstream.decoder.usage();
+    let Upstream { parts, report, connected, .. } = *upstream;
+    Ok(Opened::Translated(Box::new(Translated { json: json.into(), parts, usage, report, connected })))
 }
 
 /// A whole body of at most `most` bytes, with no silence longer than `idle`.

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
 use super::House;
 use super::failure::Failure;
+use super::head::Fields;
 use super::pass;
 use crate::openai::Operation;
 
@@ -45,12 +44,12 @@ pub(super) enum Door {
 }
 
 /// Checks everything that can be known from the head alone.
-pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, Failure> {
-    check_head(request, house.max_head)?;
+pub(super) fn admit<B>(request: &Request<B>, fields: &Fields<'_>, house: &House) -> Result<Door, Failure> {
+    check_head(request, fields, house.max_head)?;
     if house.is_draining() {
         return Err(Failure::Draining);
     }
-    check_caller(request.headers(), house)?;
+    check_caller(fields, house)?;
     let door = door(request.uri().path())?;
     match &door {
         Door::Models { .. } if request.method() != Method::GET && request.method() != Method::HEAD => {
@@ -59,49 +58,41 @@ pub(super) fn admit(request: &Request<Incoming>, house: &House) -> Result<Door, 
         Door::Ask { .. } if request.method() != Method::POST => Err(Failure::MethodNotAllowed("POST")),
         Door::Models { .. } => Ok(door),
         Door::Relay { .. } => pass::check_method(request.method()).map(|()| door),
-        Door::Ask { .. } => check_type(request.headers()).map(|()| door),
+        Door::Ask { .. } => check_type(fields).map(|()| door),
     }
 }
 
 /// Checks what a head of at most `most` bytes must be, whoever sent it.
-pub(super) fn check_head(request: &Request<Incoming>, most: usize) -> Result<(), Failure> {
-    check_host(request)?;
-    check_size(request, most)
+pub(super) fn check_head<B>(request: &Request<B>, fields: &Fields<'_>, most: usize) -> Result<(), Failure> {
+    check_host(request, fields)?;
+    // hyper bounds only what it buffers, which is more than a head may have: a body is to come in one piece.
+    let line = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
+    if line + fields.size > most { Err(Failure::HeadTooLarge(most)) } else { Ok(()) }
 }
 
 /// RFC 9112 §3.2: exactly one Host; and nothing that would turn the connection into something else.
-fn check_host(request: &Request<Incoming>) -> Result<(), Failure> {
+fn check_host<B>(request: &Request<B>, fields: &Fields<'_>) -> Result<(), Failure> {
     if request.method() == Method::CONNECT {
         return Err(Failure::BadRequest("CONNECT is not served here"));
     }
-    if request.headers().contains_key(UPGRADE) {
+    if fields.upgrade {
         return Err(Failure::BadRequest("this server does not upgrade connections"));
     }
     // RFC 9112 §6.1 allows more, but nobody sends it and readers differ in how they take it.
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    let chunked = |v: &http::HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if codings.next().is_some_and(|v| !chunked(v)) || codings.next().is_some() {
+    let is_chunked = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if fields.transfer_encodings > 1 || fields.transfer_encoding.is_some_and(|v| !is_chunked(v)) {
         return Err(Failure::BadRequest("Transfer-Encoding other than `chunked` is not taken"));
     }
-    let hosts = request.headers().get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+    if fields.hosts > 1 || (fields.hosts == 0 && request.version() == Version::HTTP_11) {
         return Err(Failure::BadRequest("exactly one Host header is needed"));
     }
     Ok(())
 }
 
-/// hyper bounds only what it buffers, which is more than a head may have: a body is to come in one piece.
-fn check_size(request: &Request<Incoming>, most: usize) -> Result<(), Failure> {
-    let line = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
-    // `: ` and the line's end count too.
-    let fields: usize = request.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
-    if line + fields > most { Err(Failure::HeadTooLarge(most)) } else { Ok(()) }
-}
-
-fn check_caller(headers: &HeaderMap, house: &House) -> Result<(), Failure> {
+fn check_caller(fields: &Fields<'_>, house: &House) -> Result<(), Failure> {
     let rules = house.rules.load();
     let Some(key) = &rules.caller_key else { return Ok(()) };
-    let given = headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let given = fields.authorization.map(HeaderValue::as_bytes).unwrap_or_default();
     let bearer = match given.split_at_checked(7) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest,
         Some(_) | None => b"",
@@ -134,11 +125,11 @@ pub(super) fn door(path: &str) -> Result<Door, Failure> {
     }
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
-    if headers.get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+fn check_type(fields: &Fields<'_>) -> Result<(), Failure> {
+    if fields.content_encoding.is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Failure::UnsupportedMedia("a compressed request body (content-encoding) is not taken"));
     }
-    let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let Some(given) = fields.content_type else { return Ok(()) };
     let essence = given.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
         return Ok(());
@@ -147,12 +138,13 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// Reads the body. A body of one frame is handed on as it came.
-pub(super) async fn body(headers: &HeaderMap, mut body: Incoming, house: &House) -> Result<Bytes, Failure> {
+pub(super) async fn body(mut body: Incoming, house: &House) -> Result<Bytes, Failure> {
     let (max_body, body_timeout) = {
         let rules = house.rules.load();
         (rules.max_body, rules.body_timeout)
     };
-    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    // hyper has read `Content-Length` for it.
+    let announced = body.size_hint().exact();
     if announced.is_some_and(|n| n > max_body as u64) {
         return Err(Failure::BodyTooLarge(max_body));
     }
@@ -211,6 +203,7 @@ async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, F
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
     fn ask(integration: Option<&str>) -> Door {
         Door::Ask { operation: Operation::Chat, integration: integration.map(str::to_owned) }
@@ -242,12 +235,10 @@ mod tests {
 
     #[test]
     fn json_may_have_parameters_or_no_type_at_all() {
-        let check = |name, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, http::HeaderValue::from_static(value));
-            check_type(&headers)
+        let check = |name, value: &str| {
+            check_type(&Fields::of(&Request::builder().header(name, value).body(()).unwrap()))
         };
-        assert!(check_type(&HeaderMap::new()).is_ok());
+        assert!(check_type(&Fields::default()).is_ok());
         assert!(check(CONTENT_TYPE, "Application/JSON ; charset=utf-8").is_ok());
         assert!(check(CONTENT_TYPE, "text/plain").is_err());
         assert!(check(CONTENT_TYPE, "application/jsonx").is_err());

@@ -4,6 +4,7 @@ mod activity;
 mod exchange;
 mod explain;
 mod failure;
+mod head;
 mod hide;
 mod intake;
 mod models;
@@ -23,7 +24,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -36,6 +37,7 @@ use crate::secret::Secret;
 use crate::tasks::{Seat, Tasks};
 use exchange::{Opened, Order};
 use failure::Failure;
+use head::Fields;
 use intake::Door;
 use pass::Errand;
 use reply::Outcome;
@@ -44,9 +46,6 @@ use visit::Visit;
 pub use activity::Activity;
 pub use explain::{Explained, Header, Question, Refusal, Shown, explain};
 pub use reply::Answer;
-
-/// OpenAI's SDKs say in it how long they wait for bytes.
-const READ_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-read-timeout");
 
 /// How long a stream's client may hear nothing before it is sent a comment, which commits the 200.
 const PING_AFTER: Duration = Duration::from_secs(15);
@@ -95,10 +94,15 @@ pub struct Rules {
 
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
 pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -> Response<Answer> {
-    let mut visit = Visit::begin(&house, &request);
-    let answered = {
-        let journey = pin!(journey(request, &house, seat, &mut visit));
-        until_cut(&house, journey).await
+    let fields = Fields::of(&request);
+    let mut visit = Visit::begin(&house, request.uri().path(), &fields);
+    let answered = match intake::admit(&request, &fields, &house) {
+        Ok(door) => {
+            let admitted = (door, patience(&fields));
+            let journey = pin!(journey(request, admitted, &house, seat, &mut visit));
+            until_cut(&house, journey).await
+        }
+        Err(failure) => Err(failure),
     };
     conclude(answered, visit)
 }
@@ -110,7 +114,7 @@ pub async fn run_errand(request: Request<Incoming>, house: Arc<House>, seat: Sea
         tracing::debug!("a request at the handlers' door showed no key");
         return reply::nothing();
     };
-    let mut visit = Visit::errand(&house, &request, errand.tail());
+    let mut visit = Visit::errand(&house, errand.tail(), &Fields::of(&request));
     let answered = {
         let errand = pin!(errand.run(request, &house, seat, &mut visit));
         until_cut(&house, errand).await
@@ -118,7 +122,7 @@ pub async fn run_errand(request: Request<Incoming>, house: Arc<House>, seat: Sea
     conclude(answered, visit)
 }
 
-fn conclude(answered: Result<Outcome, Failure>, visit: Visit) -> Response<Answer> {
+fn conclude(answered: Result<Outcome, Failure>, visit: Box<Visit>) -> Response<Answer> {
     match answered {
         Ok(outcome) => reply::respond(outcome, visit),
         Err(failure) => reply::refuse(&failure, visit),
@@ -142,32 +146,34 @@ pub fn crashed() -> Response<Answer> {
 
 async fn journey(
     request: Request<Incoming>,
+    (door, patience): (Door, Option<Duration>),
     house: &Arc<House>,
     seat: Seat,
     visit: &mut Visit,
 ) -> Result<Outcome, Failure> {
-    let door = intake::admit(&request, house)?;
     let registry = house.registry.load_full();
     let (operation, path) = match door {
         Door::Models { integration } => return models::list(&registry, integration.as_deref()),
         Door::Ask { operation, integration } => (operation, integration),
         Door::Relay { integration, rest } => {
             // Boxed: it is rare, and would make room in every request's future.
-            return Box::pin(pass::relay(request, (&integration, &rest), house, seat, visit)).await;
+            let to = (&*integration, &*rest, patience);
+            return Box::pin(pass::relay(request, to, house, seat, visit)).await;
         }
     };
     if let Some(name) = &path {
         registry.integration(name)?;
     }
     let (head, body) = request.into_parts();
-    let bytes = intake::body(&head.headers, body, house).await?;
+    let bytes = intake::body(body, house).await?;
     visit.took_in(bytes.len());
-    let patience = Patience::of(&head.headers);
+    let patience = patience.and_then(Patience::begin);
     let mut envelope = Envelope::read(bytes)?;
 
     let wanted = wanted_model(&envelope)?;
     let found = registry.find(path.as_deref(), wanted)?;
-    let called = wanted.unwrap_or_else(|| found.model().alias.as_str());
+    let alias = found.model().alias.shared();
+    let called = wanted.filter(|wanted| **wanted != **alias).map_or_else(|| Arc::clone(alias), Arc::from);
     visit.found(found.entry, called, envelope.stream());
     let Ok(integration) = &found.entry.state else {
         return Err(Failure::unavailable(found.entry));
@@ -216,6 +222,13 @@ fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
     }
 }
 
+/// How long the client bears silence: `x-stainless-read-timeout`, seconds, less what an answer needs to arrive.
+fn patience(fields: &Fields<'_>) -> Option<Duration> {
+    let seconds: f64 = head::text(fields.read_timeout)?.parse().ok()?;
+    let limit = Duration::try_from_secs_f64(seconds).ok()?;
+    Some(limit.saturating_sub((limit / 10).min(Duration::from_secs(1))))
+}
+
 /// How long the client bears silence, and when that ends for a request whose body has come.
 #[derive(Clone, Copy)]
 struct Patience {
@@ -224,11 +237,8 @@ struct Patience {
 }
 
 impl Patience {
-    /// From `x-stainless-read-timeout`, seconds, less what an answer needs to arrive.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let seconds: f64 = headers.get(READ_TIMEOUT)?.to_str().ok()?.parse().ok()?;
-        let limit = Duration::try_from_secs_f64(seconds).ok()?;
-        let limit = limit.saturating_sub((limit / 10).min(Duration::from_secs(1)));
+    /// From now on.
+    fn begin(limit: Duration) -> Option<Self> {
         Some(Self { limit, end: Instant::now().checked_add(limit)? })
     }
 }

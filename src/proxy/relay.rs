@@ -70,7 +70,11 @@ enum Source {
 }
 
 /// Waits for the upstream's head, but no longer than a client should go without hearing anything.
-pub(super) async fn open(order: Box<Order>, permit: Permit, house: &Arc<House>) -> Result<Stream, Failure> {
+pub(super) async fn open(
+    order: Box<Order>,
+    permit: Permit,
+    house: &Arc<House>,
+) -> Result<Box<Stream>, Failure> {
     let idle = order.entry.settings.limits.idle;
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
@@ -85,19 +89,19 @@ pub(super) async fn open(order: Box<Order>, permit: Permit, house: &Arc<House>) 
         answered,
     };
     match tokio::time::timeout(PING_AFTER, &mut opening).await {
-        Err(_) => Ok(stream(Source::Opening(opening), None, Report::default(), None)),
+        Err(_) => Ok(Box::new(stream(Source::Opening(opening), None, Report::default(), None))),
         Ok(opened) => {
-            let Upstream { parts, body, decoder, report, connected, hidden, lease, .. } = streamed(opened)?;
+            let Upstream { parts, body, decoder, report, connected, hidden, lease, .. } = *streamed(opened)?;
             let headers = decoder.passes_whole().then_some(parts.headers);
             let stream = stream(Source::Open(body, decoder), headers, report, Some(connected));
-            let mut stream = Stream { hidden, ..stream };
+            let mut stream = Box::new(Stream { hidden, ..stream });
             stream.permit.hold(lease);
             Ok(stream)
         }
     }
 }
 
-fn streamed(opened: Result<Opened, Failure>) -> Result<Upstream, Failure> {
+fn streamed(opened: Result<Opened, Failure>) -> Result<Box<Upstream>, Failure> {
     match opened? {
         Opened::Stream(upstream) => Ok(upstream),
         Opened::Passed(_) | Opened::Translated(_) => {
@@ -122,12 +126,12 @@ pub(super) struct Relay {
     tasks: Tasks,
     /// What must not come back in the upstream's words.
     hidden: Hidden,
-    visit: Visit,
+    visit: Box<Visit>,
     permit: Option<Permit>,
 }
 
 impl Relay {
-    pub(super) fn new(stream: Stream, visit: Visit) -> Self {
+    pub(super) fn new(stream: Stream, visit: Box<Visit>) -> Self {
         let Stream { source, permit, idle, tasks, hidden, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();

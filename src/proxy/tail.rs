@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem::FinderRev;
+use memchr::memmem::Finder;
 
-use crate::openai::Usage;
+use crate::openai::scan;
 
 /// How far from the end the usage is looked for, in bytes: little stands behind it.
 const WINDOW: usize = 4 << 10;
@@ -30,8 +30,8 @@ impl Tail {
         }
     }
 
-    /// The usage, if the end of an answer tells it.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    /// The tokens of prompt and completion, if the end of an answer tells them.
+    pub(super) fn tokens(&self) -> Option<(u64, u64)> {
         read(&self.last).or_else(|| {
             let joined = (!self.before.is_empty()).then(|| [&self.before[..], &self.last[..]].concat());
             joined.and_then(|joined| read(&joined))
@@ -44,15 +44,15 @@ fn end_of(piece: &Bytes) -> Bytes {
 }
 
 /// Built once: building a finder costs more than looking with it.
-static USAGE: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new("\"usage\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
 
 /// The last member of that name whose value counts tokens. In a text the quotes would be escaped.
-fn read(json: &[u8]) -> Option<Usage> {
-    USAGE.rfind_iter(json).find_map(|at| {
+fn read(json: &[u8]) -> Option<(u64, u64)> {
+    let tokens = |at| {
         let value = json[at + USAGE.needle().len()..].trim_ascii_start().strip_prefix(b":")?;
-        value.trim_ascii_start().starts_with(b"{").then_some(())?;
-        serde_json::Deserializer::from_slice(value).into_iter::<Usage>().next()?.ok()
-    })
+        scan::numbers(value, ["prompt_tokens", "completion_tokens"])
+    };
+    USAGE.find_iter(json).filter_map(tokens).last().map(|[prompt, completion]| (prompt, completion))
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
         for piece in text.as_bytes().chunks(step) {
             tail.push(&Bytes::copy_from_slice(piece));
         }
-        tail.usage().map(|usage| (usage.prompt_tokens, usage.completion_tokens))
+        tail.tokens()
     }
 
     #[test]

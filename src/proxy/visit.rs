@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Request, Uri};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::House;
+use super::head::{self, Fields};
 use crate::integration::Entry;
 use crate::observe::access::Record;
 use crate::observe::{Ending, IntegrationMetrics};
@@ -15,8 +16,6 @@ use crate::openai::Usage;
 
 /// What stands before the request's own id in the id of a completion.
 const COMPLETION: &str = "chatcmpl-";
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// The code of an answer that is the provider's own refusal.
 pub(super) const UPSTREAM_ERROR: &str = "upstream_error";
@@ -37,7 +36,8 @@ pub(super) struct Visit {
     started: Instant,
     /// `chatcmpl-` and the request id.
     id: Arc<str>,
-    uri: Uri,
+    /// A copy: a part of the head would keep all of the head's buffer while a stream lasts.
+    path: Box<str>,
     retry: Option<u32>,
     entry: Option<Arc<Entry>>,
     model: Arc<str>,
@@ -54,27 +54,25 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn begin<B>(house: &Arc<House>, request: &Request<B>) -> Self {
-        Self::of(house, request.headers(), request.uri().clone())
+    pub(super) fn begin(house: &Arc<House>, path: &str, fields: &Fields<'_>) -> Box<Self> {
+        Self::of(house, path, fields, false)
     }
 
-    /// A handler's request to its provider, at `path` below the endpoint: the whole path of `request` holds its key.
-    pub(super) fn errand<B>(house: &Arc<House>, request: &Request<B>, path: &str) -> Self {
-        let uri = path.parse().unwrap_or_default();
-        let mut visit = Self::of(house, request.headers(), uri);
-        visit.errand = true;
-        visit
+    /// A handler's request to its provider, at `path` below the endpoint: the whole path of the request holds its key.
+    pub(super) fn errand(house: &Arc<House>, path: &str, fields: &Fields<'_>) -> Box<Self> {
+        Self::of(house, path, fields, true)
     }
 
-    fn of(house: &Arc<House>, headers: &HeaderMap, uri: Uri) -> Self {
+    fn of(house: &Arc<House>, path: &str, fields: &Fields<'_>, errand: bool) -> Box<Self> {
         house.activity.begin();
-        Self {
+        // Boxed: it is handed on a good many times.
+        Box::new(Self {
             house: Arc::clone(house),
-            errand: false,
+            errand,
             started: Instant::now(),
-            id: request_id(headers),
-            uri,
-            retry: retry_count(headers),
+            id: request_id(fields.request_id),
+            path: path.into(),
+            retry: head::text(fields.retry_count).and_then(|count| count.parse().ok()),
             entry: None,
             model: Arc::default(),
             stream: false,
@@ -87,7 +85,7 @@ impl Visit {
             bytes_out: 0,
             tokens: None,
             ending: None,
-        }
+        })
     }
 
     /// Whether the house cuts what is open.
@@ -124,12 +122,12 @@ impl Visit {
         self.bytes_in = bytes as u64;
     }
 
-    pub(super) fn found(&mut self, entry: &Arc<Entry>, model: &str, stream: bool) {
+    pub(super) fn found(&mut self, entry: &Arc<Entry>, model: Arc<str>, stream: bool) {
         if !self.errand {
             entry.metrics.in_flight.inc();
         }
         self.entry = Some(Arc::clone(entry));
-        self.model = model.into();
+        self.model = model;
         self.stream = stream;
     }
 
@@ -157,7 +155,12 @@ impl Visit {
     }
 
     pub(super) fn used(&mut self, usage: Option<&Usage>) {
-        self.tokens = usage.map(|u| (u.prompt_tokens, u.completion_tokens)).or(self.tokens);
+        self.counted(usage.map(|u| (u.prompt_tokens, u.completion_tokens)));
+    }
+
+    /// The tokens of prompt and completion, if the answer told them.
+    pub(super) fn counted(&mut self, tokens: Option<(u64, u64)>) {
+        self.tokens = tokens.or(self.tokens);
     }
 
     /// Notes why it failed: our code, and the cause in words for the log.
@@ -182,7 +185,7 @@ impl Visit {
         if let Some(entry) = &self.entry {
             entry.metrics.ran_errand(status);
         }
-        let (integration, path) = (self.integration().unwrap_or_default(), self.uri.path());
+        let (integration, path) = (self.integration().unwrap_or_default(), &*self.path);
         let (ms, code) = (total.as_millis() as u64, self.code.as_deref().unwrap_or_default());
         match self.cause.as_deref().filter(|_| code != UPSTREAM_ERROR) {
             Some(cause) => {
@@ -230,7 +233,7 @@ impl Drop for Visit {
         if let Some(access) = &self.house.access {
             let record = Record {
                 request_id: self.id(),
-                path: self.uri.path(),
+                path: &self.path,
                 integration: self.integration(),
                 model: Some(&*self.model).filter(|m| !m.is_empty()),
                 status,
@@ -250,9 +253,8 @@ impl Drop for Visit {
     }
 }
 
-fn request_id(headers: &HeaderMap) -> Arc<str> {
-    let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
-    if let Some(given) = given.filter(|v| is_sane(v)) {
+fn request_id(given: Option<&HeaderValue>) -> Arc<str> {
+    if let Some(given) = head::text(given).filter(|v| is_sane(v)) {
         return [COMPLETION, given].concat().into();
     }
     let mut id = [0; COMPLETION.len() + 32];
@@ -268,28 +270,19 @@ fn is_sane(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
-fn retry_count(headers: &HeaderMap) -> Option<u32> {
-    headers.get(RETRY_COUNT)?.to_str().ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     #[test]
     fn a_clients_own_request_id_is_kept_if_it_is_sane() {
-        let id = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-request-id", HeaderValue::from_static(value));
-            request_id(&headers)[COMPLETION.len()..].to_owned()
-        };
+        let id = |value| request_id(Some(&HeaderValue::from_static(value)))[COMPLETION.len()..].to_owned();
         assert_eq!(id("job-7/step-2"), "job-7/step-2");
         for odd in ["", "two words"] {
             let made = id(odd);
             assert_eq!(made.len(), 32);
             assert!(made.bytes().all(|b| b.is_ascii_hexdigit()));
         }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+        assert_ne!(request_id(None), request_id(None));
     }
 }

@@ -33,14 +33,15 @@ pub(super) struct Begun {
     first: Bytes,
     body: Body,
     idle: Duration,
+    silence: Option<Pin<Box<Sleep>>>,
     permit: Option<Permit>,
-    /// Whether its usage is looked for.
-    counted: bool,
+    /// Where the usage is, if it is looked for.
+    tail: Option<Tail>,
 }
 
 /// Waits for the first bytes and checks that they can begin a JSON object.
-pub(super) async fn begin(upstream: Upstream, mut permit: Permit) -> Result<Begun, Failure> {
-    let Upstream { parts, mut body, entry, report, connected, lease, .. } = upstream;
+pub(super) async fn begin(upstream: Box<Upstream>, mut permit: Permit) -> Result<Box<Begun>, Failure> {
+    let Upstream { parts, mut body, entry, report, connected, lease, .. } = *upstream;
     permit.hold(lease);
     let idle = entry.settings.limits.idle;
     // What is there already needs no timer.
@@ -62,7 +63,18 @@ pub(super) async fn begin(upstream: Upstream, mut permit: Permit) -> Result<Begu
         true => rest_of(first, &mut body, entry.settings.limits).await?,
         false => first,
     };
-    Ok(Begun { parts, report, connected, first, body, idle, permit: Some(permit), counted: true })
+    let tail = Some(Tail::default());
+    Ok(Box::new(Begun {
+        parts,
+        report,
+        connected,
+        first,
+        body,
+        idle,
+        silence: None,
+        permit: Some(permit),
+        tail,
+    }))
 }
 
 /// An answer of any kind, nothing of which is looked at.
@@ -71,9 +83,10 @@ pub(super) fn untouched(
     body: Body,
     (entry, connected): (&Entry, Option<Duration>),
     permit: Option<Permit>,
-) -> Begun {
-    let (report, idle) = (Report::default(), entry.settings.limits.idle);
-    Begun { parts, report, connected, first: Bytes::new(), body, idle, permit, counted: false }
+) -> Box<Begun> {
+    let (report, idle, first) = (Report::default(), entry.settings.limits.idle, Bytes::new());
+    let (silence, tail) = (None, None);
+    Box::new(Begun { parts, report, connected, first, body, idle, silence, permit, tail })
 }
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
@@ -104,14 +117,8 @@ pub(super) fn check_complete(body: &[u8]) -> Result<(), Failure> {
 /// The body of such an answer on its way to the client.
 #[derive(Debug)]
 pub(super) struct Whole {
-    first: Option<Bytes>,
-    body: Body,
-    idle: Duration,
-    silence: Option<Pin<Box<Sleep>>>,
-    /// Where the usage is, if it is looked for.
-    tail: Option<Tail>,
-    visit: Visit,
-    permit: Option<Permit>,
+    begun: Box<Begun>,
+    visit: Box<Visit>,
 }
 
 /// The upstream broke off: the connection to the client is cut, since the answer must not look complete.
@@ -120,33 +127,31 @@ pub(super) struct Whole {
 pub struct Cut;
 
 impl Whole {
-    pub(super) fn new(begun: Begun, visit: Visit) -> Self {
-        let Begun { first, body, idle, permit, counted, .. } = begun;
-        let first = Some(first).filter(|first| !first.is_empty());
-        let tail = counted.then(Tail::default);
-        Self { first, body, idle, silence: None, tail, visit, permit }
+    pub(super) fn new(begun: Box<Begun>, visit: Box<Visit>) -> Self {
+        Self { begun, visit }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if let Some(first) = self.first.take() {
+        if !self.begun.first.is_empty() {
+            let first = std::mem::take(&mut self.begun.first);
             self.sent(&first);
-            if self.body.is_end_stream() {
+            if self.begun.body.is_end_stream() {
                 self.end();
             }
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        match Pin::new(&mut self.begun.body).poll_frame(cx) {
             Poll::Ready(None) => {
                 self.end();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
-                self.silence = None;
+                self.begun.silence = None;
                 if let Some(data) = frame.data_ref() {
                     self.sent(data);
                 }
                 // hyper asks no more of a body that says it is at its end.
-                if self.body.is_end_stream() {
+                if self.begun.body.is_end_stream() {
                     self.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -160,9 +165,11 @@ impl Whole {
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let idle = self.idle;
-        let silence =
-            self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        let idle = self.begun.idle;
+        let silence = self
+            .begun
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
         if silence.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
@@ -172,26 +179,26 @@ impl Whole {
 
     fn sent(&mut self, data: &Bytes) {
         self.visit.sent(data.len());
-        if let Some(tail) = &mut self.tail {
+        if let Some(tail) = &mut self.begun.tail {
             tail.push(data);
         }
     }
 
     fn end(&mut self) {
-        if let Some(tail) = self.tail.take() {
-            self.visit.used(tail.usage().as_ref());
+        if let Some(tail) = self.begun.tail.take() {
+            self.visit.counted(tail.tokens());
         }
         self.visit.ended();
-        self.permit = None;
+        self.begun.permit = None;
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        self.begun.first.is_empty() && self.begun.body.is_end_stream()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().map_or(0, Bytes::len) as u64;
-        let rest = self.body.size_hint();
+        let first = self.begun.first.len() as u64;
+        let rest = self.begun.body.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + first);
         if let Some(upper) = rest.upper() {

@@ -1,36 +1,36 @@
-//! The shell around each request: one tower stack that catches panics and keeps the connection's clock.
+//! The shell around each request: it catches panics and keeps the connection's clock.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
-use futures_util::future::CatchUnwind;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service as HyperService;
 use hyper_util::service::TowerToHyperService;
-use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 use super::clock::{Clock, Wait};
 use super::connection::Timed;
 use crate::proxy::{self, Answer, House};
 use crate::tasks::Seat;
 
-/// The service of one connection.
+/// The service of one connection: it marks the connection as busy while a request is answered, and a panic costs its
+/// own request a 500 and nobody else anything.
 pub(super) fn service(
     host: Host,
     clock: Arc<Clock>,
 ) -> impl HyperService<Request<Incoming>, Response = Response<Timed>, Error = Infallible, Future: Send> {
-    let answer = service_fn(move |request| {
-        let host = host.clone();
-        async move { Ok::<_, Infallible>(host.answer(request).await) }
-    });
-    let keep_time = tower::layer::layer_fn(move |inner| KeepTime { inner, clock: Arc::clone(&clock) });
-    TowerToHyperService::new(ServiceBuilder::new().layer(keep_time).layer(CatchPanic).service(answer))
+    TowerToHyperService::new(tower::service_fn(move |request| {
+        clock.set(Wait::Answer);
+        let (host, clock) = (host.clone(), Arc::clone(&clock));
+        async move {
+            let answered = AssertUnwindSafe(host.answer(request)).catch_unwind().await;
+            // The panic hook has logged where; what it says may hold a client's words.
+            let response = answered.unwrap_or_else(|_| proxy::crashed());
+            Ok(response.map(|answer| Timed::new(answer, clock)))
+        }
+    }))
 }
 
 /// Who answers on a connection.
@@ -57,101 +57,5 @@ impl Host {
             // Boxed: it is rare, and would make room in every request's future.
             Guests::Handlers => Box::pin(proxy::run_errand(request, self.house, self.seat)).await,
         }
-    }
-}
-
-/// Marks the connection as busy while a request is answered.
-#[derive(Clone, Debug)]
-struct KeepTime<S> {
-    inner: S,
-    clock: Arc<Clock>,
-}
-
-impl<S: Service<Request<Incoming>, Response = Response<Answer>>> Service<Request<Incoming>> for KeepTime<S> {
-    type Response = Response<Timed>;
-    type Error = S::Error;
-    type Future = Keeping<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        self.clock.set(Wait::Answer);
-        Keeping { inner: self.inner.call(request), clock: Arc::clone(&self.clock) }
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// A request that is being answered on a connection.
-    struct Keeping<F> {
-        #[pin]
-        inner: F,
-        clock: Arc<Clock>,
-    }
-}
-
-impl<F, E> Future for Keeping<F>
-where
-    F: Future<Output = Result<Response<Answer>, E>>,
-{
-    type Output = Result<Response<Timed>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.inner.poll(cx));
-        Poll::Ready(response.map(|r| r.map(|answer| Timed::new(answer, Arc::clone(this.clock)))))
-    }
-}
-
-/// A panic costs its own request a 500 and nobody else anything.
-#[derive(Clone, Copy, Debug)]
-struct CatchPanic;
-
-impl<S> Layer<S> for CatchPanic {
-    type Service = Caught<S>;
-
-    fn layer(&self, inner: S) -> Caught<S> {
-        Caught(inner)
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Caught<S>(S);
-
-impl<S> Service<Request<Incoming>> for Caught<S>
-where
-    S: Service<Request<Incoming>, Response = Response<Answer>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Catching<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        Catching { inner: AssertUnwindSafe(self.0.call(request)).catch_unwind() }
-    }
-}
-
-pin_project_lite::pin_project! {
-    struct Catching<F> {
-        #[pin]
-        inner: CatchUnwind<AssertUnwindSafe<F>>,
-    }
-}
-
-impl<F, E> Future for Catching<F>
-where
-    F: Future<Output = Result<Response<Answer>, E>>,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let caught: Result<F::Output, Box<dyn Any + Send>> = ready!(self.project().inner.poll(cx));
-        // The panic hook has logged where; what it says may hold a client's words.
-        Poll::Ready(caught.unwrap_or_else(|_| Ok(proxy::crashed())))
     }
 }

@@ -7,10 +7,12 @@ use outrider::config::{Environment, Options, load};
 use outrider::dialect::Format;
 use serde_json::{Value, json};
 
+use crate::support::page::{Page, names, spans, table};
 use crate::support::{Call, Setup, Sidecar, TokenServer, Upstream, integration};
 
 const README: &str = include_str!("../../README.md");
 const TELL: &str = include_str!("../../src/proxy/reply/tell.rs");
+const WORKER: &str = include_str!("../../src/proxy/worker.rs");
 const RELAY: &str = include_str!("../../src/proxy/relay.rs");
 const ACCESS: &str = include_str!("../../src/observe/access.rs");
 const COMMANDS: &str = include_str!("../../src/cli/mod.rs");
@@ -18,60 +20,18 @@ const CARGO: &str = include_str!("../../Cargo.toml");
 
 // ---- Reading the README.
 
-/// The fenced blocks of one language, in order, without the indentation of their list.
+const PAGE: Page = Page(README);
+
 fn blocks(language: &str) -> Vec<String> {
-    let (mut blocks, mut open) = (Vec::new(), None);
-    for line in README.lines() {
-        let indent = line.len() - line.trim_start().len();
-        match (line.trim().strip_prefix("```"), &mut open) {
-            (Some(word), None) => open = Some((word == language, indent, String::new())),
-            (Some(_), Some(_)) => {
-                blocks.extend(open.take().filter(|(wanted, ..)| *wanted).map(|(_, _, text)| text));
-            }
-            (None, Some((_, indent, text))) => {
-                text.push_str(line.get(*indent..).unwrap_or_default());
-                text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    assert!(open.is_none(), "a block of the README is not closed");
-    assert!(!blocks.is_empty(), "the README has no block of {language}");
-    blocks
+    PAGE.blocks(language)
 }
 
-/// The text below a heading, to the next one of the same level.
 fn section(heading: &str) -> &'static str {
-    let (_, rest) = README.split_once(&format!("\n## {heading}\n")).expect("the README has this heading");
-    rest.split_once("\n## ").map_or(rest, |(section, _)| section)
+    PAGE.section(heading)
 }
 
-/// The rows of the table of `section` whose first heading is `first`.
-fn table(section: &str, first: &str) -> Vec<Vec<String>> {
-    let rows = section.lines().skip_while(|line| !line.starts_with(&format!("| {first} |")));
-    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
-    let cells =
-        |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
-    let rows: Vec<_> = rows.map(cells).collect();
-    assert!(!rows.is_empty(), "the README has no table that begins with `{first}`");
-    rows
-}
-
-/// What stands in backticks.
-fn spans(text: &str) -> Vec<&str> {
-    text.split('`').skip(1).step_by(2).collect()
-}
-
-/// The names in the first column of a table.
-fn names(rows: &[Vec<String>]) -> BTreeSet<String> {
-    rows.iter().flat_map(|row| spans(&row[0])).map(str::to_owned).collect()
-}
-
-/// The commands of the shell blocks, one a line, without comments.
 fn commands() -> Vec<String> {
-    let text = blocks("sh").concat().replace("\\\n", " ");
-    let bare = |line: &str| line.split(" # ").next().unwrap_or_default().trim().to_owned();
-    text.lines().map(bare).filter(|line| !line.is_empty()).collect()
+    PAGE.commands()
 }
 
 /// A folder in which everything was done that the README tells a newcomer to do before the first start.
@@ -89,7 +49,8 @@ fn newcomer(tables: &str) -> Setup {
         };
         setup = setup.env(name, value.trim_matches('\''));
     }
-    setup.file("integrations/enterprise.json", &definition())
+    let handler = blocks("python").concat();
+    setup.file("integrations/enterprise.json", &definition()).file("custom_llms/echo.py", &handler)
 }
 
 /// Galileo's JSON in the README.
@@ -292,6 +253,7 @@ fn the_commands_of_the_readme_are_there() {
                 assert!(CARGO.contains(&format!("[profile.{profile}]")), "{line}");
             }
             ["cargo", "test"] | ["curl" | "printf" | "export" | "umask", ..] => {}
+            ["python3" | "python/bin/python", "-m", "venv" | "pip", ..] => {}
             _ => assert!(line.is_empty(), "the README has a command that nobody checks: {line}"),
         }
     }
@@ -340,6 +302,11 @@ fn told() -> BTreeMap<String, u16> {
         }
         codes.insert(word.to_owned(), status_before(before));
     }
+    // A handler's own errors have its own status.
+    let kinds = WORKER.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next());
+    for code in kinds {
+        codes.entry(code.to_owned()).or_insert(0);
+    }
     codes
 }
 
@@ -350,6 +317,9 @@ fn status_before(before: &str) -> u16 {
     }
     if before.ends_with("gateway(") {
         return 502;
+    }
+    if before.ends_with("unavailable(") {
+        return 503;
     }
     let name = before.strip_suffix(',').and_then(|text| text.rsplit_once("(")).map(|(_, name)| name.trim());
     let known = match name {

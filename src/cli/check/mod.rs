@@ -188,14 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_the_world_and_what_is_not_in_this_version_are_errors() {
+    fn what_is_wrong_in_the_world_is_an_error_of_its_integration() {
         let toml = format!(
             "{GOOD}{}{}{}",
             "[integrations.key]\nendpoint = \"https://k.example/v1\"\nmodels = [\"k\"]\nauthentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"no-such-key\"\n",
             "[integrations.handler]\nendpoint = \"https://h.example/v1\"\nmodels = [\"h\"]\nauthentication_type = \"none\"\ncustom_llm_config = { file_name = \"h.py\", class_name = \"H\" }\n",
             "[integrations.file]\nendpoint = \"${file:no-such-endpoint}\"\nmodels = [\"f\"]\nauthentication_type = \"none\"\n",
         );
-        let (exit, text) = check(&toml, false, Format::Text, Environment::default());
+        let elsewhere = Environment::of([("GALILEO_CUSTOM_LLMS_DIRECTORY", "/no/such/directory")]);
+        let (exit, text) = check(&toml, false, Format::Text, elsewhere);
         assert_eq!(exit, Exit::Config);
         insta::assert_snapshot!(text, @r#"
     error: `integrations.key.api_key_value_file`: DIR/no-such-key: No such file or directory
@@ -210,13 +211,7 @@ mod tests {
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
        | ^^^^^^^^^^^^^^^^^
 
-    error: `integrations.handler.custom_llm_config`: the handler /opt/custom_llms/h.py does not exist
-      --> config.toml:15:1
-       |
-    15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
-       | ^^^^^^^^^^^^^^^^^
-
-    error: custom_llm_config: Python handlers are not in this version of Outrider
+    error: `integrations.handler.custom_llm_config`: the directory of handlers /no/such/directory cannot be read: No such file or directory (os error 2) (handlers.directory)
       --> config.toml:15:1
        |
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
@@ -228,7 +223,7 @@ mod tests {
     17 | endpoint = ***
        | ^^^^^^^^
 
-    5 errors
+    4 errors
     "#);
     }
 

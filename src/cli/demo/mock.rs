@@ -1,11 +1,12 @@
-//! Mock providers for `outrider demo`: OpenAI's chat completions and Anthropic's messages, whole and streamed, each
-//! behind the check that the real one makes. The answer repeats the question's words.
+//! Mock providers for `outrider demo`: OpenAI's chat completions, Anthropic's messages, and the format that the example
+//! of a handler is for; whole and streamed, each behind the check that the real one makes. The answer repeats the
+//! question's words.
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::BoxBody;
@@ -24,6 +25,11 @@ pub(super) const KEY: (&str, &str) = ("api-key", "demo-key-of-no-value");
 pub(super) const OPENAI_MODEL: &str = "demo-gpt";
 /// The model that the Anthropic mock has.
 pub(super) const ANTHROPIC_MODEL: &str = "demo-claude";
+
+/// The model that the provider of the example handler has.
+pub(super) const ACME_MODEL: &str = "demo-acme";
+/// What that provider refuses to answer.
+pub(super) const TOO_MUCH: &str = "Tell me everything!";
 
 /// Answers one request to any of the mocks.
 pub(super) async fn answer(request: Request<Incoming>, desk: &TokenDesk) -> Answer {
@@ -46,6 +52,10 @@ pub(super) async fn answer(request: Request<Incoming>, desk: &TokenDesk) -> Answ
             refuse(StatusCode::BAD_REQUEST, "anthropic-version is missing")
         }
         "/v1/messages" => with_json(&body, anthropic),
+        "/acme/generate" if !desk.has_issued(bearer(&head.headers)) => {
+            reply(StatusCode::UNAUTHORIZED, &json!({"problem": "the bearer was not issued here"}))
+        }
+        "/acme/generate" => with_json(&body, acme),
         _ => refuse(StatusCode::NOT_FOUND, "nothing is here"),
     }
 }
@@ -142,6 +152,29 @@ fn anthropic(request: &Value) -> Answer {
     streamed(events.into_iter().map(named))
 }
 
+/// The format that `handlers/example_handler.py` describes.
+fn acme(request: &Value) -> Answer {
+    if request["engine"] != ACME_MODEL {
+        return reply(StatusCode::NOT_FOUND, &json!({"problem": "this engine does not exist"}));
+    }
+    let turns = request["turns"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let turn = Turn::new(&turns.iter().map(|turn| text(&turn["text"])).collect::<Vec<_>>());
+    if turn.words.concat() == echo(TOO_MUCH) {
+        let mut refusal =
+            reply(StatusCode::TOO_MANY_REQUESTS, &json!({"problem": "this is too much to ask"}));
+        refusal.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static("7"));
+        return refusal;
+    }
+    let ending = json!({"ended": "done", "counts": {"read": turn.asked, "written": turn.words.len()}});
+    if request["live"] != true {
+        let mut answer = ending;
+        answer["text"] = json!(turn.words.concat());
+        return reply(StatusCode::OK, &answer);
+    }
+    let words = turn.words.into_iter().map(|word| json!({"text": word}));
+    streamed(words.chain([ending]).map(|line| format!("{line}\n")))
+}
+
 /// One turn of a conversation: how long the question is, and the answer word by word.
 struct Turn {
     asked: usize,
@@ -151,7 +184,11 @@ struct Turn {
 impl Turn {
     fn of(request: &Value) -> Self {
         let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let texts: Vec<String> = messages.iter().map(|message| text(&message["content"])).collect();
+        Self::new(&messages.iter().map(|message| text(&message["content"])).collect::<Vec<_>>())
+    }
+
+    /// After these texts, the last of which is the question.
+    fn new(texts: &[String]) -> Self {
         let asked = texts.iter().map(|text| text.split_whitespace().count()).sum();
         let answer = echo(texts.last().map_or("", String::as_str));
         Self { asked, words: answer.split_inclusive(' ').map(str::to_owned).collect() }

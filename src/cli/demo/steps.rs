@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::mock::{ANTHROPIC_MODEL, KEY, OPENAI_MODEL, echo};
+use super::mock::{ACME_MODEL, ANTHROPIC_MODEL, KEY, OPENAI_MODEL, TOO_MUCH, echo};
 use super::world::World;
 use crate::auth::Authorizer;
 use crate::config::valid::Proxy;
@@ -37,6 +37,8 @@ enum Integration {
     OpenAiOpen,
     ClaudeOAuth,
     ClaudeMtls,
+    Handler,
+    HandlerEgress,
 }
 
 /// What is asked.
@@ -45,17 +47,22 @@ enum Ask {
     Whole,
     Streamed,
     WrongModel,
+    TooMuch,
 }
 
 /// One line of the table, before it is walked.
 pub(super) struct Step(Integration, Ask);
 
-/// The steps, in order.
-pub(super) fn all() -> impl Iterator<Item = Step> {
+/// The steps, in order; those of the handler only where one runs.
+pub(super) fn all(with_handler: bool) -> impl Iterator<Item = Step> {
     let integrations =
         [Integration::OpenAiKey, Integration::OpenAiOpen, Integration::ClaudeOAuth, Integration::ClaudeMtls];
     let asks = [Ask::Whole, Ask::Streamed, Ask::WrongModel];
-    integrations.into_iter().flat_map(move |integration| asks.map(|ask| Step(integration, ask)))
+    let steps = integrations.into_iter().flat_map(move |integration| asks.map(|ask| Step(integration, ask)));
+    let handlers = with_handler.then_some([Integration::Handler, Integration::HandlerEgress]);
+    let asks = [Ask::Whole, Ask::Streamed, Ask::TooMuch];
+    let of_handlers = handlers.into_iter().flatten().flat_map(move |one| asks.map(|ask| Step(one, ask)));
+    steps.chain(of_handlers)
 }
 
 /// One line of the table.
@@ -72,6 +79,8 @@ pub(super) struct Row {
 /// way out, which keeps its connections.
 pub(super) struct Lines {
     sidecar: Egress,
+    /// The sidecar through which a handler's own requests leave.
+    second: Option<Egress>,
     plain: Egress,
     secure: Egress,
     mutual: Egress,
@@ -79,7 +88,12 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Ready to connect to all.
-    pub(super) fn new(world: &World, sidecar: SocketAddr, tasks: &Tasks) -> Result<Self, String> {
+    pub(super) fn new(
+        world: &World,
+        sidecar: SocketAddr,
+        second: Option<SocketAddr>,
+        tasks: &Tasks,
+    ) -> Result<Self, String> {
         let clients = Clients::new(1, tasks.clone());
         let limits =
             EgressLimits { connect: LIMIT, first_byte: LIMIT, pool_idle: LIMIT, max_connection_age: LIMIT };
@@ -95,6 +109,7 @@ impl Lines {
         };
         Ok(Self {
             sidecar: egress(format!("http://{sidecar}"))?,
+            second: second.map(|second| egress(format!("http://{second}"))).transpose()?,
             plain: egress(format!("http://{}", world.plain))?,
             secure: egress(format!("https://{}", world.secure))?,
             mutual: egress(format!("https://{}", world.mutual))?,
@@ -106,14 +121,18 @@ impl Lines {
         let Step(integration, ask) = *step;
         let fetched_before = world.desk.calls();
         let (path, body) = (format!("/{}/v1/chat/completions", integration.name()), ask.openai(integration));
-        let first = post(&self.sidecar, &path, &[], &body).await?;
+        let to = match (&self.second, integration) {
+            (Some(second), Integration::HandlerEgress) => second,
+            _ => &self.sidecar,
+        };
+        let first = post(to, &path, &[], &body).await?;
         let (mut through, mut direct) = (Vec::new(), Vec::new());
         let bearer = format!("Bearer {}", world.desk.issue());
         let answer = ask.check(&first);
         let repeats = if answer.is_ok() { REPEATS } else { 0 };
         for _ in 0..repeats {
-            through.push(post(&self.sidecar, &path, &[], &body).await?.took);
-            if ask != Ask::WrongModel {
+            through.push(post(to, &path, &[], &body).await?.took);
+            if matches!(ask, Ask::Whole | Ask::Streamed) {
                 direct.push(self.direct(integration, ask, &bearer).await?);
             }
         }
@@ -135,6 +154,10 @@ impl Lines {
                 let to = if integration == Integration::ClaudeMtls { &self.mutual } else { &self.secure };
                 post(to, "/v1/messages", &headers, &ask.anthropic()).await?
             }
+            Integration::Handler | Integration::HandlerEgress => {
+                let to = if integration == Integration::Handler { &self.plain } else { &self.mutual };
+                post(to, "/acme/generate", &[("authorization", bearer)], &ask.acme()).await?
+            }
         };
         match heard.status {
             StatusCode::OK => Ok(heard.took),
@@ -148,6 +171,21 @@ struct Heard {
     status: StatusCode,
     body: Bytes,
     took: Duration,
+}
+
+impl Heard {
+    /// The code of the refusal that was due, or what came in its place.
+    fn refusal(&self, status: StatusCode, code: &str) -> Result<String, String> {
+        let error = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        match error["error"]["code"].as_str() {
+            Some(came) if came == code && self.status == status => Ok(code.to_owned()),
+            came => Err(format!(
+                "{} {code} was due, not {}",
+                status.as_u16(),
+                came.unwrap_or("an answer without a code")
+            )),
+        }
+    }
 }
 
 async fn post(
@@ -179,6 +217,8 @@ impl Integration {
             Self::OpenAiOpen => ["openai-open", "openai", "none"],
             Self::ClaudeOAuth => ["claude-oauth", "anthropic", "oauth2"],
             Self::ClaudeMtls => ["claude-mtls", "anthropic", "oauth2 + mTLS"],
+            Self::Handler => ["py-handler", "handler", "oauth2"],
+            Self::HandlerEgress => ["py-egress", "handler", "oauth2 + mTLS"],
         }
     }
 
@@ -187,7 +227,7 @@ impl Integration {
     }
 
     fn has_token(self) -> bool {
-        matches!(self, Self::ClaudeOAuth | Self::ClaudeMtls)
+        !matches!(self, Self::OpenAiKey | Self::OpenAiOpen)
     }
 }
 
@@ -197,6 +237,7 @@ impl Ask {
             Self::Whole => "whole",
             Self::Streamed => "streamed",
             Self::WrongModel => "wrong model",
+            Self::TooMuch => "too much",
         }
     }
 
@@ -206,6 +247,7 @@ impl Ask {
             (Self::WrongModel, _) => "demo-gtp",
             (_, Integration::ClaudeOAuth | Integration::ClaudeMtls) => ANTHROPIC_MODEL,
             (_, Integration::OpenAiKey | Integration::OpenAiOpen) => OPENAI_MODEL,
+            (_, Integration::Handler | Integration::HandlerEgress) => ACME_MODEL,
         };
         self.question(model)
     }
@@ -215,8 +257,17 @@ impl Ask {
         self.question(ANTHROPIC_MODEL)
     }
 
+    /// The question in the words of the example handler's provider.
+    fn acme(self) -> Bytes {
+        let turns = json!([{"author": "user", "text": QUESTION}]);
+        json!({"engine": ACME_MODEL, "limit": 100, "live": self == Self::Streamed, "turns": turns})
+            .to_string()
+            .into()
+    }
+
     fn question(self, model: &str) -> Bytes {
-        let messages = json!([{"role": "user", "content": QUESTION}]);
+        let text = if self == Self::TooMuch { TOO_MUCH } else { QUESTION };
+        let messages = json!([{"role": "user", "content": text}]);
         let stream = self == Self::Streamed;
         json!({"model": model, "max_tokens": 100, "stream": stream, "messages": messages}).to_string().into()
     }
@@ -225,15 +276,8 @@ impl Ask {
     fn check(self, heard: &Heard) -> Result<String, String> {
         let json = || serde_json::from_slice::<Value>(&heard.body).unwrap_or_default();
         match self {
-            Self::WrongModel => match json()["error"]["code"].as_str() {
-                Some(code @ "model_not_found") if heard.status == StatusCode::NOT_FOUND => {
-                    Ok(code.to_owned())
-                }
-                code => Err(format!(
-                    "404 model_not_found was due, not {}",
-                    code.unwrap_or("an answer without a code")
-                )),
-            },
+            Self::WrongModel => heard.refusal(StatusCode::NOT_FOUND, "model_not_found"),
+            Self::TooMuch => heard.refusal(StatusCode::TOO_MANY_REQUESTS, "handler_error"),
             _ if heard.status != StatusCode::OK => {
                 let message = json()["error"]["message"].as_str().unwrap_or("no message").to_owned();
                 Err(message)
@@ -304,8 +348,8 @@ mod tests {
     #[tokio::test]
     async fn the_mocks_refuse_who_cannot_prove_himself() {
         let tasks = Tasks::new();
-        let world = World::start(&tasks).await.unwrap();
-        let lines = Lines::new(&world, world.plain, &tasks).unwrap();
+        let world = World::start(&tasks, None).await.unwrap();
+        let lines = Lines::new(&world, world.plain, None, &tasks).unwrap();
         let (openai, anthropic) = (Ask::Whole.openai(Integration::OpenAiKey), Ask::Whole.anthropic());
         let status = async |to, path, headers: &[(&'static str, &str)], body| {
             post(to, path, headers, body).await.unwrap().status.as_u16()

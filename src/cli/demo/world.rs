@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::mock::{self, ANTHROPIC_MODEL, KEY, OPENAI_MODEL};
+use super::mock::{self, ACME_MODEL, ANTHROPIC_MODEL, KEY, OPENAI_MODEL};
 use super::tokens::{CLIENT, TokenDesk};
 use crate::tasks::Tasks;
 use crate::tls;
@@ -32,12 +32,14 @@ pub(super) struct World {
     pub(super) mutual: SocketAddr,
     /// The token endpoint.
     pub(super) desk: Arc<TokenDesk>,
+    /// Whether the configuration has a handler.
+    pub(super) has_handler: bool,
     directory: tempfile::TempDir,
 }
 
 impl World {
-    /// Starts the mocks and writes the configuration.
-    pub(super) async fn start(tasks: &Tasks) -> Result<Self, String> {
+    /// Starts the mocks and writes the configuration; with `python` the example handler and an integration for it.
+    pub(super) async fn start(tasks: &Tasks, python: Option<&Path>) -> Result<Self, String> {
         let Certificates { authority, server, strict, client, client_key } =
             certificates().map_err(|e| format!("the mocks' certificates: {e}"))?;
         let desk = Arc::new(TokenDesk::default());
@@ -47,13 +49,17 @@ impl World {
         let mutual = listen(tasks, &desk, Some(TlsAcceptor::from(strict))).await.map_err(listening)?;
         let directory = tempfile::Builder::new().prefix("outrider-demo-").tempdir();
         let directory = directory.map_err(|e| format!("no temporary directory: {e}"))?;
-        let world = Self { plain, secure, mutual, desk, directory };
+        let world = Self { plain, secure, mutual, desk, has_handler: python.is_some(), directory };
+        let handlers = python.map_or_else(String::new, |python| world.handlers(python));
+        let egress = python.map_or_else(String::new, |python| world.egress(python));
         let files = [
             ("ca.pem", authority),
             ("client.pem", client),
             ("client-key.pem", client_key),
             ("client-secret", CLIENT.1.to_owned()),
-            ("config.toml", world.settings()),
+            ("config.toml", world.settings() + &handlers),
+            ("egress.toml", egress),
+            (HANDLER, EXAMPLE.to_owned()),
         ];
         for (name, text) in files {
             let path = world.path(name);
@@ -67,25 +73,94 @@ impl World {
         self.path("config.toml")
     }
 
+    /// The configuration of a second sidecar, through which the handler's own requests leave; `None` without a handler.
+    pub(super) fn egress_config(&self) -> Option<PathBuf> {
+        self.has_handler.then(|| self.path("egress.toml"))
+    }
+
     /// A file of the temporary directory.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// The example handler before its provider, by itself.
+    fn handlers(&self, python: &Path) -> String {
+        let (plain, client) = (self.plain, CLIENT.0);
+        let python = toml::Value::String(python.display().to_string());
+        format!(
+            r#"
+[handlers]
+enabled = true
+directory = "."
+python = {python}
+
+[integrations.py-handler]
+endpoint = "http://{plain}/acme"
+authentication_type = "oauth2"
+oauth2_token_url = "http://{plain}/oauth2/token"
+authentication_scope = "inference"
+oauth2 = {{ client_id = "{client}", client_secret_file = "client-secret" }}
+models = ["{ACME_MODEL}"]
+custom_llm_config = {{ file_name = "{HANDLER}", class_name = "ExampleHandler" }}
+"#
+        )
+    }
+
+    /// The same handler, whose requests leave through the sidecar: a configuration of its own, since that is said once
+    /// for all handlers.
+    fn egress(&self, python: &Path) -> String {
+        let (mutual, client) = (self.mutual, CLIENT.0);
+        let python = toml::Value::String(python.display().to_string());
+        format!(
+            r#"# Written by `outrider demo`.
+[server]
+listen = "127.0.0.1:0"
+start = "strict"
+
+[admin]
+listen = "off"
+
+[log]
+level = "error"
+access = false
+
+[handlers]
+enabled = true
+directory = "."
+python = {python}
+egress = true
+
+[integrations.py-egress]
+endpoint = "https://{mutual}/acme"
+authentication_type = "oauth2"
+oauth2_token_url = "https://{mutual}/oauth2/token"
+authentication_scope = "inference"
+oauth2 = {{ client_id = "{client}", client_secret_file = "client-secret" }}
+tls = {{ ca_file = "ca.pem", client_cert_file = "client.pem", client_key_file = "client-key.pem" }}
+proxy = "none"
+models = ["{ACME_MODEL}"]
+custom_llm_config = {{ file_name = "{HANDLER}", class_name = "ExampleHandler" }}
+"#
+        )
     }
 
     fn settings(&self) -> String {
         let (plain, secure, mutual) = (self.plain, self.secure, self.mutual);
         let (header, key) = KEY;
         let client = CLIENT.0;
+        // Strict, the start waits for handlers: importing litellm takes seconds, which would be in the figures.
+        let start = if self.has_handler { "strict" } else { "degrade" };
         format!(
             r#"# Written by `outrider demo`.
 [server]
 listen = "127.0.0.1:0"
+start = "{start}"
 
 [admin]
 listen = "127.0.0.1:0"
 
 [log]
-level = "warn"
+level = "error"
 access = false
 
 [integrations.openai-key]
@@ -127,6 +202,9 @@ models = ["{ANTHROPIC_MODEL}"]
         )
     }
 }
+
+const HANDLER: &str = "example_handler.py";
+const EXAMPLE: &str = include_str!("../../../handlers/example_handler.py");
 
 /// What is made afresh for each demo.
 struct Certificates {

@@ -49,6 +49,9 @@ pub enum Model {
     Other(Range<u32>),
 }
 
+const MODEL: &str = "model";
+const STREAM: &str = "stream";
+
 /// Why a body is refused. Every `at` is the byte offset of the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScanError {
@@ -169,6 +172,40 @@ fn members(reader: &mut Reader<'_>, scan: &mut Scan) -> Step<()> {
     }
 }
 
+/// The whole numbers under `names` in the object at the start of `json`, which may go on behind it: 0 for one that is
+/// not there. `None` if that is no sound object, or a number is not whole, negative or beyond `u64`.
+#[must_use]
+pub fn numbers<const N: usize>(json: &[u8], names: [&str; N]) -> Option<[u64; N]> {
+    let (mut reader, mut found) = (Reader::new(json), [0; N]);
+    reader.skip_space();
+    if !reader.take(b'{') {
+        return None;
+    }
+    reader.skip_space();
+    if reader.take(b'}') {
+        return Some(found);
+    }
+    loop {
+        let start = reader.at();
+        reader.key().ok()?;
+        let key = json.get(start + 1..reader.at() - 1)?;
+        reader.colon().ok()?;
+        let start = reader.at();
+        reader.value().ok()?;
+        if let Some(at) = names.iter().position(|name| name.as_bytes() == key) {
+            found[at] = whole(json.get(start..reader.at())?)?;
+        }
+        reader.skip_space();
+        if reader.take(b'}') {
+            return Some(found);
+        }
+        if !reader.take(b',') {
+            return None;
+        }
+        reader.skip_space();
+    }
+}
+
 impl Scan {
     /// The first member of that name, escapes in its key resolved. `body` must be the body that was scanned.
     #[must_use]
@@ -177,16 +214,15 @@ impl Scan {
     }
 
     fn note(&mut self, body: &[u8], member: Member) -> Step<()> {
-        for name in ["model", "stream"] {
-            if !member.is_named(body, name) {
-                continue;
-            }
+        if let Some(name) = weighed(bytes(body, &member.key)) {
             if self.find(body, name).is_some() {
                 return Err(Box::new(ScanError::Duplicate { name, at: member.key.start as usize }));
             }
-            match name {
-                "model" => self.model = Model::read(body, member.value.clone()),
-                _ => self.stream = serde_json::from_slice(bytes(body, &member.value)).ok(),
+            match (name, bytes(body, &member.value)) {
+                (MODEL, _) => self.model = Model::read(body, member.value.clone()),
+                (_, b"true") => self.stream = Some(true),
+                (_, b"false") => self.stream = Some(false),
+                _ => {}
             }
         }
         self.members.push(member);
@@ -238,9 +274,33 @@ fn bytes<'a>(body: &'a [u8], span: &Range<u32>) -> &'a [u8] {
     body.get(span.start as usize..span.end as usize).unwrap_or_default()
 }
 
+/// Which of the two names that may stand but once this key is.
+fn weighed(key: &[u8]) -> Option<&'static str> {
+    let plain = key.get(1..key.len().saturating_sub(1)).unwrap_or_default();
+    let spelt = |key: &str| [MODEL, STREAM].into_iter().find(|name| key == *name);
+    match plain {
+        b"model" => Some(MODEL),
+        b"stream" => Some(STREAM),
+        _ if memchr::memchr(b'\\', plain).is_some() => text(key).as_deref().and_then(spelt),
+        _ => None,
+    }
+}
+
 /// What a JSON string stands for; `None` if it is no string or stands for no text.
 fn text(json: &[u8]) -> Option<String> {
-    serde_json::from_slice(json).ok()
+    let inner = json.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if memchr::memchr(b'\\', inner).is_some() {
+        return serde_json::from_slice(json).ok();
+    }
+    str::from_utf8(inner).ok().map(str::to_owned)
+}
+
+/// A whole number, if it is one and not beyond `u64`.
+fn whole(json: &[u8]) -> Option<u64> {
+    json.iter().try_fold(0_u64, |number, digit| {
+        let digit = u64::from(digit.wrapping_sub(b'0'));
+        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(digit) }
+    })
 }
 
 /// Offsets as a span: they fit, for the body does.
@@ -431,6 +491,39 @@ mod tests {
                 object.prop_map(|all| all.into_iter().collect())
             ]
         })
+    }
+
+    #[test]
+    fn numbers_are_read_from_an_object_that_more_may_follow() {
+        let read = |json: &str| numbers(json.as_bytes(), ["a", "b"]);
+        for json in [
+            "{\"a\":1,\"b\":20}",
+            " {\"x\":[{\"a\":9}],\"b\": 20 , \"a\" :1 } , \"z\":",
+            "{\"b\":20,\"a\":1}}",
+        ] {
+            assert_eq!(read(json), Some([1, 20]), "{json}");
+        }
+        assert_eq!(read("{}"), Some([0, 0]));
+        assert_eq!(read("{\"b\":18446744073709551615}"), Some([0, u64::MAX]));
+        for json in [
+            "",
+            "[]",
+            "null",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":1,",
+            "{\"a\":-1}",
+            "{\"a\":1.0}",
+            "{\"a\":1e2}",
+            "{\"a\":null}",
+            "{\"a\":\"1\"}",
+            "{\"a\":18446744073709551616}",
+            "{\"x\":tru}",
+            "{\"x\":1 \"a\":2}",
+        ] {
+            assert_eq!(read(json), None, "{json}");
+        }
     }
 
     proptest! {

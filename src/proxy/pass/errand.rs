@@ -21,6 +21,7 @@ use crate::integration::{Integration, connection_named};
 use crate::outbound::{Segments, Unsigned};
 use crate::proxy::House;
 use crate::proxy::failure::Failure;
+use crate::proxy::head::Fields;
 use crate::proxy::intake;
 use crate::proxy::reply::Outcome;
 use crate::proxy::visit::Visit;
@@ -76,20 +77,20 @@ impl Errand {
     ) -> Result<Outcome, Failure> {
         let registry = house.registry.load_full();
         let entry = registry.integration(&self.integration)?;
-        visit.found(entry, "", false);
-        intake::check_head(&request, house.max_head)?;
+        visit.found(entry, Arc::default(), false);
+        intake::check_head(&request, &Fields::of(&request), house.max_head)?;
         if request.method() == Method::TRACE {
             return Err(Failure::BadRequest("TRACE is not sent on: its answer would show what lets us in"));
         }
         path::check_below(&self.tail).map_err(Failure::BadRequest)?;
         let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
         let (head, body) = request.into_parts();
-        let body = intake::body(&head.headers, body, house).await?;
+        let body = intake::body(body, house).await?;
         visit.took_in(body.len());
         let unsigned = dress(ready, &self.tail, &head, body)?;
         let upstream = send(entry, ready, seat, unsigned).await?;
         match upstream.take_whole(&head.method).await? {
-            Taken::Whole(relayed) => Ok(Outcome::Relayed(relayed)),
+            Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
             Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(None))),
         }
     }

@@ -58,30 +58,31 @@ pub(super) fn check_method(method: &Method) -> Result<(), Failure> {
     if METHODS.contains(method) { Ok(()) } else { Err(Failure::MethodNotAllowed(METHOD_WORDS)) }
 }
 
-/// Relays `request` to `integration`, at `rest` of its paths, which is what stands behind `/v1/`.
+/// Relays `request` to `integration`, at `rest` of its paths, which is what stands behind `/v1/`, for a client of
+/// that `patience`.
 pub(super) async fn relay(
     request: Request<Incoming>,
-    (integration, rest): (&str, &str),
+    (integration, rest, patience): (&str, &str, Option<Duration>),
     house: &Arc<House>,
     seat: Seat,
     visit: &mut Visit,
 ) -> Result<Outcome, Failure> {
     let registry = house.registry.load_full();
     let entry = registry.integration(integration)?;
-    visit.found(entry, "", false);
+    visit.found(entry, Arc::default(), false);
     let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
     check(ready, rest)?;
     let (head, body) = request.into_parts();
-    let body = intake::body(&head.headers, body, house).await?;
+    let body = intake::body(body, house).await?;
     visit.took_in(body.len());
     let unsigned = dress(ready, rest, &head, body)?;
-    let patience = Patience::of(&head.headers);
+    let patience = patience.and_then(Patience::begin);
     let permit = pin!(async { Ok(ready.permit(&entry.metrics).await?) });
     let permit = within(patience, permit).await?;
     let answer = pin!(async {
         let upstream = send(entry, ready, seat, unsigned).await?;
         match upstream.take_whole(&head.method).await? {
-            Taken::Whole(relayed) => Ok(Outcome::Relayed(relayed)),
+            Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
             Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(Some(permit)))),
         }
     });
@@ -182,7 +183,7 @@ impl Upstream {
     }
 
     /// Goes on as it comes.
-    fn begin(self, permit: Option<Permit>) -> Begun {
+    fn begin(self, permit: Option<Permit>) -> Box<Begun> {
         whole::untouched(self.parts, self.body, (&self.entry, self.connected), permit)
     }
 }

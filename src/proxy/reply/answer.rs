@@ -18,13 +18,13 @@ pub struct Answer(Kind);
 enum Kind {
     /// All at once. The visit ends when the body is dropped.
     Full(Option<Bytes>, Option<Box<Visit>>),
-    Whole(Box<Whole>),
+    Whole(Whole),
     Stream(Box<Relay>),
 }
 
 impl Answer {
-    pub(super) fn full(json: Bytes, visit: Visit) -> Self {
-        Self(Kind::Full(Some(json), Some(Box::new(visit))))
+    pub(super) fn full(json: Bytes, visit: Box<Visit>) -> Self {
+        Self(Kind::Full(Some(json), Some(visit)))
     }
 
     /// A body that nobody visits for: the answer to a request whose handling panicked.
@@ -33,7 +33,7 @@ impl Answer {
     }
 
     pub(super) fn whole(whole: Whole) -> Self {
-        Self(Kind::Whole(Box::new(whole)))
+        Self(Kind::Whole(whole))
     }
 
     pub(super) fn stream(relay: Relay) -> Self {

@@ -5,8 +5,7 @@ mod tell;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, SET_COOKIE, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
@@ -25,34 +24,38 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// Fields of one connection alone (RFC 9110 §7.6.1), the length, which hyper says anew, and what would make a client
-/// act towards the provider.
-static NOT_RELAYED: [HeaderName; 12] = [
-    CONTENT_LENGTH,
-    CONNECTION,
-    TRANSFER_ENCODING,
-    TE,
-    TRAILER,
-    UPGRADE,
-    SET_COOKIE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-authenticate"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("alt-svc"),
-    HeaderName::from_static("strict-transport-security"),
-];
+
+/// Whether a field belongs to one connection alone (RFC 9110 §7.6.1), is the length, which hyper says anew, or would
+/// make a client act towards the provider.
+fn ends_here(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "content-length"
+            | "connection"
+            | "transfer-encoding"
+            | "te"
+            | "trailer"
+            | "upgrade"
+            | "set-cookie"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "alt-svc"
+            | "strict-transport-security"
+    )
+}
 
 /// A success, before it has become HTTP.
 pub(super) enum Outcome {
     Models(Bytes),
-    Passed(Begun),
-    Translated(Translated),
-    Stream(Stream),
-    Relayed(Relayed),
+    Passed(Box<Begun>),
+    Translated(Box<Translated>),
+    Stream(Box<Stream>),
+    Relayed(Box<Relayed>),
 }
 
 /// Turns a success into HTTP.
-pub(super) fn respond(outcome: Outcome, mut visit: Visit) -> Response<Answer> {
+pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answer> {
     match outcome {
         Outcome::Models(json) => full(StatusCode::OK, json, HeaderMap::new(), visit),
         Outcome::Translated(answer) => {
@@ -72,12 +75,12 @@ pub(super) fn respond(outcome: Outcome, mut visit: Visit) -> Response<Answer> {
             let status = begun.parts.status;
             send(status, headers, visit, |visit| Answer::whole(Whole::new(begun, visit)))
         }
-        Outcome::Stream(stream) => streamed(stream, visit),
-        Outcome::Relayed(answer) => passed_on(answer, visit),
+        Outcome::Stream(stream) => streamed(*stream, visit),
+        Outcome::Relayed(answer) => passed_on(*answer, visit),
     }
 }
 
-fn passed_on(answer: Relayed, mut visit: Visit) -> Response<Answer> {
+fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
     visit.answered(answer.connected);
     let status = answer.parts.status;
     let mut headers = relayed(answer.parts.headers, visit.is_errand());
@@ -91,7 +94,7 @@ fn passed_on(answer: Relayed, mut visit: Visit) -> Response<Answer> {
     send(status, headers, visit, |visit| Answer::full(answer.body, visit))
 }
 
-fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {
+fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
     if let Some(connected) = stream.answered {
         visit.answered(connected);
     }
@@ -103,7 +106,7 @@ fn streamed(mut stream: Stream, mut visit: Visit) -> Response<Answer> {
 }
 
 /// Turns a failure into an OpenAI-shaped error.
-pub(super) fn refuse(failure: &Failure, mut visit: Visit) -> Response<Answer> {
+pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answer> {
     let told = tell(failure, visit.integration());
     let mut headers = HeaderMap::new();
     for (name, value) in &told.headers {
@@ -144,7 +147,7 @@ pub(super) fn nothing() -> Response<Answer> {
     response
 }
 
-fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Visit) -> Response<Answer> {
+fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Box<Visit>) -> Response<Answer> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     visit.ended();
     send(status, headers, visit, |visit| Answer::full(json, visit))
@@ -153,8 +156,8 @@ fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Visi
 fn send(
     status: StatusCode,
     mut headers: HeaderMap,
-    mut visit: Visit,
-    body: impl FnOnce(Visit) -> Answer,
+    mut visit: Box<Visit>,
+    body: impl FnOnce(Box<Visit>) -> Answer,
 ) -> Response<Answer> {
     visit.status(status.as_u16());
     // A handler knows its provider's answers by the provider's own id.
@@ -179,12 +182,11 @@ fn relayed(mut headers: HeaderMap, errand: bool) -> HeaderMap {
         .flat_map(|v| v.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    let ends_here = |name: &&HeaderName| {
-        NOT_RELAYED.contains(name) && !(errand && **name == SET_COOKIE) || named.contains(name)
-    };
+    let ends =
+        |name: &&HeaderName| ends_here(name) && !(errand && **name == SET_COOKIE) || named.contains(name);
     headers.remove(CONTENT_LENGTH);
     // Nearly always none: looking is cheaper than removing what is not there.
-    let doomed: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
+    let doomed: Vec<HeaderName> = headers.keys().filter(ends).cloned().collect();
     for name in &doomed {
         headers.remove(name);
     }
@@ -205,8 +207,8 @@ fn note_lost(report: &Report, headers: &mut HeaderMap, visit: &Visit) {
             list.push_str(&change.field);
         }
     }
-    if let Ok(list) = HeaderValue::try_from(list)
-        && !list.is_empty()
+    if !list.is_empty()
+        && let Ok(list) = HeaderValue::try_from(list)
     {
         headers.insert(DROPPED, list);
     }

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod handlers;
 pub(crate) mod launch;
+pub(crate) mod page;
 pub(crate) mod provider;
 pub(crate) mod python;
 pub(crate) mod tls;
