@@ -257,6 +257,10 @@ class Spec(NamedTuple):
             values = json.load(file)
         return cls(**{name: values.get(name) for name in cls._fields})
 
+    def secrets(self) -> Secrets:
+        """What a failed load may not tell: the key of the way out, and init_kwargs that are named like secrets."""
+        return Secrets((self.hidden, *named_secrets(self.init_kwargs or {})))
+
 
 class Worker:
     """One process with one handler: confines itself, loads, says so, answers until it is told to drain."""
@@ -451,11 +455,10 @@ class LoadError(Exception):
     """Why the handler cannot be used, in words for the person who wrote it or installed it."""
 
     def __init__(self, kind: str, text: str, spec: Spec, cause: Optional[BaseException] = None) -> None:
-        named = (value for name, value in (spec.init_kwargs or {}).items() if SECRET_NAME.search(name))
-        secrets = Secrets((spec.hidden, *named))
+        secrets = spec.secrets()
         super().__init__(secrets.redact(text))
         self.kind = kind
-        self.traceback = secrets.redact(whole_traceback(cause, spec.directory)) if cause else ""
+        self.traceback = whole_traceback(cause, spec.directory, secrets) if cause else ""
 
 
 class Handler(NamedTuple):
@@ -587,18 +590,18 @@ def import_remedy(error: BaseException, spec: Spec) -> str:
         )
     places = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(spec.directory + os.sep)]
     where = f", {os.path.basename(places[-1].filename)} line {places[-1].lineno}" if places else ""
-    return f"importing {file} failed: {one_line(error)}{where}"
+    return f"importing {file} failed: {one_line(error, spec.secrets())}{where}"
 
 
 def constructor_remedy(error: BaseException, kind: type, spec: Spec) -> str:
-    given = ", ".join(spec.init_kwargs or {}) or "none"
+    given, words = ", ".join(spec.init_kwargs or {}) or "none", one_line(error, spec.secrets())
     if not isinstance(error, TypeError):
-        return f"making {spec.class_name} failed: {one_line(error)} (init_kwargs given: {given})"
+        return f"making {spec.class_name} failed: {words} (init_kwargs given: {given})"
     try:
         signature = str(inspect.signature(kind))
     except (TypeError, ValueError):
         signature = "(?)"
-    return f"{one_line(error)}; the constructor is {spec.class_name}{signature}, init_kwargs given: {given}"
+    return f"{words}; the constructor is {spec.class_name}{signature}, init_kwargs given: {given}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -662,12 +665,13 @@ class Ask:
         return fields
 
     def litellm_params(self) -> dict:
+        metadata = self.body.get("metadata")
         return {
             "api_base": self.spec.api_base,
             "api_key": self.api_key,
             "custom_llm_provider": self.spec.integration,
             "litellm_call_id": self.request_id,
-            "metadata": dict(self.body.get("metadata") or {}),
+            "metadata": dict(metadata) if isinstance(metadata, dict) else {},
             "timeout": self.timeout,
             "proxy_server_request": {},
         }
@@ -739,7 +743,7 @@ class Method(NamedTuple):
     name: str
     function: Callable
     style: str  # "direct": flat parameters, as Galileo documents it; "litellm": what litellm passes to a CustomLLM
-    positional: list[str]  # names that can be given by position only
+    positional: dict[str, Any]  # names that can be given by position only, and what each is without a value
     ours: list[str]  # names that the sidecar sets
     fields: Optional[list[str]]  # names of a request's fields; None: all of them (**kwargs)
     required: frozenset
@@ -759,7 +763,7 @@ class Method(NamedTuple):
                 given[name] = value
         for name in self.required:
             given.setdefault(name, None)
-        return [given.pop(name) for name in self.positional], given
+        return [given.pop(name, default) for name, default in self.positional.items()], given
 
 
 def fit(name: str, function: Callable, spec: Spec) -> Method:
@@ -783,7 +787,7 @@ def fit(name: str, function: Callable, spec: Spec) -> Method:
         name=name,
         function=function,
         style=style,
-        positional=[p.name for p in named if p.kind is p.POSITIONAL_ONLY],
+        positional={p.name: p.default for p in named if p.kind is p.POSITIONAL_ONLY},
         ours=[n for n in OURS if n in taken],
         fields=None if all_fields else sorted(names - OURS.keys()),
         required=required,
@@ -918,6 +922,14 @@ def plain(value: Any) -> Any:
 encode = json.JSONEncoder(default=plain, allow_nan=False, separators=(",", ":")).encode
 
 
+# What comes of a value whose parts are of other types than they should be.
+MALFORMED = (TypeError, ValueError, AttributeError, LookupError, RecursionError)
+
+
+def not_understood(what: str, value: Any, error: BaseException) -> Refusal:
+    return bad_return(f"the handler's {what} ({named(value)}) cannot be understood: {one_line(error)}")
+
+
 def named(value: Any) -> str:
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
@@ -954,6 +966,13 @@ def is_complete(answer: Any, model: Any) -> bool:
 
 def completed(answer: Any, ask: Ask) -> dict:
     """The answer as a dict, with what the handler left out filled in."""
+    try:
+        return filled_in(answer, ask)
+    except MALFORMED as error:
+        raise not_understood("answer", answer, error) from error
+
+
+def filled_in(answer: Any, ask: Ask) -> dict:
     kind = named(answer)
     answer = dict(answer) if isinstance(answer, dict) else plain(answer)
     choices = answer.get("choices")
@@ -978,8 +997,11 @@ def completed_choice(index: int, choice: Any, kind: str) -> dict:
         raise bad_return(f"the handler's answer ({kind}) has a choice without a message")
     message = {"role": "assistant", "content": None, **message}
     message["role"] = message["role"] or "assistant"
+    if not isinstance(message.get("tool_calls") or [], (list, tuple)):
+        raise bad_return(f"the handler's answer ({kind}) has tool_calls that are {named(message['tool_calls'])}")
     reason = choice.get("finish_reason") or ("tool_calls" if message.get("tool_calls") else "stop")
-    return {"index": index, **choice, "message": message, "finish_reason": REASONS.get(reason, reason)}
+    index = choice["index"] if choice.get("index") is not None else index
+    return {**choice, "index": index, "message": message, "finish_reason": REASONS.get(reason, reason)}
 
 
 def usage_of(value: Any) -> Optional[dict]:
@@ -1072,6 +1094,12 @@ class Stream:
 
     def events(self, chunk: Any) -> bytes:
         """The events that a chunk makes; the first makes one even if there is nothing to tell but the role."""
+        try:
+            return self.read(chunk)
+        except MALFORMED as error:
+            raise not_understood("chunk", chunk, error) from error
+
+    def read(self, chunk: Any) -> bytes:
         piece = read_chunk(chunk)
         self.usage = piece.usage or self.usage
         self.reasons.update(piece.reasons)
@@ -1081,6 +1109,12 @@ class Stream:
         return b"".join(events)
 
     def end(self) -> bytes:
+        try:
+            return self.last_events()
+        except MALFORMED as error:
+            raise bad_return(f"the end of the handler's stream cannot be understood: {one_line(error)}") from error
+
+    def last_events(self) -> bytes:
         events = []
         for index in sorted(self.begun | self.reasons.keys()):
             reason = self.reasons.get(index, "stop")
@@ -1130,7 +1164,12 @@ class Gathered:
         self.usage: Optional[dict] = None
 
     def add(self, chunk: Any) -> None:
-        piece = read_chunk(chunk)
+        try:
+            self.add_piece(read_chunk(chunk))
+        except MALFORMED as error:
+            raise not_understood("chunk", chunk, error) from error
+
+    def add_piece(self, piece: Piece) -> None:
         self.reasons.update(piece.reasons)
         self.usage = piece.usage or self.usage
         for choice in piece.choices:
@@ -1240,13 +1279,13 @@ def failure(error: BaseException, secrets: Secrets) -> Failure:
         status = 502 if families & UNREACHABLE else 500
     own_code, param = peek(error, "code"), peek(error, "param")
     if isinstance(own_code, str) and own_code and not own_code.isdigit():
-        code = own_code[:64]
-    message = secrets.redact(clean(text_of(error))) if public else ""
+        code = secrets.redact(own_code)[:64]
+    message = clean(secrets.redact(text_of(error))) if public else ""
     return Failure(
         status=status,
         kind=kind,
         code=code,
-        param=param[:64] if isinstance(param, str) else None,
+        param=secrets.redact(param)[:64] if isinstance(param, str) else None,
         message=message[:MESSAGE] or f"the handler raised {type(error).__name__}; see Outrider's log",
         retry_after=retry_after_of(error),
     )
@@ -1293,23 +1332,43 @@ def clean(text: str) -> str:
     return PYTHON_PATH.sub(r"\1", text[: 4 * MESSAGE]).strip()
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException, secrets: Optional[Secrets] = None) -> str:
+    """Redacted before it is cut: half of a secret would not be known for one."""
     try:
-        text = " ".join(str(error).split())[:500]
+        text = str(error) if secrets is None else secrets.redact(str(error))
+        text = " ".join(text.split())[:500]
     except Exception:
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def whole_traceback(error: BaseException, directory: str) -> str:
-    """The traceback, from the first place in the handler's own files on."""
+def whole_traceback(error: BaseException, directory: str, secrets: Secrets) -> str:
+    """The traceback without secrets, from the first place in the handler's own files on."""
     steps = error.__traceback__
     while steps and not steps.tb_frame.f_code.co_filename.startswith(directory + os.sep):
         steps = steps.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, steps or error.__traceback__))[-TRACEBACK:]
+        text = "".join(traceback.format_exception(type(error), error, steps or error.__traceback__))
+        return secrets.redact(text)[-TRACEBACK:]
     except Exception:  # an exception whose own text cannot be had
         return f"{type(error).__name__}\n"
+
+
+def named_secrets(values: dict) -> Iterable[str]:
+    """The texts that stand under a name which sounds like a secret, however deep."""
+    for name, value in values.items():
+        if SECRET_NAME.search(name):
+            yield from texts_in(value)
+        elif isinstance(value, dict):
+            yield from named_secrets(value)
+
+
+def texts_in(value: Any) -> Iterable[str]:
+    if isinstance(value, (dict, list)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(one)
+    elif isinstance(value, str):
+        yield value
 
 
 class Secrets:
@@ -1318,6 +1377,7 @@ class Secrets:
     def __init__(self, values: Iterable[Any]) -> None:
         texts = {v for v in values if isinstance(v, str)}
         texts |= {v.partition(" ")[2] for v in texts}  # a bearer by itself
+        texts |= {repr(v)[1:-1] for v in texts}  # as a dict shows it: the lines of a private key, say
         self.values = sorted((v for v in texts if len(v) >= 4), key=len, reverse=True)
 
     def redact(self, text: str) -> str:
@@ -1391,7 +1451,8 @@ class Door:
         secrets: tuple = (self.spec.hidden,)
         try:
             headers, api_key, timeout, request_id = self.read_headers(request)
-            secrets += (api_key, headers.get("Authorization"), headers.get(self.key_header))
+            configured = (value for value in headers.values() if len(value) >= 8)  # shorter ones are words
+            secrets += (api_key, headers.get(self.key_header), *named_secrets(headers), *configured)
             ask = Ask(self.spec, await request.read(), headers, api_key, timeout or DEFAULT_TIMEOUT, request_id)
             if ask.wants_stream:
                 return await self.stream(request, ask, timeout, stream)
@@ -1472,10 +1533,10 @@ class Door:
         """To our log: one line for what the handler says on purpose, the whole traceback for what is a fault."""
         who = f"handler {self.spec.integration} {self.spec.class_name}, request {request.headers.get('x-request-id', '-')}"
         error = error.__cause__ or error if isinstance(error, Exited) else error
-        text = f"{who}: {failed.status} {one_line(error)}\n"
+        text = f"{who}: {failed.status} {one_line(error, secrets)}\n"
         if failed.status >= 500 and not isinstance(error, Refusal):
-            text += whole_traceback(error, self.spec.directory)
-        self.log.write(secrets.redact(text))
+            text += whole_traceback(error, self.spec.directory, secrets)
+        self.log.write(text)
 
 
 if __name__ == "__main__":

@@ -138,3 +138,19 @@ class WrongLater(CustomLLM):
 class NotAnIterator(CustomLLM):
     async def astreaming(self, **kwargs):
         return 42
+
+
+class WrongTools(CustomLLM):
+    async def astreaming(self, **kwargs):
+        yield {"choices": [{"index": 0, "delta": {"tool_calls": 5}}]}
+
+
+class WrongIndex(CustomLLM):
+    async def astreaming(self, **kwargs):
+        yield {"choices": [{"index": [1], "delta": {"content": "x"}}]}
+
+
+class WrongReason(CustomLLM):
+    async def astreaming(self, **kwargs):
+        yield generic("Hel")
+        yield generic("lo", True, ["stop"])

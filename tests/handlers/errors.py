@@ -45,6 +45,9 @@ ERRORS = {
     "custom-text": lambda key: CustomLLMError("429", "a status that is a string"),
     "custom-200": lambda key: CustomLLMError(200, "no status of an error"),
     "custom-long": lambda key: CustomLLMError(400, "x" * 100_000),
+    "custom-cut": lambda key: CustomLLMError(500, "x" * 495 + key),  # our log's lines end inside of it
+    "custom-many": lambda key: CustomLLMError(400, f"{key} " * 200),
+    "custom-quoted": lambda key: CustomLLMError(400, f"sent {dict(headers={'x-signed-token': 's1gned-value'})}"),
     "custom-path": lambda key: CustomLLMError(400, "failed in /opt/custom_llms/deep/h.py, see https://docs.example/a/b.py"),
     "litellm-rate": lambda key: litellm.RateLimitError("too many", llm_provider="x", model="m", response=response(429, **{"Retry-After": "7"})),
     "litellm-context": lambda key: litellm.ContextWindowExceededError("too long", model="m", llm_provider="x"),
@@ -59,6 +62,7 @@ ERRORS = {
     "timeout": lambda key: asyncio.TimeoutError(),
     "connection": lambda key: ConnectionResetError("peer"),
     "value": lambda key: ValueError(f"secret {key} and {dict(environment='dump')}"),
+    "value-cut": lambda key: ValueError("x" * 495 + key),
     "assertion": lambda key: AssertionError(),
     "key": lambda key: KeyError("choices"),
     "odd": lambda key: Odd(),

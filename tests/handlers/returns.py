@@ -109,6 +109,16 @@ class NotANumber(CustomLLM):
         return whole(score=float("nan"))
 
 
+class WrongToolCalls(CustomLLM):
+    async def acompletion(self, **kwargs):
+        return {"choices": [{"message": {"tool_calls": 5}}]}
+
+
+class WrongFinish(CustomLLM):
+    async def acompletion(self, **kwargs):
+        return {"choices": [{"message": {"content": "text"}, "finish_reason": ["stop"]}]}
+
+
 class Endless(CustomLLM):
     async def acompletion(self, **kwargs):
         answer = whole()

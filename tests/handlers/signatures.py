@@ -97,6 +97,13 @@ class PositionalOnly(CustomLLM):
         return told(model=model, messages=messages, api_key=api_key, seed=kwargs.get("seed"))
 
 
+class PositionalDefault(CustomLLM):
+    """By position only, and with a default that stands where the request says nothing."""
+
+    async def acompletion(self, model, messages, temperature=0.25, api_key="none", /):
+        return told(model=model, temperature=temperature, api_key=api_key)
+
+
 class MessagesFirst(CustomLLM):
     def completion(self, messages, api_key=None, **kwargs):
         return told(messages=messages, api_key=api_key, model=kwargs["model"])
@@ -115,6 +122,27 @@ class RequiredField(CustomLLM):
 
     async def acompletion(self, model, messages, temperature, **kwargs):
         return told(temperature=temperature)
+
+
+class Streams(CustomLLM):
+    """What a streaming method is handed."""
+
+    async def astreaming(self, *args, **kwargs):
+        yield json.dumps(kwargs, sort_keys=True, default=lambda value: type(value).__name__)
+
+
+class ChangesAll(CustomLLM):
+    """Tells what it got, and leaves nothing of it as it was."""
+
+    async def acompletion(self, **kwargs):
+        answer = told(**kwargs)
+        kwargs["messages"][0]["content"] = "changed"
+        for given in [kwargs, *(value for value in kwargs.values() if isinstance(value, dict))]:
+            given.update(changed=True)
+            given.pop("temperature", None)
+        kwargs["tools"].clear()
+        kwargs["optional_params"]["metadata"]["a"] = "changed"
+        return answer
 
 
 class OldBase(BaseLLM):

@@ -26,6 +26,7 @@ mod format_mistral;
 mod format_ollama;
 mod formats;
 mod golden;
+mod handler_calls;
 mod handler_example;
 mod handler_faults;
 mod handler_pages;
