@@ -48,7 +48,8 @@ const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// The headers of a request for a whole answer or a stream.
 pub(super) fn headers(stream: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
+    // Not more: eight would take a table beyond the allocator's quick sizes.
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if stream { STREAM } else { JSON });
     headers

@@ -1,6 +1,7 @@
 //! The answer of an OpenAI-compatible upstream: its events go on untouched, but never half of one, and never as a
 //! success when they end too early.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use bytes::BytesMut;
@@ -13,7 +14,7 @@ use crate::dialect::chunks;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome, Whole};
 use crate::framing::Complete;
 use crate::framing::sse::{self, Event, Events, Splitter};
-use crate::openai::{Fault, Usage};
+use crate::openai::{Fault, Usage, scan};
 
 /// Passes an answer on and watches how it ends.
 #[derive(Debug)]
@@ -53,13 +54,13 @@ impl Passing {
             Self::look_for_error(event)?;
         }
         if says(data, &FINISH_REASON) || says(data, &USAGE) {
-            let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(&e, data))?;
+            let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(e, data))?;
             self.finished |= seen.choices.iter().flatten().any(|c| c.finish_reason.is_some());
             let usage = seen.usage.and_then(|raw| serde_json::from_str(raw.get()).ok());
             self.usage = usage.or(self.usage);
             return Ok(());
         }
-        serde_json::from_slice::<IgnoredAny>(data).map(drop).map_err(|e| garbled(&e, data))
+        scan::check(data).map_err(|e| garbled(e, data))
     }
 
     /// An error is told anew, never passed on as it came: it may repeat what we sent, and clients overlook some forms.
@@ -109,7 +110,7 @@ impl Passing {
 
 impl Decoder for Passing {
     fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        serde_json::from_slice(body).map(Whole::Completion).map_err(|e| garbled(&e, body))
+        serde_json::from_slice(body).map(Whole::Completion).map_err(|e| garbled(e, body))
     }
 
     fn passes_whole(&self) -> bool {
@@ -207,7 +208,7 @@ fn says(data: &[u8], key: &Finder<'_>) -> bool {
     })
 }
 
-fn garbled(error: &serde_json::Error, data: &[u8]) -> Broken {
+fn garbled(error: impl fmt::Display, data: &[u8]) -> Broken {
     let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
     Broken::Garbled(format!("the upstream sent what is not a chunk ({error}): {shown}"))
 }

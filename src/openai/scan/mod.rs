@@ -116,12 +116,32 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
     if u32::try_from(body.len()).is_err() {
         return Err(ScanError::TooLarge);
     }
-    if simdutf8::basic::from_utf8(body).is_err() {
+    check_text(body)?;
+    document(Reader::new(body)).map_err(|error| *error)
+}
+
+/// Checks that `json` is valid UTF-8 and one valid JSON value of any kind, at most [`MAX_DEPTH`] levels deep.
+///
+/// # Errors
+/// The first fault found: of UTF-8, then of the JSON from left to right.
+pub fn check(json: &[u8]) -> Result<(), ScanError> {
+    check_text(json)?;
+    let mut reader = Reader::new(json);
+    reader.skip_space();
+    reader.value().map_err(|error| *error)?;
+    reader.skip_space();
+    match reader.peek() {
+        None => Ok(()),
+        Some(_) => Err(*reader.expected("nothing after the value")),
+    }
+}
+
+fn check_text(body: &[u8]) -> Result<(), ScanError> {
+    simdutf8::basic::from_utf8(body).map(drop).map_err(|_| {
         // The quick check does not say where.
         let at = std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
-        return Err(ScanError::NotUtf8 { at });
-    }
-    document(Reader::new(body)).map_err(|error| *error)
+        ScanError::NotUtf8 { at }
+    })
 }
 
 fn document(mut reader: Reader<'_>) -> Step<Scan> {
@@ -337,6 +357,8 @@ mod tests {
     /// The scan agrees with `serde_json` on whether `body` is sound, and its spans hold what `serde_json` reads.
     fn agrees(body: &[u8]) {
         let found = scan(body);
+        let is_value = std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
+        assert_eq!(check(body).is_ok(), is_value, "{}", String::from_utf8_lossy(body));
         if matches!(found, Err(ScanError::Duplicate { .. })) {
             return;
         }
