@@ -1411,6 +1411,7 @@ class Door:
         self.web, self.timeout = web, timeout
         self.spec, self.handler, self.loop, self.log = spec, handler, loop, log
         self.busy: set = set()  # connections with a call
+        self.secrets: tuple = (spec.hidden, *named_secrets(spec.init_kwargs or {}))
         self.pool = Pool(spec.sync_threads)
         self.caller = Caller(handler, self.pool)
         self.key_header = (spec.key_header or "").lower()
@@ -1448,7 +1449,7 @@ class Door:
     async def chat(self, request: Any) -> Any:
         """One call. Whatever the handler raises becomes an answer, for it must not reach the event loop."""
         stream: list = []  # the response, once its first byte is promised
-        secrets: tuple = (self.spec.hidden,)
+        secrets = self.secrets
         try:
             headers, api_key, timeout, request_id = self.read_headers(request)
             configured = (value for value in headers.values() if len(value) >= 8)  # shorter ones are words

@@ -37,7 +37,10 @@ impl fmt::Debug for Stable {
 /// # Errors
 ///
 /// What is wrong in the world, with the remedy.
-pub(super) fn crew(settings: &valid::Integration, workshop: &Workshop) -> Result<Option<Arc<Crew>>, String> {
+pub(super) fn crew(
+    settings: &valid::Integration,
+    workshop: &Workshop,
+) -> Result<Option<(Arc<Crew>, Spec)>, String> {
     let Some(handler) = &settings.handler else { return Ok(None) };
     if !handler.common.enabled {
         return Err(
@@ -48,7 +51,9 @@ pub(super) fn crew(settings: &valid::Integration, workshop: &Workshop) -> Result
     workers::check_file(&handler.common.directory, &handler.file_name)
         .map_err(|why| format!("custom_llm_config: {why}"))?;
     let Some(stable) = &workshop.stable else { return Ok(None) };
-    stable.workers.crew(settings.name.as_str(), spec(settings, handler, stable)?).map(Some)
+    let spec = spec(settings, handler, stable)?;
+    let crew = stable.workers.crew(settings.name.as_str(), spec.clone())?;
+    Ok(Some((crew, spec)))
 }
 
 /// What the workers of an integration's handler are to be.

@@ -24,7 +24,7 @@ use crate::openai::Envelope;
 use crate::outbound::{Report, Unsigned};
 use crate::tasks::Tasks;
 use crate::tls;
-use crate::workers::{Crew, CrewState};
+use crate::workers::{Crew, CrewState, Spec};
 
 pub use door::HandlersDoor;
 pub use edit::Refused;
@@ -46,6 +46,8 @@ pub struct Integration {
     pub egress: Egress,
     /// The workers that answer in the endpoint's stead, for a handler.
     pub crew: Option<Arc<Crew>>,
+    /// What those workers must be that are handed what is put on its requests.
+    hands: Option<Box<Spec>>,
     /// What a worker is handed instead of the right to enter, where its requests leave through us.
     handed: Option<Authorizer>,
     urls: url::Urls,
@@ -171,10 +173,11 @@ impl Integration {
         };
         let egress = workshop.clients.egress(&settings.endpoint, &settings.tls, &settings.proxy, &limits)?;
         let authorizer = authorizer(&settings, workshop, egress.host(), limits)?;
-        let crew = handler::crew(&settings, workshop)?;
+        let (crew, hands) = handler::crew(&settings, workshop)?.unzip();
         let through_us = settings.handler.as_ref().is_some_and(|handler| handler.common.egress);
         Ok(Self {
             crew,
+            hands: hands.map(Box::new),
             handed: through_us.then(Authorizer::none),
             urls: url::Urls::new(&settings, &*dialect),
             headers: headers::Headers::new(&settings),
@@ -195,6 +198,11 @@ impl Integration {
     /// whose own requests leave through us: those are what gets it.
     pub fn entrance(&self) -> &Authorizer {
         self.handed.as_ref().unwrap_or(&self.authorizer)
+    }
+
+    /// Its handler's workers, and what those of them must be that a request of it may be handed to.
+    pub fn station(&self) -> Option<(&Crew, &Spec)> {
+        Some((self.crew.as_deref()?, self.hands.as_deref()?))
     }
 
     /// Begins a new generation of its handler's workers if the handler's files have changed. Blocks: it reads them.

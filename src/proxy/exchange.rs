@@ -144,8 +144,8 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
         let integration = order.integration()?;
         let mut prepared = order.prepare()?;
         // Boxed: handlers are few, and their leases would make room in every request's future.
-        let lease = match &integration.crew {
-            Some(crew) => Some(Box::pin(worker::lease(crew, &order, &mut prepared.unsigned)).await?),
+        let lease = match integration.station() {
+            Some(station) => Some(Box::pin(worker::lease(station, &order, &mut prepared.unsigned)).await?),
             None => None,
         };
         let entrance = integration.entrance();

@@ -19,6 +19,7 @@ use super::exchange::{self, Upstream};
 use super::failure::Failure;
 use super::tail::Tail;
 use super::visit::Visit;
+use super::worker;
 use crate::config::valid::Limits;
 use crate::egress::Body;
 use crate::integration::{Entry, Permit};
@@ -47,11 +48,20 @@ pub(super) async fn begin(upstream: Box<Upstream>, mut permit: Permit) -> Result
     // What is there already needs no timer.
     let frame = match body.frame().now_or_never() {
         Some(frame) => frame,
-        None => tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?,
+        None => match tokio::time::timeout(idle, body.frame()).await {
+            Ok(frame) => frame,
+            Err(_) if permit.lease().is_some() => return Err(worker::silent(idle)),
+            Err(_) => return Err(Failure::Silent(idle)),
+        },
     };
     let first = match frame {
         None => return Err(Failure::Garbled("its body is empty".into())),
-        Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),
+        Some(Err(_)) => {
+            return Err(match permit.lease() {
+                Some(lease) => Box::pin(worker::ended(lease)).await,
+                None => Failure::Garbled("its body broke off before its end".into()),
+            });
+        }
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
     };
     if first.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b != b'{') {
@@ -157,7 +167,8 @@ impl Whole {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.visit.failed("upstream_garbled", format!("the answer broke off: {error}"));
+                let code = if self.is_of_a_handler() { "handler_crashed" } else { "upstream_garbled" };
+                self.visit.failed(code, format!("the answer broke off: {error}"));
                 Poll::Ready(Some(Err(Cut)))
             }
             Poll::Pending => self.poll_silence(cx),
@@ -173,8 +184,13 @@ impl Whole {
         if silence.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.visit.failed("upstream_timeout", format!("silent for {idle:?} inside its answer (limits.idle)"));
+        let code = if self.is_of_a_handler() { "handler_timeout" } else { "upstream_timeout" };
+        self.visit.failed(code, format!("silent for {idle:?} inside its answer (limits.idle)"));
         Poll::Ready(Some(Err(Cut)))
+    }
+
+    fn is_of_a_handler(&self) -> bool {
+        self.begun.permit.as_ref().is_some_and(|permit| permit.lease().is_some())
     }
 
     fn sent(&mut self, data: &Bytes) {

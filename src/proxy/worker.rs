@@ -10,7 +10,7 @@ use super::visit;
 use crate::config::valid::Handler;
 use crate::egress::Route;
 use crate::outbound::Unsigned;
-use crate::workers::{Crew, Lease};
+use crate::workers::{Crew, HandlerFailure, Lease, Spec};
 
 const DEADLINE: HeaderName = HeaderName::from_static("x-outrider-deadline-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -18,8 +18,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KIND: HeaderName = HeaderName::from_static("x-handler-error");
 
 /// A place with one of the crew's workers; tells it with the request how long it has, and the request's id.
-pub(super) async fn lease(crew: &Crew, order: &Order, on: &mut Unsigned) -> Result<Box<Lease>, Failure> {
-    let lease = Box::new(crew.lease().await?);
+pub(super) async fn lease(
+    (crew, spec): (&Crew, &Spec),
+    order: &Order,
+    on: &mut Unsigned,
+) -> Result<Box<Lease>, Failure> {
+    let lease = Box::new(crew.lease_for(spec).await?);
     tell_deadline(lease.request_timeout(), on);
     if let Ok(id) = HeaderValue::from_str(visit::request_id_in(&order.id)) {
         on.headers.insert(REQUEST_ID, id);
@@ -37,6 +41,19 @@ pub(super) fn tell_deadline(timeout: Duration, on: &mut Unsigned) {
 pub(super) fn route(handler: &Handler) -> Route {
     let to = format!("a worker of the handler {} in {}", handler.class_name, handler.file_name);
     Route { to, tls: None, proxy: None }
+}
+
+/// The worker fell silent for `idle` inside its answer.
+pub(super) fn silent(idle: Duration) -> Failure {
+    let words = format!("the handler was silent for {idle:?} inside its answer (limits.idle)");
+    Failure::Handler(HandlerFailure::TimedOut(words))
+}
+
+/// The worker broke off inside its answer.
+pub(super) async fn ended(lease: &Lease) -> Failure {
+    let how = lease.ending().await;
+    let words = how.unwrap_or_else(|| "the handler's process broke off inside its answer".to_owned());
+    Failure::Handler(HandlerFailure::Crashed(words))
 }
 
 /// Our code for a worker's refusal with these headers.

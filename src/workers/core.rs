@@ -117,12 +117,17 @@ impl Core {
         }
     }
 
+    /// Whether what serves may not be handed what is meant for workers of `spec`.
+    pub(super) fn serves_other_than(&self, spec: &Spec) -> bool {
+        self.serving.load().as_ref().is_some_and(|serving| !serving.spec.is_handed_alike(spec))
+    }
+
     fn take(self: &Arc<Self>) -> Option<Lease> {
         let generation = self.serving.load();
         let generation = generation.as_ref()?;
         let worker = generation.take()?;
         self.calls.fetch_add(1, Ordering::Relaxed);
-        Some(Lease::new(Arc::clone(self), worker, generation.spec.request_timeout))
+        Some(Lease::new(Arc::clone(self), worker, Arc::clone(&generation.spec)))
     }
 
     /// How long it is worth waiting for a place, and what is to be said after that.

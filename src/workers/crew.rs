@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::core::Core;
 use super::floor::Desk;
 use super::lease::{Absent, Lease};
@@ -11,6 +13,9 @@ use super::made::Made;
 use super::pool::Generation;
 use super::report::CrewStatus;
 use super::spec::Spec;
+
+/// How often it is looked whether the newest generation serves.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The workers of one integration. Shared by requests; what serves behind it changes by generations. Dropped by the
 /// last who holds it, its calls may end, and then its processes do.
@@ -42,6 +47,33 @@ impl Crew {
     /// Why there is none.
     pub async fn lease(&self) -> Result<Lease, Absent> {
         self.core.lease().await
+    }
+
+    /// Likewise, with a worker that may be handed what is meant for workers of `spec`: never one of an older generation
+    /// that would send a new key to an old endpoint. Waits at most `start_wait` for the generation that `spec` began.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none; the newest generation does not load.
+    pub async fn lease_for(&self, spec: &Spec) -> Result<Lease, Absent> {
+        let end = Instant::now() + spec.start_wait;
+        loop {
+            if self.core.serves_other_than(spec) {
+                if let Some(why) = self.core.status().stale {
+                    return Err(Absent::Failed(why));
+                }
+                if Instant::now() >= end {
+                    return Err(Absent::Starting);
+                }
+                // Rare and short: a reload has changed where calls go, and its workers are about to be ready.
+                sleep(LOOK).await;
+                continue;
+            }
+            let lease = self.core.lease().await?;
+            if lease.is_for(spec) {
+                return Ok(lease);
+            }
+        }
     }
 
     /// Begins a new generation, beside the one that serves, if `spec` or what is in the files differs from what the

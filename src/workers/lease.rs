@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::pool::Worker;
 use super::process::Ending;
+use super::spec::Spec;
 use crate::egress::{Egress, SendError};
 
 /// How long word of a process's end may take to come after its connection broke.
@@ -53,12 +54,17 @@ pub enum HandlerFailure {
 pub struct Lease {
     core: Arc<Core>,
     worker: Arc<Worker>,
-    timeout: Duration,
+    spec: Arc<Spec>,
 }
 
 impl Lease {
-    pub(super) fn new(core: Arc<Core>, worker: Arc<Worker>, timeout: Duration) -> Self {
-        Self { core, worker, timeout }
+    pub(super) fn new(core: Arc<Core>, worker: Arc<Worker>, spec: Arc<Spec>) -> Self {
+        Self { core, worker, spec }
+    }
+
+    /// Whether the worker may be handed what is meant for workers of `spec`.
+    pub(super) fn is_for(&self, spec: &Spec) -> bool {
+        self.spec.is_handed_alike(spec)
     }
 
     /// The way to the worker.
@@ -68,7 +74,7 @@ impl Lease {
 
     /// How long the worker has until its answer begins. The egress waits 250 ms longer.
     pub fn request_timeout(&self) -> Duration {
-        self.timeout
+        self.spec.request_timeout
     }
 
     /// The worker's process, for the log.
@@ -88,7 +94,7 @@ impl Lease {
             }
             SendError::FirstByteTimeout(_) => HandlerFailure::TimedOut(format!(
                 "the handler did not begin to answer within {:?} (handlers.request_timeout)",
-                self.timeout
+                self.spec.request_timeout
             )),
             SendError::Closed(_) => HandlerFailure::Crashed(self.ending().await.unwrap_or_else(|| {
                 "the handler's process closed the connection before it had answered".to_owned()

@@ -15,6 +15,8 @@ pub(super) const DUMP: Duration = Duration::from_millis(500);
 pub(super) const DISMISSAL: Duration = Duration::from_secs(2);
 /// Time to end after SIGTERM.
 pub(super) const TERMINATION: Duration = Duration::from_secs(1);
+/// What each of both has at least.
+const HURRY: Duration = Duration::from_millis(100);
 /// Time to hear of the end of a killed process.
 pub(super) const BURIAL: Duration = Duration::from_secs(5);
 /// The most silence that one look may add: a supervisor that was late itself must not blame the worker.
@@ -101,6 +103,13 @@ enum Phase {
     Abandoned,
 }
 
+impl Rules {
+    /// A step of an end, which takes no longer than calls themselves may: a stop is in a hurry.
+    fn step(&self, most: Duration) -> Duration {
+        most.min(self.drain_timeout.max(HURRY))
+    }
+}
+
 impl Life {
     /// A worker that was started now, to be replaced after `quota` calls (0 = never).
     pub(super) fn new(now: Duration, quota: u64) -> Self {
@@ -170,8 +179,12 @@ impl Life {
             Phase::Leaving if lasts >= rules.drain_timeout => {
                 Some(self.go(Phase::Terminated, now, Act::Terminate))
             }
-            Phase::Dismissed if lasts >= DISMISSAL => Some(self.go(Phase::Terminated, now, Act::Terminate)),
-            Phase::Terminated if lasts >= TERMINATION => Some(self.go(Phase::Killed, now, Act::Kill(None))),
+            Phase::Dismissed if lasts >= rules.step(DISMISSAL) => {
+                Some(self.go(Phase::Terminated, now, Act::Terminate))
+            }
+            Phase::Terminated if lasts >= rules.step(TERMINATION) => {
+                Some(self.go(Phase::Killed, now, Act::Kill(None)))
+            }
             Phase::Dumped if lasts >= DUMP => Some(self.go(Phase::Killed, now, Act::Kill(None))),
             Phase::Killed if lasts >= BURIAL => Some(self.go(Phase::Abandoned, now, Act::Abandon)),
             _ => None,
@@ -245,9 +258,10 @@ impl Tries {
         self.0 = self.0.saturating_add(1);
     }
 
-    /// Whether it is no use to go on, with so many workers that serve.
-    pub(super) fn are_over(&self, serving: usize) -> bool {
-        self.0 >= TRIES && serving == 0
+    /// Whether it is no use to go on, with so many workers that serve. A `proven` handler has loaded before, from the same
+    /// files: what keeps it from that passes.
+    pub(super) fn are_over(&self, serving: usize, proven: bool) -> bool {
+        self.0 >= TRIES && serving == 0 && !proven
     }
 }
 
@@ -405,18 +419,18 @@ mod tests {
     }
 
     #[test]
-    fn three_failed_loads_in_a_row_are_enough_unless_another_worker_serves() {
+    fn three_failed_loads_in_a_row_are_enough_unless_another_worker_serves_or_has_served() {
         let mut tries = Tries::default();
         for _ in 0..2 {
             tries.failed();
-            assert!(!tries.are_over(0));
+            assert!(!tries.are_over(0, false));
         }
         tries.succeeded();
         for _ in 0..3 {
             tries.failed();
         }
-        assert!(!tries.are_over(1));
-        assert!(tries.are_over(0));
+        assert!(!tries.are_over(1, false) && !tries.are_over(0, true));
+        assert!(tries.are_over(0, false));
     }
 
     #[test]

@@ -66,6 +66,14 @@ impl Spec {
         self.directory.join(&self.file_name)
     }
 
+    /// Whether workers of `other` may be handed what is meant for these: they send it to the same place, and look for the
+    /// key where it is.
+    pub(super) fn is_handed_alike(&self, other: &Self) -> bool {
+        self.api_base == other.api_base
+            && (&self.key_header, &self.key_prefix) == (&other.key_header, &other.key_prefix)
+            && self.ca_bundle == other.ca_bundle
+    }
+
     /// What a worker reads before anything else: one JSON object.
     pub(super) fn told(&self, integration: &str, ca_bundle: Option<&Path>) -> Vec<u8> {
         let style = match self.call_style {

@@ -1,6 +1,6 @@
 //! A handler's code changes while it serves: a new generation starts beside the old one, which ends its calls.
 
-use crate::support::handlers::{handler, say, setup, start, state, until};
+use crate::support::handlers::{handler, handler_at, say, setup, start, state, until};
 use crate::support::launch::mount;
 use crate::support::{Call, Sidecar};
 
@@ -169,4 +169,34 @@ fn a_handler_that_could_not_load_is_tried_again_once_its_file_changes() {
     gone.put("handlers/h.py", &saying("here", "pass"));
     until(&gone, "h", |state| state["state"] == "ready");
     assert_eq!(say(&gone, "h", "hi").content(), "here");
+}
+
+#[test]
+fn a_new_key_is_never_handed_to_workers_of_the_old_endpoint() {
+    let text = |broken: &str| {
+        format!(
+            "{broken}\nfrom litellm import CustomLLM\n\nclass H(CustomLLM):\n    async def acompletion(self, messages, api_base, api_key, **kwargs):\n        \
+         return {{'choices': [{{'message': {{'content': f'{{api_base}} {{api_key}}'}}}}]}}\n"
+        )
+    };
+    let table = |host: &str, header: &str, key: &str| {
+        let lines = format!(
+            "authentication_type = \"api_key\"\napi_key_header = \"{header}\"\napi_key_value = \"{key}\""
+        );
+        handler_at(&format!("https://{host}.example"), "h", ("h.py", "H"), &lines)
+    };
+    let mut sidecar = serve("", &table("old", "x-key", "old-key"), &[("h.py", &text(""))]);
+    until_it_says(&sidecar, "h", "https://old.example old-key");
+    // Meanwhile no call is lost, and each goes with the key that belongs to its endpoint.
+    sidecar.rewrite(sidecar_tables(&table("new", "x-other", "new-key")));
+    sidecar.put("handlers/h.py", &text("import time; time.sleep(1)"));
+    sidecar.reload();
+    sidecar.logged("configuration reloaded", 1);
+    assert_eq!(say(&sidecar, "h", "hi").content(), "https://new.example new-key");
+    sidecar.rewrite(sidecar_tables(&table("third", "x-other", "third-key")));
+    sidecar.put("handlers/h.py", "class H(:\n");
+    sidecar.reload();
+    sidecar.logged("configuration reloaded", 2);
+    say(&sidecar, "h", "hi").refusal(503, "handler_unavailable");
+    assert!(!sidecar.output().contains("third-key"));
 }

@@ -273,3 +273,16 @@ fn no_core_dump_of_ours_or_of_a_worker_can_hold_a_secret() {
         assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"], "{core}");
     }
 }
+
+#[test]
+fn a_secret_given_to_the_constructor_reaches_neither_a_client_nor_the_log() {
+    let text = "from litellm import CustomLLM\nfrom litellm.llms.custom_llm import CustomLLMError\n\n\
+        class H(CustomLLM):\n    def __init__(self, login):\n        self.login = login\n\n    \
+        async def acompletion(self, messages, **kwargs):\n        raise CustomLLMError(500, f'refused {self.login}')\n";
+    let config = "custom_llm_config = { file_name = \"h.py\", class_name = \"H\", init_kwargs = { login = { user = \"ann\", api_key = \"sk-1n1t-s3cret\" } } }";
+    let sidecar = start(setup(&[], "", &handler("h", "", "", config)).file("handlers/h.py", text));
+    let message = say(&sidecar, "h", "hi").refusal(500, "handler_error");
+    assert!(message.contains("ann") && !message.contains("s3cret"), "{message}");
+    sidecar.log_line("what was raised", |line| line.to_string().contains("refused"));
+    assert!(!sidecar.output().contains("s3cret"));
+}

@@ -357,7 +357,8 @@ mod tests {
     /// The scan agrees with `serde_json` on whether `body` is sound, and its spans hold what `serde_json` reads.
     fn agrees(body: &[u8]) {
         let found = scan(body);
-        let is_value = std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
+        let is_value =
+            std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok();
         assert_eq!(check(body).is_ok(), is_value, "{}", String::from_utf8_lossy(body));
         if matches!(found, Err(ScanError::Duplicate { .. })) {
             return;

@@ -93,6 +93,7 @@ impl Zygote {
             records: HashMap::new(),
             pending: VecDeque::new(),
             ended: watch::Sender::new(None),
+            abandoned: false,
         };
         tasks.spawn(keeper.run());
         Arc::new(Self { asks: ask, state })
@@ -122,19 +123,27 @@ struct Keeper {
     pending: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     /// How the process itself ended.
     ended: watch::Sender<Option<Ending>>,
+    /// It does not do what it is asked.
+    abandoned: bool,
 }
 
 impl Keeper {
     async fn run(mut self) {
-        let (control, child) = match self.begin().await {
+        let (control, mut child) = match self.begin().await {
             Ok(begun) => begun,
             Err(failure) => return self.dead(failure),
         };
         let pid = rustix::process::Pid::from_child(&child);
         self.wards.add(pid);
         let failure = self.serve(&control).await;
-        drop(control);
-        let ending = bury(child).await;
+        let ending = if self.abandoned {
+            // It must be dead before it can see the end of its control socket, at which it would kill every worker.
+            let _ = child.kill();
+            bury(child).await
+        } else {
+            drop(control);
+            bury(child).await
+        };
         self.wards.remove(pid);
         self.ended.send_replace(Some(ending.clone()));
         self.dead(failure.unwrap_or_else(|| self.untold(&ending)));
@@ -204,6 +213,7 @@ impl Keeper {
                     Some(Ask::Signal(id, signal)) => self.signal(id, signal.raw().as_raw()),
                     Some(Ask::Abandon) => {
                         tracing::error!(python = %self.recipe.python, "an interpreter does not do what it is asked: it is ended");
+                        self.abandoned = true;
                         return failure;
                     }
                     None => return failure,

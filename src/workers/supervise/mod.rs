@@ -216,7 +216,7 @@ impl Supervisor {
     async fn trouble(&mut self, what: &str, is_final: bool) {
         self.tries.failed();
         self.core.note_restart(Cause::Load);
-        if (is_final && self.serving() == 0) || self.tries.are_over(self.serving()) {
+        if (is_final && self.serving() == 0) || self.tries.are_over(self.serving(), self.proven) {
             return self.fail(what).await;
         }
         tracing::error!(integration = &*self.core.integration, "{what}; it is tried again");

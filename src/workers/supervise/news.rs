@@ -130,7 +130,7 @@ impl Supervisor {
         self.core.note_trouble(what.clone());
         if was_coming {
             self.tries.failed();
-            if self.tries.are_over(self.serving()) {
+            if self.tries.are_over(self.serving(), self.proven) {
                 self.fail(&what).await;
             }
         }
