@@ -129,10 +129,10 @@ fn body_of(words: &str) -> String {
 /// The socket of the first worker, where the page says that it is.
 fn socket_in(tmp: &Path) -> std::path::PathBuf {
     let said = WRITERS.commands().into_iter().find(|line| line.ends_with("http://handler/v1/handlers"));
-    assert!(said.is_some_and(|line| line.contains("/outrider-run-*/w1.sock ")));
+    assert!(said.is_some_and(|line| line.contains("/outrider-run-*/w0.sock ")));
     let run = std::fs::read_dir(tmp).expect("it is there").flatten().map(|entry| entry.path());
     let run = run.into_iter().find(|path| path.to_string_lossy().contains("/outrider-run-"));
-    run.expect("Outrider made its directory").join("w1.sock")
+    run.expect("Outrider made its directory").join("w0.sock")
 }
 
 #[test]
