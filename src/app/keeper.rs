@@ -200,7 +200,7 @@ impl Keeper {
     /// Handlers take their files anew, each by itself: what has changed starts beside what serves.
     fn renew_handlers(&self) {
         for integration in self.house.registry.load().entries().iter().flat_map(|entry| &entry.state) {
-            integration.renew(&self.workshop);
+            integration.renew_handler();
         }
     }
 
@@ -222,7 +222,7 @@ impl Keeper {
                 .filter_map(|path| Some((path.clone(), *now.get(&path)?)))
                 .collect();
             if prints.iter().any(|(path, print)| self.handlers_seen.get(path) != Some(print)) {
-                integration.renew(&self.workshop);
+                integration.renew_handler();
             }
             seen.extend(prints);
         }

@@ -42,18 +42,24 @@ pub(super) fn crew(
     workshop: &Workshop,
 ) -> Result<Option<(Arc<Crew>, Spec)>, String> {
     let Some(handler) = &settings.handler else { return Ok(None) };
-    if !handler.common.enabled {
-        return Err(
-            "custom_llm_config: handlers are not enabled: set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true"
-                .to_owned(),
-        );
+    if let Some(why) = misplaced(handler).first() {
+        return Err(format!("custom_llm_config: {why}"));
     }
-    workers::check_file(&handler.common.directory, &handler.file_name)
-        .map_err(|why| format!("custom_llm_config: {why}"))?;
     let Some(stable) = &workshop.stable else { return Ok(None) };
     let spec = spec(settings, handler, stable)?;
     let crew = stable.workers.crew(settings.name.as_str(), spec.clone())?;
     Ok(Some((crew, spec)))
+}
+
+/// What keeps a handler from being loaded before any of it is run: all of it, each with the remedy.
+pub fn misplaced(handler: &valid::Handler) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !handler.common.enabled {
+        let help = "set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true";
+        wrong.push(format!("handlers are not enabled: {help}"));
+    }
+    wrong.extend(workers::check_file(&handler.common.directory, &handler.file_name).err());
+    wrong
 }
 
 /// What the workers of an integration's handler are to be.
@@ -61,11 +67,7 @@ pub(super) fn crew(
 /// # Errors
 ///
 /// What is wrong in the world, with the remedy.
-pub(super) fn spec(
-    settings: &valid::Integration,
-    handler: &valid::Handler,
-    stable: &Stable,
-) -> Result<Spec, String> {
+fn spec(settings: &valid::Integration, handler: &valid::Handler, stable: &Stable) -> Result<Spec, String> {
     let common = &*handler.common;
     let name = settings.name.as_str();
     let api_base = match (&stable.door, common.egress) {

@@ -29,7 +29,7 @@ use crate::workers::{Crew, CrewState, Spec};
 pub use door::HandlersDoor;
 pub use edit::Refused;
 pub use files::Files;
-pub use handler::Stable;
+pub use handler::{Stable, misplaced};
 pub use headers::connection_named;
 pub use media::TooMuch;
 pub use permit::{Busy, Permit};
@@ -206,15 +206,9 @@ impl Integration {
     }
 
     /// Begins a new generation of its handler's workers if the handler's files have changed. Blocks: it reads them.
-    pub fn renew(&self, workshop: &Workshop) {
-        let (Some(crew), Some(handler), Some(stable)) =
-            (&self.crew, &self.settings.handler, &workshop.stable)
-        else {
-            return;
-        };
-        // What cannot be had any more is told when the integration itself is built anew.
-        if let Ok(spec) = handler::spec(&self.settings, handler, stable) {
-            crew.renew(spec);
+    pub fn renew_handler(&self) {
+        if let Some((crew, spec)) = self.station() {
+            crew.renew(spec.clone());
         }
     }
 

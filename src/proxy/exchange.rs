@@ -151,12 +151,13 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
         let entrance = integration.entrance();
         let signed = entrance.sign(order.seat, prepared.unsigned).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
-        let asked = Instant::now();
+        let asked = lease.as_ref().map(|_| Instant::now());
         let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
         let Sent { response, connected } = match (way.send(order.seat, signed).await, &lease) {
-            (Ok(sent), None) => sent,
-            (Ok(sent), Some(_)) => {
-                order.entry.metrics.handled(asked.elapsed());
+            (Ok(sent), _) => {
+                if let Some(asked) = asked {
+                    order.entry.metrics.handled(asked.elapsed());
+                }
                 sent
             }
             (Err(error), None) => return Err(error.into()),

@@ -23,7 +23,7 @@ pub(super) async fn lease(
     order: &Order,
     on: &mut Unsigned,
 ) -> Result<Box<Lease>, Failure> {
-    let lease = Box::new(crew.lease_for(spec).await?);
+    let lease = Box::new(crew.lease(spec).await?);
     tell_deadline(lease.request_timeout(), on);
     if let Ok(id) = HeaderValue::from_str(visit::request_id_in(&order.id)) {
         on.headers.insert(REQUEST_ID, id);

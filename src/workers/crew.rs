@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// last who holds it, its calls may end, and then its processes do.
 #[derive(Debug)]
 pub struct Crew {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     desk: Arc<Desk>,
     /// One renewal at a time.
     renewing: Mutex<()>,
@@ -37,25 +37,16 @@ impl Crew {
         Self { core, desk, renewing: Mutex::default() }
     }
 
-    /// A place with a worker: the one with the fewest calls among those whose event loop runs.
+    /// A place with a worker: the one with the fewest calls among those whose event loop runs. It may be handed what is
+    /// meant for workers of `spec`: it is never one of an older generation that would send a new key to an old endpoint.
     ///
-    /// It waits at most `start_wait` where no worker is ready, and at most `queue_timeout` where all places are taken;
-    /// who came first is served first.
+    /// It waits at most `start_wait` where no worker is ready, as long again for the generation that `spec` began, and at
+    /// most `queue_timeout` where all places are taken; who came first is served first.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub async fn lease(&self) -> Result<Lease, Absent> {
-        self.core.lease().await
-    }
-
-    /// Likewise, with a worker that may be handed what is meant for workers of `spec`: never one of an older generation
-    /// that would send a new key to an old endpoint. Waits at most `start_wait` for the generation that `spec` began.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none; the newest generation does not load.
-    pub async fn lease_for(&self, spec: &Spec) -> Result<Lease, Absent> {
+    pub async fn lease(&self, spec: &Spec) -> Result<Lease, Absent> {
         let end = Instant::now() + spec.start_wait;
         loop {
             if self.core.serves_other_than(spec) {

@@ -19,7 +19,7 @@ fn millis(millis: u64) -> Duration {
 async fn a_call_is_answered_and_a_stop_leaves_nothing_behind() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { workers: 2, ..house.spec() });
-    let lease = crew.lease().await.unwrap();
+    let lease = crew.core.lease().await.unwrap();
     let pid = lease.pid().unwrap();
     assert_eq!(ask(&lease, "hello").await.unwrap(), format!("hello of {pid}"));
     assert_eq!(crew.status().in_flight, 1);
@@ -42,10 +42,10 @@ async fn calls_go_to_the_worker_with_the_fewest() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { workers: 2, ..house.spec() });
     until(&crew, |status| status.workers.iter().filter(|w| w.state == WorkerState::Ready).count() == 2).await;
-    let (one, two) = (crew.lease().await.unwrap(), crew.lease().await.unwrap());
+    let (one, two) = (crew.core.lease().await.unwrap(), crew.core.lease().await.unwrap());
     assert_ne!(one.pid(), two.pid());
     drop(one);
-    let three = crew.lease().await.unwrap();
+    let three = crew.core.lease().await.unwrap();
     assert_ne!(three.pid(), two.pid());
     drop((two, three));
     house.close(&crew).await;
@@ -78,7 +78,7 @@ async fn a_request_that_waits_to_be_accepted_survives_a_crash() {
         "import os\nBLOCKS = True\ndef answer(body):\n    if body == 'exit': os._exit(3)\n    return 'ok'\n",
     );
     let crew = house.crew(house.spec());
-    let (first, second) = (crew.lease().await.unwrap(), crew.lease().await.unwrap());
+    let (first, second) = (crew.core.lease().await.unwrap(), crew.core.lease().await.unwrap());
     let (first, second) = tokio::join!(ask(&first, "exit"), async {
         // Its connection is made while the first is being answered, or shortly after: either way nobody reads it
         // before the process has gone.
@@ -96,13 +96,13 @@ async fn a_blocked_loop_gets_no_more_calls_and_one_that_hangs_is_killed_and_repl
     );
     let spec = Spec { request_timeout: millis(300), queue_timeout: Duration::ZERO, ..house.spec() };
     let crew = house.crew(spec);
-    let lease = crew.lease().await.unwrap();
+    let lease = crew.core.lease().await.unwrap();
     let pid = lease.pid().unwrap();
     let late = ask(&lease, "hang").await.unwrap_err();
     assert!(matches!(&late, HandlerFailure::TimedOut(words) if words.contains("300ms")), "{late:?}");
     drop(lease);
     until(&crew, |status| status.workers[0].state == WorkerState::Blocked).await;
-    assert_eq!(crew.lease().await.unwrap_err(), Absent::Busy { most: 64 });
+    assert_eq!(crew.core.lease().await.unwrap_err(), Absent::Busy { most: 64 });
     let status = until(&crew, |status| restarts(status, "hang") == 1).await;
     assert!(status.trouble.unwrap().contains("its event loop was blocked"));
     assert!(!lives(pid));
@@ -130,13 +130,13 @@ async fn a_worker_that_takes_too_much_memory_is_ended_and_its_calls_learn_why() 
 async fn a_worker_that_has_served_its_share_is_replaced_without_a_call_lost() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { max_requests: 3, ..house.spec() });
-    let held = crew.lease().await.unwrap();
+    let held = crew.core.lease().await.unwrap();
     let old = held.pid().unwrap();
     for _ in 0..4 {
         call(&crew, "x").await.unwrap();
     }
     until(&crew, |status| restarts(status, "max_requests") == 1).await;
-    let next = crew.lease().await.unwrap();
+    let next = crew.core.lease().await.unwrap();
     assert_ne!(next.pid().unwrap(), old);
     assert_eq!(ask(&held, "still").await.unwrap(), format!("still of {old}"), "what it has it ends");
     drop((held, next));
@@ -157,8 +157,8 @@ async fn stuck_threads_have_their_worker_replaced() {
 async fn where_all_places_are_taken_the_first_to_come_is_the_first_served() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { max_in_flight: 1, ..house.spec() });
-    let held = crew.lease().await.unwrap();
-    let (first, second) = (crew.lease(), crew.lease());
+    let held = crew.core.lease().await.unwrap();
+    let (first, second) = (crew.core.lease(), crew.core.lease());
     tokio::pin!(first, second);
     assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
     assert_eq!(crew.status().waiting, 2);
@@ -175,12 +175,12 @@ async fn where_all_places_are_taken_the_first_to_come_is_the_first_served() {
 async fn one_that_leaves_the_queue_does_not_keep_the_others_from_being_served() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { max_in_flight: 1, ..house.spec() });
-    let held = crew.lease().await.unwrap();
+    let held = crew.core.lease().await.unwrap();
     let second = {
-        let first = crew.lease();
+        let first = crew.core.lease();
         tokio::pin!(first);
         assert!(futures_util::poll!(&mut first).is_pending());
-        let mut second = Box::pin(crew.lease());
+        let mut second = Box::pin(crew.core.lease());
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(held);
         second
@@ -193,12 +193,12 @@ async fn one_that_leaves_the_queue_does_not_keep_the_others_from_being_served() 
 async fn who_waits_too_long_is_told_what_for() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { max_in_flight: 2, queue_timeout: millis(50), ..house.spec() });
-    let held = (crew.lease().await.unwrap(), crew.lease().await.unwrap());
-    assert_eq!(crew.lease().await.unwrap_err(), Absent::Busy { most: 2 });
+    let held = (crew.core.lease().await.unwrap(), crew.core.lease().await.unwrap());
+    assert_eq!(crew.core.lease().await.unwrap_err(), Absent::Busy { most: 2 });
     drop(held);
     house.write("h.py", "import time\ntime.sleep(600)\n");
     let slow = house.workers.crew("slow", Spec { start_wait: millis(50), ..house.spec() }).unwrap();
-    assert_eq!(slow.lease().await.unwrap_err(), Absent::Starting);
+    assert_eq!(slow.core.lease().await.unwrap_err(), Absent::Starting);
     assert!(slow.wait_settled(millis(10)).unwrap_err().contains("was not ready within 10ms"));
     house.close(&crew).await;
 }
@@ -207,7 +207,7 @@ async fn who_waits_too_long_is_told_what_for() {
 async fn the_wait_for_a_start_does_not_count_as_a_wait_for_a_place() {
     let house = House::open(&format!("import time\ntime.sleep(0.5)\n{ECHO}"));
     let crew = house.crew(Spec { queue_timeout: millis(200), ..house.spec() });
-    let leases = futures_util::future::join_all((0..8).map(|_| crew.lease())).await;
+    let leases = futures_util::future::join_all((0..8).map(|_| crew.core.lease())).await;
     assert!(leases.iter().all(Result::is_ok), "{leases:?}");
     drop(leases);
     house.close(&crew).await;
@@ -218,7 +218,7 @@ async fn a_handler_that_does_not_load_fails_after_three_tries_until_a_file_chang
     let house = House::open("import helper\n");
     let spec = house.spec();
     let crew = house.crew(spec.clone());
-    let Absent::Failed(why) = crew.lease().await.unwrap_err() else { panic!("it does not load") };
+    let Absent::Failed(why) = crew.core.lease().await.unwrap_err() else { panic!("it does not load") };
     assert!(why.contains("No module named 'helper'"), "{why}");
     let status = crew.status();
     assert_eq!((status.state.clone(), restarts(&status, "load")), (CrewState::Failed(why.clone()), 3));
@@ -237,7 +237,7 @@ async fn a_handler_that_does_not_load_fails_after_three_tries_until_a_file_chang
 async fn a_file_that_may_not_be_loaded_starts_no_process() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { file_name: "gone.py".into(), ..house.spec() });
-    let Absent::Failed(why) = crew.lease().await.unwrap_err() else { panic!("there is none") };
+    let Absent::Failed(why) = crew.core.lease().await.unwrap_err() else { panic!("there is none") };
     assert!(why.contains("gone.py cannot be read"), "{why}");
     assert_eq!(crew.status().workers, []);
     house.close(&crew).await;
@@ -249,7 +249,7 @@ async fn a_changed_file_makes_a_new_generation_and_the_old_one_ends_its_calls() 
     house.write("helper.py", "WORD = 'one'\n");
     let spec = house.spec();
     let crew = house.crew(spec.clone());
-    let held = crew.lease().await.unwrap();
+    let held = crew.core.lease().await.unwrap();
     let old = held.pid().unwrap();
     crew.renew(spec.clone());
     assert_eq!(crew.wait_settled(Duration::ZERO), Ok(()), "nothing has changed");
@@ -273,19 +273,19 @@ async fn a_broken_edit_leaves_the_old_generation_and_says_why_until_it_is_taken_
     let house = House::open(ECHO);
     let spec = house.spec();
     let crew = house.crew(spec.clone());
-    let pid = crew.lease().await.unwrap().pid();
+    let pid = crew.core.lease().await.unwrap().pid();
     house.write("h.py", "def broken(:\n");
     crew.renew(spec.clone());
     let status = until(&crew, |status| status.stale.is_some()).await;
     assert!(status.stale.unwrap().contains("SyntaxError"));
     assert_eq!((status.state, status.generation), (CrewState::Ready, 1));
     assert!(crew.wait_settled(Duration::ZERO).unwrap_err().contains("SyntaxError"));
-    assert_eq!(crew.lease().await.unwrap().pid(), pid);
+    assert_eq!(crew.core.lease().await.unwrap().pid(), pid);
     house.write("h.py", ECHO);
     crew.renew(spec);
     let status = crew.status();
     assert_eq!((status.stale, status.generation), (None, 1));
-    assert_eq!(crew.lease().await.unwrap().pid(), pid);
+    assert_eq!(crew.core.lease().await.unwrap().pid(), pid);
     house.close(&crew).await;
 }
 
@@ -330,7 +330,7 @@ async fn a_failure_for_want_of_packages_is_tried_again_when_some_are_installed()
 async fn a_handler_that_takes_too_long_to_load_is_given_up() {
     let house = House::open("import time\ntime.sleep(600)\n");
     let crew = house.crew(Spec { start_timeout: millis(300), ..house.spec() });
-    let Absent::Failed(why) = crew.lease().await.unwrap_err() else { panic!("it never loads") };
+    let Absent::Failed(why) = crew.core.lease().await.unwrap_err() else { panic!("it never loads") };
     assert!(why.contains("was not ready within 300ms (handlers.start_timeout)"), "{why}");
     assert_eq!(restarts(&crew.status(), "start_timeout"), 3);
     house.close(&crew).await;
@@ -399,14 +399,14 @@ async fn a_worker_that_closes_its_line_is_replaced() {
 async fn a_crew_that_nobody_holds_ends_its_calls_and_then_its_processes() {
     let house = House::open(ECHO);
     let crew = house.crew(house.spec());
-    let lease = crew.lease().await.unwrap();
+    let lease = crew.core.lease().await.unwrap();
     let pid = lease.pid().unwrap();
     drop(crew);
     assert_eq!(ask(&lease, "last").await.unwrap(), format!("last of {pid}"));
     drop(lease);
     eventually(|| async { !lives(pid) }).await;
     let again = house.crew(house.spec());
-    assert_ne!(again.lease().await.unwrap().pid(), Some(pid));
+    assert_ne!(again.core.lease().await.unwrap().pid(), Some(pid));
     house.close(&again).await;
 }
 
@@ -414,12 +414,12 @@ async fn a_crew_that_nobody_holds_ends_its_calls_and_then_its_processes() {
 async fn a_stop_waits_for_calls_as_long_as_it_may_and_no_longer() {
     let house = House::open("import time\ndef answer(body):\n    time.sleep(600)\n");
     let crew = house.crew(house.spec());
-    let lease = crew.lease().await.unwrap();
+    let lease = crew.core.lease().await.unwrap();
     let pid = lease.pid().unwrap();
     let (answer, ()) = tokio::join!(ask(&lease, "x"), house.workers.stop(millis(200)));
     assert!(matches!(answer, Err(HandlerFailure::Crashed(_))), "{answer:?}");
     assert!(!lives(pid));
-    assert_eq!(crew.lease().await.unwrap_err(), Absent::Stopping);
+    assert_eq!(crew.core.lease().await.unwrap_err(), Absent::Stopping);
     assert!(house.workers.crew("other", house.spec()).unwrap_err().contains("being stopped"));
 }
 

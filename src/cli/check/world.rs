@@ -1,11 +1,10 @@
 //! What is wrong in the world, and what this version has not: each integration is built as serving would build it.
 
 use crate::auth;
-use crate::config::valid::{Authorization, AwsKeys, Handler, Handlers, Integration, SecretSource, Settings};
+use crate::config::valid::{Authorization, AwsKeys, Integration, SecretSource, Settings};
 use crate::config::{At, Loaded, Problems, Severity};
-use crate::integration::{Entry, Workshop};
+use crate::integration::{Entry, Workshop, misplaced};
 use crate::tls;
-use crate::workers;
 
 /// Everything that would fail an integration or the start, as errors.
 pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
@@ -16,7 +15,7 @@ pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
     let workshop = Workshop::dry();
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());
-        let mut wrong = of_integration(one, &loaded.settings.handlers, &at);
+        let mut wrong = of_integration(one, &at);
         if let Err(why) = Entry::build(one.clone(), &workshop).state
             && !wrong.iter().any(|(_, known)| why.contains(known))
         {
@@ -53,14 +52,14 @@ fn of_server(settings: &Settings) -> Vec<(At, String)> {
 }
 
 /// What can be seen without building: all of it at once, where building stops at the first.
-fn of_integration(one: &Integration, handlers: &Handlers, at: &At) -> Vec<(At, String)> {
+fn of_integration(one: &Integration, at: &At) -> Vec<(At, String)> {
     let mut wrong: Vec<(At, String)> = Vec::new();
     for why in &one.world {
         let inside = why.strip_prefix(&format!("{at}.")).unwrap_or_default();
         let key = inside.split([':', '.', '[']).next().unwrap_or_default();
         wrong.push((at.key(key), why.clone()));
     }
-    for why in one.handler.iter().flat_map(|handler| of_handler(handler, handlers)) {
+    for why in one.handler.iter().flat_map(misplaced) {
         wrong.push((at.key("custom_llm_config"), why));
     }
     wrong.extend(of_authorization(&one.authorization, at));
@@ -109,14 +108,4 @@ fn of_aws(keys: &AwsKeys, at: &At) -> Vec<(At, Result<(), String>)> {
             vec![(at.key("web_identity_token_file"), token.load().map(drop))]
         }
     }
-}
-
-fn of_handler(handler: &Handler, handlers: &Handlers) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if !handlers.enabled {
-        let help = "set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true";
-        wrong.push(format!("handlers are not enabled: {help}"));
-    }
-    wrong.extend(workers::check_file(&handlers.directory, &handler.file_name).err());
-    wrong
 }

@@ -12,12 +12,14 @@ mod tools;
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};
 
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
+use super::{
+    Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole, openai,
+};
 use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
 use crate::outbound::{Segments, Unsigned};
 
@@ -46,10 +48,7 @@ impl Dialect for Anthropic {
 const TAIL: &str = "/v1/messages";
 
 fn headers(stream: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let accept = if stream { "text/event-stream" } else { "application/json" };
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    let mut headers = openai::headers(stream);
     headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
     headers
 }

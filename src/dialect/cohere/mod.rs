@@ -14,12 +14,13 @@ mod tools;
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
+use super::{
+    Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole, openai,
+};
 use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
 use crate::outbound::{Segments, Unsigned};
 
@@ -44,7 +45,8 @@ impl Dialect for Cohere {
                 return Err(Untranslatable::unsupported("", "Cohere's format has chat and embeddings only"));
             }
         };
-        let unsigned = Unsigned::new(Method::POST, tail, headers(stream), Segments::one(wire.freeze()));
+        let unsigned =
+            Unsigned::new(Method::POST, tail, openai::headers(stream), Segments::one(wire.freeze()));
         Ok(Prepared { unsigned, report: losses.into_report(), decoder })
     }
 
@@ -55,14 +57,6 @@ impl Dialect for Cohere {
 
 const CHAT: &str = "/v2/chat";
 const EMBED: &str = "/v2/embed";
-
-fn headers(stream: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let accept = if stream { "text/event-stream" } else { "application/json" };
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    headers
-}
 
 /// Reads the answer to one request.
 #[derive(Debug)]

@@ -150,7 +150,7 @@ proptest! {
 
     #[test]
     fn no_answer_makes_it_panic(body in any_json(), bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-        let headers = HeaderMap::new();
+        let headers = http::HeaderMap::new();
         let head = Head { status: 200, headers: &headers };
         let envelope = Envelope::read(Bytes::from_static(b"{\"input\":\"x\"}")).unwrap();
         let embeddings = Cohere.prepare(&envelope, &context(Operation::Embeddings)).unwrap().decoder;

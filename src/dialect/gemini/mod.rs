@@ -20,13 +20,14 @@ mod turns;
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 
 use self::answer::Ids;
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
+use super::{
+    Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole, openai,
+};
 use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
 use crate::outbound::{Segments, Unsigned};
 
@@ -58,7 +59,8 @@ impl Gemini {
         let wire = request::write(&chat, context, self.flavour, &mut losses)?;
         let tails = self.flavour.tails();
         let tail = if chat.stream { tails.stream } else { tails.whole };
-        let unsigned = Unsigned::new(Method::POST, tail, headers(chat.stream), Segments::one(wire.freeze()));
+        let unsigned =
+            Unsigned::new(Method::POST, tail, openai::headers(chat.stream), Segments::one(wire.freeze()));
         let decoder = Box::new(Answer::new(&chat, context));
         Ok(Prepared { unsigned, report: losses.into_report(), decoder })
     }
@@ -72,7 +74,8 @@ impl Gemini {
             embed::Method::One => tails.embed_one,
             embed::Method::Predict => tails.predict,
         };
-        let unsigned = Unsigned::new(Method::POST, tail, headers(false), Segments::one(wire.freeze()));
+        let unsigned =
+            Unsigned::new(Method::POST, tail, openai::headers(false), Segments::one(wire.freeze()));
         Ok(Prepared { unsigned, report: losses.into_report(), decoder: Box::new(vectors) })
     }
 }
@@ -124,14 +127,6 @@ impl Flavour {
             },
         }
     }
-}
-
-fn headers(stream: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let accept = if stream { "text/event-stream" } else { "application/json" };
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    headers
 }
 
 /// Reads the answer to one request.

@@ -75,7 +75,7 @@ fn a_signature_survives_the_way_through_the_client_and_back() {
         { "functionCall": { "name": "f", "args": { "a": 1 } }, "thoughtSignature": "CgQ+/w==" },
         { "functionCall": { "id": "g7", "name": "g" } },
     ] } }] });
-    let headers = HeaderMap::new();
+    let headers = http::HeaderMap::new();
     let answer =
         decoder().whole(Head { status: 200, headers: &headers }, body.to_string().as_bytes()).unwrap();
     let message = serde_json::to_value(answer).unwrap()["choices"][0]["message"].clone();
@@ -189,7 +189,7 @@ proptest! {
 
     #[test]
     fn no_answer_makes_it_panic(body in any_json(), bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-        let headers = HeaderMap::new();
+        let headers = http::HeaderMap::new();
         let head = Head { status: 200, headers: &headers };
         for model in ["gemini-embedding-001", "text-embedding-005"] {
             let envelope = Envelope::read(Bytes::from_static(b"{\"input\":\"x\"}")).unwrap();

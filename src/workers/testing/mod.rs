@@ -99,7 +99,7 @@ impl House {
             assert!(!lives(pid), "{pid} is left");
         }
         assert_eq!(fs::read_dir(self.base.path()).unwrap().count(), 0);
-        assert!(crew.lease().await.is_err());
+        assert!(crew.core.lease().await.is_err());
     }
 }
 
@@ -160,6 +160,6 @@ pub(super) async fn ask(lease: &Lease, body: &'static str) -> Result<String, Han
 
 /// The answer to `body` of any worker of `crew`.
 pub(super) async fn call(crew: &Crew, body: &'static str) -> Result<String, HandlerFailure> {
-    let lease = crew.lease().await.unwrap();
+    let lease = crew.core.lease().await.unwrap();
     ask(&lease, body).await
 }
