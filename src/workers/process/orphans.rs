@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, WaitId, WaitIdOptions, WaitOptions, getpid, getsid, kill_process, kill_process_group, waitid,
-    waitpid,
+    Pid, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group, waitid, waitpid,
 };
 use tokio::sync::mpsc;
 
@@ -95,12 +94,24 @@ fn send(pid: Pid, signal: Signal) {
 /// Takes note of the ends of processes that dead workers have left behind and that are not among `wards`: without it
 /// they would stay as zombies. What Outrider itself has started is in its own session and is let alone.
 pub(in crate::workers) fn reap_strays(wards: &Wards) {
-    let Ok(session) = getsid(None) else { return };
+    let Some(own) = session_of(getpid()) else { return };
     for child in children() {
-        if !wards.has(child) && is_dead(child) && getsid(Some(child)).is_ok_and(|theirs| theirs != session) {
+        if !wards.has(child) && is_dead(child) && session_of(child).is_some_and(|theirs| theirs != own) {
             let _ = waitpid(Some(child), WaitOptions::NOHANG);
         }
     }
+}
+
+/// The session of the process `of`, 0 where its leader is outside our container: a number that `getsid` of rustix
+/// takes for impossible, and that every process of a container has which did not call `setsid` in it.
+fn session_of(of: Pid) -> Option<u32> {
+    session_in(&fs::read_to_string(format!("/proc/{}/stat", of.as_raw_pid())).ok()?)
+}
+
+/// The sixth field of a line of `/proc/PID/stat` (proc_pid_stat(5)), whose second may contain anything.
+fn session_in(line: &str) -> Option<u32> {
+    let (_, fields) = line.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(3)?.parse().ok()
 }
 
 fn is_dead(child: Pid) -> bool {
@@ -115,4 +126,28 @@ fn children() -> Vec<Pid> {
     lists
         .flat_map(|list| list.split_whitespace().filter_map(|raw| pid(raw.parse().ok()?)).collect::<Vec<_>>())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_read_whatever_the_program_is_called_and_wherever_its_leader_is() {
+        assert_eq!(session_in("7 (a) b (c) S 1 7 5 0 -1 4194560 0\n"), Some(5));
+        assert_eq!(session_in("2 (outrider) S 1 0 0 0 -1 4194560 0\n"), Some(0));
+        assert_eq!(session_in(""), None);
+        assert_eq!(session_in("2 (outrider) S 1"), None);
+    }
+
+    #[test]
+    fn what_we_have_started_is_in_our_session_until_it_is_gone() {
+        let own = session_of(getpid()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = pid(child.id()).unwrap();
+        assert_eq!(session_of(pid), Some(own));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(session_of(pid), None);
+    }
 }
