@@ -48,10 +48,7 @@ impl Envelope {
 
     /// The value of a top-level field as JSON text, after the edits; the last one where it stands twice.
     pub fn raw(&self, key: &str) -> Option<&[u8]> {
-        match self.locate(key)? {
-            Ok(new) => Some(new),
-            Err(old) => Some(&self.bytes[old]),
-        }
+        self.locate(key).map(|place| self.bytes_of(place))
     }
 
     /// The same to keep: it shares the body's memory.
@@ -69,8 +66,16 @@ impl Envelope {
 
     /// The names of all top-level fields, after the edits, in order.
     pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let kept = (0..self.scan.members.len()).filter_map(|at| self.name(at));
-        kept.chain(self.added.iter().map(|(k, _)| decode(k)))
+        self.members().map(|(name, _)| name)
+    }
+
+    /// All top-level fields after the edits, in order: their names, and their values as JSON text.
+    pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, &[u8])> {
+        let kept = (0..self.scan.members.len()).filter_map(|at| {
+            let name = decode(self.key(at)?);
+            Some((name, self.bytes_of(self.edited(at))))
+        });
+        kept.chain(self.added.iter().map(|(key, value)| (decode(key), &**value)))
     }
 
     /// All top-level fields after the edits, in order; `None` if a name spells half a surrogate pair.
@@ -191,9 +196,20 @@ impl Envelope {
         if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| spells(k, key)) {
             return Some(Ok(value));
         }
-        let at = self.find(key)?;
+        self.find(key).map(|at| self.edited(at))
+    }
+
+    /// The same of the member at a place.
+    fn edited(&self, at: usize) -> Result<&Bytes, Range<usize>> {
         let new = self.edit(at).and_then(|edit| edit.value.as_ref());
-        Some(new.ok_or_else(|| span(&self.scan.members[at].value)))
+        new.ok_or_else(|| span(&self.scan.members[at].value))
+    }
+
+    fn bytes_of<'e>(&'e self, place: Result<&'e Bytes, Range<usize>>) -> &'e [u8] {
+        match place {
+            Ok(new) => new,
+            Err(old) => &self.bytes[old],
+        }
     }
 
     /// The last member of that name, after the edits.
@@ -205,12 +221,7 @@ impl Envelope {
         self.key(at).is_some_and(|quoted| spells(quoted, key))
     }
 
-    /// The name of a member after the edits; `None` if it is left out.
-    fn name(&self, at: usize) -> Option<Cow<'_, str>> {
-        self.key(at).map(decode)
-    }
-
-    /// The same in its quotes.
+    /// The name of a member in its quotes, after the edits; `None` if it is left out.
     fn key(&self, at: usize) -> Option<&[u8]> {
         let original = || &self.bytes[span(&self.scan.members[at].key)];
         match self.edit(at) {
@@ -254,7 +265,7 @@ fn spells(quoted: &[u8], name: &str) -> bool {
 fn decode(quoted: &[u8]) -> Cow<'_, str> {
     let inner = &quoted[1..quoted.len() - 1];
     if memchr::memchr(b'\\', inner).is_none() {
-        return String::from_utf8_lossy(inner);
+        return std::str::from_utf8(inner).map_or_else(|_| String::from_utf8_lossy(inner), Cow::Borrowed);
     }
     serde_json::from_slice::<String>(quoted).map_or_else(|_| String::from_utf8_lossy(inner), Cow::Owned)
 }
