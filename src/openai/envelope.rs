@@ -48,7 +48,10 @@ impl Envelope {
 
     /// The value of a top-level field as JSON text, after the edits; the last one where it stands twice.
     pub fn raw(&self, key: &str) -> Option<&[u8]> {
-        self.locate(key).map(|place| self.bytes_of(place))
+        match self.locate(key)? {
+            Ok(new) => Some(new),
+            Err(old) => Some(&self.bytes[old]),
+        }
     }
 
     /// The same to keep: it shares the body's memory.
@@ -64,37 +67,18 @@ impl Envelope {
         self.raw(key).is_some_and(|v| v != b"null")
     }
 
-    /// The names of all top-level fields, after the edits, in order.
-    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        self.members().map(|(name, _)| name)
-    }
-
-    /// All top-level fields after the edits, in order: their names, and their values as JSON text.
-    pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, &[u8])> {
-        let kept = (0..self.scan.members.len()).filter_map(|at| {
-            let name = decode(self.key(at)?);
-            Some((name, self.bytes_of(self.edited(at))))
-        });
-        kept.chain(self.added.iter().map(|(key, value)| (decode(key), &**value)))
+    /// The names of all top-level fields after the edits, in order, each with its value as JSON text. A name that spells
+    /// half a surrogate pair stays as it was written.
+    pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+        self.texts().flatten().map(|(key, value)| (spelt(key), value))
     }
 
     /// All top-level fields after the edits, in order; `None` if a name spells half a surrogate pair.
     pub fn fields(&self) -> Option<Object<'_>> {
-        let whole = simdutf8::basic::from_utf8(&self.bytes).ok()?;
         let mut fields = Object::with_capacity(self.scan.members.len() + self.added.len());
-        for (at, member) in self.scan.members.iter().enumerate() {
-            let (mut key, mut value) = (whole.get(span(&member.key))?, whole.get(span(&member.value))?);
-            if let Some(edit) = self.edit(at) {
-                if edit.dropped {
-                    continue;
-                }
-                key = edit.key.as_ref().map_or(Some(key), text)?;
-                value = edit.value.as_ref().map_or(Some(value), text)?;
-            }
+        for member in self.texts() {
+            let (key, value) = member?;
             fields.push(json::unquote(key)?, Raw::scanned(value));
-        }
-        for (key, value) in &self.added {
-            fields.push(json::unquote(text(key)?)?, Raw::scanned(text(value)?));
         }
         Some(fields)
     }
@@ -191,25 +175,26 @@ impl Envelope {
         Segments::many(splice.done())
     }
 
+    /// The quoted names and the values after the edits, in order; each is `None` if an edit is no text.
+    fn texts(&self) -> impl Iterator<Item = Option<(&str, &str)>> {
+        let whole = simdutf8::basic::from_utf8(&self.bytes).unwrap_or_default();
+        let kept = self.scan.members.iter().enumerate().filter_map(move |(at, member)| {
+            let (key, value) = (whole.get(span(&member.key)), whole.get(span(&member.value)));
+            let Some(edit) = self.edit(at) else { return Some(key.zip(value)) };
+            let (new_key, new_value) = (edit.key.as_ref().map(text), edit.value.as_ref().map(text));
+            (!edit.dropped).then(|| new_key.unwrap_or(key).zip(new_value.unwrap_or(value)))
+        });
+        kept.chain(self.added.iter().map(|(key, value)| text(key).zip(text(value))))
+    }
+
     /// The value of a field that an edit has set, or else where it stands in the body.
     fn locate(&self, key: &str) -> Option<Result<&Bytes, Range<usize>>> {
         if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| spells(k, key)) {
             return Some(Ok(value));
         }
-        self.find(key).map(|at| self.edited(at))
-    }
-
-    /// The same of the member at a place.
-    fn edited(&self, at: usize) -> Result<&Bytes, Range<usize>> {
+        let at = self.find(key)?;
         let new = self.edit(at).and_then(|edit| edit.value.as_ref());
-        new.ok_or_else(|| span(&self.scan.members[at].value))
-    }
-
-    fn bytes_of<'e>(&'e self, place: Result<&'e Bytes, Range<usize>>) -> &'e [u8] {
-        match place {
-            Ok(new) => new,
-            Err(old) => &self.bytes[old],
-        }
+        Some(new.ok_or_else(|| span(&self.scan.members[at].value)))
     }
 
     /// The last member of that name, after the edits.
@@ -258,16 +243,13 @@ fn spells(quoted: &[u8], name: &str) -> bool {
     let inner = &quoted[1..quoted.len() - 1];
     // An escape is longer than what it stands for.
     let may_spell = inner.len() > name.len() && memchr::memchr(b'\\', inner).is_some();
-    inner == name.as_bytes() || (may_spell && decode(quoted) == name)
+    inner == name.as_bytes()
+        || (may_spell && std::str::from_utf8(quoted).is_ok_and(|quoted| spelt(quoted) == name))
 }
 
-/// A quoted key as text. The scan has checked that it is a JSON string in UTF-8.
-fn decode(quoted: &[u8]) -> Cow<'_, str> {
-    let inner = &quoted[1..quoted.len() - 1];
-    if memchr::memchr(b'\\', inner).is_none() {
-        return std::str::from_utf8(inner).map_or_else(|_| String::from_utf8_lossy(inner), Cow::Borrowed);
-    }
-    serde_json::from_slice::<String>(quoted).map_or_else(|_| String::from_utf8_lossy(inner), Cow::Owned)
+/// The same key as text; as it is written if it spells half a surrogate pair.
+fn spelt(quoted: &str) -> Cow<'_, str> {
+    json::unquote(quoted).unwrap_or_else(|| Cow::Borrowed(&quoted[1..quoted.len() - 1]))
 }
 
 fn quote(text: &str) -> Bytes {

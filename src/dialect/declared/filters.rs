@@ -149,7 +149,7 @@ fn fromjson(text: &Value) -> Result<Value, Error> {
     if is_nothing(text) {
         return Ok(Value::from(()));
     }
-    let spelt = text.as_str().and_then(|text| tree::parse(text.as_bytes()).ok());
+    let spelt = text.as_str().and_then(|text| tree::parse_text(text).ok());
     spelt.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "fromjson: this is not JSON in a text"))
 }
 

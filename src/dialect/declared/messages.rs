@@ -59,7 +59,7 @@ impl Turns {
             all.push(Arc::new(Turn::new(all.len(), fields(&shared, &mut cursor)?)));
         }
         if json::spells_surrogates(list) {
-            tree::parse(list.as_bytes())?;
+            tree::parse_text(list)?;
         }
         Ok(Self { all })
     }
@@ -90,8 +90,8 @@ fn fields(list: &Json, cursor: &mut Cursor<'_>) -> Result<Vec<(Value, Said)>, Bo
         }
         let start = cursor.at();
         let raw = cursor.value()?.get();
-        // A text has been looked at.
-        if !raw.starts_with('"') {
+        // A text has been looked at, and a word spells nothing else.
+        if !raw.starts_with(['"', 'n', 't', 'f']) {
             tree::check(raw)?;
         }
         fields.push((Value::from(name), Said::Written(list.part(start..cursor.at()))));

@@ -21,9 +21,8 @@ struct Fields<'r>(Vec<(Cow<'r, str>, &'r str)>);
 
 impl<'r> Fields<'r> {
     fn of(request: &'r Envelope) -> Self {
-        let text = |json| std::str::from_utf8(json).unwrap_or("null");
         let mut fields = Vec::with_capacity(16);
-        fields.extend(request.members().map(|(name, json)| (name, text(json))));
+        fields.extend(request.members());
         Self(fields)
     }
 
@@ -89,7 +88,7 @@ pub(super) fn write(
 
 /// A field's value. What OpenAI documents as a number must be one: expressions calculate with it.
 fn read(name: &str, json: &str) -> Result<Value, Untranslatable> {
-    let value = tree::parse(json.as_bytes()).map_err(|error| garbled(name, &error))?;
+    let value = tree::parse_text(json).map_err(|error| garbled(name, &error))?;
     if NUMBERS.contains(&name) && !value.is_number() {
         return Err(Untranslatable::malformed(name, format!("expected a number, found a {}", value.kind())));
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use minijinja::Value;
 use minijinja::value::{DynObject, Enumerator, Object, ObjectExt, ObjectRepr};
 
-use crate::openai::json::{self, Cursor};
+use crate::openai::json::{self, Cursor, Text};
 
 /// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members, and that what
 /// stands deep in it is read when an expression looks there.
@@ -15,8 +15,16 @@ use crate::openai::json::{self, Cursor};
 /// # Errors
 /// Those of serde_json.
 pub(super) fn parse(json: &[u8]) -> Result<Value, serde_json::Error> {
+    simdutf8::basic::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), parse_text)
+}
+
+/// The same of what is known to be text.
+///
+/// # Errors
+/// Those of serde_json.
+pub(super) fn parse_text(json: &str) -> Result<Value, serde_json::Error> {
     // What is not read here is refused there, which has the words.
-    simdutf8::basic::from_utf8(json).ok().and_then(whole).map_or_else(|| serde_json::from_slice(json), Ok)
+    whole(json).map_or_else(|| serde_json::from_str(json), Ok)
 }
 
 fn whole(json: &str) -> Option<Value> {
@@ -47,7 +55,8 @@ fn read(cursor: &mut Cursor<'_>, levels: usize) -> Option<Value> {
             }
             Some(Value::from(items))
         }
-        _ => scalar(cursor.value().ok()?.get()),
+        b'"' => Text::read(cursor.value().ok()?)?.decode().map(Value::from),
+        _ => unquoted(cursor.value().ok()?.get()),
     }
 }
 
@@ -61,10 +70,9 @@ fn add(members: &mut Vec<(Value, Value)>, name: Value, value: Value) {
     }
 }
 
-/// A value that has been scanned, read at once or not yet.
-fn scalar(json: &str) -> Option<Value> {
+/// A value that has been scanned and is no string, read at once or not yet.
+fn unquoted(json: &str) -> Option<Value> {
     match json.as_bytes().first()? {
-        b'"' => json::unquote(json).map(Value::from),
         b'{' | b'[' => check(json).ok().map(|()| Json::from(json).value()),
         b't' => Some(Value::from(true)),
         b'f' => Some(Value::from(false)),
@@ -130,7 +138,8 @@ impl Json {
     pub(super) fn value(&self) -> Value {
         match self.text().as_bytes().first() {
             Some(b'{' | b'[') => Value::from_object(Nested { json: self.clone(), value: OnceLock::new() }),
-            _ => scalar(self.text()).unwrap_or_default(),
+            Some(b'"') => self.as_text().map(Value::from).unwrap_or_default(),
+            _ => unquoted(self.text()).unwrap_or_default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Raw, unquote};
+use super::Raw;
 use crate::openai::scan::{Reader, ScanError};
 
 /// A place in a JSON text: before a value, or behind one.
@@ -52,8 +52,8 @@ impl<'a> Cursor<'a> {
             return Ok(None);
         }
         let start = self.reader.at();
-        self.reader.key()?;
-        let name = unquote(&self.json[start..self.reader.at()]);
+        let is_plain = self.reader.key()?;
+        let name = Raw::spelt(&self.json[start..self.reader.at()], is_plain).characters();
         let name = name.ok_or_else(|| self.reader.expected("a name that is text"))?;
         self.reader.colon()?;
         Ok(Some(name))
@@ -67,8 +67,8 @@ impl<'a> Cursor<'a> {
     /// Steps over a value with all that is nested in it.
     pub fn value(&mut self) -> Found<Raw<'a>> {
         let start = self.reader.at();
-        self.reader.value()?;
-        Ok(Raw::scanned(&self.json[start..self.reader.at()]))
+        let is_plain = self.reader.value()?;
+        Ok(Raw::spelt(&self.json[start..self.reader.at()], is_plain))
     }
 
     /// Checks that nothing follows.
