@@ -1,5 +1,6 @@
 //! JSON that is read once and written once: texts stay in the form they came in, objects are a list of members.
 
+mod cursor;
 mod escape;
 mod object;
 mod writer;
@@ -13,6 +14,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub use self::cursor::Cursor;
 pub use self::escape::quote;
 pub use self::object::{Object, list};
 pub use self::writer::Writer;
