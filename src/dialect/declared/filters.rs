@@ -42,7 +42,8 @@ fn join_prompt(messages: &Value, options: Kwargs) -> Result<String, Error> {
         Some(())
     })?;
     let separator = separator.unwrap_or(Cow::Borrowed("\n"));
-    let (mut prompt, mut is_first) = (String::new(), true);
+    // A usual one has room, so that it is not moved again and again.
+    let (mut prompt, mut is_first) = (String::with_capacity(2048), true);
     let mut separate = |prompt: &mut String| {
         if !std::mem::take(&mut is_first) {
             prompt.push_str(&separator);
@@ -203,6 +204,10 @@ impl Role {
 
 /// The messages, which must be a list.
 fn all(messages: &Value) -> Result<Vec<Arc<Turn>>, Error> {
+    // A plain list can be gone through as it is.
+    if let Some(list) = messages.downcast_object_ref::<Vec<Value>>() {
+        return Ok(list.iter().enumerate().map(|(index, item)| Turn::of(index, item)).collect());
+    }
     let items = match messages.kind() {
         minijinja::value::ValueKind::Seq | minijinja::value::ValueKind::Iterable => messages.try_iter()?,
         _ => {

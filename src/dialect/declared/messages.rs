@@ -89,12 +89,12 @@ fn fields(list: &Json, cursor: &mut Cursor<'_>) -> Result<Vec<(Value, Said)>, Bo
             return Err(format!("a message of more than {MOST_FIELDS} fields").into());
         }
         let start = cursor.at();
-        let raw = cursor.value()?.get();
+        let raw = cursor.value()?;
         // A text has been looked at, and a word spells nothing else.
-        if !raw.starts_with(['"', 'n', 't', 'f']) {
-            tree::check(raw)?;
+        if !raw.get().starts_with(['"', 'n', 't', 'f']) {
+            tree::check(raw.get())?;
         }
-        fields.push((Value::from(name), Said::Written(list.part(start..cursor.at()))));
+        fields.push((Value::from(name), Said::Written(list.part(start..cursor.at(), raw))));
     }
     Ok(fields)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use minijinja::Value;
 use minijinja::value::{DynObject, Enumerator, Object, ObjectExt, ObjectRepr};
 
-use crate::openai::json::{self, Cursor, Text};
+use crate::openai::json::{self, Cursor, Raw, Text};
 
 /// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members, and that what
 /// stands deep in it is read when an expression looks there.
@@ -110,18 +110,21 @@ fn has_exponent(bytes: &[u8]) -> bool {
 pub(super) struct Json {
     whole: Arc<str>,
     at: Range<usize>,
+    /// Whether it is known to be a string without an escape.
+    is_plain: bool,
 }
 
 impl From<&str> for Json {
     fn from(json: &str) -> Self {
-        Self { whole: json.into(), at: 0..json.len() }
+        Self { whole: json.into(), at: 0..json.len(), is_plain: false }
     }
 }
 
 impl Json {
-    /// A part of it.
-    pub(super) fn part(&self, at: Range<usize>) -> Self {
-        Self { whole: Arc::clone(&self.whole), at: self.at.start + at.start..self.at.start + at.end }
+    /// The part of it that stands there, and was read as `raw`.
+    pub(super) fn part(&self, at: Range<usize>, raw: Raw<'_>) -> Self {
+        let at = self.at.start + at.start..self.at.start + at.end;
+        Self { whole: Arc::clone(&self.whole), at, is_plain: raw.is_plain() }
     }
 
     /// The JSON.
@@ -131,7 +134,11 @@ impl Json {
 
     /// What it spells, if that is a string.
     pub(super) fn as_text(&self) -> Option<Cow<'_, str>> {
-        Some(self.text()).filter(|json| json.starts_with('"')).and_then(json::unquote)
+        let json = self.text();
+        if self.is_plain {
+            return json.get(1..json.len() - 1).map(Cow::Borrowed);
+        }
+        Some(json).filter(|json| json.starts_with('"')).and_then(json::unquote)
     }
 
     /// What it spells.

@@ -5,14 +5,17 @@ use wide::u8x32;
 
 use crate::openai::scan::{BLOCK, marks};
 
-/// A few characters that are put together before they go on: many short pieces cost more where they may have to grow.
+/// Characters that are put together before they go on: many short pieces cost more where they may have to grow.
 struct Piece {
     bytes: [u8; Self::ROOM],
     length: usize,
 }
 
 impl Piece {
-    const ROOM: usize = 8 * BLOCK;
+    const ROOM: usize = 16 * BLOCK;
+
+    /// The most that one block becomes, in bytes, and what is copied behind its end.
+    const MOST: usize = 7 * BLOCK;
 
     /// The longest escape and a little more, in bytes: as much as is copied at once.
     const LONGEST: usize = 8;
@@ -33,9 +36,9 @@ impl Piece {
         self.length += length;
     }
 
-    /// What has been put; nothing then.
-    fn take(&mut self) -> &[u8] {
-        &self.bytes[..std::mem::take(&mut self.length)]
+    /// Writes what has been put; nothing then.
+    fn flush(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(&self.bytes[..std::mem::take(&mut self.length)]);
     }
 }
 
@@ -62,12 +65,10 @@ fn quote_blocks<'t>(mut rest: &'t [u8], out: &mut BytesMut) -> &'t [u8] {
     let mut piece = Piece::new();
     // One block is read, and what is behind it may be copied with it.
     while let (Some(block), true) = (rest.first_chunk(), rest.len() >= 2 * BLOCK) {
-        let mut marks = marks(block);
-        if marks == 0 {
-            out.extend_from_slice(block);
-            rest = &rest[BLOCK..];
-            continue;
+        if piece.length > Piece::ROOM - Piece::MOST {
+            piece.flush(out);
         }
+        let mut marks = marks(block);
         let mut from = 0;
         while marks != 0 {
             let at = marks.trailing_zeros() as usize;
@@ -81,9 +82,9 @@ fn quote_blocks<'t>(mut rest: &'t [u8], out: &mut BytesMut) -> &'t [u8] {
         if let Some(plain) = rest[from..].first_chunk() {
             piece.put(plain, BLOCK - from);
         }
-        out.extend_from_slice(piece.take());
         rest = &rest[BLOCK..];
     }
+    piece.flush(out);
     rest
 }
 
@@ -120,8 +121,9 @@ const fn escape(byte: u8) -> ([u8; Piece::LONGEST], usize) {
 pub(super) fn resolve(inner: &str, first: usize) -> Option<String> {
     let bytes = inner.as_bytes();
     // No escape is shorter than what it spells, and whole blocks are copied before it is known how much of them is plain.
-    let mut out = vec![0; bytes.len() + BLOCK];
-    out[..first].copy_from_slice(&bytes[..first]);
+    let mut out = Vec::with_capacity(bytes.len() + BLOCK);
+    out.extend_from_slice(&bytes[..first]);
+    out.resize(bytes.len() + BLOCK, 0);
     let (mut at, mut to) = (first, first);
     while at < bytes.len() {
         let block = ahead(&bytes[at..]);

@@ -51,6 +51,11 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// Whether it is known to be a string without an escape.
+    pub fn is_plain(self) -> bool {
+        matches!(self.0, Source::Plain(_))
+    }
+
     /// The characters of it, which is a string; `None` if an escape spells half a surrogate pair.
     fn characters(self) -> Option<Cow<'a, str>> {
         match self.0 {
@@ -121,7 +126,7 @@ impl<'a> Text<'a> {
     /// Whether it holds an escape that spells half a surrogate pair.
     pub fn is_torn(self) -> bool {
         let Self::Raw(raw) = self else { return false };
-        !matches!(raw.0, Source::Plain(_)) && spells_surrogates(raw.get()) && self.decode().is_none()
+        !raw.is_plain() && spells_surrogates(raw.get()) && self.decode().is_none()
     }
 
     /// Whether it spells `word`.
