@@ -369,6 +369,20 @@ mod tests {
     }
 
     #[test]
+    fn the_members_are_those_that_leave() {
+        let mut envelope = read(r#"{"model":"m", "us\u0065r" : "x","\ud800":1,"gone":2,"user":[ ]}"#);
+        envelope.drop_field("gone");
+        envelope.set_model("real");
+        envelope.set("new", "true");
+        let members: Vec<_> = envelope.members().collect();
+        let members: Vec<_> = members.iter().map(|(name, json)| (&**name, *json)).collect();
+        let expected =
+            [("model", "\"real\""), ("user", "\"x\""), (r"\ud800", "1"), ("user", "[ ]"), ("new", "true")];
+        assert_eq!(members, expected);
+        assert!(envelope.fields().is_none());
+    }
+
+    #[test]
     fn a_rename_does_not_overwrite_what_the_client_gave() {
         let mut envelope = read("{\"max_tokens\":1,\"max_completion_tokens\":2}");
         assert!(!envelope.rename("max_tokens", "max_completion_tokens"));

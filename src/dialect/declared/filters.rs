@@ -237,3 +237,27 @@ fn each_option<'k>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::{Code, words};
+    use super::*;
+
+    #[test]
+    fn an_option_that_no_filter_knows_is_refused_and_never_lost() {
+        let scope = Value::from_serialize(serde_json::json!({ "m": [{ "role": "user", "content": "Hi" }] }));
+        let run = |source: &str| Code::compile(source).unwrap().run(&scope).map_err(|error| words(&error));
+        assert_eq!(
+            run("m | join_prompt(user='U: ', user_end='.', end=none)").unwrap(),
+            Value::from("U: Hi.")
+        );
+        for (source, why) in [
+            ("m | join_prompt(user='', users='')", "unknown keyword argument 'users'"),
+            ("m | join_prompt(user_end_end='')", "unknown keyword argument 'user_end_end'"),
+            ("m | turns(user_end='')", "unknown keyword argument 'user_end'"),
+            ("m | turns(**{1: 'x'})", "non string keys passed to kwargs"),
+        ] {
+            assert_eq!(run(source).unwrap_err(), why, "{source}");
+        }
+    }
+}
