@@ -67,29 +67,18 @@ impl Envelope {
         self.raw(key).is_some_and(|v| v != b"null")
     }
 
-    /// The names of all top-level fields, after the edits, in order.
-    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let kept = (0..self.scan.members.len()).filter_map(|at| self.name(at));
-        kept.chain(self.added.iter().map(|(k, _)| decode(k)))
+    /// The names of all top-level fields after the edits, in order, each with its value as JSON text. A name that spells
+    /// half a surrogate pair stays as it was written.
+    pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+        self.texts().flatten().map(|(key, value)| (spelt(key), value))
     }
 
     /// All top-level fields after the edits, in order; `None` if a name spells half a surrogate pair.
     pub fn fields(&self) -> Option<Object<'_>> {
-        let whole = simdutf8::basic::from_utf8(&self.bytes).ok()?;
         let mut fields = Object::with_capacity(self.scan.members.len() + self.added.len());
-        for (at, member) in self.scan.members.iter().enumerate() {
-            let (mut key, mut value) = (whole.get(span(&member.key))?, whole.get(span(&member.value))?);
-            if let Some(edit) = self.edit(at) {
-                if edit.dropped {
-                    continue;
-                }
-                key = edit.key.as_ref().map_or(Some(key), text)?;
-                value = edit.value.as_ref().map_or(Some(value), text)?;
-            }
+        for member in self.texts() {
+            let (key, value) = member?;
             fields.push(json::unquote(key)?, Raw::scanned(value));
-        }
-        for (key, value) in &self.added {
-            fields.push(json::unquote(text(key)?)?, Raw::scanned(text(value)?));
         }
         Some(fields)
     }
@@ -186,6 +175,18 @@ impl Envelope {
         Segments::many(splice.done())
     }
 
+    /// The quoted names and the values after the edits, in order; each is `None` if an edit is no text.
+    fn texts(&self) -> impl Iterator<Item = Option<(&str, &str)>> {
+        let whole = simdutf8::basic::from_utf8(&self.bytes).unwrap_or_default();
+        let kept = self.scan.members.iter().enumerate().filter_map(move |(at, member)| {
+            let (key, value) = (whole.get(span(&member.key)), whole.get(span(&member.value)));
+            let Some(edit) = self.edit(at) else { return Some(key.zip(value)) };
+            let (new_key, new_value) = (edit.key.as_ref().map(text), edit.value.as_ref().map(text));
+            (!edit.dropped).then(|| new_key.unwrap_or(key).zip(new_value.unwrap_or(value)))
+        });
+        kept.chain(self.added.iter().map(|(key, value)| text(key).zip(text(value))))
+    }
+
     /// The value of a field that an edit has set, or else where it stands in the body.
     fn locate(&self, key: &str) -> Option<Result<&Bytes, Range<usize>>> {
         if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| spells(k, key)) {
@@ -205,12 +206,7 @@ impl Envelope {
         self.key(at).is_some_and(|quoted| spells(quoted, key))
     }
 
-    /// The name of a member after the edits; `None` if it is left out.
-    fn name(&self, at: usize) -> Option<Cow<'_, str>> {
-        self.key(at).map(decode)
-    }
-
-    /// The same in its quotes.
+    /// The name of a member in its quotes, after the edits; `None` if it is left out.
     fn key(&self, at: usize) -> Option<&[u8]> {
         let original = || &self.bytes[span(&self.scan.members[at].key)];
         match self.edit(at) {
@@ -247,16 +243,13 @@ fn spells(quoted: &[u8], name: &str) -> bool {
     let inner = &quoted[1..quoted.len() - 1];
     // An escape is longer than what it stands for.
     let may_spell = inner.len() > name.len() && memchr::memchr(b'\\', inner).is_some();
-    inner == name.as_bytes() || (may_spell && decode(quoted) == name)
+    inner == name.as_bytes()
+        || (may_spell && std::str::from_utf8(quoted).is_ok_and(|quoted| spelt(quoted) == name))
 }
 
-/// A quoted key as text. The scan has checked that it is a JSON string in UTF-8.
-fn decode(quoted: &[u8]) -> Cow<'_, str> {
-    let inner = &quoted[1..quoted.len() - 1];
-    if memchr::memchr(b'\\', inner).is_none() {
-        return String::from_utf8_lossy(inner);
-    }
-    serde_json::from_slice::<String>(quoted).map_or_else(|_| String::from_utf8_lossy(inner), Cow::Owned)
+/// The same key as text; as it is written if it spells half a surrogate pair.
+fn spelt(quoted: &str) -> Cow<'_, str> {
+    json::unquote(quoted).unwrap_or_else(|| Cow::Borrowed(&quoted[1..quoted.len() - 1]))
 }
 
 fn quote(text: &str) -> Bytes {

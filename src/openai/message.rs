@@ -128,7 +128,7 @@ pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
         refusal: field(&mut fields, "refusal", text_of)?,
         name: field(&mut fields, "name", text_of)?,
         tool_call_id: field(&mut fields, "tool_call_id", text_of)?,
-        others: names(fields),
+        others: fields.into_names(),
     })
 }
 
@@ -163,7 +163,7 @@ fn read_part(raw: Raw<'_>) -> Result<Part<'_>, ShapeError> {
         Some("input_audio") => required(&mut fields, "input_audio", read_audio)?,
         _ => return Ok(Part { body: Body::Other(kind), raw, others: Vec::new() }),
     };
-    Ok(Part { body, raw, others: names(fields) })
+    Ok(Part { body, raw, others: fields.into_names() })
 }
 
 fn read_image(raw: Raw<'_>) -> Result<Body<'_>, ShapeError> {
@@ -200,10 +200,6 @@ fn read_function<'a>(id: Option<Text<'a>>, raw: Raw<'a>) -> Result<Call<'a>, Sha
     let name = required(&mut function, "name", text_of)?;
     let arguments = field(&mut function, "arguments", text_of)?.unwrap_or(Text::Plain(""));
     Ok(Call { id, name, arguments })
-}
-
-fn names(fields: Object<'_>) -> Vec<Cow<'_, str>> {
-    fields.into_rest().map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn read_function(mut function: Object<'_>) -> Result<Tool<'_>, ShapeError> {
         description: field(&mut function, "description", text_of)?,
         parameters: field(&mut function, "parameters", is_object)?,
         strict: function.take("strict").is_some_and(|raw| raw.get() == "true"),
-        others: function.into_rest().map(|(name, _)| name).collect(),
+        others: function.into_names(),
     })
 }
 

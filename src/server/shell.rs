@@ -24,12 +24,13 @@ pub(super) fn service(
     TowerToHyperService::new(tower::service_fn(move |request| {
         clock.set(Wait::Answer);
         let (host, clock) = (host.clone(), Arc::clone(&clock));
-        async move {
+        // Boxed: hyper keeps room for it as long as the connection lasts, and a stream needs none of it any more.
+        Box::pin(async move {
             let answered = AssertUnwindSafe(host.answer(request)).catch_unwind().await;
             // The panic hook has logged where; what it says may hold a client's words.
             let response = answered.unwrap_or_else(|_| proxy::crashed());
             Ok(response.map(|answer| Timed::new(answer, clock)))
-        }
+        })
     }))
 }
 

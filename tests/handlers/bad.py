@@ -10,10 +10,12 @@ import time
 
 from litellm import CustomLLM
 
+BEGUN = []  # calls that the tests wait for before they leave
 DONE = []  # what happened after the call had gone: cancellations, closed generators
 
 
 async def hang(number):
+    BEGUN.append("hang")
     try:
         await asyncio.sleep(number)
     except asyncio.CancelledError:
@@ -100,6 +102,7 @@ WORDS = {
     "recurse": lambda number: WORDS["recurse"](number),
     "leave-directory": lambda number: os.chdir("/"),
     "environment": lambda number: sorted(os.environ),
+    "begun": lambda number: BEGUN,
     "done": lambda number: [entry for entry in DONE if isinstance(entry, str)],
 }
 
@@ -121,6 +124,7 @@ class Handler(CustomLLM):
         return answer(await result if asyncio.iscoroutine(result) else result)
 
     async def astreaming(self, messages, **kwargs):
+        BEGUN.append("stream")
         try:
             yield {"text": "begun "}
             result = act(messages)

@@ -184,18 +184,24 @@ fn kill(pid: &str) {
 #[test]
 fn a_client_that_leaves_cancels_its_call() {
     let sidecar = bad("");
-    for (call, what) in
-        [(Call::say("bad/m", "hang 600"), "cancelled"), (Call::stream("bad/m", "endless"), "closed")]
-    {
+    let tells = |question: &str, what: &str| {
+        let end = tokio::time::Instant::now() + crate::support::PATIENCE;
+        while !say(&sidecar, "bad", question).content().contains(what) {
+            assert!(
+                tokio::time::Instant::now() < end,
+                "the handler never said that it had {question}: {what}"
+            );
+        }
+    };
+    let hangs = (Call::say("bad/m", "hang 600"), "hang", "cancelled");
+    for (call, begun, done) in [hangs, (Call::stream("bad/m", "endless"), "stream", "closed")] {
         let mut connection = sidecar.connect();
         connection.send(&call);
-        until(&sidecar, "bad", |state| state["handler"]["in_flight"] == 1);
+        // A call that has not reached the handler yet has nothing to be told.
+        tells("begun", begun);
         drop(connection);
         until(&sidecar, "bad", |state| state["handler"]["in_flight"] == 0);
-        let end = tokio::time::Instant::now() + crate::support::PATIENCE;
-        while !say(&sidecar, "bad", "done").content().contains(what) {
-            assert!(tokio::time::Instant::now() < end, "the handler was not told");
-        }
+        tells("done", done);
     }
 }
 

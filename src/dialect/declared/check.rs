@@ -4,9 +4,8 @@ use minijinja::{ErrorKind, Value};
 use serde_json::{Value as Json, json};
 
 use super::messages::Turns;
-use super::request::Variables;
 use super::tables::{self, At, Leaf, Mistake, Node, Rules, Tables};
-use super::values;
+use super::{tree, values};
 
 /// Everything that is wrong in `tables`, an object with `request`, `response` and perhaps `stream`. `given` are the
 /// fields that every request has, since the integration sets them.
@@ -163,15 +162,15 @@ fn requests(compiled: &Tables, given: &[&str], found: &mut Vec<Mistake>) {
 
 /// The variables of a sample.
 fn variables(sample: &Json) -> Value {
-    let turns = Turns::read(sample["messages"].to_string().into());
+    let turns = Turns::read(&sample["messages"].to_string());
     let members = sample.as_object().into_iter().flatten().map(|(name, value)| {
         let value = match (&turns, name.as_str()) {
             (Ok(turns), "messages") => turns.value(),
             _ => Value::from_serialize(value),
         };
-        (name.clone(), value)
+        (Value::from(name), value)
     });
-    Value::from_object(Variables(members.collect()))
+    tree::object(members.collect())
 }
 
 /// Runs the rules on an answer that has none of their fields. Most may fail there, since a good answer has them; but

@@ -30,13 +30,18 @@ pub(super) fn add(environment: &mut Environment<'static>) {
 /// behind. `ROLE=none` leaves the messages of a role out.
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands options over by value")]
 fn join_prompt(messages: &Value, options: Kwargs) -> Result<String, Error> {
-    let separator = text(&options, "separator")?.unwrap_or(Cow::Borrowed("\n"));
-    let end = text(&options, "end")?;
-    let mut frames = Vec::with_capacity(Role::ALL.len());
-    for role in Role::ALL {
-        frames.push((option(&options, role.word(), role.in_prompt())?, text(&options, role.end())?));
-    }
-    options.assert_all_used()?;
+    let (mut separator, mut end) = (None, None);
+    let mut frames = Role::ALL.map(|role| (role.in_prompt().map(Cow::Borrowed), None));
+    each_option(&options, |name, given| {
+        match (name, name.strip_suffix("_end")) {
+            ("separator", _) => separator = given,
+            ("end", _) => end = given,
+            (_, Some(role)) => frames[Role::named(role)? as usize].1 = given,
+            (role, None) => frames[Role::named(role)? as usize].0 = given,
+        }
+        Some(())
+    })?;
+    let separator = separator.unwrap_or(Cow::Borrowed("\n"));
     let (mut prompt, mut is_first) = (String::new(), true);
     let mut separate = |prompt: &mut String| {
         if !std::mem::take(&mut is_first) {
@@ -62,13 +67,18 @@ fn join_prompt(messages: &Value, options: Kwargs) -> Result<String, Error> {
 /// `user=`, `assistant=` and so on, and `none` leaves a role out.
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands options over by value")]
 fn turns(messages: &Value, options: Kwargs) -> Result<Value, Error> {
-    let role_key = text(&options, "role")?.unwrap_or(Cow::Borrowed("role"));
-    let content_key = text(&options, "content")?.unwrap_or(Cow::Borrowed("content"));
-    let mut words = Vec::with_capacity(Role::ALL.len());
-    for role in Role::ALL {
-        words.push(option(&options, role.word(), role.in_turns())?);
-    }
-    options.assert_all_used()?;
+    let (mut role_key, mut content_key) = (None, None);
+    let mut words = Role::ALL.map(|role| role.in_turns().map(Cow::Borrowed));
+    each_option(&options, |name, given| {
+        match name {
+            "role" => role_key = given,
+            "content" => content_key = given,
+            role => words[Role::named(role)? as usize] = given,
+        }
+        Some(())
+    })?;
+    let role_key = role_key.unwrap_or(Cow::Borrowed("role"));
+    let content_key = content_key.unwrap_or(Cow::Borrowed("content"));
     let mut list = Vec::new();
     for turn in all(messages)? {
         if let Some(word) = &words[Role::of(&turn)? as usize] {
@@ -115,7 +125,7 @@ fn pick(items: &Value, options: Kwargs) -> Result<Value, Error> {
     if is_nothing(items) {
         return Ok(Value::from(()));
     }
-    let path = |name| Ok((Value::from(name), options.get(name)?));
+    let path = |name| Ok((Value::from(name), options.peek(name)?));
     let paths: Vec<(Value, Cow<'_, str>)> = options.args().map(path).collect::<Result<_, Error>>()?;
     let one = |item: Value| -> Value {
         let found = paths.iter().map(|(name, path)| (name.clone(), at_path(&item, path)));
@@ -139,7 +149,7 @@ fn fromjson(text: &Value) -> Result<Value, Error> {
     if is_nothing(text) {
         return Ok(Value::from(()));
     }
-    let spelt = text.as_str().and_then(|text| tree::parse(text.as_bytes()).ok());
+    let spelt = text.as_str().and_then(|text| tree::parse_text(text).ok());
     spelt.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "fromjson: this is not JSON in a text"))
 }
 
@@ -176,13 +186,9 @@ impl Role {
         }
     }
 
-    fn end(self) -> &'static str {
-        match self {
-            Self::User => "user_end",
-            Self::Assistant => "assistant_end",
-            Self::System => "system_end",
-            Self::Tool => "tool_end",
-        }
+    /// The role that options mean by `word`.
+    fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
     }
 
     /// What stands before its texts in a prompt unless told otherwise. A tool's answer has no place there by itself.
@@ -209,16 +215,20 @@ fn all(messages: &Value) -> Result<Vec<Arc<Turn>>, Error> {
     Ok(items.enumerate().map(|(index, item)| Turn::of(index, &item)).collect())
 }
 
-/// An option that is `none` or a text; `default` where it is not given.
-fn option<'k>(
+/// Hands over every option, which is `none` or a text, by its name. `take` gives nothing where it knows no such option.
+fn each_option<'k>(
     options: &'k Kwargs,
-    name: &'static str,
-    default: Option<&'static str>,
-) -> Result<Option<Cow<'k, str>>, Error> {
-    // To ask for what is not given costs as much as to get it.
-    if options.args().any(|given| given == name) { options.get(name) } else { Ok(default.map(Cow::Borrowed)) }
-}
-
-fn text<'k>(options: &'k Kwargs, name: &'static str) -> Result<Option<Cow<'k, str>>, Error> {
-    option(options, name, None)
+    mut take: impl FnMut(&'k str, Option<Cow<'k, str>>) -> Option<()>,
+) -> Result<(), Error> {
+    let mut count = 0;
+    for name in options.args() {
+        let unknown =
+            || Error::new(ErrorKind::TooManyArguments, format!("unknown keyword argument '{name}'"));
+        take(name, options.peek(name)?).ok_or_else(unknown)?;
+        count += 1;
+    }
+    if Value::from(options.clone()).len() != Some(count) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "non string keys passed to kwargs"));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use minijinja::value::{Enumerator, Object};
 use minijinja::{Error, ErrorKind, Value};
 
@@ -14,7 +14,7 @@ use super::tree::{self, Json};
 use super::wire;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
-use crate::openai::json;
+use crate::openai::json::{self, Cursor};
 
 /// One message.
 #[derive(Debug)]
@@ -51,26 +51,15 @@ impl Turns {
     ///
     /// # Errors
     /// It is no list of objects, one has too many fields, or serde_json would refuse it; in words.
-    pub(super) fn read(list: Bytes) -> Result<Self, String> {
-        let list = Json::scanned(list);
-        let objects = json::Object::read_list(list.text()).map_err(|error| error.to_string())?;
-        let mut all = Vec::with_capacity(objects.len());
-        if json::spells_surrogates(list.text()) {
-            tree::parse(list.text().as_bytes()).map_err(|error| error.to_string())?;
+    pub(super) fn read(list: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let (shared, mut cursor) = (Json::from(list), Cursor::new(list));
+        let mut all = Vec::with_capacity(8);
+        cursor.enter_list()?;
+        while cursor.item()? {
+            all.push(Arc::new(Turn::new(all.len(), fields(&shared, &mut cursor)?)));
         }
-        for (index, object) in objects.iter().enumerate() {
-            let mut fields = Vec::with_capacity(4);
-            for (name, raw) in object.members() {
-                if fields.len() == MOST_FIELDS {
-                    return Err(format!("a message of more than {MOST_FIELDS} fields"));
-                }
-                // A text has been looked at.
-                if !raw.get().starts_with('"') {
-                    tree::check(raw.get()).map_err(|error| error.to_string())?;
-                }
-                fields.push((Value::from(&**name), Said::Written(list.part(raw))));
-            }
-            all.push(Arc::new(Turn::new(index, fields)));
+        if json::spells_surrogates(list) {
+            tree::parse_text(list)?;
         }
         Ok(Self { all })
     }
@@ -89,6 +78,25 @@ impl Turns {
     pub(super) fn account(&self, losses: &mut Losses) -> Result<(), Untranslatable> {
         self.all.iter().try_for_each(|turn| turn.account(losses))
     }
+}
+
+/// Reads the fields of the message that comes next in `list`.
+fn fields(list: &Json, cursor: &mut Cursor<'_>) -> Result<Vec<(Value, Said)>, Box<dyn std::error::Error>> {
+    let mut fields = Vec::with_capacity(4);
+    cursor.enter_object()?;
+    while let Some(name) = cursor.member()? {
+        if fields.len() == MOST_FIELDS {
+            return Err(format!("a message of more than {MOST_FIELDS} fields").into());
+        }
+        let start = cursor.at();
+        let raw = cursor.value()?.get();
+        // A text has been looked at, and a word spells nothing else.
+        if !raw.starts_with(['"', 'n', 't', 'f']) {
+            tree::check(raw)?;
+        }
+        fields.push((Value::from(name), Said::Written(list.part(start..cursor.at()))));
+    }
+    Ok(fields)
 }
 
 impl Turn {

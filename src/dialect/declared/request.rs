@@ -1,10 +1,9 @@
 //! A request as its table declares it, and an account of everything in it that no expression used.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 use minijinja::Value;
-use minijinja::value::{Enumerator, Object};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -17,21 +16,33 @@ use crate::dialect::{Context, Untranslatable};
 use crate::openai::Envelope;
 use crate::openai::chat::{self, ChatRequest};
 
-/// A request's variables.
-#[derive(Debug)]
-pub(super) struct Variables(pub(super) Vec<(String, Value)>);
+/// The top-level fields of a request, in order: their names, and their values as JSON.
+struct Fields<'r>(Vec<(Cow<'r, str>, &'r str)>);
 
-impl Object for Variables {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.get_value_by_str(key.as_str()?)
+impl<'r> Fields<'r> {
+    fn of(request: &'r Envelope) -> Self {
+        let mut fields = Vec::with_capacity(16);
+        fields.extend(request.members());
+        Self(fields)
     }
 
-    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+    /// The value of a field; the last one where it stands twice.
+    fn last(&self, name: &str) -> Option<&'r str> {
+        self.0.iter().rev().find(|(known, _)| known == name).map(|(_, json)| *json)
     }
 
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.0.iter().map(|(name, _)| Value::from(name.as_str())).collect())
+    /// The same, if it is not `null`.
+    fn given(&self, name: &str) -> Option<&'r str> {
+        self.last(name).filter(|json| *json != "null")
+    }
+
+    /// What the client gave as `name`. OpenAI's two names for the limit of tokens stand for each other where the table
+    /// uses only one of them.
+    fn variable(&self, names: &[String], name: &str) -> Option<&'r str> {
+        if LIMITS.contains(&name) && !LIMITS.iter().all(|limit| uses(names, limit)) {
+            return LIMITS.iter().find_map(|limit| self.given(limit));
+        }
+        self.given(name)
     }
 }
 
@@ -42,11 +53,12 @@ pub(super) fn write(
     context: &Context<'_>,
     losses: &mut Losses,
 ) -> Result<BytesMut, Untranslatable> {
-    let json = request.value("messages").filter(|json| json != "null");
+    let fields = Fields::of(request);
+    let json = fields.given("messages");
     let json = json.ok_or_else(|| Untranslatable::malformed("messages", "this field is required"))?;
-    let length = json.len();
-    let turns = Turns::read(json)
-        .map_err(|error| shape(request).unwrap_or_else(|| Untranslatable::malformed("messages", error)))?;
+    let turns = Turns::read(json).map_err(|error| {
+        shape(request).unwrap_or_else(|| Untranslatable::malformed("messages", error.to_string()))
+    })?;
     if turns.is_empty() {
         return Err(Untranslatable::malformed("messages", "no message is there"));
     }
@@ -57,26 +69,26 @@ pub(super) fn write(
             "messages" => turns.value(),
             "model" => Value::from(context.provider_model),
             "stream" => Value::from(streams),
-            name => match field(request, &tables.names, name) {
+            name => match fields.variable(&tables.names, name) {
                 Some(json) => read(name, json)?,
                 None => continue,
             },
         };
-        variables.push((name.clone(), value));
+        variables.push((Value::from(name), value));
     }
-    let scope = Value::from_object(Variables(variables));
-    let mut out = BytesMut::with_capacity(length + 1024);
+    let scope = tree::object(variables);
+    let mut out = BytesMut::with_capacity(json.len() + 1024);
     if !render(&tables.request, &scope, &mut out).map_err(|failed| cause(&failed, request))? {
         out.extend_from_slice(b"{}");
     }
     turns.account(losses)?;
-    account(&tables.names, request, losses)?;
+    account(&tables.names, &fields, losses)?;
     Ok(out)
 }
 
 /// A field's value. What OpenAI documents as a number must be one: expressions calculate with it.
-fn read(name: &str, json: &[u8]) -> Result<Value, Untranslatable> {
-    let value = tree::parse(json).map_err(|error| garbled(name, &error))?;
+fn read(name: &str, json: &str) -> Result<Value, Untranslatable> {
+    let value = tree::parse_text(json).map_err(|error| garbled(name, &error))?;
     if NUMBERS.contains(&name) && !value.is_number() {
         return Err(Untranslatable::malformed(name, format!("expected a number, found a {}", value.kind())));
     }
@@ -95,16 +107,6 @@ const NUMBERS: [&str; 10] = [
     "frequency_penalty",
     "top_logprobs",
 ];
-
-/// What the client gave as `name`. OpenAI's two names for the limit of tokens stand for each other where the table
-/// uses only one of them.
-fn field<'r>(request: &'r Envelope, names: &[String], name: &str) -> Option<&'r [u8]> {
-    let given = |name: &str| request.raw(name).filter(|json| *json != b"null");
-    if LIMITS.contains(&name) && !LIMITS.iter().all(|limit| uses(names, limit)) {
-        return LIMITS.iter().find_map(|limit| given(limit));
-    }
-    given(name)
-}
 
 /// The newer name wins.
 const LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
@@ -187,32 +189,31 @@ fn close(is_empty: bool, brackets: &[u8; 2], out: &mut BytesMut) {
 }
 
 /// Refuses or drops every field that says something and that no expression uses.
-fn account(names: &[String], request: &Envelope, losses: &mut Losses) -> Result<(), Untranslatable> {
-    let mut seen: Vec<String> = Vec::new();
-    for name in request.keys() {
-        let used = ANSWERED.contains(&&*name) || uses(names, &name);
-        if used || seen.iter().any(|seen| *seen == name) {
+fn account(names: &[String], fields: &Fields<'_>, losses: &mut Losses) -> Result<(), Untranslatable> {
+    for (at, (name, _)) in fields.0.iter().enumerate() {
+        let name = &**name;
+        let is_used = ANSWERED.contains(&name) || uses(names, name);
+        if is_used || fields.0[..at].iter().any(|(seen, _)| seen == name) {
             continue;
         }
-        seen.push(name.clone().into_owned());
-        let json = request.raw(&name).and_then(|json| std::str::from_utf8(json).ok()).unwrap_or("null");
-        if chat::is_default(&name, json) || changes_nothing(&name, json, request) {
+        let json = fields.last(name).unwrap_or("null");
+        if chat::is_default(name, json) || changes_nothing(name, json, fields) {
             continue;
         }
-        if ESSENTIAL.contains(&&*name) {
+        if ESSENTIAL.contains(&name) {
             let why = format!(
                 "no expression of `request` uses `{name}`, and the answer would not be what was asked for"
             );
-            return Err(Untranslatable::unsupported(name.into_owned(), why));
+            return Err(Untranslatable::unsupported(name, why));
         }
-        let stands_in = LIMITS.contains(&&*name) && LIMITS.iter().any(|limit| uses(names, limit));
+        let stands_in = LIMITS.contains(&name) && LIMITS.iter().any(|limit| uses(names, limit));
         if !stands_in {
-            losses.dropped(name.into_owned(), UNUSED)?;
+            losses.dropped(name.to_owned(), UNUSED)?;
         }
     }
-    let [newer, older] = LIMITS.map(|limit| request.raw(limit).filter(|json| *json != b"null"));
-    let both = LIMITS.iter().filter(|limit| uses(names, limit)).count() == 1;
-    if both && newer.is_some() && older.is_some() && newer != older {
+    let is_alone = LIMITS.iter().filter(|limit| uses(names, limit)).count() == 1;
+    let [newer, older] = LIMITS.map(|limit| fields.given(limit));
+    if is_alone && newer.is_some() && older.is_some() && newer != older {
         losses.dropped("max_tokens", "max_completion_tokens was given too, and it is the newer name")?;
     }
     Ok(())
@@ -235,8 +236,8 @@ const ESSENTIAL: [&str; 9] = [
 ];
 
 /// Whether the field asks for no more than what happens without it.
-fn changes_nothing(name: &str, json: &str, request: &Envelope) -> bool {
-    let has_tools = request.has("tools") || request.has("functions");
+fn changes_nothing(name: &str, json: &str, fields: &Fields<'_>) -> bool {
+    let has_tools = fields.given("tools").is_some() || fields.given("functions").is_some();
     match (name, serde_json::from_str::<Json>(json)) {
         ("tool_choice" | "function_call", Ok(Json::String(word))) => {
             word == "auto" || (word == "none" && !has_tools)

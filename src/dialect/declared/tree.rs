@@ -1,16 +1,13 @@
 //! JSON as expressions see it.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use minijinja::Value;
 use minijinja::value::{DynObject, Enumerator, Object, ObjectExt, ObjectRepr};
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
-use crate::openai::json::{self, Raw};
+use crate::openai::json::{self, Cursor, Text};
 
 /// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members, and that what
 /// stands deep in it is read when an expression looks there.
@@ -18,60 +15,131 @@ use crate::openai::json::{self, Raw};
 /// # Errors
 /// Those of serde_json.
 pub(super) fn parse(json: &[u8]) -> Result<Value, serde_json::Error> {
-    let Ok(text) = simdutf8::basic::from_utf8(json) else { return serde_json::from_slice(json) };
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Seed { levels: LEVELS }.deserialize(&mut reader)?;
-    reader.end().map(|()| value)
+    simdutf8::basic::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), parse_text)
+}
+
+/// The same of what is known to be text.
+///
+/// # Errors
+/// Those of serde_json.
+pub(super) fn parse_text(json: &str) -> Result<Value, serde_json::Error> {
+    // What is not read here is refused there, which has the words.
+    whole(json).map_or_else(|| serde_json::from_str(json), Ok)
+}
+
+fn whole(json: &str) -> Option<Value> {
+    let mut cursor = Cursor::new(json);
+    let value = read(&mut cursor, LEVELS)?;
+    cursor.end().ok().map(|()| value)
 }
 
 /// How many levels are read at once: a tool's name is that deep, and the schema of its arguments is deeper.
 const LEVELS: usize = 3;
+
+/// Reads a value, so many levels of it at once.
+fn read(cursor: &mut Cursor<'_>, levels: usize) -> Option<Value> {
+    match cursor.peek()? {
+        b'{' if levels > 0 => {
+            let mut members = Vec::with_capacity(4);
+            cursor.enter_object().ok()?;
+            while let Some(name) = cursor.member().ok()? {
+                add(&mut members, Value::from(name), read(cursor, levels - 1)?);
+            }
+            Some(object(members))
+        }
+        b'[' if levels > 0 => {
+            let mut items = Vec::with_capacity(4);
+            cursor.enter_list().ok()?;
+            while cursor.item().ok()? {
+                items.push(read(cursor, levels - 1)?);
+            }
+            Some(Value::from(items))
+        }
+        b'"' => Text::read(cursor.value().ok()?)?.decode().map(Value::from),
+        _ => unquoted(cursor.value().ok()?.get()),
+    }
+}
+
+/// Adds a member, in the place of one that has its name.
+fn add(members: &mut Vec<(Value, Value)>, name: Value, value: Value) {
+    // What is found by its hash needs no search for a name that stands twice.
+    let twice = if members.len() > FEW { None } else { members.iter_mut().find(|(known, _)| *known == name) };
+    match twice {
+        Some((_, old)) => *old = value,
+        None => members.push((name, value)),
+    }
+}
+
+/// A value that has been scanned and is no string, read at once or not yet.
+fn unquoted(json: &str) -> Option<Value> {
+    match json.as_bytes().first()? {
+        b'{' | b'[' => check(json).ok().map(|()| Json::from(json).value()),
+        b't' => Some(Value::from(true)),
+        b'f' => Some(Value::from(false)),
+        b'n' => Some(Value::from(())),
+        b'0'..=b'9' => json.parse().map_or_else(|_| serde_json::from_str(json).ok(), |n: u64| Some(n.into())),
+        _ => serde_json::from_str(json).ok(),
+    }
+}
 
 /// Refuses what [`parse`] would in JSON that has been scanned.
 ///
 /// # Errors
 /// Those of serde_json.
 pub(super) fn check(json: &str) -> Result<(), serde_json::Error> {
+    /// More brackets than this may be too many levels.
+    const MANY: usize = 100;
     let bytes = json.as_bytes();
-    let is_exponent = |at: usize| bytes[..at].last().is_some_and(u8::is_ascii_digit);
+    let has_many = || memchr::memchr2_iter(b'[', b'{', bytes).count() > MANY;
     // Half a character, a number beyond all bounds, or too many levels.
-    let is_dubious = json::spells_surrogates(json)
-        || memchr::memchr2_iter(b'e', b'E', bytes).any(is_exponent)
-        || memchr::memchr2_iter(b'[', b'{', bytes).count() > 100;
+    let is_dubious =
+        json::spells_surrogates(json) || has_exponent(bytes) || (bytes.len() > 2 * MANY && has_many());
     if is_dubious { serde_json::from_str::<Value>(json).map(drop) } else { Ok(()) }
+}
+
+/// Whether an `e` stands behind a digit.
+fn has_exponent(bytes: &[u8]) -> bool {
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    // None is a reason to stop: so the processor compares many at once.
+    pairs.fold(false, |found, (digit, e)| found | (digit.is_ascii_digit() & (e | 0x20 == b'e')))
 }
 
 /// One JSON value that has been scanned and [checked](check), without white space around it; the text is shared with
 /// what holds it.
 #[derive(Clone, Debug)]
-pub(super) struct Json(Bytes);
+pub(super) struct Json {
+    whole: Arc<str>,
+    at: Range<usize>,
+}
+
+impl From<&str> for Json {
+    fn from(json: &str) -> Self {
+        Self { whole: json.into(), at: 0..json.len() }
+    }
+}
 
 impl Json {
-    /// The value that `json` is.
-    pub(super) fn scanned(json: Bytes) -> Self {
-        Self(json)
-    }
-
     /// A part of it.
-    pub(super) fn part(&self, raw: Raw<'_>) -> Self {
-        Self(self.0.slice_ref(raw.get().as_bytes()))
+    pub(super) fn part(&self, at: Range<usize>) -> Self {
+        Self { whole: Arc::clone(&self.whole), at: self.at.start + at.start..self.at.start + at.end }
     }
 
     /// The JSON.
     pub(super) fn text(&self) -> &str {
-        simdutf8::basic::from_utf8(&self.0).unwrap_or("null")
+        &self.whole[self.at.clone()]
     }
 
     /// What it spells, if that is a string.
     pub(super) fn as_text(&self) -> Option<Cow<'_, str>> {
-        self.0.first().filter(|first| **first == b'"').and_then(|_| json::unquote(self.text()))
+        Some(self.text()).filter(|json| json.starts_with('"')).and_then(json::unquote)
     }
 
     /// What it spells.
     pub(super) fn value(&self) -> Value {
-        match self.0.first() {
+        match self.text().as_bytes().first() {
             Some(b'{' | b'[') => Value::from_object(Nested { json: self.clone(), value: OnceLock::new() }),
-            _ => self.as_text().map_or_else(|| parse(&self.0).unwrap_or_default(), Value::from),
+            Some(b'"') => self.as_text().map(Value::from).unwrap_or_default(),
+            _ => unquoted(self.text()).unwrap_or_default(),
         }
     }
 }
@@ -128,13 +196,13 @@ impl Nested {
 
     fn value(&self) -> Option<&DynObject> {
         // It has been checked.
-        self.value.get_or_init(|| parse(&self.json.0).unwrap_or_default()).as_object()
+        self.value.get_or_init(|| whole(self.json()).unwrap_or_default()).as_object()
     }
 }
 
 impl Object for Nested {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        if self.json.0.first() == Some(&b'{') { ObjectRepr::Map } else { ObjectRepr::Seq }
+        if self.json().starts_with('{') { ObjectRepr::Map } else { ObjectRepr::Seq }
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -155,113 +223,8 @@ impl Object for Nested {
 
     fn is_true(self: &Arc<Self>) -> bool {
         // Whether there is anything between the brackets tells it unread.
-        self.json.0.get(1..self.json.0.len() - 1).is_some_and(|inside| !inside.trim_ascii().is_empty())
-    }
-}
-
-/// Reads a value, so many levels of it at once.
-#[derive(Clone, Copy)]
-struct Seed {
-    levels: usize,
-}
-
-impl Seed {
-    fn inner(self) -> Self {
-        Self { levels: self.levels - 1 }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.levels > 0 {
-            return deserializer.deserialize_any(self);
-        }
-        let json = <&RawValue>::deserialize(deserializer)?.get();
-        if !json.starts_with(['{', '[']) {
-            return serde_json::from_str(json).map_err(de::Error::custom);
-        }
-        check(json).map_err(de::Error::custom)?;
-        Ok(Json(Bytes::copy_from_slice(json.as_bytes())).value())
-    }
-}
-
-impl<'de> Visitor<'de> for Seed {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::from(()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element_seed(self.inner())? {
-            items.push(item);
-        }
-        Ok(Value::from(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members: Vec<(Value, Value)> = Vec::with_capacity(4);
-        while let Some(Key(key)) = map.next_key()? {
-            let value = map.next_value_seed(self.inner())?;
-            // What is found by its hash needs no search for a name that stands twice.
-            let twice =
-                if members.len() > FEW { None } else { members.iter_mut().find(|(name, _)| *name == key) };
-            match twice {
-                Some((_, old)) => *old = value,
-                None => members.push((key, value)),
-            }
-        }
-        Ok(object(members))
-    }
-}
-
-/// The name of a member.
-struct Key(Value);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-
-        impl Visitor<'_> for Name {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
-                Ok(Key(Value::from(name)))
-            }
-        }
-
-        deserializer.deserialize_str(Name)
+        let json = self.json();
+        json.get(1..json.len() - 1).is_some_and(|inside| !inside.trim_ascii().is_empty())
     }
 }
 

@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_stands_in_a_message_stays_as_it_came() {
         let json = r#"[{"role":"user","content":[ {"type":"text", "text":"\u00e9"} ],"n":1.0}, {}]"#;
-        let turns = Turns::read(json.into()).unwrap();
+        let turns = Turns::read(json).unwrap();
         let mut out = BytesMut::new();
         write(&turns.value(), 1000, &mut out).unwrap();
         assert_eq!(String::from_utf8_lossy(&out), json.replace("}, {", "},{"));

@@ -1,6 +1,7 @@
 //! The escapes of JSON strings: written where they must be, and resolved.
 
 use bytes::{BufMut, BytesMut};
+use wide::u8x32;
 
 use crate::openai::scan::{BLOCK, marks};
 
@@ -13,7 +14,7 @@ struct Piece {
 impl Piece {
     const ROOM: usize = 8 * BLOCK;
 
-    /// The longest escape, or what one spells, in bytes.
+    /// The longest escape and a little more, in bytes: as much as is copied at once.
     const LONGEST: usize = 8;
 
     const fn new() -> Self {
@@ -26,9 +27,10 @@ impl Piece {
         self.length += count;
     }
 
-    fn put_short(&mut self, (bytes, count): ([u8; Self::LONGEST], usize)) {
-        self.bytes[self.length..self.length + Self::LONGEST].copy_from_slice(&bytes);
-        self.length += count;
+    fn put_escape(&mut self, byte: u8) {
+        let (escape, length) = &ESCAPES[usize::from(byte)];
+        self.bytes[self.length..self.length + Self::LONGEST].copy_from_slice(escape);
+        self.length += length;
     }
 
     /// What has been put; nothing then.
@@ -43,9 +45,9 @@ pub fn quote(text: &str, out: &mut BytesMut) {
     out.put_u8(b'"');
     let mut rest = quote_blocks(text.as_bytes(), out);
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
-        let (escape, length) = escape(rest[at]);
+        let (escape, length) = &ESCAPES[usize::from(rest[at])];
         out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(&escape[..length]);
+        out.extend_from_slice(&escape[..*length]);
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
@@ -73,7 +75,7 @@ fn quote_blocks<'t>(mut rest: &'t [u8], out: &mut BytesMut) -> &'t [u8] {
             if let Some(plain) = rest[from..].first_chunk() {
                 piece.put(plain, at - from);
             }
-            piece.put_short(escape(rest[at]));
+            piece.put_escape(rest[at]);
             from = at + 1;
         }
         if let Some(plain) = rest[from..].first_chunk() {
@@ -84,6 +86,16 @@ fn quote_blocks<'t>(mut rest: &'t [u8], out: &mut BytesMut) -> &'t [u8] {
     }
     rest
 }
+
+/// The escape of each byte, and its length.
+static ESCAPES: [([u8; Piece::LONGEST], usize); 256] = {
+    let (mut table, mut byte) = ([([0; Piece::LONGEST], 0); 256], 0);
+    while byte < table.len() {
+        table[byte] = escape(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 /// The escape of a byte that cannot stand in a string, and its length.
 const fn escape(byte: u8) -> ([u8; Piece::LONGEST], usize) {
@@ -107,62 +119,75 @@ const fn escape(byte: u8) -> ([u8; Piece::LONGEST], usize) {
 /// spells half a surrogate pair.
 pub(super) fn resolve(inner: &str, first: usize) -> Option<String> {
     let bytes = inner.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    out.extend_from_slice(bytes.get(..first)?);
-    let (mut at, mut piece) = (first, Piece::new());
-    loop {
-        // As far as blocks reach: between two escapes nothing is marked.
-        while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-            let plain = marks(block).trailing_zeros() as usize;
-            piece.put(block, plain.min(BLOCK));
-            at += plain.min(BLOCK);
-            if plain < BLOCK {
-                at = step(bytes, at, &mut piece)?;
+    // No escape is shorter than what it spells, and whole blocks are copied before it is known how much of them is plain.
+    let mut out = vec![0; bytes.len() + BLOCK];
+    out[..first].copy_from_slice(&bytes[..first]);
+    let (mut at, mut to) = (first, first);
+    while at < bytes.len() {
+        let block = ahead(&bytes[at..]);
+        out[to..to + BLOCK].copy_from_slice(&block);
+        let plain = backslashes(&block).trailing_zeros() as usize;
+        (at, to) = (at + plain, to + plain);
+        if plain == BLOCK || at == bytes.len() {
+            continue;
+        }
+        match bytes.get(at + 1)? {
+            b'u' => {
+                let (spelt, end) = numbered(bytes, at)?;
+                (at, to) = (end, to + spelt.encode_utf8(&mut out[to..]).len());
             }
-            if piece.length > Piece::ROOM - BLOCK - Piece::LONGEST {
-                out.extend_from_slice(piece.take());
+            escaped => {
+                out[to] = SPELT[usize::from(*escaped)];
+                (at, to) = (at + 2, to + 1);
             }
         }
-        out.extend_from_slice(piece.take());
-        let rest = bytes.get(at..)?;
-        let plain = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
-        out.extend_from_slice(&rest[..plain]);
-        if plain == rest.len() {
-            return String::from_utf8(out).ok();
-        }
-        at = step(bytes, at + plain, &mut piece)?;
     }
+    out.truncate(to);
+    String::from_utf8(out).ok()
 }
 
-/// Resolves the escape at `at`; where it ends.
-fn step(bytes: &[u8], at: usize, piece: &mut Piece) -> Option<usize> {
-    let byte = match bytes.get(at + 1)? {
-        b'b' => 8,
-        b't' => b'\t',
-        b'n' => b'\n',
-        b'f' => 12,
-        b'r' => b'\r',
-        b'u' => return numbered(bytes, at, piece),
-        plain => *plain,
-    };
-    piece.put_short(([byte, 0, 0, 0, 0, 0, 0, 0], 1));
-    Some(at + 2)
+/// The block that `rest` begins with; backslashes follow its end.
+fn ahead(rest: &[u8]) -> [u8; BLOCK] {
+    rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut block = [b'\\'; BLOCK];
+        block[..rest.len()].copy_from_slice(rest);
+        block
+    })
 }
 
-fn numbered(bytes: &[u8], at: usize, piece: &mut Piece) -> Option<usize> {
+/// One bit a byte, the first byte lowest: set for a backslash.
+fn backslashes(block: &[u8; BLOCK]) -> u32 {
+    u8x32::new(*block).simd_eq(u8x32::splat(b'\\')).to_bitmask()
+}
+
+/// What each byte behind a backslash spells, but for `u`.
+const SPELT: [u8; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < table.len() {
+        table[byte] = match byte as u8 {
+            b'b' => 8,
+            b't' => b'\t',
+            b'n' => b'\n',
+            b'f' => 12,
+            b'r' => b'\r',
+            plain => plain,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// What the escape by number at `at` spells, with the one behind it if it takes two; and where it ends.
+fn numbered(bytes: &[u8], at: usize) -> Option<(char, usize)> {
     let unit = |at: usize| {
         let digits = bytes.get(at..at + 6)?.strip_prefix(br"\u")?;
         u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     };
     let first = unit(at)?;
-    let (spelt, end) = match char::from_u32(u32::from(first)) {
-        Some(spelt) => (spelt, at + 6),
-        None => (char::decode_utf16([first, unit(at + 6)?]).next()?.ok()?, at + 12),
-    };
-    let mut utf8 = [0; Piece::LONGEST];
-    let length = spelt.encode_utf8(&mut utf8).len();
-    piece.put_short((utf8, length));
-    Some(end)
+    match char::from_u32(u32::from(first)) {
+        Some(spelt) => Some((spelt, at + 6)),
+        None => Some((char::decode_utf16([first, unit(at + 6)?]).next()?.ok()?, at + 12)),
+    }
 }
 
 #[cfg(test)]

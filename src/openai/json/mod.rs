@@ -1,5 +1,6 @@
 //! JSON that is read once and written once: texts stay in the form they came in, objects are a list of members.
 
+mod cursor;
 mod escape;
 mod object;
 mod writer;
@@ -13,6 +14,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub use self::cursor::Cursor;
 pub use self::escape::quote;
 pub use self::object::{Object, list};
 pub use self::writer::Writer;
@@ -26,6 +28,8 @@ pub struct Raw<'a>(Source<'a>);
 enum Source<'a> {
     Serde(&'a RawValue),
     Scan(&'a str),
+    /// The scan, and it is a string without an escape.
+    Plain(&'a str),
 }
 
 impl<'a> Raw<'a> {
@@ -34,11 +38,24 @@ impl<'a> Raw<'a> {
         Self(Source::Scan(json))
     }
 
+    /// The value that `json` is, which must have been read; `is_plain` if it is a string without an escape.
+    pub(super) fn spelt(json: &'a str, is_plain: bool) -> Self {
+        Self(if is_plain { Source::Plain(json) } else { Source::Scan(json) })
+    }
+
     /// The JSON.
     pub fn get(self) -> &'a str {
         match self.0 {
             Source::Serde(raw) => raw.get(),
-            Source::Scan(json) => json,
+            Source::Scan(json) | Source::Plain(json) => json,
+        }
+    }
+
+    /// The characters of it, which is a string; `None` if an escape spells half a surrogate pair.
+    fn characters(self) -> Option<Cow<'a, str>> {
+        match self.0 {
+            Source::Plain(json) => Some(Cow::Borrowed(inner(json))),
+            Source::Scan(_) | Source::Serde(_) => unquote(self.get()),
         }
     }
 }
@@ -53,7 +70,7 @@ impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Source::Serde(raw) => raw.serialize(serializer),
-            Source::Scan(json) => {
+            Source::Scan(json) | Source::Plain(json) => {
                 serde_json::from_str::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
             }
         }
@@ -83,7 +100,7 @@ impl<'a> Text<'a> {
     pub fn decode(self) -> Option<Cow<'a, str>> {
         match self {
             Self::Plain(text) => Some(Cow::Borrowed(text)),
-            Self::Raw(raw) => unquote(raw.get()),
+            Self::Raw(raw) => raw.characters(),
         }
     }
 
@@ -104,7 +121,7 @@ impl<'a> Text<'a> {
     /// Whether it holds an escape that spells half a surrogate pair.
     pub fn is_torn(self) -> bool {
         let Self::Raw(raw) = self else { return false };
-        spells_surrogates(raw.get()) && self.decode().is_none()
+        !matches!(raw.0, Source::Plain(_)) && spells_surrogates(raw.get()) && self.decode().is_none()
     }
 
     /// Whether it spells `word`.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Raw, unquote};
+use super::Raw;
 use crate::openai::scan::{Reader, ScanError, Step};
 
 /// One JSON object as its members, the values not yet read.
@@ -75,6 +75,14 @@ impl<'a> Object<'a> {
         let says = |m: &Member<'_>| !m.taken && !matches!(m.value.get(), "null" | "[]" | "{}" | "\"\"");
         self.members.into_iter().filter(says).map(|m| (m.name, m.value))
     }
+
+    /// The names of those members. Mostly there are none, and then nothing is allocated.
+    pub fn into_names(self) -> Vec<Cow<'a, str>> {
+        // To collect would keep the members' memory and shrink it.
+        let mut names = Vec::new();
+        names.extend(self.into_rest().map(|(name, _)| name));
+        names
+    }
 }
 
 /// The items of the list that `json` is.
@@ -108,9 +116,9 @@ fn members<'a>(json: &'a str, reader: &mut Reader<'a>) -> Step<Object<'a>> {
     let mut object = Object::with_capacity(4);
     loop {
         let start = reader.at();
-        reader.key()?;
-        let name =
-            unquote(&json[start..reader.at()]).ok_or_else(|| reader.expected("a name that is text"))?;
+        let is_plain = reader.key()?;
+        let name = Raw::spelt(&json[start..reader.at()], is_plain).characters();
+        let name = name.ok_or_else(|| reader.expected("a name that is text"))?;
         reader.colon()?;
         object.push(name, value(json, reader)?);
         if !goes_on(reader, b'}', "`,` or `}`")? {
@@ -139,8 +147,8 @@ fn items<'a, T>(reader: &mut Reader<'a>, mut read: impl FnMut(&mut Reader<'a>) -
 
 fn value<'a>(json: &'a str, reader: &mut Reader<'a>) -> Step<Raw<'a>> {
     let start = reader.at();
-    reader.value()?;
-    Ok(Raw::scanned(&json[start..reader.at()]))
+    let is_plain = reader.value()?;
+    Ok(Raw::spelt(&json[start..reader.at()], is_plain))
 }
 
 /// After a value: to the next one, or over the bracket that ends them.

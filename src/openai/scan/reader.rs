@@ -45,8 +45,8 @@ impl<'a> Reader<'a> {
         self.at
     }
 
-    /// A string that is a key, with its quotes.
-    pub(in crate::openai) fn key(&mut self) -> Step<()> {
+    /// A string that is a key, with its quotes; whether it is plain: without an escape.
+    pub(in crate::openai) fn key(&mut self) -> Step<bool> {
         if self.peek() != Some(b'"') {
             return Err(self.expected("a key in double quotes"));
         }
@@ -63,18 +63,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The value of a member of the outermost object, with all that is nested in it.
-    pub(in crate::openai) fn value(&mut self) -> Step<()> {
+    /// The value of a member of the outermost object, with all that is nested in it; whether it is a plain string.
+    pub(in crate::openai) fn value(&mut self) -> Step<bool> {
+        if self.peek() == Some(b'"') {
+            return self.string();
+        }
         let mut open = Levels { objects: 1, depth: 1 };
         loop {
             let inside = match self.peek() {
-                Some(b'"') => self.string().map(|()| false)?,
+                Some(b'"') => self.string().map(|_| false)?,
                 Some(b'{') => self.open(&mut open, true)?,
                 Some(b'[') => self.open(&mut open, false)?,
                 _ => self.scalar().map(|()| false)?,
             };
             if !inside && !self.next(&mut open)? {
-                return Ok(());
+                return Ok(false);
             }
         }
     }
@@ -164,8 +167,8 @@ impl<'a> Reader<'a> {
         if self.at == start { Err(self.expected("a digit")) } else { Ok(()) }
     }
 
-    /// A string, from its opening quote to just behind the closing one.
-    fn string(&mut self) -> Step<()> {
+    /// A string, from its opening quote to just behind the closing one; whether it is plain.
+    fn string(&mut self) -> Step<bool> {
         self.at += 1;
         // Keys and other short strings end in the first words, for less than a block costs.
         for _ in 0..2 {
@@ -175,22 +178,23 @@ impl<'a> Reader<'a> {
                 plain => {
                     self.at += plain;
                     if self.take(b'"') {
-                        return Ok(());
+                        return Ok(true);
                     }
                     break;
                 }
             }
         }
+        let mut is_plain = true;
         while let Some(block) = self.ahead() {
-            if self.marked(block)? {
-                return Ok(());
+            if self.marked(block, &mut is_plain)? {
+                return Ok(is_plain);
             }
         }
-        self.string_tail()
+        self.string_tail(is_plain)
     }
 
     /// Goes through the marks of `block`, which comes next; whether the string ended there.
-    fn marked(&mut self, block: &[u8; BLOCK]) -> Step<bool> {
+    fn marked(&mut self, block: &[u8; BLOCK], is_plain: &mut bool) -> Step<bool> {
         let (start, mut marks) = (self.at, marks(block));
         while marks != 0 {
             let mark = marks.trailing_zeros() as usize;
@@ -198,6 +202,7 @@ impl<'a> Reader<'a> {
                 self.at = start + mark + 1;
                 return Ok(true);
             }
+            *is_plain = false;
             // Nearly every escape has two bytes and lies in one block: these two are no marks of their own.
             let next = block.get(mark + 1).copied().unwrap_or_default();
             if block[mark] == b'\\' && IS_ESCAPE[usize::from(next)] {
@@ -216,18 +221,21 @@ impl<'a> Reader<'a> {
         Ok(false)
     }
 
-    /// The rest of a string that reaches into the last bytes of the body.
-    fn string_tail(&mut self) -> Step<()> {
+    /// The rest of a string that reaches into the last bytes of the body, and was plain or not so far.
+    fn string_tail(&mut self, mut is_plain: bool) -> Step<bool> {
         loop {
             match self.peek() {
                 None => return Err(self.expected("the closing quote of a string")),
                 Some(b'"') => break,
-                Some(b'\\' | ..b' ') => self.escape()?,
+                Some(b'\\' | ..b' ') => {
+                    is_plain = false;
+                    self.escape()?;
+                }
                 Some(_) => self.at += 1,
             }
         }
         self.at += 1;
-        Ok(())
+        Ok(is_plain)
     }
 
     /// An escape; nothing else may stand where plain text ends and no quote is.
@@ -356,7 +364,7 @@ mod tests {
                 let string = format!("\"{}{escape}{}\"", "x".repeat(before), "y".repeat(after));
                 let body = format!("{string}{}", "\"".repeat(rest));
                 let mut reader = Reader::new(body.as_bytes());
-                assert_eq!(reader.key(), Ok(()));
+                assert_eq!(reader.key(), Ok(!escape.starts_with('\\')), "{body}");
                 assert_eq!(reader.at(), string.len(), "{body}");
             }
         }
