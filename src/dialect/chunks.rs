@@ -1,11 +1,13 @@
-//! The chunks of a translated stream: one id for all of them, the role in the first only, the usage last if asked for.
+//! What a translated answer is written with: one id for all of it, whole or in chunks; of these the role is in the
+//! first only, the usage last if asked for.
 
 use bytes::{BufMut, BytesMut};
 
 use super::Context;
 use crate::framing::sse;
 use crate::openai::completion::{
-    Assistant, CallKind, Chunk, ChunkChoice, Delta, FinishReason, FunctionDelta, Logprobs, ToolCallDelta,
+    Assistant, CallKind, Choice, Chunk, ChunkChoice, Completion, Delta, FinishReason, FunctionDelta,
+    Logprobs, ToolCallDelta,
 };
 use crate::openai::json::Text;
 use crate::openai::{Fault, Usage};
@@ -19,13 +21,31 @@ pub(super) struct Chunks {
     include_usage: bool,
     /// The choices that have had their first chunk.
     begun: Vec<u32>,
+    done: bool,
 }
 
 impl Chunks {
     /// Chunks under the id of `context`, unless the provider gives one in time.
     pub(super) fn new(context: &Context<'_>, include_usage: bool) -> Self {
         let (id, model) = (context.id.to_owned(), context.client_model.to_owned());
-        Self { id, created: context.created, model, include_usage, begun: Vec::new() }
+        Self { id, created: context.created, model, include_usage, begun: Vec::new(), done: false }
+    }
+
+    /// A whole answer, under the provider's own `id` if it gives one.
+    pub(super) fn completion(
+        &self,
+        id: Option<String>,
+        choices: Vec<Choice>,
+        usage: Option<Usage>,
+    ) -> Completion {
+        let id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| self.id.clone());
+        let object = "chat.completion".to_owned();
+        Completion { id, object, created: self.created, model: self.model.clone(), choices, usage }
+    }
+
+    /// Whether the client has been told that this was all.
+    pub(super) fn are_done(&self) -> bool {
+        self.done
     }
 
     /// Takes the provider's own id, if no chunk has been written yet.
@@ -73,18 +93,19 @@ impl Chunks {
         self.one(ChunkChoice { index, delta, finish_reason: Some(reason), logprobs: None }, out);
     }
 
-    /// Writes the usage if the client asked for it, and that this was all.
-    pub(super) fn end(&mut self, usage: Usage, out: &mut BytesMut) {
-        if self.include_usage {
-            self.write(&[], Some(usage), out);
+    /// Writes the usage if the client asked for it and it is known, and that this was all.
+    pub(super) fn end(&mut self, usage: Option<Usage>, out: &mut BytesMut) {
+        if self.include_usage && usage.is_some() {
+            self.write(&[], usage, out);
         }
         sse::done(out);
+        self.done = true;
     }
 
     /// Writes why the answer's only choice ended, its usage if the client asked for it, and that this was all.
     pub(super) fn finish(&mut self, reason: FinishReason, usage: Usage, out: &mut BytesMut) {
         self.reason(0, reason, out);
-        self.end(usage, out);
+        self.end(Some(usage), out);
     }
 
     fn one(&mut self, mut choice: ChunkChoice<'_>, out: &mut BytesMut) {

@@ -4,6 +4,7 @@
 //! built once for an integration ([`build`]) and shared by its requests; what belongs to one request lives in the
 //! [`Decoder`] that [`Dialect::prepare`] returns with it.
 
+mod answer;
 pub mod anthropic;
 pub mod azure;
 pub mod bedrock;
@@ -12,6 +13,7 @@ mod chunks;
 mod claude;
 pub mod cohere;
 pub mod declared;
+mod events;
 pub mod gemini;
 mod handler;
 mod loss;

@@ -11,16 +11,13 @@ mod tools;
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};
 
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{
-    Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole, openai,
-};
-use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
+use super::{Context, Dialect, Prepared, Untranslatable, openai};
+use crate::openai::{ChatRequest, Envelope, Operation};
 use crate::outbound::{Segments, Unsigned};
 
 /// The translator.
@@ -36,7 +33,7 @@ impl Dialect for Anthropic {
         let mut losses = Losses::new(context.strict);
         let wire = request::write(&chat, context, &mut losses)?;
         let unsigned = Unsigned::new(Method::POST, TAIL, headers(chat.stream), Segments::one(wire.freeze()));
-        let decoder = Box::new(Answer::new(&chat, context));
+        let decoder = Box::new(Stream::answer(&chat, context));
         Ok(Prepared { unsigned, report: losses.into_report(), decoder })
     }
 
@@ -51,61 +48,6 @@ fn headers(stream: bool) -> HeaderMap {
     let mut headers = openai::headers(stream);
     headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
     headers
-}
-
-/// Reads the answer to one request.
-#[derive(Debug)]
-struct Answer {
-    created: u64,
-    id: String,
-    model: String,
-    legacy: bool,
-    stream: Stream,
-    whole: Option<Usage>,
-}
-
-impl Answer {
-    fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            created: context.created,
-            id: context.id.to_owned(),
-            model: context.client_model.to_owned(),
-            legacy: chat.legacy,
-            stream: Stream::new(chat, context),
-            whole: None,
-        }
-    }
-}
-
-impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let reply = reply::read(body, self.legacy)?;
-        let id = if reply.id.is_empty() { self.id.clone() } else { reply.id };
-        let mut completion = Completion::new(id, self.created, self.model.clone(), reply.choice);
-        completion.usage = Some(reply.usage);
-        self.whole = completion.usage;
-        Ok(Whole::Completion(completion))
-    }
-
-    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
-        self.stream.feed(input, out).map(|()| Fed::Rewritten)
-    }
-
-    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        self.stream.finish(end, out)
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_done()
-    }
-
-    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
-        Fault::read(head.status, head.headers, body)
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.whole.or_else(|| self.stream.usage())
-    }
 }
 
 #[cfg(test)]

@@ -6,19 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::Broken;
+use crate::dialect::answer::Reply;
 use crate::openai::Usage;
 use crate::openai::completion::{Choice, CompletionDetails, FinishReason, Function, Message, PromptDetails};
-
-/// What an answer says.
-#[derive(Debug)]
-pub(super) struct Reply {
-    /// Anthropic's id, empty if there is none.
-    pub(super) id: String,
-    /// The answer.
-    pub(super) choice: Choice,
-    /// What it cost.
-    pub(super) usage: Usage,
-}
 
 /// Reads the body of a 200; with `legacy` a call becomes a `function_call`.
 pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
@@ -40,7 +30,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     if let Some(usage) = wire.usage {
         tokens.add(usage);
     }
-    Ok(Reply { id: wire.id.map(Cow::into_owned).unwrap_or_default(), choice, usage: tokens.usage() })
+    Ok(Reply::one(wire.id.map(Cow::into_owned), choice, Some(tokens.usage())))
 }
 
 fn add(block: WireBlock<'_>, legacy: bool, message: &mut Message) {

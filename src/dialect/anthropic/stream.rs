@@ -10,104 +10,50 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::reply::{self, Tokens, WireDetails, WireUsage};
+use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::calls::Calling;
-use crate::dialect::chunks::{self, Chunks};
-use crate::dialect::{Broken, Context, End, Outcome};
-use crate::framing::sse::{Events, Splitter};
+use crate::dialect::chunks::Chunks;
+use crate::dialect::{Broken, Context};
+use crate::framing::sse::{Event, Splitter};
 use crate::openai::completion::{Delta, FinishReason};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
 
-/// One stream that is being translated.
+/// One answer that is being translated.
 #[derive(Debug)]
 pub(super) struct Stream {
-    splitter: Splitter,
     chunks: Chunks,
     legacy: bool,
     tokens: Tokens,
     calls: Calling,
     reason: Option<FinishReason>,
-    end: Option<Outcome>,
 }
 
 impl Stream {
-    pub(super) fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            splitter: Splitter::new(context.max_event),
+    /// The answer to a request, of which nothing has come.
+    pub(super) fn answer(chat: &ChatRequest<'_>, context: &Context<'_>) -> Answer<Self> {
+        let teller = Self {
             chunks: Chunks::new(context, chat.include_usage),
             legacy: chat.legacy,
             tokens: Tokens::default(),
             calls: Calling::new(chat.legacy),
             reason: None,
-            end: None,
-        }
-    }
-
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        if self.end.is_some() {
-            return Ok(());
-        }
-        let complete = self.splitter.push(input).map_err(|e| Broken::Garbled(e.to_string()))?;
-        self.read(&complete, out)
-    }
-
-    pub(super) fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        if let Some(outcome) = &self.end {
-            return outcome.clone();
-        }
-        let fault = match end {
-            End::Broken(fault) => Cow::Borrowed(fault),
-            End::Clean => match self.finish_cleanly(out) {
-                Ok(()) => return Outcome::Complete,
-                Err(fault) => Cow::Owned(*fault),
-            },
         };
-        chunks::fail(&fault, out);
-        let outcome = Outcome::Failed(fault.message.clone());
-        self.end = Some(outcome.clone());
-        outcome
+        Answer::new(Splitter::new(context.max_event), teller)
+    }
+}
+
+impl Teller for Stream {
+    type Framing = Splitter;
+
+    const ENDS_ALONE: bool = true;
+
+    fn whole(&mut self, body: &[u8]) -> Result<Reply, Broken> {
+        reply::read(body, self.legacy)
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        self.end == Some(Outcome::Complete)
-    }
-
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.tokens.are_told().then(|| self.tokens.usage())
-    }
-
-    /// The upstream closed: complete if its last event lacked only the blank line, or if all but that event came.
-    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
-        let rest = self.splitter.rest();
-        let read = self.read(&rest, out);
-        if self.end.is_some() {
-            return Ok(());
-        }
-        if let (Ok(()), Some(reason)) = (&read, self.reason) {
-            self.close(reason, out);
-            return Ok(());
-        }
-        let early = || Fault::garbled("the upstream's stream ended early: no message_stop came");
-        Err(match read {
-            Err(Broken::Upstream(fault)) => fault,
-            // Some gateways answer a request for a stream with an error's bare JSON.
-            Ok(()) | Err(Broken::Garbled(_)) => {
-                Box::new(Fault::inside(rest.trim_ascii()).unwrap_or_else(early))
-            }
-        })
-    }
-
-    fn read(&mut self, events: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        for event in Events::new(events) {
-            self.event(&event.data, out)?;
-            if self.end.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+        let data = &*event.data;
         let event: WireEvent<'_> = serde_json::from_slice(data).map_err(|e| reply::garbled(&e, data))?;
         match event.kind.as_deref() {
             Some("content_block_delta") => self.delta(event.index()?, &parse(event.delta)?, out),
@@ -139,6 +85,27 @@ impl Stream {
         }
     }
 
+    /// All but the last event may have come.
+    fn end(&mut self, read: Result<(), Broken>, rest: &[u8], out: &mut BytesMut) -> Result<(), Box<Fault>> {
+        match self.reason {
+            Some(reason) if read.is_ok() => {
+                self.close(reason, out);
+                Ok(())
+            }
+            _ => Err(too_early(read, rest, "no message_stop came")),
+        }
+    }
+
+    fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.tokens.are_told().then(|| self.tokens.usage())
+    }
+}
+
+impl Stream {
     fn start(&mut self, index: u64, block: &WireBlock<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         match block.kind.as_deref() {
             Some("tool_use") => {
@@ -212,7 +179,6 @@ impl Stream {
     fn close(&mut self, reason: FinishReason, out: &mut BytesMut) {
         self.calls.end_all(&mut self.chunks, out);
         self.chunks.finish(reason, self.tokens.usage(), out);
-        self.end = Some(Outcome::Complete);
     }
 }
 

@@ -16,14 +16,13 @@ mod tools;
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
-use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
+use super::{Context, Dialect, Prepared, Untranslatable};
+use crate::openai::{ChatRequest, Envelope, Operation};
 use crate::outbound::{Segments, Unsigned};
 
 /// The translator.
@@ -64,14 +63,7 @@ fn chat(request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untransla
     };
     let unsigned = Unsigned::new(Method::POST, tail, headers(accept), Segments::one(written.body.freeze()));
     let telling = Telling { legacy: chat.legacy, by_tool: written.by_tool };
-    let decoder = Box::new(Answer {
-        created: context.created,
-        id: context.id.to_owned(),
-        model: context.client_model.to_owned(),
-        telling,
-        stream: Stream::new(&chat, telling, context),
-        whole: None,
-    });
+    let decoder = Box::new(Stream::answer(&chat, telling, context));
     Ok(Prepared { unsigned, report: losses.into_report(), decoder })
 }
 
@@ -91,47 +83,6 @@ struct Telling {
     legacy: bool,
     /// The call of [`form::TOOL`] is the text that it asked for.
     by_tool: bool,
-}
-
-/// Reads the answer to one request.
-#[derive(Debug)]
-struct Answer {
-    created: u64,
-    id: String,
-    model: String,
-    telling: Telling,
-    stream: Stream,
-    whole: Option<Usage>,
-}
-
-impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let (choice, usage) = reply::read(body, self.telling)?;
-        let mut completion = Completion::new(self.id.clone(), self.created, self.model.clone(), choice);
-        completion.usage = Some(usage);
-        self.whole = completion.usage;
-        Ok(Whole::Completion(completion))
-    }
-
-    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
-        self.stream.feed(input, out).map(|()| Fed::Rewritten)
-    }
-
-    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        self.stream.finish(end, out)
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_done()
-    }
-
-    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
-        fault::read(head, body)
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.whole.or_else(|| self.stream.usage())
-    }
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use serde_json::value::RawValue;
 
 use super::{Telling, form};
 use crate::dialect::Broken;
+use crate::dialect::answer::Reply;
 use crate::openai::completion::{Choice, FinishReason, Function, Message, PromptDetails};
 use crate::openai::{Fault, Usage};
 
 /// Reads the body of a 200.
-pub(super) fn read(body: &[u8], telling: Telling) -> Result<(Choice, Usage), Broken> {
+pub(super) fn read(body: &[u8], telling: Telling) -> Result<Reply, Broken> {
     let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| garbled(&e, body))?;
     let (Some(output), Some(reason)) = (wire.output, wire.stop_reason) else {
         return Err(match Fault::inside(body) {
@@ -29,7 +30,7 @@ pub(super) fn read(body: &[u8], telling: Telling) -> Result<(Choice, Usage), Bro
     }
     let finish_reason = finish_reason(&reason, telling, message.calls(), answered)?;
     let choice = Choice { index: 0, message, finish_reason, logprobs: None };
-    Ok((choice, wire.usage.unwrap_or_default().usage()))
+    Ok(Reply::one(None, choice, Some(wire.usage.unwrap_or_default().usage())))
 }
 
 /// Adds a block; true if it was the call that is the answer's text.

@@ -11,24 +11,18 @@ use serde::Deserialize;
 
 use super::reply::{self, THEIRS, WireUsage};
 use super::{Telling, fault};
+use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::calls::Calling;
-use crate::dialect::chunks::{self, Chunks};
-use crate::dialect::{Broken, Context, End, Outcome};
-use crate::framing::eventstream::{Bad, Message, Reader};
+use crate::dialect::chunks::Chunks;
+use crate::dialect::{Broken, Context, Head};
+use crate::framing::eventstream::{Message, Reader};
 use crate::openai::completion::{Delta, FinishReason};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
 
-/// One stream that is being translated.
+/// One answer that is being translated.
 #[derive(Debug)]
 pub(super) struct Stream {
-    reader: Reader,
-    teller: Teller,
-}
-
-/// Tells the client what the frames say.
-#[derive(Debug)]
-struct Teller {
     chunks: Chunks,
     calls: Calling,
     telling: Telling,
@@ -36,76 +30,33 @@ struct Teller {
     answer: Option<(u64, bool)>,
     usage: Option<Usage>,
     reason: Option<FinishReason>,
-    end: Option<Outcome>,
 }
 
 impl Stream {
-    pub(super) fn new(chat: &ChatRequest<'_>, telling: Telling, context: &Context<'_>) -> Self {
-        Self {
-            reader: Reader::new(context.max_event),
-            teller: Teller {
-                chunks: Chunks::new(context, chat.include_usage),
-                calls: Calling::new(telling.legacy),
-                telling,
-                answer: None,
-                usage: None,
-                reason: None,
-                end: None,
-            },
-        }
-    }
-
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        let Self { reader, teller } = self;
-        if teller.end.is_some() {
-            return Ok(());
-        }
-        reader.read(input, |message| teller.take(message, out))
-    }
-
-    pub(super) fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        if let Some(outcome) = &self.teller.end {
-            return outcome.clone();
-        }
-        let inside = self.reader.is_inside_a_frame();
-        match (end, self.teller.reason) {
-            (End::Broken(fault), _) => {
-                chunks::fail(fault, out);
-                self.teller.end.insert(Outcome::Failed(fault.message.clone())).clone()
-            }
-            // All but the counts has come.
-            (End::Clean, Some(reason)) if !inside => {
-                self.teller.close(reason, out);
-                Outcome::Complete
-            }
-            (End::Clean, _) => Outcome::Unfinished(Box::new(Fault::garbled(match inside {
-                true => "the upstream's stream ended inside of a frame",
-                false => "the upstream's stream ended early: no messageStop came",
-            }))),
-        }
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.teller.end == Some(Outcome::Complete)
-    }
-
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.teller.usage
+    /// The answer to a request, of which nothing has come.
+    pub(super) fn answer(chat: &ChatRequest<'_>, telling: Telling, context: &Context<'_>) -> Answer<Self> {
+        let teller = Self {
+            chunks: Chunks::new(context, chat.include_usage),
+            calls: Calling::new(telling.legacy),
+            telling,
+            answer: None,
+            usage: None,
+            reason: None,
+        };
+        Answer::new(Reader::new(context.max_event), teller)
     }
 }
 
-impl From<Bad> for Broken {
-    fn from(bad: Bad) -> Self {
-        Self::Garbled(bad.to_string())
-    }
-}
+impl Teller for Stream {
+    type Framing = Reader;
 
-impl Teller {
-    fn take(&mut self, message: Message<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+    fn whole(&mut self, body: &[u8]) -> Result<Reply, Broken> {
+        reply::read(body, self.telling)
+    }
+
+    fn event(&mut self, message: Message<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         match message {
-            // What still comes after the end is for nobody.
-            _ if self.end.is_some() => Ok(()),
-            Message::Event { kind, payload } => self.event(kind, payload, out),
+            Message::Event { kind, payload } => self.news(kind, payload, out),
             Message::Exception { kind, payload } => {
                 Err(Broken::Upstream(Box::new(fault::exception(kind, payload))))
             }
@@ -113,7 +64,33 @@ impl Teller {
         }
     }
 
-    fn event(&mut self, kind: &str, payload: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
+    /// All but the counts may have come.
+    fn end(&mut self, read: Result<(), Broken>, rest: &[u8], out: &mut BytesMut) -> Result<(), Box<Fault>> {
+        match (read, self.reason) {
+            (Ok(()), Some(reason)) => {
+                self.close(reason, out);
+                Ok(())
+            }
+            (Err(Broken::Garbled(words)), _) => Err(Box::new(Fault::garbled(words))),
+            (read, _) => Err(too_early(read, rest, "no messageStop came")),
+        }
+    }
+
+    fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
+        fault::read(head, body)
+    }
+}
+
+impl Stream {
+    fn news(&mut self, kind: &str, payload: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
         match kind {
             "contentBlockDelta" => {
                 let WireDelta { index, delta } = parse(payload)?;
@@ -197,7 +174,6 @@ impl Teller {
             self.end_answer(index, out);
         }
         self.chunks.finish(reason, self.usage.unwrap_or_else(|| WireUsage::default().usage()), out);
-        self.end = Some(Outcome::Complete);
     }
 }
 

@@ -1,11 +1,13 @@
 //! What must hold for every request and answer; the tables of cases are in `tests/golden/bedrock`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::testing::json_of;
+use crate::dialect::{Broken, End, Head, Outcome};
+use crate::openai::Fault;
 use crate::openai::completion::FinishReason;
 
 fn context(operation: Operation) -> Context<'static> {

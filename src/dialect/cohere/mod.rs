@@ -13,15 +13,12 @@ mod tools;
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
 use http::Method;
 
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{
-    Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole, openai,
-};
-use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
+use super::{Context, Decoder, Dialect, Prepared, Untranslatable, openai};
+use crate::openai::{ChatRequest, Envelope, Operation};
 use crate::outbound::{Segments, Unsigned};
 
 /// The translator.
@@ -35,7 +32,7 @@ impl Dialect for Cohere {
             Operation::Chat => {
                 let chat = ChatRequest::of(request)?;
                 let wire = request::write(&chat, context, &mut losses)?;
-                (CHAT, chat.stream, wire, Box::new(Answer::new(&chat, context)))
+                (CHAT, chat.stream, wire, Box::new(Stream::answer(&chat, context)))
             }
             Operation::Embeddings => {
                 let (wire, decoder) = embed::translate(request, context, &mut losses)?;
@@ -57,61 +54,6 @@ impl Dialect for Cohere {
 
 const CHAT: &str = "/v2/chat";
 const EMBED: &str = "/v2/embed";
-
-/// Reads the answer to one request.
-#[derive(Debug)]
-struct Answer {
-    created: u64,
-    id: String,
-    model: String,
-    legacy: bool,
-    stream: Stream,
-    whole: Option<Usage>,
-}
-
-impl Answer {
-    fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            created: context.created,
-            id: context.id.to_owned(),
-            model: context.client_model.to_owned(),
-            legacy: chat.legacy,
-            stream: Stream::new(chat, context),
-            whole: None,
-        }
-    }
-}
-
-impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let reply = reply::read(body, self.legacy)?;
-        let id = if reply.id.is_empty() { self.id.clone() } else { reply.id };
-        let mut completion = Completion::new(id, self.created, self.model.clone(), reply.choice);
-        completion.usage = reply.usage;
-        self.whole = completion.usage;
-        Ok(Whole::Completion(completion))
-    }
-
-    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
-        self.stream.feed(input, out).map(|()| Fed::Rewritten)
-    }
-
-    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        self.stream.finish(end, out)
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_done()
-    }
-
-    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
-        Fault::read(head.status, head.headers, body)
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.whole.or_else(|| self.stream.usage())
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -6,21 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::Broken;
+use crate::dialect::answer::Reply;
 use crate::openai::completion::{
     Choice, FinishReason, Function, Logprobs, Message, PromptDetails, TokenLogprob,
 };
 use crate::openai::{Fault, Usage};
-
-/// What an answer says.
-#[derive(Debug)]
-pub(super) struct Reply {
-    /// Cohere's id, empty if there is none.
-    pub(super) id: String,
-    /// The answer.
-    pub(super) choice: Choice,
-    /// What it cost, if it says.
-    pub(super) usage: Option<Usage>,
-}
 
 /// Reads the body of a 200; with `legacy` a call becomes a `function_call`.
 pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
@@ -35,8 +25,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     let message = message(said, legacy)?;
     let logprobs = wire.logprobs.map(|items| logprobs(items.into_iter()));
     let choice = Choice { index: 0, message, finish_reason, logprobs };
-    let id = wire.id.map(Cow::into_owned).unwrap_or_default();
-    Ok(Reply { id, choice, usage: wire.usage.map(|usage| usage.usage()) })
+    Ok(Reply::one(wire.id.map(Cow::into_owned), choice, wire.usage.map(|usage| usage.usage())))
 }
 
 fn message(said: WireMessage<'_>, legacy: bool) -> Result<Message, Broken> {

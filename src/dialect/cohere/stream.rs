@@ -10,98 +10,45 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::reply::{self, WireLogprob, WireUsage};
+use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::calls::Calling;
-use crate::dialect::chunks::{self, Chunks};
-use crate::dialect::{Broken, Context, End, Outcome};
-use crate::framing::sse::{Event, Events, Splitter};
+use crate::dialect::chunks::Chunks;
+use crate::dialect::{Broken, Context};
+use crate::framing::sse::{Event, Splitter};
 use crate::openai::completion::{Delta, Logprobs};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
 
-/// One stream that is being translated.
+/// One answer that is being translated.
 #[derive(Debug)]
 pub(super) struct Stream {
-    splitter: Splitter,
     chunks: Chunks,
     legacy: bool,
     calls: Calling,
     usage: Option<Usage>,
-    end: Option<Outcome>,
 }
 
 impl Stream {
-    pub(super) fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            splitter: Splitter::new(context.max_event),
+    /// The answer to a request, of which nothing has come.
+    pub(super) fn answer(chat: &ChatRequest<'_>, context: &Context<'_>) -> Answer<Self> {
+        let teller = Self {
             chunks: Chunks::new(context, chat.include_usage),
             legacy: chat.legacy,
             calls: Calling::new(chat.legacy),
             usage: None,
-            end: None,
-        }
-    }
-
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        if self.end.is_some() {
-            return Ok(());
-        }
-        let complete = self.splitter.push(input).map_err(|e| Broken::Garbled(e.to_string()))?;
-        self.read(&complete, out)
-    }
-
-    pub(super) fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        if let Some(outcome) = &self.end {
-            return outcome.clone();
-        }
-        let fault = match end {
-            End::Broken(fault) => Cow::Borrowed(fault),
-            End::Clean => match self.finish_cleanly(out) {
-                Ok(()) => return Outcome::Complete,
-                Err(fault) => return Outcome::Unfinished(fault),
-            },
         };
-        chunks::fail(&fault, out);
-        let outcome = Outcome::Failed(fault.message.clone());
-        self.end = Some(outcome.clone());
-        outcome
+        Answer::new(Splitter::new(context.max_event), teller)
+    }
+}
+
+impl Teller for Stream {
+    type Framing = Splitter;
+
+    fn whole(&mut self, body: &[u8]) -> Result<Reply, Broken> {
+        reply::read(body, self.legacy)
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        self.end == Some(Outcome::Complete)
-    }
-
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.usage
-    }
-
-    /// The upstream closed: complete if its last event lacked only the blank line.
-    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
-        let rest = self.splitter.rest();
-        let read = self.read(&rest, out);
-        if self.end.is_some() {
-            return Ok(());
-        }
-        let early = || Fault::garbled("the upstream's stream ended early: no message-end came");
-        Err(match read {
-            Err(Broken::Upstream(fault)) => fault,
-            // Some gateways answer a request for a stream with an error's bare JSON.
-            Ok(()) | Err(Broken::Garbled(_)) => {
-                Box::new(Fault::inside(rest.trim_ascii()).unwrap_or_else(early))
-            }
-        })
-    }
-
-    fn read(&mut self, events: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        for event in Events::new(events) {
-            self.event(&event, out)?;
-            if self.end.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, event: &Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         if event.is_done() {
             return Err(Broken::Garbled("the upstream's stream stopped without a message-end".to_owned()));
         }
@@ -140,6 +87,20 @@ impl Stream {
         }
     }
 
+    fn end(&mut self, read: Result<(), Broken>, rest: &[u8], _: &mut BytesMut) -> Result<(), Box<Fault>> {
+        Err(too_early(read, rest, "no message-end came"))
+    }
+
+    fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+impl Stream {
     fn content(&mut self, wire: &WireEvent<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         let message: Option<WireContents<'_>> = message(wire.delta)?;
         let Some(content) = message.and_then(|message| message.content) else { return Ok(()) };
@@ -205,7 +166,6 @@ impl Stream {
         let reason = reply::finish_reason(reason, delta.error.as_deref(), self.legacy)?;
         self.calls.end_all(&mut self.chunks, out);
         self.chunks.finish(reason, self.usage.unwrap_or_default(), out);
-        self.end = Some(Outcome::Complete);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod lint;
 mod messages;
 mod reply;
 mod request;
+mod source;
 mod stream;
 mod tables;
 mod tree;
@@ -20,7 +21,6 @@ mod wire;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
@@ -31,8 +31,8 @@ pub use self::tables::{At, Mistake, Step};
 use self::stream::Stream;
 use self::tables::{Framing, Tables};
 use super::loss::Losses;
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
-use crate::openai::{Completion, Envelope, Fault, Operation, Usage};
+use super::{Context, Dialect, Prepared, Untranslatable};
+use crate::openai::{Envelope, Operation};
 use crate::outbound::{Segments, Unsigned};
 
 /// The translator of one integration.
@@ -68,15 +68,7 @@ impl Dialect for Declared {
         let headers = headers(self.framing().filter(|_| request.stream()));
         let unsigned = Unsigned::new(Method::POST, TAIL, headers, Segments::one(wire.freeze()));
         let legacy = request.has("functions");
-        let decoder = Box::new(Answer {
-            tables: Arc::clone(&self.tables),
-            created: context.created,
-            id: context.id.to_owned(),
-            model: context.client_model.to_owned(),
-            legacy,
-            stream: Stream::new(Arc::clone(&self.tables), context, include_usage, legacy),
-            whole: None,
-        });
+        let decoder = Box::new(Stream::answer(Arc::clone(&self.tables), context, include_usage, legacy));
         Ok(Prepared { unsigned, report: losses.into_report(), decoder })
     }
 
@@ -104,62 +96,6 @@ fn headers(framing: Option<Framing>) -> HeaderMap {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     headers
-}
-
-/// Reads the answer to one request.
-#[derive(Debug)]
-struct Answer {
-    tables: Arc<Tables>,
-    created: u64,
-    id: String,
-    model: String,
-    legacy: bool,
-    stream: Stream,
-    whole: Option<Usage>,
-}
-
-impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let reply = reply::read(&self.tables.response, body, &self.id, self.legacy)?;
-        let id = reply.id.unwrap_or_else(|| self.id.clone());
-        let mut completion = Completion::new(id, self.created, self.model.clone(), reply.choice);
-        completion.usage = reply.tokens.usage();
-        self.whole = completion.usage;
-        Ok(Whole::Completion(completion))
-    }
-
-    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
-        self.stream.feed(input, out).map(|()| Fed::Rewritten)
-    }
-
-    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        self.stream.finish(end, out)
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_done()
-    }
-
-    /// Lines and arrays are JSON, and so is the whole answer of a provider that does not stream.
-    fn may_stream_as(&self, kind: &str) -> bool {
-        let is_sse = matches!(self.tables.stream, Some((Framing::Sse, _)));
-        !is_sse && matches!(kind, "application/json" | "text/plain")
-    }
-
-    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
-        let fault = Fault::read(head.status, head.headers, body);
-        let Ok(value) = reply::parse(body) else { return fault };
-        let scope = values::scope(value, b"");
-        match values::error(&self.tables.response, &scope, body) {
-            Ok(Some(told)) => fault.reworded(&told.message),
-            // What does not find its words must not hide that there was an error.
-            Ok(None) | Err(_) => fault,
-        }
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.whole.or_else(|| self.stream.usage())
-    }
 }
 
 #[cfg(test)]

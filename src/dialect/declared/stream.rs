@@ -6,36 +6,23 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use minijinja::Value;
 
-use super::reply;
+use super::reply::{self, Reply};
+use super::source::{Event, Source};
 use super::tables::{Framing, Leaf, Tables};
 use super::values::{self, Calling, Tokens};
+use crate::dialect::answer::{self, Answer, Teller};
 use crate::dialect::calls;
-use crate::dialect::chunks::{self, Chunks};
-use crate::dialect::{Broken, Context, End, Outcome};
-use crate::framing::{json_array, ndjson, sse};
+use crate::dialect::chunks::Chunks;
+use crate::dialect::{Broken, Context, Head};
 use crate::openai::completion::{CallKind, Delta, FinishReason, FunctionDelta, Message, ToolCallDelta};
 use crate::openai::json::Text;
 use crate::openai::{Fault, Usage};
 
-/// One stream that is being translated.
+/// One answer that is being translated.
 #[derive(Debug)]
 pub(super) struct Stream {
     tables: Arc<Tables>,
-    source: Source,
     state: State,
-}
-
-/// Where events end.
-#[derive(Debug)]
-enum Source {
-    Sse(sse::Splitter),
-    Lines(ndjson::Splitter),
-    Array(json_array::Splitter),
-    /// The provider answers whole: nothing is told before all of it is there.
-    Whole {
-        body: BytesMut,
-        most: usize,
-    },
 }
 
 /// What has come so far.
@@ -50,18 +37,16 @@ struct State {
     reason: Option<FinishReason>,
     /// Whether an event had anything that the rules look for.
     found: bool,
-    end: Option<Outcome>,
 }
 
 impl Stream {
-    pub(super) fn new(tables: Arc<Tables>, context: &Context<'_>, include_usage: bool, legacy: bool) -> Self {
-        let most = context.max_event;
-        let source = match tables.stream {
-            Some((Framing::Sse, _)) => Source::Sse(sse::Splitter::new(most)),
-            Some((Framing::Lines, _)) => Source::Lines(ndjson::Splitter::new(most)),
-            Some((Framing::Array, _)) => Source::Array(json_array::Splitter::new(most)),
-            None => Source::Whole { body: BytesMut::new(), most },
-        };
+    /// The answer to a request, of which nothing has come.
+    pub(super) fn answer(
+        tables: Arc<Tables>,
+        context: &Context<'_>,
+        include_usage: bool,
+        legacy: bool,
+    ) -> Answer<Self> {
         let state = State {
             chunks: Chunks::new(context, include_usage),
             id: context.id.to_owned(),
@@ -70,103 +55,70 @@ impl Stream {
             calls: Vec::new(),
             reason: None,
             found: false,
-            end: None,
         };
-        Self { tables, source, state }
+        let framing = tables.stream.as_ref().map(|(framing, _)| *framing);
+        Answer::new(Source::new(framing, context.max_event), Self { tables, state })
+    }
+}
+
+impl Teller for Stream {
+    type Framing = Source;
+
+    fn whole(&mut self, body: &[u8]) -> Result<answer::Reply, Broken> {
+        let Reply { id, choice, tokens } =
+            reply::read(&self.tables.response, body, &self.state.id, self.state.legacy)?;
+        Ok(answer::Reply::one(id, choice, tokens.usage()))
     }
 
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        if self.state.end.is_some() {
-            return Ok(());
-        }
-        let Self { tables, source, state } = self;
-        let too_long = |error: crate::framing::TooLong| Broken::Garbled(error.to_string());
-        match source {
-            Source::Sse(splitter) => {
-                let complete = splitter.push(input).map_err(too_long)?;
-                state.events(tables, &complete, out)
-            }
-            Source::Lines(splitter) => {
-                let complete = splitter.push(input).map_err(too_long)?;
-                state.lines(tables, &complete, out)
-            }
-            Source::Array(splitter) => {
-                splitter.push(input);
-                state.elements(tables, splitter, out)
-            }
-            Source::Whole { body, most } => {
-                if body.len() + input.len() > *most {
-                    return Err(too_long(crate::framing::TooLong(*most)));
-                }
-                body.extend_from_slice(input);
-                Ok(())
-            }
-        }
-    }
-
-    pub(super) fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        if let Some(outcome) = &self.state.end {
-            return outcome.clone();
-        }
-        let outcome = match end {
-            End::Broken(fault) => {
-                chunks::fail(fault, out);
-                Outcome::Failed(fault.message.clone())
-            }
-            End::Clean => match self.finish_cleanly(out) {
-                Ok(()) => Outcome::Complete,
-                Err(fault) => return Outcome::Unfinished(fault),
-            },
-        };
-        self.state.end = Some(outcome.clone());
-        outcome
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.state.end == Some(Outcome::Complete)
-    }
-
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.state.tokens.usage()
-    }
-
-    /// The upstream closed: complete if a reason was told, or where the end of its framing is all that tells it.
-    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
-        let Self { tables, source, state } = self;
-        let (rest, read) = match source {
-            Source::Sse(splitter) => {
-                let rest = splitter.rest();
-                let read = state.events(tables, &rest, out);
-                (rest, read)
-            }
-            Source::Lines(splitter) => {
-                let rest = splitter.rest();
-                let read = state.lines(tables, &rest, out);
-                (rest, read)
-            }
-            Source::Array(splitter) => {
-                let tells = tables
-                    .stream
-                    .as_ref()
-                    .is_some_and(|(_, r)| r.finish_reason.is_some() || r.done.is_some());
-                if splitter.is_closed() && !splitter.is_bare() && !tells {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+        let Self { tables, state } = self;
+        match event {
+            Event::Json { json, name } => state.event(tables, json, name, out),
+            Event::Done => state.close(tables, out),
+            Event::Closed => {
+                let rules = tables.stream.as_ref().map(|(_, rules)| rules);
+                if !rules.is_some_and(|rules| rules.finish_reason.is_some() || rules.done.is_some()) {
                     state.reason.get_or_insert(FinishReason::Stop);
                 }
-                (BytesMut::new(), Ok(()))
+                Ok(())
             }
-            Source::Whole { body, .. } => {
-                let body = std::mem::take(body);
-                return state.whole(tables, &body, out).map_err(told);
-            }
-        };
-        if state.end.is_some() {
-            return Ok(());
+            Event::Whole(body) => state.whole(tables, body, out),
         }
+    }
+
+    /// Complete if a reason was told, or where the end of its framing is all that tells it.
+    fn end(&mut self, read: Result<(), Broken>, rest: &[u8], out: &mut BytesMut) -> Result<(), Box<Fault>> {
+        let Self { tables, state } = self;
         match read {
             Ok(()) if state.reason.is_some() => state.close(tables, out).map_err(told),
             Err(Broken::Upstream(fault)) => Err(fault),
-            Ok(()) => Err(bare_error(tables, &rest, EARLY)),
-            Err(Broken::Garbled(words)) => Err(bare_error(tables, &rest, &words)),
+            Ok(()) => Err(bare_error(tables, rest, EARLY)),
+            Err(Broken::Garbled(words)) => Err(bare_error(tables, rest, &words)),
+        }
+    }
+
+    fn chunks(&self) -> &Chunks {
+        &self.state.chunks
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.state.tokens.usage()
+    }
+
+    /// Lines and arrays are JSON, and so is the whole answer of a provider that does not stream.
+    fn may_stream_as(&self, kind: &str) -> bool {
+        let is_sse = matches!(self.tables.stream, Some((Framing::Sse, _)));
+        !is_sse && matches!(kind, "application/json" | "text/plain")
+    }
+
+    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
+        let fault = Fault::read(head.status, head.headers, body);
+        let Ok(value) = reply::parse(body) else { return fault };
+        let scope = values::scope(value, b"");
+        match values::error(&self.tables.response, &scope, body) {
+            Ok(Some(told)) => fault.reworded(&told.message),
+            // What does not find its words must not hide that there was an error.
+            Ok(None) | Err(_) => fault,
         }
     }
 }
@@ -192,51 +144,6 @@ fn told(broken: Broken) -> Box<Fault> {
 }
 
 impl State {
-    fn events(&mut self, tables: &Tables, bytes: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        for event in sse::Events::new(bytes) {
-            if event.is_done() {
-                self.close(tables, out)?;
-            } else if !event.data.trim_ascii().is_empty() {
-                self.event(tables, &event.data, event.name, out)?;
-            }
-            if self.end.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn lines(&mut self, tables: &Tables, bytes: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        for line in ndjson::lines(bytes) {
-            self.event(tables, line, b"", out)?;
-            if self.end.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn elements(
-        &mut self,
-        tables: &Tables,
-        splitter: &mut json_array::Splitter,
-        out: &mut BytesMut,
-    ) -> Result<(), Broken> {
-        while let Some(element) = splitter.pop().map_err(|error| Broken::Garbled(error.to_string()))? {
-            self.event(tables, &element, b"", out)?;
-            if self.end.is_some() {
-                break;
-            }
-            if splitter.is_bare() {
-                let shown = reply::shown(&element);
-                return Err(Broken::Garbled(format!(
-                    "the upstream sent an object where an array was due: {shown}"
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn event(&mut self, tables: &Tables, json: &[u8], name: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
         let Some((_, rules)) = &tables.stream else { return Ok(()) };
         let scope = values::scope(reply::parse(json)?, name);
@@ -367,12 +274,8 @@ impl State {
         }
         let reason = values::fitting(self.reason, !self.calls.is_empty(), self.legacy);
         self.chunks.reason(0, reason, out);
-        match self.tokens.usage() {
-            Some(usage) => self.chunks.end(usage, out),
-            // Counts that nobody told are not made up.
-            None => sse::done(out),
-        }
-        self.end = Some(Outcome::Complete);
+        // Counts that nobody told are not made up.
+        self.chunks.end(self.tokens.usage(), out);
         Ok(())
     }
 }

@@ -1,11 +1,13 @@
 //! What must hold for every declared format; the tables of cases are in `tests/golden/declared`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::testing::json_of;
+use crate::dialect::{Broken, End, Head, Outcome};
+use crate::openai::Fault;
 
 fn context(strict: bool) -> Context<'static> {
     Context {

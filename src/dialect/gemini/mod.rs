@@ -19,16 +19,12 @@ mod turns;
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
 use http::Method;
 
-use self::answer::Ids;
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{
-    Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole, openai,
-};
-use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
+use super::{Context, Dialect, Prepared, Untranslatable, openai};
+use crate::openai::{ChatRequest, Envelope, Operation};
 use crate::outbound::{Segments, Unsigned};
 
 /// The translator.
@@ -61,7 +57,7 @@ impl Gemini {
         let tail = if chat.stream { tails.stream } else { tails.whole };
         let unsigned =
             Unsigned::new(Method::POST, tail, openai::headers(chat.stream), Segments::one(wire.freeze()));
-        let decoder = Box::new(Answer::new(&chat, context));
+        let decoder = Box::new(Stream::answer(&chat, context));
         Ok(Prepared { unsigned, report: losses.into_report(), decoder })
     }
 
@@ -126,64 +122,6 @@ impl Flavour {
                 predict: "/models/{model}:predict",
             },
         }
-    }
-}
-
-/// Reads the answer to one request.
-#[derive(Debug)]
-struct Answer {
-    created: u64,
-    id: String,
-    model: String,
-    legacy: bool,
-    ids: Ids,
-    stream: Stream,
-    whole: Option<Usage>,
-}
-
-impl Answer {
-    fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            created: context.created,
-            id: context.id.to_owned(),
-            model: context.client_model.to_owned(),
-            legacy: chat.legacy,
-            ids: Ids::new(context),
-            stream: Stream::new(chat, context),
-            whole: None,
-        }
-    }
-}
-
-impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let reply = reply::read(body, self.legacy, &mut self.ids)?;
-        let id = if reply.id.is_empty() { self.id.clone() } else { reply.id };
-        let object = "chat.completion".to_owned();
-        let (created, model) = (self.created, self.model.clone());
-        self.whole = reply.usage;
-        let usage = reply.usage;
-        Ok(Whole::Completion(Completion { id, object, created, model, choices: reply.choices, usage }))
-    }
-
-    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
-        self.stream.feed(input, out).map(|()| Fed::Rewritten)
-    }
-
-    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        self.stream.finish(end, out)
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_done()
-    }
-
-    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
-        Fault::read(head.status, head.headers, body)
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.whole.or_else(|| self.stream.usage())
     }
 }
 

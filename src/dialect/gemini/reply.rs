@@ -1,20 +1,11 @@
 //! Gemini's whole answer as a completion.
 
+use std::borrow::Cow;
+
 use super::answer::{Answer, Candidate, Ids, Said};
 use crate::dialect::Broken;
-use crate::openai::Usage;
+use crate::dialect::answer::Reply;
 use crate::openai::completion::{Choice, FinishReason, Function, Message};
-
-/// What an answer says.
-#[derive(Debug)]
-pub(super) struct Reply {
-    /// Gemini's id, empty if there is none.
-    pub(super) id: String,
-    /// The answers, in order.
-    pub(super) choices: Vec<Choice>,
-    /// What they cost, if it says.
-    pub(super) usage: Option<Usage>,
-}
 
 /// Reads the body of a 200; with `legacy` a call becomes a `function_call`.
 pub(super) fn read(body: &[u8], legacy: bool, ids: &mut Ids) -> Result<Reply, Broken> {
@@ -34,7 +25,7 @@ pub(super) fn read(body: &[u8], legacy: bool, ids: &mut Ids) -> Result<Reply, Br
     }
     choices.sort_by_key(|choice| choice.index);
     let usage = answer.usage_metadata.map(|counts| counts.usage());
-    Ok(Reply { id: answer.response_id.unwrap_or_default().into_owned(), choices, usage })
+    Ok(Reply { id: answer.response_id.map(Cow::into_owned), choices, usage })
 }
 
 fn choice(mut candidate: Candidate<'_>, place: u32, legacy: bool, ids: &mut Ids) -> Result<Choice, Broken> {

@@ -3,28 +3,26 @@
 //! Each event is an answer that holds what is new. Nothing marks the last one: a stream is complete when its body ends and
 //! every candidate has said why it finished. What comes after that, such as the counts, still belongs to it.
 
-use std::borrow::Cow;
-
 use bytes::BytesMut;
 
-use super::answer::{Answer, Candidate, Counts, Ids, Said};
+use super::answer::{self, Candidate, Counts, Ids, Said};
+use super::reply;
+use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::chunks::{self, Chunks};
-use crate::dialect::{Broken, Context, End, Outcome};
-use crate::framing::sse::{Events, Splitter};
+use crate::dialect::{Broken, Context};
+use crate::framing::sse::{Event, Splitter};
 use crate::openai::completion::{Delta, FinishReason, Logprobs};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
 
-/// One stream that is being translated.
+/// One answer that is being translated.
 #[derive(Debug)]
 pub(super) struct Stream {
-    splitter: Splitter,
     chunks: Chunks,
     legacy: bool,
     ids: Ids,
     choices: Vec<Progress>,
     counts: Option<Counts>,
-    end: Option<Outcome>,
 }
 
 /// How far one candidate has come.
@@ -39,88 +37,34 @@ struct Progress {
 const MOST_CHOICES: usize = 128;
 
 impl Stream {
-    pub(super) fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            splitter: Splitter::new(context.max_event),
+    /// The answer to a request, of which nothing has come.
+    pub(super) fn answer(chat: &ChatRequest<'_>, context: &Context<'_>) -> Answer<Self> {
+        let teller = Self {
             chunks: Chunks::new(context, chat.include_usage),
             legacy: chat.legacy,
             ids: Ids::new(context),
             choices: Vec::new(),
             counts: None,
-            end: None,
-        }
+        };
+        Answer::new(Splitter::new(context.max_event), teller)
+    }
+}
+
+impl Teller for Stream {
+    type Framing = Splitter;
+
+    const ENDS_ALONE: bool = true;
+
+    fn whole(&mut self, body: &[u8]) -> Result<Reply, Broken> {
+        reply::read(body, self.legacy, &mut self.ids)
     }
 
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        if self.end.is_some() {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+        // Gateways that speak several formats may end every stream with OpenAI's last event, which says nothing here.
+        if event.is_done() {
             return Ok(());
         }
-        let complete = self.splitter.push(input).map_err(|e| Broken::Garbled(e.to_string()))?;
-        self.read(&complete, out)
-    }
-
-    pub(super) fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        if let Some(outcome) = &self.end {
-            return outcome.clone();
-        }
-        let fault = match end {
-            End::Broken(fault) => Cow::Borrowed(fault),
-            End::Clean => match self.finish_cleanly(out) {
-                Ok(()) => {
-                    self.end = Some(Outcome::Complete);
-                    return Outcome::Complete;
-                }
-                Err(fault) => Cow::Owned(*fault),
-            },
-        };
-        chunks::fail(&fault, out);
-        let outcome = Outcome::Failed(fault.message.clone());
-        self.end = Some(outcome.clone());
-        outcome
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.end == Some(Outcome::Complete)
-    }
-
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.counts.map(|counts| counts.usage())
-    }
-
-    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
-        let rest = self.splitter.rest();
-        let early = || Fault::garbled("the upstream's stream ended early: no finishReason came");
-        if let Err(broken) = self.read(&rest, out) {
-            return Err(match broken {
-                Broken::Upstream(fault) => fault,
-                Broken::Garbled(_) => Box::new(early()),
-            });
-        }
-        // Some gateways answer a request for a stream with an error's bare JSON.
-        if let Some(fault) = Fault::inside(rest.trim_ascii()) {
-            return Err(Box::new(fault));
-        }
-        if self.choices.is_empty() || self.choices.iter().any(|choice| choice.reason.is_none()) {
-            return Err(Box::new(early()));
-        }
-        self.choices.sort_by_key(|choice| choice.index);
-        for choice in &self.choices {
-            self.chunks.reason(choice.index, choice.reason.unwrap_or(FinishReason::Stop), out);
-        }
-        self.chunks.end(self.usage().unwrap_or_default(), out);
-        Ok(())
-    }
-
-    fn read(&mut self, events: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        // Gateways that speak several formats may end every stream with OpenAI's last event, which says nothing here.
-        for event in Events::new(events).filter(|event| !event.is_done()) {
-            self.event(&event.data, out)?;
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, data: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        let mut answer = Answer::read(data)?;
+        let mut answer = answer::Answer::read(&event.data)?;
         self.counts = answer.usage_metadata.or(self.counts);
         self.chunks.name(answer.response_id.as_deref().unwrap_or_default());
         let candidates = answer.candidates.take().unwrap_or_default();
@@ -135,6 +79,35 @@ impl Stream {
             self.candidate(place, candidate, out)?;
         }
         Ok(())
+    }
+
+    fn end(&mut self, read: Result<(), Broken>, rest: &[u8], out: &mut BytesMut) -> Result<(), Box<Fault>> {
+        // Where nothing marks the last event, an error behind it counts, whatever came before.
+        let has_failed = read.is_err() || Fault::inside(rest.trim_ascii()).is_some();
+        if has_failed || !self.is_finished() {
+            return Err(too_early(read, rest, "no finishReason came"));
+        }
+        self.choices.sort_by_key(|choice| choice.index);
+        for choice in &self.choices {
+            self.chunks.reason(choice.index, choice.reason.unwrap_or(FinishReason::Stop), out);
+        }
+        self.chunks.end(Some(self.usage().unwrap_or_default()), out);
+        Ok(())
+    }
+
+    fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.counts.map(|counts| counts.usage())
+    }
+}
+
+impl Stream {
+    /// Whether there is an answer and each has said why it finished.
+    fn is_finished(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.reason.is_some())
     }
 
     fn candidate(

@@ -1,11 +1,13 @@
 //! What must hold for every request and answer; the tables of cases are in `tests/golden/gemini` and `tests/golden/vertex`.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::testing::json_of;
+use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome};
+use crate::openai::Fault;
 
 fn context(operation: Operation, provider_model: &'static str) -> Context<'static> {
     Context {

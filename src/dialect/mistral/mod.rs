@@ -15,15 +15,14 @@ mod turns;
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
 use http::Method;
 
 use self::stream::Stream;
 use super::loss::Losses;
 use super::openai;
 use super::vectors::{self, Vectors};
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
-use crate::openai::{ChatRequest, Completion, EmbeddingsRequest, Envelope, Fault, Operation, Usage};
+use super::{Context, Decoder, Dialect, Prepared, Untranslatable};
+use crate::openai::{ChatRequest, EmbeddingsRequest, Envelope, Operation};
 use crate::outbound::{Segments, Unsigned};
 
 /// The translator.
@@ -37,7 +36,7 @@ impl Dialect for Mistral {
             Operation::Chat => {
                 let chat = ChatRequest::of(request)?;
                 let wire = request::write(&chat, context, &mut losses)?;
-                (CHAT, wire, Box::new(Answer::new(&chat, context)))
+                (CHAT, wire, Box::new(Stream::answer(&chat, context)))
             }
             Operation::Embeddings => {
                 let wanted = EmbeddingsRequest::of(request)?;
@@ -65,66 +64,6 @@ impl Dialect for Mistral {
 
 const CHAT: &str = "/chat/completions";
 const EMBEDDINGS: &str = "/embeddings";
-
-/// Reads the answer to one chat request.
-#[derive(Debug)]
-struct Answer {
-    created: u64,
-    id: String,
-    model: String,
-    legacy: bool,
-    stream: Stream,
-    whole: Option<Usage>,
-}
-
-impl Answer {
-    fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            created: context.created,
-            id: context.id.to_owned(),
-            model: context.client_model.to_owned(),
-            legacy: chat.legacy,
-            stream: Stream::new(chat, context),
-            whole: None,
-        }
-    }
-}
-
-impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let reply = reply::read(body, &self.id, self.legacy)?;
-        let completion = Completion {
-            id: reply.id,
-            object: "chat.completion".to_owned(),
-            created: self.created,
-            model: self.model.clone(),
-            choices: reply.choices,
-            usage: reply.usage,
-        };
-        self.whole = completion.usage;
-        Ok(Whole::Completion(completion))
-    }
-
-    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
-        self.stream.feed(input, out).map(|()| Fed::Rewritten)
-    }
-
-    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        self.stream.finish(end, out)
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_done()
-    }
-
-    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
-        reply::fault(head, body)
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.whole.or_else(|| self.stream.usage())
-    }
-}
 
 #[cfg(test)]
 mod tests;

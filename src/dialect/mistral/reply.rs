@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::ids;
+use crate::dialect::answer::Reply;
 use crate::dialect::{Broken, Head};
 use crate::openai::completion::{
     Choice, CompletionDetails, FinishReason, Function, Logprobs, Message, PromptDetails, TokenLogprob,
@@ -13,17 +14,6 @@ use crate::openai::completion::{
 };
 use crate::openai::json::Text;
 use crate::openai::{Fault, Usage};
-
-/// What an answer says.
-#[derive(Debug)]
-pub(super) struct Reply {
-    /// Mistral's id, or else ours.
-    pub(super) id: String,
-    /// The answers, at least one.
-    pub(super) choices: Vec<Choice>,
-    /// What it cost, if it says.
-    pub(super) usage: Option<Usage>,
-}
 
 /// Reads the body of a 200; `id` is for an answer without its own, with `legacy` a call becomes a `function_call`.
 pub(super) fn read(body: &[u8], id: &str, legacy: bool) -> Result<Reply, Broken> {
@@ -36,7 +26,8 @@ pub(super) fn read(body: &[u8], id: &str, legacy: bool) -> Result<Reply, Broken>
     })?;
     let id = wire.id.filter(|id| !id.is_empty()).map_or_else(|| id.to_owned(), Cow::into_owned);
     let choices = choices.into_iter().enumerate().map(|(place, wire)| choice(wire, place, &id, legacy));
-    Ok(Reply { choices: choices.collect::<Result<_, _>>()?, usage: wire.usage.map(WireUsage::usage), id })
+    let choices = choices.collect::<Result<_, _>>()?;
+    Ok(Reply { id: Some(id), choices, usage: wire.usage.map(WireUsage::usage) })
 }
 
 fn choice(wire: WireChoice<'_>, place: usize, id: &str, legacy: bool) -> Result<Choice, Broken> {

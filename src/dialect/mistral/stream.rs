@@ -8,10 +8,11 @@ use serde_json::value::RawValue;
 
 use super::ids;
 use super::reply::{self, Piece, WireCall, WireLogprobs, WireMessage, WireUsage};
+use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::calls::check_room;
-use crate::dialect::chunks::{self, Chunks};
-use crate::dialect::{Broken, Context, End, Outcome};
-use crate::framing::sse::{Event, Events, Splitter};
+use crate::dialect::chunks::Chunks;
+use crate::dialect::{Broken, Context, Head};
+use crate::framing::sse::{Event, Splitter};
 use crate::openai::completion::{CallKind, Delta, FunctionDelta, Logprobs, ToolCallDelta};
 use crate::openai::json::Text;
 use crate::openai::{ChatRequest, Fault, Usage};
@@ -19,17 +20,15 @@ use crate::openai::{ChatRequest, Fault, Usage};
 /// More choices than any model gives: each is looked for among all that have begun.
 const MOST_CHOICES: usize = 128;
 
-/// One stream that is being translated.
+/// One answer that is being translated.
 #[derive(Debug)]
 pub(super) struct Stream {
-    splitter: Splitter,
     chunks: Chunks,
     /// What the ids of calls are made of that have none.
     id: String,
     legacy: bool,
     usage: Option<Usage>,
     choices: Vec<Choosing>,
-    end: Option<Outcome>,
 }
 
 /// One of the answers that are coming.
@@ -50,89 +49,27 @@ struct Calling {
 }
 
 impl Stream {
-    pub(super) fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            splitter: Splitter::new(context.max_event),
+    /// The answer to a request, of which nothing has come.
+    pub(super) fn answer(chat: &ChatRequest<'_>, context: &Context<'_>) -> Answer<Self> {
+        let teller = Self {
             chunks: Chunks::new(context, chat.include_usage),
             id: context.id.to_owned(),
             legacy: chat.legacy,
             usage: None,
             choices: Vec::new(),
-            end: None,
-        }
-    }
-
-    pub(super) fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        if self.end.is_some() {
-            return Ok(());
-        }
-        let complete = self.splitter.push(input).map_err(|e| Broken::Garbled(e.to_string()))?;
-        self.read(&complete, out)
-    }
-
-    pub(super) fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        if let Some(outcome) = &self.end {
-            return outcome.clone();
-        }
-        let fault = match end {
-            End::Broken(fault) => Cow::Borrowed(fault),
-            End::Clean => match self.finish_cleanly(out) {
-                Ok(()) => return Outcome::Complete,
-                Err(fault) => return Outcome::Unfinished(fault),
-            },
         };
-        chunks::fail(&fault, out);
-        let outcome = Outcome::Failed(fault.message.clone());
-        self.end = Some(outcome.clone());
-        outcome
+        Answer::new(Splitter::new(context.max_event), teller)
+    }
+}
+
+impl Teller for Stream {
+    type Framing = Splitter;
+
+    fn whole(&mut self, body: &[u8]) -> Result<Reply, Broken> {
+        reply::read(body, &self.id, self.legacy)
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        self.end == Some(Outcome::Complete)
-    }
-
-    pub(super) fn usage(&self) -> Option<Usage> {
-        self.usage
-    }
-
-    /// The upstream closed: complete if its last event lacked only the blank line, or if all but `[DONE]` came.
-    fn finish_cleanly(&mut self, out: &mut BytesMut) -> Result<(), Box<Fault>> {
-        let rest = self.splitter.rest();
-        let read = self.read(&rest, out);
-        if self.end.is_some() {
-            return Ok(());
-        }
-        if read.is_ok() && self.is_finished() {
-            self.close(out);
-            return Ok(());
-        }
-        let early =
-            || Fault::garbled("the upstream's stream ended early: neither a finish_reason nor [DONE] came");
-        Err(match read {
-            Err(Broken::Upstream(fault)) => fault,
-            // Some gateways answer a request for a stream with an error's bare JSON.
-            Ok(()) | Err(Broken::Garbled(_)) => {
-                Box::new(Fault::inside(rest.trim_ascii()).unwrap_or_else(early))
-            }
-        })
-    }
-
-    /// Whether there is an answer and each has ended.
-    fn is_finished(&self) -> bool {
-        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished)
-    }
-
-    fn read(&mut self, events: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
-        for event in Events::new(events) {
-            self.event(&event, out)?;
-            if self.end.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, event: &Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         if event.is_done() {
             if !self.is_finished() {
                 let why = "the upstream's stream was called done without a finish_reason";
@@ -159,6 +96,34 @@ impl Stream {
         }
         self.usage = wire.usage.map(WireUsage::usage).or(self.usage);
         choices.into_iter().try_for_each(|choice| self.choice(choice, out))
+    }
+
+    /// All but the last event may have come.
+    fn end(&mut self, read: Result<(), Broken>, rest: &[u8], out: &mut BytesMut) -> Result<(), Box<Fault>> {
+        if read.is_ok() && self.is_finished() {
+            self.close(out);
+            return Ok(());
+        }
+        Err(too_early(read, rest, "neither a finish_reason nor [DONE] came"))
+    }
+
+    fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
+        reply::fault(head, body)
+    }
+}
+
+impl Stream {
+    /// Whether there is an answer and each has ended.
+    fn is_finished(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finished)
     }
 
     fn choice(&mut self, wire: WireChoice<'_>, out: &mut BytesMut) -> Result<(), Broken> {
@@ -286,8 +251,7 @@ impl Stream {
     }
 
     fn close(&mut self, out: &mut BytesMut) {
-        self.chunks.end(self.usage.unwrap_or_default(), out);
-        self.end = Some(Outcome::Complete);
+        self.chunks.end(Some(self.usage.unwrap_or_default()), out);
     }
 }
 

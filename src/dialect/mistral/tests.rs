@@ -1,8 +1,9 @@
 //! What the golden tables cannot say: how a decoder and a request belong together, and what the wire never shows.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::*;
+use crate::dialect::{Broken, End, Head, Outcome, Whole};
 
 fn prepare(body: &str, operation: Operation) -> Result<Prepared, Untranslatable> {
     let envelope = Envelope::read(Bytes::copy_from_slice(body.as_bytes())).unwrap();

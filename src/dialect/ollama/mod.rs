@@ -11,14 +11,13 @@ mod stream;
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
 use self::stream::Stream;
 use super::loss::Losses;
-use super::{Broken, Context, Decoder, Dialect, End, Fed, Head, Outcome, Prepared, Untranslatable, Whole};
-use crate::openai::{ChatRequest, Completion, Envelope, Fault, Operation, Usage};
+use super::{Context, Decoder, Dialect, Prepared, Untranslatable};
+use crate::openai::{ChatRequest, Envelope, Operation};
 use crate::outbound::{Segments, Unsigned};
 
 /// The translator.
@@ -32,7 +31,7 @@ impl Dialect for Ollama {
             Operation::Chat => {
                 let chat = ChatRequest::of(request)?;
                 let wire = request::write(&chat, context, &mut losses)?;
-                (CHAT, chat.stream, wire, Box::new(Answer::new(&chat, context)))
+                (CHAT, chat.stream, wire, Box::new(Stream::answer(&chat, context)))
             }
             Operation::Embeddings => {
                 let (wire, decoder) = embed::translate(request, context, &mut losses)?;
@@ -60,60 +59,6 @@ fn headers(stream: bool) -> HeaderMap {
     let accept = if stream { "application/x-ndjson" } else { "application/json" };
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     headers
-}
-
-/// Reads the answer to one request.
-#[derive(Debug)]
-struct Answer {
-    created: u64,
-    id: String,
-    model: String,
-    legacy: bool,
-    stream: Stream,
-    whole: Option<Usage>,
-}
-
-impl Answer {
-    fn new(chat: &ChatRequest<'_>, context: &Context<'_>) -> Self {
-        Self {
-            created: context.created,
-            id: context.id.to_owned(),
-            model: context.client_model.to_owned(),
-            legacy: chat.legacy,
-            stream: Stream::new(chat, context),
-            whole: None,
-        }
-    }
-}
-
-impl Decoder for Answer {
-    fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let reply = reply::read(body, &self.id, self.legacy)?;
-        let mut completion = Completion::new(&*self.id, self.created, self.model.clone(), reply.choice);
-        completion.usage = reply.usage;
-        self.whole = completion.usage;
-        Ok(Whole::Completion(completion))
-    }
-
-    fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
-        self.stream.feed(input, out).map(|()| Fed::Rewritten)
-    }
-
-    fn finish(&mut self, end: End<'_>, out: &mut BytesMut) -> Outcome {
-        self.stream.finish(end, out)
-    }
-
-    fn is_done(&self) -> bool {
-        self.stream.is_done()
-    }
-
-    fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
-        Fault::read(head.status, head.headers, body)
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.whole.or_else(|| self.stream.usage())
-    }
 }
 
 #[cfg(test)]

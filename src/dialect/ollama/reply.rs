@@ -7,23 +7,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::Broken;
+use crate::dialect::answer::Reply;
 use crate::openai::Usage;
 use crate::openai::completion::{
     Choice, FinishReason, Function, Logprobs, Message, TokenLogprob, TopLogprob,
 };
 use crate::openai::json::Text;
 
-/// What an answer says.
-#[derive(Debug)]
-pub(super) struct Reply {
-    /// The answer.
-    pub(super) choice: Choice,
-    /// What it cost, if it says.
-    pub(super) usage: Option<Usage>,
-}
-
-/// Reads the body of a 200; with `legacy` a call becomes a `function_call`. `id` is the completion's.
-pub(super) fn read(body: &[u8], id: &str, legacy: bool) -> Result<Reply, Broken> {
+/// Reads the body of a 200; with `legacy` a call becomes a `function_call`.
+pub(super) fn read(body: &[u8], ids: &mut Ids, legacy: bool) -> Result<Reply, Broken> {
     let wire = parse(body)?;
     let (Some(said), true) = (&wire.message, wire.done) else {
         let why = "the upstream's answer is none of Ollama's: it has no message or is not done";
@@ -36,7 +28,6 @@ pub(super) fn read(body: &[u8], id: &str, legacy: bool) -> Result<Reply, Broken>
     if let Some(text) = said.content.filter(|text| !text.is_empty()) {
         message.say(&decode(text)?);
     }
-    let mut ids = Ids::new(id);
     for call in said.tool_calls.iter().flatten() {
         let function = Function {
             name: decode(call.function.name)?.into_owned(),
@@ -50,7 +41,7 @@ pub(super) fn read(body: &[u8], id: &str, legacy: bool) -> Result<Reply, Broken>
     }
     let finish_reason = wire.finish_reason(message.calls(), legacy);
     let choice = Choice { index: 0, message, finish_reason, logprobs: wire.logprobs() };
-    Ok(Reply { choice, usage: wire.usage() })
+    Ok(Reply::one(None, choice, wire.usage()))
 }
 
 /// One object, unless it tells of an error.

@@ -121,7 +121,7 @@ impl Decoder for Passing {
         if self.end.is_some() {
             return Ok(Fed::Rewritten);
         }
-        let complete = self.splitter.push(input).map_err(|e| Broken::Garbled(e.to_string()))?;
+        let complete = self.splitter.push(input)?;
         let good = self.look(&complete).map_err(|(good, broken)| {
             out.extend_from_slice(&complete[..good]);
             broken
