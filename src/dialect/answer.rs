@@ -18,9 +18,6 @@ pub(super) trait Teller: fmt::Debug + Send + Sized {
     /// Where the events of its streams end.
     type Framing: Framing;
 
-    /// Whether a stream that ended too early is ended here and not by the caller, who knows the upstream's name.
-    const ENDS_ALONE: bool = false;
-
     /// Reads the body of a 200 that is no stream.
     fn whole(&mut self, body: &[u8]) -> Result<Reply, Broken>;
 
@@ -138,7 +135,6 @@ impl<T: Teller> Decoder for Answer<T> {
             End::Broken(fault) => self.fail(fault, out),
             End::Clean => match self.end(out) {
                 Ok(()) => Outcome::Complete,
-                Err(fault) if T::ENDS_ALONE => self.fail(&fault, out),
                 Err(fault) => Outcome::Unfinished(fault),
             },
         }

@@ -189,6 +189,31 @@ fn a_stream_that_is_cut_or_reports_an_error_never_ends_as_complete() {
 }
 
 #[test]
+fn an_early_end_is_told_with_the_integrations_name_and_without_the_key_that_it_repeats() {
+    for format in ["anthropic", "gemini", "mistral", "cohere"] {
+        let upstream = Upstream::start(|turn| {
+            turn.open_stream();
+            turn.chunk("{\"error\":{\"message\":\"the key k3y-for-nobody has no right here\"}}");
+            turn.end();
+        });
+        let key = "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value = \"k3y-for-nobody\"";
+        let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\"\n{key}"));
+        let sidecar = Setup::new(table).start();
+        let mut connection = sidecar.connect();
+        assert_eq!(connection.send(&Call::stream("m", "hi")).head().0, 200, "{format}");
+        let data = connection.all_data();
+        let last = data.last().expect("an error event");
+        assert!(
+            last.contains("acme") && last.contains("the key *** has no right here"),
+            "{format}: {data:?}"
+        );
+        assert!(!data.iter().any(|event| event == "[DONE]"), "{format}: {data:?}");
+        let line = sidecar.log_line("the access line", |line| line["message"] == "request");
+        assert!(!line.to_string().contains("k3y-for"), "{format}: {line}");
+    }
+}
+
+#[test]
 fn refusals_of_the_provider_become_openai_errors() {
     let (_upstream, sidecar) = anthropic("", |turn| {
         let body = r#"{"type":"error","error":{"type":"rate_limit_error","message":"too many tokens"}}"#;

@@ -92,7 +92,7 @@ fn headers(framing: Option<Framing>) -> HeaderMap {
         Some(Framing::Lines) => "application/x-ndjson, application/json",
         Some(Framing::Array) | None => "application/json",
     };
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     headers

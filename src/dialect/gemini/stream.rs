@@ -53,8 +53,6 @@ impl Stream {
 impl Teller for Stream {
     type Framing = Splitter;
 
-    const ENDS_ALONE: bool = true;
-
     fn whole(&mut self, body: &[u8]) -> Result<Reply, Broken> {
         reply::read(body, self.legacy, &mut self.ids)
     }

@@ -54,7 +54,7 @@ const CHAT: &str = "/api/chat";
 const EMBED: &str = "/api/embed";
 
 fn headers(stream: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let accept = if stream { "application/x-ndjson" } else { "application/json" };
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
