@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Raw;
-use crate::openai::scan::{Reader, ScanError};
+use crate::openai::scan::{Reader, Step};
 
 /// A place in a JSON text: before a value, or behind one.
 ///
@@ -14,9 +14,6 @@ pub struct Cursor<'a> {
     /// Whether the last step was over an opening bracket.
     entered: bool,
 }
-
-/// What stands there is not what was asked for, or no JSON.
-type Found<T> = Result<T, Box<ScanError>>;
 
 impl<'a> Cursor<'a> {
     /// Before the value that `json` is.
@@ -37,17 +34,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// Enters the object that comes next.
-    pub fn enter_object(&mut self) -> Found<()> {
+    pub fn enter_object(&mut self) -> Step<()> {
         self.enter(b'{', "an object")
     }
 
     /// Enters the list that comes next.
-    pub fn enter_list(&mut self) -> Found<()> {
+    pub fn enter_list(&mut self) -> Step<()> {
         self.enter(b'[', "a list")
     }
 
     /// Steps to the next value of the object: its name, or `None` and out of the object. The name must be text.
-    pub fn member(&mut self) -> Found<Option<Cow<'a, str>>> {
+    pub fn member(&mut self) -> Step<Option<Cow<'a, str>>> {
         if !self.goes_on(b'}', "`,` or `}`")? {
             return Ok(None);
         }
@@ -60,24 +57,24 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps to the next item of the list: whether there is one; if not, out of the list.
-    pub fn item(&mut self) -> Found<bool> {
+    pub fn item(&mut self) -> Step<bool> {
         self.goes_on(b']', "`,` or `]`")
     }
 
     /// Steps over a value with all that is nested in it.
-    pub fn value(&mut self) -> Found<Raw<'a>> {
+    pub fn value(&mut self) -> Step<Raw<'a>> {
         let start = self.reader.at();
         let is_plain = self.reader.value()?;
         Ok(Raw::spelt(&self.json[start..self.reader.at()], is_plain))
     }
 
     /// Checks that nothing follows.
-    pub fn end(mut self) -> Found<()> {
+    pub fn end(mut self) -> Step<()> {
         self.reader.skip_space();
         self.reader.peek().map_or(Ok(()), |_| Err(self.reader.expected("nothing after the value")))
     }
 
-    fn enter(&mut self, bracket: u8, expected: &'static str) -> Found<()> {
+    fn enter(&mut self, bracket: u8, expected: &'static str) -> Step<()> {
         if !self.reader.take(bracket) {
             return Err(self.reader.expected(expected));
         }
@@ -85,7 +82,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn goes_on(&mut self, close: u8, expected: &'static str) -> Found<bool> {
+    fn goes_on(&mut self, close: u8, expected: &'static str) -> Step<bool> {
         self.reader.skip_space();
         let is_first = std::mem::take(&mut self.entered);
         if self.reader.take(close) {
@@ -107,6 +104,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::openai::scan::ScanError;
 
     /// Reads it all, so many levels of it by steps.
     fn read(cursor: &mut Cursor<'_>, levels: usize) -> Option<Value> {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Raw;
-use crate::openai::scan::{Reader, ScanError, Step};
+use super::{Cursor, Raw};
+use crate::openai::scan::{ScanError, Step};
 
 /// One JSON object as its members, the values not yet read.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl<'a> Object<'a> {
     /// # Errors
     /// It is no object, or no JSON, or a name in it is no text.
     pub fn read(json: &'a str) -> Result<Self, ScanError> {
-        whole(json, |reader| members(json, reader))
+        whole(json, members)
     }
 
     /// The objects that the list `json` holds, in one pass.
@@ -32,7 +32,7 @@ impl<'a> Object<'a> {
     /// # Errors
     /// It is no list of objects, or no JSON, or a name in it is no text.
     pub fn read_list(json: &'a str) -> Result<Vec<Self>, ScanError> {
-        whole(json, |reader| items(reader, |reader| members(json, reader)))
+        whole(json, |cursor| items(cursor, members))
     }
 
     /// An object without members yet, with room for so many.
@@ -90,78 +90,35 @@ impl<'a> Object<'a> {
 /// # Errors
 /// It is no list, or no JSON.
 pub fn list(json: &str) -> Result<Vec<Raw<'_>>, ScanError> {
-    whole(json, |reader| items(reader, |reader| value(json, reader)))
+    whole(json, |cursor| items(cursor, Cursor::value))
 }
 
 /// Reads `json` to its end.
-fn whole<'a, T>(json: &'a str, read: impl FnOnce(&mut Reader<'a>) -> Step<T>) -> Result<T, ScanError> {
-    let mut reader = Reader::new(json.as_bytes());
-    reader.skip_space();
-    let found = read(&mut reader).map_err(|error| *error)?;
-    reader.skip_space();
-    match reader.peek() {
-        None => Ok(found),
-        Some(_) => Err(*reader.expected("nothing after the value")),
-    }
+fn whole<'a, T>(json: &'a str, read: impl FnOnce(&mut Cursor<'a>) -> Step<T>) -> Result<T, ScanError> {
+    let mut cursor = Cursor::new(json);
+    let found = read(&mut cursor).map_err(|error| *error)?;
+    cursor.end().map(|()| found).map_err(|error| *error)
 }
 
-fn members<'a>(json: &'a str, reader: &mut Reader<'a>) -> Step<Object<'a>> {
-    if !reader.take(b'{') {
-        return Err(reader.expected("an object"));
+fn members<'a>(cursor: &mut Cursor<'a>) -> Step<Object<'a>> {
+    let mut object = Object::default();
+    cursor.enter_object()?;
+    while let Some(name) = cursor.member()? {
+        object.push(name, cursor.value()?);
     }
-    reader.skip_space();
-    if reader.take(b'}') {
-        return Ok(Object::default());
-    }
-    let mut object = Object::with_capacity(4);
-    loop {
-        let start = reader.at();
-        let is_plain = reader.key()?;
-        let name = Raw::spelt(&json[start..reader.at()], is_plain).characters();
-        let name = name.ok_or_else(|| reader.expected("a name that is text"))?;
-        reader.colon()?;
-        object.push(name, value(json, reader)?);
-        if !goes_on(reader, b'}', "`,` or `}`")? {
-            return Ok(object);
-        }
-    }
+    Ok(object)
 }
 
-fn items<'a, T>(reader: &mut Reader<'a>, mut read: impl FnMut(&mut Reader<'a>) -> Step<T>) -> Step<Vec<T>> {
+fn items<'a, T>(cursor: &mut Cursor<'a>, mut read: impl FnMut(&mut Cursor<'a>) -> Step<T>) -> Step<Vec<T>> {
     let mut items = Vec::new();
-    if !reader.take(b'[') {
-        return Err(reader.expected("a list"));
-    }
-    reader.skip_space();
-    if reader.take(b']') {
-        return Ok(items);
-    }
-    items.reserve(8);
-    loop {
-        items.push(read(reader)?);
-        if !goes_on(reader, b']', "`,` or `]`")? {
-            return Ok(items);
+    cursor.enter_list()?;
+    while cursor.item()? {
+        if items.is_empty() {
+            items.reserve(8);
         }
+        items.push(read(cursor)?);
     }
-}
-
-fn value<'a>(json: &'a str, reader: &mut Reader<'a>) -> Step<Raw<'a>> {
-    let start = reader.at();
-    let is_plain = reader.value()?;
-    Ok(Raw::spelt(&json[start..reader.at()], is_plain))
-}
-
-/// After a value: to the next one, or over the bracket that ends them.
-fn goes_on(reader: &mut Reader<'_>, close: u8, expected: &'static str) -> Step<bool> {
-    reader.skip_space();
-    if reader.take(close) {
-        return Ok(false);
-    }
-    if !reader.take(b',') {
-        return Err(reader.expected(expected));
-    }
-    reader.skip_space();
-    Ok(true)
+    Ok(items)
 }
 
 #[cfg(test)]
