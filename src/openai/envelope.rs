@@ -48,18 +48,12 @@ impl Envelope {
 
     /// The value of a top-level field as JSON text, after the edits; the last one where it stands twice.
     pub fn raw(&self, key: &str) -> Option<&[u8]> {
-        match self.locate(key)? {
-            Ok(new) => Some(new),
-            Err(old) => Some(&self.bytes[old]),
+        if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| spells(k, key)) {
+            return Some(value);
         }
-    }
-
-    /// The same to keep: it shares the body's memory.
-    pub fn value(&self, key: &str) -> Option<Bytes> {
-        match self.locate(key)? {
-            Ok(new) => Some(new.clone()),
-            Err(old) => Some(self.bytes.slice(old)),
-        }
+        let at = self.find(key)?;
+        let new = self.edit(at).and_then(|edit| edit.value.as_deref());
+        Some(new.unwrap_or_else(|| &self.bytes[span(&self.scan.members[at].value)]))
     }
 
     /// Whether a top-level field is there and is not `null`, after the edits.
@@ -185,16 +179,6 @@ impl Envelope {
             (!edit.dropped).then(|| new_key.unwrap_or(key).zip(new_value.unwrap_or(value)))
         });
         kept.chain(self.added.iter().map(|(key, value)| text(key).zip(text(value))))
-    }
-
-    /// The value of a field that an edit has set, or else where it stands in the body.
-    fn locate(&self, key: &str) -> Option<Result<&Bytes, Range<usize>>> {
-        if let Some((_, value)) = self.added.iter().rev().find(|(k, _)| spells(k, key)) {
-            return Some(Ok(value));
-        }
-        let at = self.find(key)?;
-        let new = self.edit(at).and_then(|edit| edit.value.as_ref());
-        Some(new.ok_or_else(|| span(&self.scan.members[at].value)))
     }
 
     /// The last member of that name, after the edits.
