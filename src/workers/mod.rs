@@ -53,6 +53,15 @@ pub use spec::Spec;
 /// What zygotes and workers run.
 const SCRIPT: &str = include_str!("../../handlers/worker.py");
 
+/// What an interpreter needs to run handlers, as pip reads it from a file.
+pub const REQUIREMENTS: &str = include_str!("../../handlers/requirements.txt");
+
+/// The litellm that handlers are tested with, as pip takes it: who has only the binary has no file of requirements.
+pub fn pinned() -> &'static str {
+    let line = REQUIREMENTS.lines().find(|line| line.starts_with("litellm==")).unwrap_or("litellm");
+    line.split(';').next().unwrap_or(line).trim()
+}
+
 /// All crews of the process. It costs nothing until the first crew: no thread, no directory, no process.
 pub struct Workers {
     clients: Arc<Clients>,

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use crate::config::Environment;
-
-const REQUIREMENTS: &str = include_str!("../../../handlers/requirements.txt");
+use crate::workers::{REQUIREMENTS, pinned};
 
 /// Tells on one line: version, whether all is there that handlers need (looked for, not imported: that takes seconds),
 /// and its own path.
@@ -43,12 +42,6 @@ pub(super) fn interpreter(
         )
     })?;
     if found.is_fit { Ok(found.path) } else { made(&found, env, progress) }
-}
-
-/// The litellm that handlers are tested with, as pip takes it.
-fn pinned() -> &'static str {
-    let line = REQUIREMENTS.lines().find(|line| line.starts_with("litellm==")).unwrap_or("litellm");
-    line.split(';').next().unwrap_or(line).trim()
 }
 
 /// What an interpreter says of itself.

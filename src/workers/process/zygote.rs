@@ -18,6 +18,7 @@ use super::{Ask, Kit, Record, Wards, orphans, pid};
 use crate::config::valid::Variables;
 use crate::tasks::Tasks;
 use crate::workers::output::{self, Label};
+use crate::workers::pinned;
 
 /// What is set besides the environment that is passed on: litellm neither looks for a model list nor calls home.
 const SWITCHES: [(&str, &str); 2] =
@@ -349,7 +350,8 @@ fn failure(event: &Value, python: &str) -> Failure {
     let prefix = text("prefix").unwrap_or("unknown");
     let error = text("error").unwrap_or("no reason given");
     let install = format!(
-        "`{executable} -m pip install -r handlers/requirements.txt`, or name an interpreter that has it in handlers.python"
+        "`{executable} -m pip install {}`, or name an interpreter that has it in handlers.python",
+        pinned()
     );
     let words = match text("kind") {
         Some("litellm_missing") => {
