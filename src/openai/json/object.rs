@@ -101,8 +101,8 @@ fn whole<'a, T>(json: &'a str, read: impl FnOnce(&mut Cursor<'a>) -> Step<T>) ->
 }
 
 fn members<'a>(cursor: &mut Cursor<'a>) -> Step<Object<'a>> {
-    let mut object = Object::default();
     cursor.enter_object()?;
+    let mut object = Object::with_capacity(4);
     while let Some(name) = cursor.member()? {
         object.push(name, cursor.value()?);
     }
