@@ -30,6 +30,16 @@ pub fn print(path: &Path) -> Print {
     Eye::default().one(path)
 }
 
+/// `path` as messages may show it: as far as it exists, then `…`. Somebody may have written a secret where its file's
+/// path belongs, and that exists nowhere. Blocks: it looks.
+pub fn shown(path: &Path) -> String {
+    match path.ancestors().find(|part| fs::symlink_metadata(part).is_ok()) {
+        Some(all) if all == path => all.display().to_string(),
+        Some(part) => part.join("…").display().to_string(),
+        None => "…".to_owned(),
+    }
+}
+
 /// When the file at `path` was written, in seconds since the epoch.
 pub fn modified(path: &Path) -> Option<u64> {
     let modified = fs::metadata(path).ok()?.modified().ok()?;
@@ -209,6 +219,23 @@ mod tests {
         assert_ne!(one, none);
         fs::write(at("a.json"), "{ }").unwrap();
         assert_ne!(print(dir.path()), one);
+    }
+
+    #[test]
+    fn a_path_is_shown_as_far_as_it_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, root) = (|name: &str| dir.path().join(name), dir.path().display());
+        fs::write(at("key"), "x").unwrap();
+        symlink("gone", at("link")).unwrap();
+        for there in ["key", "link"] {
+            assert_eq!(shown(&at(there)), format!("{root}/{there}"));
+        }
+        for missing in ["sk-1", "Bearer sk/1/2", "key/sk-1", "sk-1/../key", "{\"client_secret\": \"sk-1\"}"] {
+            assert!(!shown(&at(missing)).contains("sk"), "{}", shown(&at(missing)));
+        }
+        assert_eq!(shown(&at("sk-1")), format!("{root}/…"));
+        assert_eq!(shown(Path::new("/no-such/sk-1")), "/…");
+        assert_eq!(shown(Path::new("no-such/sk-1")), "…");
     }
 
     #[test]

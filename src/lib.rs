@@ -27,13 +27,13 @@ pub mod openai;
 
 pub mod framing;
 
+// read by settings, by TLS and by what watches them
+pub mod files;
+
 // grammar: pure translation, pure settings
 pub mod dialect;
 
 pub mod tls;
-
-// read by settings and by what watches them
-pub mod files;
 
 pub mod config;
 

@@ -12,8 +12,9 @@ use crate::secret::Secret;
 ///
 /// The caller key cannot be read: nobody may then be let in as if there were none.
 pub(super) fn rules(server: &Server) -> Result<Rules, String> {
-    let key = server.api_key.as_ref().map(SecretSource::load).transpose();
-    key.map(|key| rules_with(server, key)).map_err(|why| format!("server.api_key: {why}"))
+    let load = |key: &SecretSource| key.load().map_err(|why| format!("server.{}: {why}", key.key("api_key")));
+    let key = server.api_key.as_ref().map(load).transpose()?;
+    Ok(rules_with(server, key))
 }
 
 /// What holds for every request, with this caller key.

@@ -40,7 +40,8 @@ pub(super) struct Client {
 impl Client {
     /// Reads the secret and checks what must fit into headers. The error says what is wrong in the world.
     pub(super) fn read(settings: &OAuth2, tls: &tls::Profile) -> Result<Self, String> {
-        let secret = settings.client_secret.load().map_err(|why| format!("client_secret: {why}"))?;
+        let source = &settings.client_secret;
+        let secret = source.load().map_err(|why| format!("{}: {why}", source.key("client_secret")))?;
         if settings.client_id.is_empty() {
             return Err("client_id is empty".into());
         }

@@ -54,11 +54,12 @@ pub(super) fn host_of(url: &Uri) -> Arc<str> {
     }
 }
 
-/// The secret that the file at `path` holds now.
-pub(super) async fn secret_in(path: &Path) -> Result<Secret, Trouble> {
+/// The secret that the file at `path`, which `key` of the configuration names, holds now.
+pub(super) async fn secret_in(key: &str, path: &Path) -> Result<Secret, Trouble> {
     let source = SecretSource::File(path.to_owned());
     let read = tokio::task::spawn_blocking(move || source.load()).await;
-    read.unwrap_or_else(|_| Err("reading was cut off".to_owned())).map_err(Trouble::Unavailable)
+    let read = read.unwrap_or_else(|_| Err("reading was cut off".to_owned()));
+    read.map_err(|why| Trouble::Unavailable(format!("{key}: {why}")))
 }
 
 /// A header's value that ends in `token`, marked sensitive.

@@ -330,7 +330,7 @@ pub fn check_gcp(settings: &Gcp) -> Result<(), String> {
 }
 
 fn api_key(header: &HeaderName, value: &SecretSource) -> Result<ApiKey, String> {
-    let secret = value.load().map_err(|why| format!("api_key_value: {why}"))?;
+    let secret = value.load().map_err(|why| format!("{}: {why}", value.key("api_key_value")))?;
     let mut value = HeaderValue::from_bytes(secret.expose().as_bytes())
         .map_err(|_| "api_key_value holds characters that cannot stand in a header".to_owned())?;
     value.set_sensitive(true);

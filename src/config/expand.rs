@@ -98,7 +98,7 @@ impl Expander<'_> {
         let path = self.dir.join(path);
         // The print comes first: what changes in between is then seen as a change.
         self.files.insert(path.clone(), files::print(&path));
-        read(&path).map_err(|why| Failure::World(format!("cannot read {}: {why}", path.display())))
+        read(&path).map_err(|why| Failure::World(format!("cannot read {}: {why}", files::shown(&path))))
     }
 }
 
@@ -197,7 +197,9 @@ mod tests {
         let (env, mut files) = (Environment::of([]), Prints::new());
         let mut expander = Expander { env: &env, dir: dir.path(), files: &mut files, given: Vec::new() };
         assert_eq!(expander.expand("Bearer ${file:key}").unwrap(), "Bearer s3cret\n");
-        assert!(matches!(expander.expand("${file:none}"), Err(Failure::World(why)) if why.contains("none")));
+        assert!(
+            matches!(expander.expand("${file:none}"), Err(Failure::World(why)) if why.contains("/…: No such file"))
+        );
         assert_eq!(files.len(), 2, "a missing file is watched too");
     }
 }

@@ -193,18 +193,8 @@ const INTEGRATION: [&str; 13] = [
     "client_auth",
 ];
 
-/// Of `tls`.
-const TLS: [&str; 9] = [
-    "cert_file",
-    "key_file",
-    "client_ca_file",
-    "client_cert_file",
-    "client_key_file",
-    "ca_file",
-    "ca_mode",
-    "min_version",
-    "http2",
-];
+/// Of `tls`. A certificate may have been pasted with its key where the path of its file belongs.
+const TLS: [&str; 5] = ["client_ca_file", "ca_file", "ca_mode", "min_version", "http2"];
 
 /// Of `model_properties`.
 const MODEL: [&str; 5] = ["name", "alias", "based_on", "supported_parameters", "supports_json_schema"];

@@ -1,5 +1,6 @@
 //! TLS of our own listeners: certificate, key and the authorities of callers, renewed without touching what is open.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::key::{Key, Password};
 use super::{Version, pem, provider, validity};
 
 /// The files that inbound TLS is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct InboundFiles {
     /// The chain, PEM, leaf first.
     pub cert_file: PathBuf,
@@ -26,6 +27,14 @@ impl InboundFiles {
     /// All of them.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.cert_file, &self.key_file].into_iter().chain(&self.client_ca_file)
+    }
+}
+
+/// Without paths: one may be a key that was written where its file's path belongs.
+impl fmt::Debug for InboundFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let demands = self.client_ca_file.is_some();
+        f.debug_struct("InboundFiles").field("client_ca", &demands).finish_non_exhaustive()
     }
 }
 
@@ -120,8 +129,9 @@ impl Current {
             (Some(path), Some(text)) => {
                 let roots = Arc::new(roots(path, text)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-                let verifier = verifier
-                    .map_err(|error| format!("`client_ca_file` {} is of no use: {error}", path.display()))?;
+                let verifier = verifier.map_err(|error| {
+                    format!("`client_ca_file` {} is of no use: {error}", crate::files::shown(path))
+                })?;
                 builder.with_client_cert_verifier(verifier)
             }
             _ => builder.with_no_client_auth(),
@@ -236,8 +246,8 @@ mod tests {
             edit(&mut files);
             Inbound::load(files).unwrap_err()
         };
-        assert!(missing(|f| f.cert_file = "/nowhere/c".into()).starts_with("`cert_file` /nowhere/c cannot"));
-        assert!(missing(|f| f.key_file = "/nowhere/k".into()).starts_with("`key_file` /nowhere/k cannot"));
+        assert!(missing(|f| f.cert_file = "/nowhere/c".into()).starts_with("`cert_file` /… cannot"));
+        assert!(missing(|f| f.key_file = "/nowhere/k".into()).starts_with("`key_file` /… cannot"));
         assert!(missing(|f| f.client_ca_file = Some("/nowhere/a".into())).starts_with("`client_ca_file` "));
         assert!(missing(|f| f.client_ca_file = Some(f.key_file.clone())).contains("but no certificate"));
         assert!(Inbound::load(good.clone()).unwrap().expiry().is_some());

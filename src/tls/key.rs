@@ -13,6 +13,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::pem::{flaw, says};
+use crate::files;
 
 const BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
@@ -118,7 +119,7 @@ fn decrypt(key: &str, path: &Path, sealed: &[u8], password: Password<'_>) -> Res
         Ok(opened) => Ok(Key::new(opened.as_bytes().to_vec())),
         // Now and then a wrong password looks right, and yields nonsense.
         Err(Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed) | Error::Asn1(_)) => {
-            let file = file.display();
+            let file = files::shown(file);
             Err(says(
                 key,
                 path,
@@ -240,7 +241,7 @@ mod tests {
             (SEALED[3], &wrong, "is it the right one?"),
             (SEALED[0], &empty, "`client_key_password_file`"),
             (SEALED[0], &empty, "is empty"),
-            (SEALED[0], &missing, "/nowhere/password cannot be read: No such file"),
+            (SEALED[0], &missing, "`client_key_password_file` /… cannot be read: No such file"),
             (cut, &right, "is cut off"),
             (&broken, &right, "is not base64"),
             (test_key!("ec-pbes1"), &right, "convert it with `openssl pkcs8 -topk8"),

@@ -10,6 +10,7 @@ pub(crate) mod testing;
 mod validity;
 mod words;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -28,7 +29,7 @@ use key::{Key, Password};
 
 /// Everything that makes one TLS client differ from another. Two integrations share connections only if their
 /// profiles are equal: a pool keyed by host alone would mix client certificates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Profile {
     /// PEM bundles of certificate authorities, besides or instead of the system's.
     pub ca_files: Vec<PathBuf>,
@@ -46,6 +47,20 @@ pub struct Profile {
     pub min_version: Version,
     /// Whether HTTP/2 may be negotiated.
     pub http2: bool,
+}
+
+/// Without paths: one may be a key that was written where its file's path belongs.
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile")
+            .field("ca_files", &self.ca_files.len())
+            .field("ca_mode", &self.ca_mode)
+            .field("client_cert", &self.client_cert_file.is_some())
+            .field("server_name", &self.server_name)
+            .field("min_version", &self.min_version)
+            .field("http2", &self.http2)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What `ca_file` does to the system's roots.

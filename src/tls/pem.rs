@@ -13,6 +13,7 @@ use rustls::{Error as TlsError, InconsistentKeys, RootCertStore};
 
 use super::key::{Key, Password};
 use super::validity::earliest;
+use crate::files;
 
 /// A certificate chain with its key; they belong together.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ pub(super) fn paired(
     let private = key.2.der().ok_or_else(unusable)?;
     let identity = CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
         TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            let (other, path) = (certificate.0, certificate.1.display());
+            let (other, path) = (certificate.0, files::shown(certificate.1));
             says(key.0, key.1, format_args!("is not the key of the first certificate in `{other}` {path}"))
         }
         TlsError::InvalidCertificate(_) => {
@@ -138,7 +139,7 @@ pub(super) fn flaw(error: &PemError) -> &'static str {
 }
 
 pub(super) fn says(key: &str, path: &Path, what: impl std::fmt::Display) -> String {
-    format!("`{key}` {} {what}", path.display())
+    format!("`{key}` {} {what}", files::shown(path))
 }
 
 #[cfg(test)]
@@ -173,9 +174,7 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         let missing = Profile { ca_files: vec!["/nowhere/ca.pem".into()], ..authority.trusted() };
-        assert!(
-            load(&missing).unwrap_err().contains("`ca_file` /nowhere/ca.pem cannot be read: No such file")
-        );
+        assert!(load(&missing).unwrap_err().contains("`ca_file` /… cannot be read: No such file"));
     }
 
     #[test]

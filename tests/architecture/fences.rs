@@ -71,6 +71,16 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
+        what: "a path that is printed whole (`files::shown` shows it where it may be a secret)",
+        sign: Sign::Tokens(&[&[".", "display", "("], &[".", "to_string_lossy", "("]]),
+        within: "src/",
+        rooms: &["src/files", "src/config/source", "src/cli", "src/server", "src/workers"],
+        exceptions: &[
+            ("src/config/valid/server.rs", "the path of an interpreter, which is run"),
+            ("src/tls/words.rs", "a certificate that was read from there, and shown to a server"),
+        ],
+    },
+    Fence {
         what: "`Unsigned::seal`",
         sign: Sign::Tokens(&[&[".", "seal", "("], &["Unsigned", "::", "seal"]]),
         within: "src/",

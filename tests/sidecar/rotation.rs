@@ -127,7 +127,7 @@ fn the_key_of_callers_is_rotated_too() {
     };
     assert_eq!((ask("old-key"), ask("new-key")), (200, 401));
     sidecar.put("caller", "");
-    sidecar.logged("server.api_key:", 1);
+    sidecar.logged("server.api_key_file:", 1);
     assert_eq!(ask("old-key"), 200);
     sidecar.put("caller", "new-key");
     sidecar.logged("the new server.api_key_file is in use", 1);

@@ -58,8 +58,9 @@ impl Keys {
         secret: &SecretSource,
         session: Option<&SecretSource>,
     ) -> Result<Self, String> {
-        let load =
-            |key: &str, source: &SecretSource| source.load().map_err(|why| format!("aws: {key}: {why}"));
+        let load = |key: &str, source: &SecretSource| {
+            source.load().map_err(|why| format!("aws: {}: {why}", source.key(key)))
+        };
         let session = session.map(|session| load("session_token", session)).transpose()?;
         let keys = (load("access_key_id", id)?, load("secret_access_key", secret)?);
         Self::new(&keys.0, &keys.1, session.as_ref()).map_err(|what| format!("aws: {what}"))

@@ -82,7 +82,7 @@ impl Credential for WebIdentity {
     }
 
     async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<Keys>, Trouble> {
-        let token = credential::secret_in(&self.file).await?;
+        let token = credential::secret_in("aws.web_identity_token_file", &self.file).await?;
         let (status, body) = way.exchange(seat, 0, self.request(&token)).await?;
         read(status, &body, &token, clock::unix_seconds())
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::key::SigningKey;
 use super::{Account, External, Impersonated, Kind, Subject};
+use crate::files;
 use crate::secret::Secret;
 use crate::tls;
 
@@ -19,7 +20,7 @@ const MOST: u64 = 1 << 20;
 
 /// The account in the file at `path`.
 pub(super) fn read(path: &Path, scope: Option<String>, tls: tls::Profile) -> Result<Account, String> {
-    let in_file = |why: String| format!("{}: {why}", path.display());
+    let in_file = |why: String| format!("{}: {why}", files::shown(path));
     let text = text(path)?;
     let whole: Map<String, Value> =
         serde_json::from_str(&text).map_err(|_| in_file("it is not a JSON object".to_owned()))?;
@@ -29,9 +30,9 @@ pub(super) fn read(path: &Path, scope: Option<String>, tls: tls::Profile) -> Res
     Ok(Account { kind, impersonated, scope, quota_project, tls })
 }
 
-/// The text of a small file; the error names it.
+/// The text of a small file; the error shows its path as far as it exists.
 pub(super) fn text(path: &Path) -> Result<String, String> {
-    let in_file = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    let in_file = |why: &dyn std::fmt::Display| format!("{}: {why}", files::shown(path));
     // A device would never end.
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(in_file(&"it is not a file")),

@@ -16,6 +16,7 @@ use super::answer::{self, Fields, Granted, Trouble};
 use super::credential::{Credential, Issuer, Proof, bearer, host_of};
 use super::fetch::{self, Way};
 use crate::config::valid::{Gcp, GcpSource};
+use crate::files;
 use crate::observe::clock;
 use crate::outbound::{Segments, Unsigned};
 use crate::secret::Secret;
@@ -132,7 +133,7 @@ impl Account {
             Kind::External(external) => match &external.subject {
                 Subject::File(path) => {
                     let text = file::text(path)?;
-                    external.token_in(&text).map(drop).map_err(|why| format!("{}: {why}", path.display()))
+                    external.token_in(&text).map(drop).map_err(|why| format!("{}: {why}", files::shown(path)))
                 }
                 Subject::Url(..) => Ok(()),
             },
@@ -230,7 +231,7 @@ impl External {
                 let reading = path.clone();
                 let read = tokio::task::spawn_blocking(move || file::text(&reading)).await;
                 let text = read.unwrap_or_else(|_| Err("reading was cut off".to_owned()));
-                (text.map_err(Trouble::Unavailable)?, path.display().to_string())
+                (text.map_err(Trouble::Unavailable)?, files::shown(path))
             }
             Subject::Url(url, headers) => {
                 let mut request = fetch::get(url);

@@ -199,7 +199,7 @@ mod tests {
         let (exit, text) = check(&toml, false, Format::Text, elsewhere);
         assert_eq!(exit, Exit::Config);
         insta::assert_snapshot!(text, @r#"
-    error: `integrations.key.api_key_value_file`: DIR/no-such-key: No such file or directory
+    error: `integrations.key.api_key_value_file`: DIR/…: No such file or directory
       --> config.toml:10:1
        |
     10 | api_key_value_file = ***
@@ -217,7 +217,7 @@ mod tests {
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
        | ^^^^^^^^^^^^^^^^^
 
-    error: integrations.file.endpoint: cannot read DIR/no-such-endpoint: No such file or directory
+    error: integrations.file.endpoint: cannot read DIR/…: No such file or directory
       --> config.toml:17:1
        |
     17 | endpoint = ***

@@ -42,8 +42,11 @@ fn first_word(text: &str) -> &str {
 
 fn of_server(settings: &Settings) -> Vec<(At, String)> {
     let (at, mut wrong) = (At::root().key("server"), Vec::new());
-    if let Some(Err(why)) = settings.server.api_key.as_ref().map(SecretSource::load) {
-        wrong.push((at.key("api_key_file"), format!("server.api_key: {why}")));
+    if let Some(key) = &settings.server.api_key
+        && let Err(why) = key.load()
+    {
+        let name = key.key("api_key");
+        wrong.push((at.key(&name), format!("server.{name}: {why}")));
     }
     if let Some(Err(why)) = settings.server.tls.clone().map(tls::Inbound::load) {
         wrong.push((at.key("tls").key(first_word(&why)), format!("server.tls: {why}")));
@@ -82,9 +85,13 @@ fn of_integration(one: &Integration, at: &At) -> Vec<(At, String)> {
 /// Each secret that cannot be read.
 fn of_authorization(authorization: &Authorization, at: &At) -> Vec<(At, String)> {
     let reads = match authorization {
-        Authorization::ApiKey { value, .. } => vec![(at.key("api_key_value_file"), value.load().map(drop))],
+        Authorization::ApiKey { value, .. } => {
+            vec![(at.key(&value.key("api_key_value")), value.load().map(drop))]
+        }
         Authorization::OAuth2(oauth2) => {
-            vec![(at.key("oauth2").key("client_secret_file"), oauth2.client_secret.load().map(drop))]
+            let secret = &oauth2.client_secret;
+            let at = if matches!(secret, SecretSource::Token { .. }) { at } else { &at.key("oauth2") };
+            vec![(at.key(&secret.key("client_secret")), secret.load().map(drop))]
         }
         Authorization::SigV4(aws) => of_aws(&aws.keys, &at.key("aws")),
         Authorization::Gcp(gcp) => {
@@ -98,10 +105,9 @@ fn of_authorization(authorization: &Authorization, at: &At) -> Vec<(At, String)>
 fn of_aws(keys: &AwsKeys, at: &At) -> Vec<(At, Result<(), String>)> {
     match keys {
         AwsKeys::Fixed { id, secret, session } => {
-            let session = session.iter().map(|session| ("session_token_file", session));
-            let all =
-                [("access_key_id_file", id), ("secret_access_key_file", secret)].into_iter().chain(session);
-            all.map(|(key, secret)| (at.key(key), secret.load().map(drop))).collect()
+            let session = session.iter().map(|session| ("session_token", session));
+            let all = [("access_key_id", id), ("secret_access_key", secret)].into_iter().chain(session);
+            all.map(|(key, secret)| (at.key(&secret.key(key)), secret.load().map(drop))).collect()
         }
         AwsKeys::WebIdentity(identity) => {
             let token = SecretSource::File(identity.token_file.clone());

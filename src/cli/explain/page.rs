@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::layout::laid_out;
 use crate::config::valid::Integration;
+use crate::files;
 use crate::outbound::{Change, Done};
 use crate::proxy::{Explained, Refusal, Shown};
 use crate::tls;
@@ -155,7 +156,7 @@ impl Page<'_> {
             let subject = tls::subject(tls).filter(|subject| !subject.is_empty());
             way.push((
                 "certificate",
-                format!("{} ({})", subject.as_deref().unwrap_or("without a subject"), file.display()),
+                format!("{} ({})", subject.as_deref().unwrap_or("without a subject"), files::shown(file)),
             ));
         }
         way

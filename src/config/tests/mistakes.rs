@@ -257,7 +257,7 @@ fn variables_and_files_that_are_missing_are_shown_where_they_are_asked_for() {
       | ^^^^^
       = help: set LEVEL, or give a default: ${LEVEL:-default}
 
-    error: cannot read DIR/caller-key: No such file or directory
+    error: cannot read DIR/…: No such file or directory
      --> config.toml:4:1
       |
     4 | api_key = ***

@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use super::SecretSource;
 use crate::config::expand;
+use crate::files;
 use crate::secret::Secret;
 
 impl SecretSource {
     /// Reads the secret as it is now; one newline at the end of a file is trimmed. An empty one and one with control
-    /// characters are refused. The error names the file, never what is in it.
+    /// characters are refused. The error shows the file as far as it exists, never what is in it.
     pub fn load(&self) -> Result<Secret, String> {
         match self {
             Self::Inline(secret) => {
@@ -28,6 +29,15 @@ impl SecretSource {
                 }
                 token.client_secret.ok_or_else(|| in_file(file, "it has no client_secret"))
             }
+        }
+    }
+
+    /// The key that it was written in, where it is the secret `key`: its twin for a file.
+    pub fn key(&self, key: &str) -> String {
+        match self {
+            Self::Inline(_) => key.to_owned(),
+            Self::File(_) => format!("{key}_file"),
+            Self::Token { .. } => "token_file".to_owned(),
         }
     }
 
@@ -98,7 +108,7 @@ pub(in crate::config) fn check(text: &str) -> Result<(), &'static str> {
 }
 
 fn in_file(path: &Path, why: &str) -> String {
-    format!("{}: {why}", path.display())
+    format!("{}: {why}", files::shown(path))
 }
 
 #[cfg(test)]
@@ -125,7 +135,8 @@ mod tests {
         std::fs::write(&path, [b's', 0xff]).unwrap();
         assert!(SecretSource::File(path.clone()).load().is_err());
         std::fs::remove_file(&path).unwrap();
-        assert!(SecretSource::File(path).load().unwrap_err().contains("No such file"));
+        let missing = SecretSource::File(path).load().unwrap_err();
+        assert!(missing.starts_with(&format!("{}/…: No such file", dir.path().display())), "{missing}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Aws, AwsKeys, Edits, Gcp, GcpSource, Handler, Integration, OAuth2, Variables};
+use super::{Aws, AwsKeys, Edits, Gcp, GcpSource, Handler, Integration, OAuth2, SecretSource, Variables};
 
 impl fmt::Debug for Integration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,6 +17,17 @@ impl fmt::Debug for Integration {
             .field("limits", &self.limits)
             .field("world", &self.world)
             .finish_non_exhaustive()
+    }
+}
+
+/// A path may be a secret that was written into the wrong key.
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inline(_) => "Inline(***)",
+            Self::File(_) => "File(***)",
+            Self::Token { .. } => "Token(***)",
+        })
     }
 }
 

@@ -276,7 +276,7 @@ pub struct Integration {
 }
 
 /// Where a secret comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum SecretSource {
     /// Written in the configuration or expanded from the environment.
     Inline(Secret),
