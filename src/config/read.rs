@@ -199,8 +199,21 @@ impl<'a> Reading<'a> {
             None if self.meant.contains(&at) => Field::Bad,
             None | Some(Value::Empty(..)) => Field::Absent,
             Some(_) if self.failed.contains(&at) => Field::Bad,
+            Some(value) if self.is_unfilled(value, &at) => Field::Absent,
             Some(value) => T::read(value, &at, self),
         }
+    }
+
+    /// Whether it is an empty text in Galileo's JSON, where that is what nobody filled in. In tables whose keys are the
+    /// user's own it means itself.
+    fn is_unfilled(&self, value: &Value, at: &At) -> bool {
+        let is_galileos = match at.keys().as_slice() {
+            ["integrations", _, _] => true,
+            ["integrations", _, table, _] => ["model_properties", "custom_header_mapping"].contains(table),
+            _ => false,
+        };
+        let is_empty = value.as_str().is_some_and(str::is_empty) && !self.expanded.contains(at);
+        is_galileos && is_empty && self.is_galileo(at)
     }
 
     /// The secret `key` of `dict`, or the file that its twin names.
@@ -221,14 +234,12 @@ impl<'a> Reading<'a> {
     }
 
     fn inline(&mut self, text: String, at: &At) -> Field<SecretSource> {
-        match super::valid::credential::check(&text) {
+        // Lines may lay out the JSON in a token; each text in it is checked by itself.
+        let flat = if is_token(at) { text.replace(char::is_control, " ") } else { text.clone() };
+        match super::valid::credential::check(&flat) {
             Ok(()) => Field::Given(SecretSource::Inline(Secret::new(text))),
-            Err(why) => {
-                let help = "an empty credential would become a request without one";
-                let problem = self.error(at, format!("`{at}` {why}"));
-                if text.is_empty() {
-                    problem.help(help);
-                }
+            Err(flaw) => {
+                self.error(at, format!("`{at}` {flaw}")).help(flaw.help());
                 Field::Bad
             }
         }

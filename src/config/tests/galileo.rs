@@ -111,6 +111,39 @@ fn what_galileo_returns_on_read_is_accepted_and_an_unknown_key_is_a_warning() {
 }
 
 #[test]
+fn a_token_laid_out_in_lines_and_fields_that_nobody_filled_in_load() {
+    let oauth = r#"{"authentication_type": "oauth2", "endpoint": "https://a.example/v1", "oauth2_token_url": "",
+        "authentication_scope": "", "models": ["m"], "default_model": "", "api_key_header": "", "api_key_value": "",
+        "token": "{\n  \"client_id\": \"ID\",\r\n\t\"client_secret\": \"S\"\n}"}"#;
+    let open = r#"{"authentication_type": "none", "endpoint": "https://b.example/v1", "token": "",
+        "api_key_header": "", "api_key_value": "", "oauth2_token_url": "", "headers": {"x-empty": ""},
+        "model_properties": [{"name": "n", "alias": "", "based_on": "", "supported_parameters": ["n"]}],
+        "custom_header_mapping": {"job_id": "", "run_id": "x-run"}}"#;
+    let house = House::new("integrations_dir = \"d\"").with("d/oauth.json", oauth).with("d/open.json", open);
+    let loaded = house.loaded();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let Authorization::OAuth2(oauth2) = &named(&loaded, "oauth").authorization else { panic!("no oauth2") };
+    assert_eq!((oauth2.client_id.as_str(), oauth2.client_secret.load().unwrap().expose()), ("ID", "S"));
+    assert_eq!(oauth2.token_url, "https://a.example/v1");
+    let open = named(&loaded, "open");
+    assert_eq!(open.models[0].alias.as_str(), "n");
+    assert_eq!((open.headers.len(), open.header_mapping.len()), (1, 1), "an empty header is a header");
+}
+
+#[test]
+fn what_is_used_must_not_be_empty_nor_may_a_secret_in_a_token_hold_a_lines_end() {
+    let empty = r#"{"authentication_type": "api_key", "endpoint": "https://a.example/v1", "models": ["m"],
+        "api_key_header": "x", "api_key_value": ""}"#;
+    let broken = r#"{"authentication_type": "oauth2", "endpoint": "https://b.example/v1", "models": ["n"],
+        "token": "{\"client_id\": \"ID\", \"client_secret\": \"a\\nb\"}"}"#;
+    let house = House::new("integrations_dir = \"d\"").with("d/a.json", empty).with("d/b.json", broken);
+    let report = house.report();
+    for words in ["needs `api_key_value`", "its client_secret holds a control character", "2 errors"] {
+        assert!(report.contains(words), "{report}");
+    }
+}
+
+#[test]
 fn toml_overlays_galileos_json_field_by_field() {
     let house = House::new("integrations_dir = \"d\"\n[integrations.oauth]\nformat = \"anthropic\"\n[integrations.oauth.oauth2]\nclient_secret_file = \"s\"\n")
         .with("d/oauth.json", PAYLOADS[2].1)
@@ -168,6 +201,7 @@ fn an_export_without_its_secret_says_which_to_set() {
       |
     2 |         "api_key_header": "Authorization", "api_key_value": ***}
       |                                            ^^^^^^^^^^^^^^^
+      = help: set the secret itself: what shows it as stars does not hand it out
 
     3 errors
     "#);

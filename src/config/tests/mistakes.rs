@@ -459,6 +459,22 @@ fn each_mistake_in_an_integration_is_one_error_that_says_so() {
 }
 
 #[test]
+fn each_flaw_of_a_secret_says_what_to_do() {
+    for (value, help) in [
+        ("Bearer k\\n", "one newline at the end is left out"),
+        ("Bearer ", "write the key after it"),
+        ("", "would become a request without one"),
+        ("****", "set the secret itself"),
+    ] {
+        let lines =
+            "endpoint = \"https://a.example/v1\"\nmodels = [\"m\"]\nauthentication_type = \"api_key\"\n";
+        let report = integration(&format!("{lines}api_key_header = \"x\"\napi_key_value = \"{value}\""));
+        assert!(report.contains("`integrations.") && report.contains(help), "{value}: {report}");
+        assert_eq!(report.matches("error: ").count(), 1, "{value}: {report}");
+    }
+}
+
+#[test]
 fn each_mistake_in_oauth2_is_one_error_that_says_so() {
     for (lines, words) in [
         ("oauth2 = { client_id = \"me\" }", "oauth2 needs a `client_secret`"),

@@ -1,5 +1,6 @@
 //! Secrets: where one comes from, what it may hold, and how it is read when it is needed.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -90,19 +91,53 @@ impl Token {
     }
 }
 
-/// What a secret may hold, to be read after its name.
-pub(in crate::config) fn check(text: &str) -> Result<(), &'static str> {
+/// What a secret may not be. It prints as words to be read after the secret's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Flaw {
+    Empty,
+    BareScheme,
+    Control,
+    Masked,
+}
+
+impl Flaw {
+    /// What to do.
+    pub(in crate::config) fn help(self) -> &'static str {
+        match self {
+            Self::Empty => "an empty credential would become a request without one",
+            Self::BareScheme => "write the key after it; a variable may be empty",
+            Self::Control => {
+                "write it without; in a file, which a `…_file` key names, one newline at the end is left out"
+            }
+            Self::Masked => "set the secret itself: what shows it as stars does not hand it out",
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty",
+            Self::BareScheme => "is empty after its scheme",
+            Self::Control => "holds a control character, such as a line's end",
+            Self::Masked => "is masked: these are not the secret's own characters",
+        })
+    }
+}
+
+/// Whether `text` may be a secret.
+pub(in crate::config) fn check(text: &str) -> Result<(), Flaw> {
     if text.trim().is_empty() {
-        return Err("is empty");
+        return Err(Flaw::Empty);
     }
     if ["bearer", "basic", "token"].contains(&text.trim().to_ascii_lowercase().as_str()) {
-        return Err("is empty after its scheme");
+        return Err(Flaw::BareScheme);
     }
     if text.chars().any(char::is_control) {
-        return Err("holds a control character, such as a line's end");
+        return Err(Flaw::Control);
     }
     if text.chars().all(|c| matches!(c, '*' | '•')) {
-        return Err("is masked: these are not the secret's own characters");
+        return Err(Flaw::Masked);
     }
     Ok(())
 }
