@@ -1,10 +1,8 @@
 //! What an authorizer would put on a request, told without a secret and without fetching anything.
 
-use std::fmt;
-
 use http::{HeaderName, HeaderValue};
 
-use super::credential::Credential;
+use super::credential::{Credential, shown};
 use super::{ApiKey, Authorizer, Bearer, Kind};
 use crate::outbound::Unsigned;
 
@@ -32,11 +30,11 @@ impl Authorizer {
             Kind::ApiKey(key) => vec![key.preview(unsigned)],
             Kind::OAuth2(bearer) => {
                 let client = bearer.source.credential();
-                bearer.preview(unsigned, client.prefix(), client.url())
+                bearer.preview(unsigned, client.prefix(), &shown(client.url()))
             }
             Kind::Gcp(bearer) => {
                 let account = bearer.source.credential();
-                let url = account.urls().first().map(ToString::to_string).unwrap_or_default();
+                let url = account.urls().first().map(|url| shown(url)).unwrap_or_default();
                 bearer.preview(unsigned, "Bearer ", &url)
             }
             Kind::SigV4(signer) => signer.preview(unsigned),
@@ -56,7 +54,7 @@ impl ApiKey {
 }
 
 impl<C: Credential> Bearer<C> {
-    fn preview(&self, on: &mut Unsigned, prefix: &str, url: &dyn fmt::Display) -> Vec<Put> {
+    fn preview(&self, on: &mut Unsigned, prefix: &str, url: &str) -> Vec<Put> {
         if let Some((name, value)) = &self.beside {
             on.headers.entry(name.clone()).or_insert_with(|| value.clone());
         }

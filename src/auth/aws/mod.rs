@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(super) use sts::WebIdentity;
 
+use super::credential;
 use super::error::AuthError;
 use super::fetch::Way;
 use super::preview::{self, Put, STARS};
@@ -114,7 +115,7 @@ impl Signer {
         let (has_session, from) = match &self.keyring {
             Keyring::Fixed(keys) => (keys.has_session(), "signed with the given keys".to_owned()),
             Keyring::Temporary(source, _) => {
-                (true, format!("signed with keys from {}", source.credential().url()))
+                (true, format!("signed with keys from {}", credential::shown(source.credential().url())))
             }
         };
         let stars = Secret::new(STARS);

@@ -28,6 +28,7 @@ const PLACES: &[&str] = &[
     "gcp = { scope = \"${SECRET}\", metadata_host = \"${SECRET}\" }",
     "endpoint = \"https://me:@@a.example/v1\"",
     "oauth2_token_url = \"https://me:@@a.example/token?key=@\"",
+    "oauth2_token_url = \"https://a.example/token?key=@\"",
     "proxy = \"http://me:@@proxy.example:3128\"",
     "proxy = \"socks5://me:@@proxy.example:3128\"",
     "query = { key = \"@\" }",

@@ -368,6 +368,27 @@ fn a_declared_format_keeps_its_tables() {
 }
 
 #[test]
+fn a_token_url_stays_as_it_was_written_and_a_scheme_may_be_in_capitals() {
+    let lines = |url: &str| {
+        format!(
+            "[integrations.acme]\nendpoint = \"HTTPS://a.example/v1/\"\nmodels = [\"m\"]\noauth2_token_url = \"{url}\"\n\
+             oauth2 = {{ client_id = \"i\", client_secret = \"s\" }}\n"
+        )
+    };
+    for url in
+        ["https://login.example/token?p=B2C_1/", "https://login.example/o/token/", "http://l.example:81/?"]
+    {
+        let acme = one(&House::new(&lines(url)));
+        let Authorization::OAuth2(oauth2) = acme.authorization else { panic!("no oauth2") };
+        assert_eq!(oauth2.token_url.to_string(), url);
+        assert_eq!(acme.endpoint, "https://a.example/v1");
+        assert_eq!(acme.endpoint.scheme_str(), Some("https"));
+    }
+    let report = House::new(&lines("https://me:s3cret@login.example/token?p=s3cret")).report();
+    assert!(report.contains("holds a user or a password") && !report.contains("s3cret"), "{report}");
+}
+
+#[test]
 fn equal_files_give_equal_settings() {
     let toml = acme("headers = { x-a = \"1\" }\nquery = { b = 1 }");
     let (a, b) = (House::new(&toml), House::new(&toml));

@@ -123,7 +123,7 @@ fn api_key(fields: Fields, at: &At, r: &mut Reading<'_>) -> Option<Authorization
 
 fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Option<Authorization> {
     let token_url = match fields.token_url.given() {
-        Some(text) => egress::url(&text, &at.key("oauth2_token_url"), r),
+        Some(text) => egress::token_url(&text, &at.key("oauth2_token_url"), r),
         None => Some(endpoint.clone()),
     };
     let token = token(fields.token, at, r);

@@ -34,7 +34,7 @@ impl fmt::Debug for SecretSource {
 impl fmt::Debug for OAuth2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OAuth2")
-            .field("token_url", &self.token_url)
+            .field("token_host", &self.token_url.host())
             .field("client_auth", &self.client_auth)
             .finish_non_exhaustive()
     }

@@ -135,8 +135,23 @@ fn server_name(name: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
 
 /// An absolute http or https URL without user, query and fragment. The text is never quoted: it may hold a password.
 pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
+    let uri = absolute(text, at, r)?;
+    if uri.query().is_some() {
+        r.error(at, format!("`{at}` has a query (`?…`)")).help("put it into `query = { … }`");
+        return None;
+    }
+    text.trim_end_matches('/').parse().ok()
+}
+
+/// Likewise for a token endpoint, which may have a query (RFC 6749 §3.2): it stays as it was written.
+pub(super) fn token_url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
+    absolute(text, at, r)
+}
+
+fn absolute(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     let (message, help) = match text.parse::<Uri>() {
-        _ if !text.starts_with("https://") && !text.starts_with("http://") => {
+        _ if !matches!(scheme.as_deref(), Some("https" | "http")) => {
             ("must begin with https:// or http://", "write it like https://api.example.com/v1")
         }
         _ if text.contains('#') => ("has a fragment (`#…`)", "leave it out"),
@@ -147,14 +162,8 @@ pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
         Ok(uri) if uri.authority().is_some_and(|a| a.as_str().contains('@')) => {
             ("holds a user or a password", "use authentication_type, or a header in `headers`")
         }
-        Ok(uri) if uri.query().is_some() || text.contains('?') => {
-            ("has a query (`?…`)", "put it into `query = { … }`")
-        }
         Ok(uri) if !has_usable_port(&uri) => ("has no usable port", "leave the `:` out, or name a port"),
-        Ok(_) => match text.trim_end_matches('/').parse() {
-            Ok(uri) => return Some(uri),
-            Err(_) => ("is not a URL", "write it like https://api.example.com/v1"),
-        },
+        Ok(uri) => return Some(uri),
     };
     r.error(at, format!("`{at}` {message}")).help(help);
     None
