@@ -4,6 +4,7 @@ mod clouds;
 mod declared;
 mod example;
 mod galileo;
+mod layers;
 mod mistakes;
 mod secrets;
 mod server;

@@ -47,6 +47,18 @@ pub(super) fn authorization(fields: Fields, endpoint: &Uri, at: &At, r: &mut Rea
     }
 }
 
+impl Authorization {
+    /// The headers that it puts on requests, whatever else is set there.
+    pub(super) fn headers(&self) -> Vec<HeaderName> {
+        match self {
+            Self::None | Self::Later(_) => Vec::new(),
+            Self::ApiKey { header, .. } => vec![header.clone()],
+            Self::OAuth2(oauth2) => vec![oauth2.header.clone()],
+            Self::SigV4(_) | Self::Gcp(_) => vec![http::header::AUTHORIZATION],
+        }
+    }
+}
+
 /// Galileo's default is `oauth2`; where nothing of it is given, something else was meant.
 fn default_kind(fields: &Fields, at: &At, r: &mut Reading<'_>) -> Option<Type> {
     let has_oauth2 = !(fields.token_url.is_absent() && fields.token.is_absent() && fields.oauth2.is_absent());

@@ -136,7 +136,7 @@ fn server_name(name: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
 /// An absolute http or https URL without user, query and fragment. The text is never quoted: it may hold a password.
 pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
     let uri = absolute(text, at, r)?;
-    if uri.query().is_some() {
+    if uri.query().is_some() || text.contains('?') {
         r.error(at, format!("`{at}` has a query (`?…`)")).help("put it into `query = { … }`");
         return None;
     }

@@ -98,6 +98,54 @@ pub(super) fn forwarded(raw: Field<Vec<String>>, at: &At, r: &mut Reading<'_>) -
     names
 }
 
+/// Warns of each header in `keys`, which are those of tables as they were written, that the credential overrides.
+pub(super) fn warn_overridden(keys: &[(At, String)], credential: &[HeaderName], r: &mut Reading<'_>) {
+    for (at, name) in keys {
+        if credential.iter().any(|own| own.as_str().eq_ignore_ascii_case(name)) {
+            r.warning(
+                at,
+                format!("`{at}` is not sent: the integration's own credential goes into that header"),
+            )
+            .help("leave it out, or let authentication_type put the credential elsewhere");
+        }
+    }
+}
+
+/// The keys that name a header that is put on requests, each with that header.
+pub(super) fn named(
+    headers: &Field<Pairs<String>>,
+    mapping: &Field<raw::HeaderMapping>,
+    forwarded: &Field<Vec<String>>,
+    at: &At,
+) -> Vec<(At, String)> {
+    let mut named = Vec::new();
+    let table = at.key("headers");
+    for (name, _) in headers.get().iter().flat_map(|pairs| &pairs.0) {
+        named.push((table.key(name), name.clone()));
+    }
+    let table = at.key("custom_header_mapping");
+    if let Some(raw) = mapping.get() {
+        let all = [
+            ("job_id", &raw.job_id),
+            ("user_id", &raw.user_id),
+            ("project_id", &raw.project_id),
+            ("run_id", &raw.run_id),
+        ];
+        for (id, name) in all {
+            // That one is an error.
+            let name = name.get().filter(|name| !name.eq_ignore_ascii_case("authorization"));
+            named.extend(name.map(|name| (table.key(id), name.clone())));
+        }
+    }
+    let list = at.key("forward_headers");
+    for (n, name) in forwarded.get().into_iter().flatten().enumerate() {
+        if !name.eq_ignore_ascii_case("authorization") {
+            named.push((list.index(n), name.clone()));
+        }
+    }
+    named
+}
+
 /// A header's name that configuration may use.
 pub(super) fn name(text: &str, at: &At, r: &mut Reading<'_>) -> Option<HeaderName> {
     let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {

@@ -63,6 +63,8 @@ pub(in crate::config) fn integration(
         gcp: raw.gcp,
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
+    let named = headers::named(&raw.headers, &raw.custom_header_mapping, &raw.forward_headers, &at);
+    headers::warn_overridden(&named, &authorization.headers(), r);
     check_signer(&authorization, handler.as_ref(), &at, r);
     let edits = edits(raw.defaults, raw.rename, raw.drop, &at, r);
     let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);

@@ -1,0 +1,33 @@
+//! What layers and tables do to each other: headers that a credential overrides, and keys of two layers that mean the same.
+
+use super::{House, acme};
+
+#[test]
+fn a_header_that_the_credential_overrides_is_a_warning_where_it_stands() {
+    let key = "api_key_header = \"X-Key\"\napi_key_value = \"k\"";
+    let token = "oauth2 = { client_id = \"i\", client_secret = \"s\" }";
+    let own = "oauth2 = { client_id = \"i\", client_secret = \"s\", header = \"x-token\" }";
+    for (kind, credential, lines, overridden) in [
+        ("api_key", key, "headers = { x-kEY = \"other\", authorization = \"b\" }", Some("headers.x-kEY")),
+        (
+            "api_key",
+            key,
+            "custom_header_mapping = { run_id = \"x-key\" }",
+            Some("custom_header_mapping.run_id"),
+        ),
+        ("api_key", key, "forward_headers = [\"a\", \"x-key\"]", Some("forward_headers[1]")),
+        ("oauth2", token, "headers = { Authorization = \"Bearer other\" }", Some("headers.Authorization")),
+        ("oauth2", own, "headers = { X-Token = \"other\" }", Some("headers.X-Token")),
+        ("oauth2", own, "headers = { Authorization = \"Bearer other\" }", None),
+        ("none", "", "headers = { Authorization = \"Bearer other\" }", None),
+    ] {
+        let toml = acme(&format!("{credential}\n{lines}")).replace("\"none\"", &format!("\"{kind}\""));
+        let house = House::new(&toml);
+        let warnings = house.loaded().warnings;
+        let keys: Vec<_> = warnings.iter().map(|warning| warning.key.clone().unwrap_or_default()).collect();
+        let expected: Vec<_> = overridden.iter().map(|key| format!("integrations.acme.{key}")).collect();
+        assert_eq!(keys, expected, "{toml}: {warnings}");
+        assert!(overridden.is_none() || house.report().contains("is not sent"), "{warnings}");
+        assert!(!house.report().contains("other"), "a value was shown");
+    }
+}
