@@ -1,4 +1,5 @@
-//! Every secret `x` has a twin `x_file`: a higher layer that gives one of them replaces the other below it.
+//! Keys that mean the same under another name: a secret `x` and its twin `x_file`, a header in small letters and in
+//! capitals. A higher layer that gives one of them replaces the other below it.
 
 use figment::value::{Dict, Value};
 
@@ -18,7 +19,10 @@ const SECRETS: [&str; 7] = [
 /// The tables below the root, and below one integration, in which secrets stand.
 const TABLES: [&str; 4] = ["server", "integrations", "oauth2", "aws"];
 
-/// Takes out of each layer the secrets whose twin a layer above gives.
+/// The tables whose keys are names of headers, of an integration and of its `oauth2`.
+const HEADERS: [&str; 2] = ["headers", "extra_headers"];
+
+/// Takes out of each layer the secrets whose twin a layer above gives, and the headers that it gives in other letters.
 pub(super) fn retire(layers: &mut [(Layer, Dict)]) {
     for n in 1..layers.len() {
         let (below, above) = layers.split_at_mut(n);
@@ -42,6 +46,10 @@ fn retire_in(below: &mut Dict, above: &Dict, depth: usize) {
         let (Some(Value::Dict(_, inner)), Value::Dict(_, above)) = (below.get_mut(key), value) else {
             continue;
         };
+        if depth > 1 && HEADERS.contains(&key.as_str()) {
+            inner.retain(|name, _| !above.keys().any(|own| own != name && own.eq_ignore_ascii_case(name)));
+            continue;
+        }
         // At depth 1 the keys are the names of integrations.
         if depth == 1 || TABLES.contains(&key.as_str()) {
             retire_in(inner, above, depth + 1);

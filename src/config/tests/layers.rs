@@ -31,3 +31,25 @@ fn a_header_that_the_credential_overrides_is_a_warning_where_it_stands() {
         assert!(!house.report().contains("other"), "a value was shown");
     }
 }
+
+#[test]
+fn a_header_above_replaces_the_same_one_below_in_whatever_letters() {
+    let json = r#"{"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"],
+        "headers": {"X-Team": "json", "X-Other": "kept"}}"#;
+    let toml = "integrations_dir = \"d\"\n[integrations.a.headers]\nx-team = \"toml\"\n";
+    let headers = |house: &House| {
+        let loaded = house.loaded();
+        let shown = |(name, value): &(http::HeaderName, http::HeaderValue)| {
+            format!("{name}={}", value.to_str().unwrap())
+        };
+        let mut all: Vec<_> = loaded.settings.integrations["a"].headers.iter().map(shown).collect();
+        all.sort();
+        all
+    };
+    let house = House::new(toml).with("d/a.json", json);
+    assert_eq!(headers(&house), ["x-other=kept", "x-team=toml"]);
+    let house = house.env([("OUTRIDER_INTEGRATIONS__A__HEADERS__X-TEAM", "env")]);
+    assert_eq!(headers(&house), ["x-other=kept", "x-team=env"]);
+    let twice = House::new(&acme("headers = { x-team = \"a\", X-Team = \"b\" }"));
+    assert!(twice.report().contains("the header `x-team` is given twice"), "{}", twice.report());
+}
