@@ -156,6 +156,20 @@ impl Layer {
         (depth, node)
     }
 
+    /// Whether it replaces what the layers below have at `at`: all but tables replace what is below them as a whole.
+    fn replaces(&self, at: &At) -> bool {
+        let Some(steps) = at.0.strip_prefix(self.at.0.as_slice()) else { return false };
+        let mut node = &self.root;
+        for step in steps {
+            match node.step(step) {
+                Some(next) if matches!(next.inside, Inside::Table(_)) => node = next,
+                Some(_) => return true,
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// Where `mark` is, for a message about `at`.
     fn place(&self, mark: &Range<usize>) -> Place {
         if self.origin == Origin::Environment {
@@ -208,7 +222,7 @@ impl Places {
         named.collect::<Vec<_>>().join(", ")
     }
 
-    /// The layer that a value comes from: the highest of those that have it, or its nearest parent.
+    /// The layer that a value comes from: the highest of those that have it, or its nearest parent, whole.
     pub(super) fn layer_of(&self, at: &At) -> Option<&Layer> {
         self.find(at).map(|(layer, _)| layer)
     }
@@ -228,13 +242,21 @@ impl Places {
     }
 
     fn find(&self, at: &At) -> Option<(&Layer, &Node)> {
-        let found = self.layers.iter().map(|layer| (layer, layer.nearest(at)));
-        // The environment has no place for what stands in none of its variables.
-        let is_there = |(layer, (depth, _)): &(&Layer, (usize, &Node))| {
-            *depth > 0 || layer.origin != Origin::Environment
-        };
-        let best = found.filter(is_there).max_by_key(|(_, (depth, _))| *depth);
-        best.map(|(layer, (_, node))| (layer, node))
+        let mut best: Option<(usize, (&Layer, &Node))> = None;
+        for layer in self.layers.iter().rev() {
+            let (depth, node) = layer.nearest(at);
+            // The environment has no place for what stands in none of its variables.
+            if depth == 0 && layer.origin == Origin::Environment {
+                continue;
+            }
+            if best.is_none_or(|(deepest, _)| depth > deepest) {
+                best = Some((depth, (layer, node)));
+            }
+            if depth == at.0.len() || layer.replaces(at) {
+                break;
+            }
+        }
+        best.map(|(_, found)| found)
     }
 }
 

@@ -65,6 +65,10 @@ impl<T> Field<T> {
         matches!(self, Self::Absent)
     }
 
+    pub(super) fn is_bad(&self) -> bool {
+        matches!(self, Self::Bad)
+    }
+
     pub(super) fn is_given(&self) -> bool {
         matches!(self, Self::Given(_))
     }

@@ -138,6 +138,11 @@ fn read_password(key: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     if trimmed(&bytes).is_empty() { Err(says(key, path, "is empty")) } else { Ok(bytes) }
 }
 
+/// Whether the file `path`, which `key` of the configuration names, holds a password.
+pub(super) fn check_password(key: &str, path: &Path) -> Result<(), String> {
+    read_password(key, path).map(drop)
+}
+
 /// Without the end of the line, which editors and `echo` put there.
 fn trimmed(mut password: &[u8]) -> &[u8] {
     while let [rest @ .., b'\n' | b'\r'] = password {

@@ -132,6 +132,29 @@ pub fn read(profile: &Profile) -> Result<Material, String> {
     Ok(Material { profile: profile.clone(), authorities, certificate, key })
 }
 
+/// Everything that can be seen to be wrong with the files of `profile`: each file that cannot be read, or else what
+/// `load` says, if there is a client certificate to be put to use, or what `read` does.
+pub fn faults(profile: &Profile) -> Vec<String> {
+    let files = profile.ca_files.iter().map(|path| ("ca_file", path));
+    let files = files.chain(profile.client_cert_file.iter().map(|path| ("client_cert_file", path)));
+    let files = files.chain(profile.client_key_file.iter().map(|path| ("client_key_file", path)));
+    let mut faults: Vec<_> = files.filter_map(|(key, path)| pem::text(key, path).err()).collect();
+    if let Some(path) = &profile.client_key_password_file {
+        faults.extend(key::check_password(PASSWORD, path).err());
+    }
+    if faults.is_empty() {
+        let read = read(profile);
+        // Whether key and certificate belong together shows only when they are put to use.
+        let used = if profile.client_cert_file.is_some() {
+            read.and_then(|m| m.client().map(drop))
+        } else {
+            read.map(drop)
+        };
+        faults.extend(used.err());
+    }
+    faults
+}
+
 /// When the client certificate of `profile`, or a certificate of its chain, ends first: in seconds since the epoch, from
 /// the file as it is now. `None` without one, or if it cannot be read; `read` says why.
 pub fn expiry(profile: &Profile) -> Option<u64> {

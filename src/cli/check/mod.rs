@@ -228,6 +228,35 @@ mod tests {
     }
 
     #[test]
+    fn each_missing_file_is_one_error_at_the_key_that_somebody_wrote() {
+        let lines = "endpoint = \"https://k.example/v1\"\nmodels = [\"k\"]\nauthentication_type =";
+        let token = r#"token = '{"client_id": "i", "client_secret": "${file:sk-1}"}'"#;
+        for (more, keys) in [
+            (
+                "\"none\"\ntls = { client_cert_file = \"sk-1\", client_key_file = \"sk-2\", client_key_password_file = \"sk-3\" }",
+                &["tls.client_cert_file", "tls.client_key_file", "tls.client_key_password_file"][..],
+            ),
+            (&format!("\"oauth2\"\n{token}"), &["token"]),
+            ("\"oauth2\"\ntoken_file = \"sk-1\"", &["token_file"]),
+            ("\"oauth2\"\noauth2 = { client_id = \"i\", client_secret = \"${file:sk-1}\" }", &["oauth2"]),
+            (
+                "\"oauth2\"\noauth2 = { client_id = \"i\", client_secret_file = \"sk-1\" }",
+                &["oauth2.client_secret_file"],
+            ),
+        ] {
+            let toml = format!("[integrations.key]\n{lines} {more}\n");
+            let (exit, text) = check(&toml, false, Format::Json, Environment::default());
+            let parsed: Value = serde_json::from_str(&text).unwrap();
+            let of = |problem: &Value| problem["key"].as_str().unwrap_or_default().to_owned();
+            let mut found: Vec<_> = parsed["problems"].as_array().unwrap().iter().map(of).collect();
+            found.sort();
+            let wanted: Vec<_> = keys.iter().map(|key| format!("integrations.key.{key}")).collect();
+            assert_eq!((exit, found), (Exit::Config, wanted), "{toml}: {text}");
+            assert!(!text.contains("sk-"), "{text}");
+        }
+    }
+
+    #[test]
     fn a_report_in_json_names_file_line_column_and_key() {
         let (exit, text) = check("[server]\nlisten = 5\n", false, Format::Json, Environment::default());
         assert_eq!(exit, Exit::Config);

@@ -67,16 +67,10 @@ fn of_integration(one: &Integration, at: &At) -> Vec<(At, String)> {
     }
     wrong.extend(of_authorization(&one.authorization, at));
     for (key, profile) in [("tls", &one.tls), ("token_tls", &one.token_tls)] {
-        // Whether key and certificate belong together shows only when they are put to use.
-        let read = match &profile.client_cert_file {
-            Some(_) => tls::load(profile).map(drop),
-            None => tls::read(profile).map(drop),
-        };
-        match read {
-            Err(why) if wrong.iter().all(|(_, known)| *known != why) => {
+        for why in tls::faults(profile) {
+            if wrong.iter().all(|(_, known)| *known != why) {
                 wrong.push((at.key(key).key(first_word(&why)), why));
             }
-            Ok(()) | Err(_) => {}
         }
     }
     wrong

@@ -53,3 +53,26 @@ fn a_header_above_replaces_the_same_one_below_in_whatever_letters() {
     let twice = House::new(&acme("headers = { x-team = \"a\", X-Team = \"b\" }"));
     assert!(twice.report().contains("the header `x-team` is given twice"), "{}", twice.report());
 }
+
+#[test]
+fn a_mistake_is_shown_in_the_layer_that_the_value_is_from() {
+    let toml = acme(
+        "model_properties = [{ name = \"n\", alias = \"x\" }, { name = \"o\", alias = \"y\" }]\nheaders = { x-a = \"b\" }",
+    );
+    let cases = [
+        ("OUTRIDER_INTEGRATIONS__ACME__MODELS", "[1]"),
+        ("OUTRIDER_INTEGRATIONS__ACME__MODEL_PROPERTIES", "[{ name = 5, alias = 'x' }]"),
+        ("OUTRIDER_INTEGRATIONS__ACME__HEADERS", "{ x-a = 5 }"),
+        ("OUTRIDER_INTEGRATIONS__ACME__MODELS", "[\"a\\u0000\"]"),
+    ];
+    for (name, value) in cases {
+        let report = House::new(&toml).env([(name, value)]).report();
+        assert!(report.contains(&format!("--> environment variable {name}")), "{value}: {report}");
+        assert!(!report.contains("config.toml"), "{value}: {report}");
+    }
+    let json = r#"{"authentication_type": "none", "endpoint": "https://a.example/v1",
+        "model_properties": [{"name": "m", "alias": "n"}]}"#;
+    let over = "integrations_dir = \"d\"\n[integrations.a]\nmodel_properties = [{ alias = \"n\" }]\n";
+    let report = House::new(over).with("d/a.json", json).report();
+    assert!(report.contains("has no `name`") && report.contains("config.toml:3"), "{report}");
+}

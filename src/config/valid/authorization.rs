@@ -144,6 +144,8 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     let method = raw.client_auth.get().copied().unwrap_or(ClientAuthentication::Post);
     check_method(&raw, method, &table, r);
     let secret_is_absent = raw.client_secret.is_absent();
+    // What is wrong with them is noted already, or is the world's: nothing stands in for them.
+    let is_bad = token.is_none() || [raw.client_id.is_bad(), raw.client_secret.is_bad()].contains(&true);
     let client_id = raw.client_id.given().or_else(|| token.as_ref()?.id.clone());
     let client_secret = raw.client_secret.given().or_else(|| token.as_ref()?.secret.clone());
     let needs_secret = matches!(method, ClientAuthentication::Post | ClientAuthentication::Basic);
@@ -156,7 +158,8 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
         }
     }
     if client_id.as_ref().is_some_and(|id| id.chars().any(char::is_control)) {
-        r.error(&table.key("client_id"), "`client_id` holds a control character");
+        r.error(&table.key("client_id"), "`client_id` holds a control character")
+            .help("write it without, on one line");
     }
     let oauth2 = OAuth2 {
         token_url: token_url?,
@@ -173,6 +176,9 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
         token_field: field_name(raw.token_field, "access_token", &table.key("token_field"), r),
         expires_field: field_name(raw.expires_field, "expires_in", &table.key("expires_field"), r),
     };
+    if is_bad {
+        return None;
+    }
     Some(match method {
         ClientAuthentication::Post | ClientAuthentication::Basic => Authorization::OAuth2(Box::new(oauth2)),
         ClientAuthentication::PrivateKeyJwt => {
@@ -194,7 +200,7 @@ struct Credentials {
 
 /// What `token` or `token_file` holds; nothing in it if neither is given, `None` if something is wrong with it.
 fn token(field: Field<SecretSource>, at: &At, r: &mut Reading<'_>) -> Option<Credentials> {
-    let at = at.key("token");
+    let (at, file_at) = (at.key("token"), at.key("token_file"));
     match field {
         Field::Absent => Some(Credentials::default()),
         Field::Bad => None,
@@ -207,7 +213,7 @@ fn token(field: Field<SecretSource>, at: &At, r: &mut Reading<'_>) -> Option<Cre
                     Some(Credentials { id: token.client_id, secret })
                 }
                 Err(why) => {
-                    r.world_is_wrong(&at, why);
+                    r.world_is_wrong(&file_at, why);
                     None
                 }
             }
