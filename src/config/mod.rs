@@ -158,7 +158,7 @@ fn integrations(
             all.insert(integration.name.clone(), integration);
         }
     }
-    integration::warn_shared_models(all.values(), r);
+    integration::warn_shared_models(&all.values(), r);
     all
 }
 

@@ -99,7 +99,10 @@ impl Registry {
             (None, Some(model)) => self.by_model(model),
             (None, None) => match self.entries.as_slice() {
                 [only] => Self::default_of(only),
-                many => Err(NotFound::Missing(many.iter().flat_map(|e| forms(e).take(1)).take(5).collect())),
+                many => {
+                    let firsts = (0..many.len()).filter_map(|at| self.forms(at).next());
+                    Err(NotFound::Missing(firsts.take(5).collect()))
+                }
             },
         }
     }
@@ -108,7 +111,7 @@ impl Registry {
         match self.by_model.get(model).map(Vec::as_slice) {
             Some([(entry, index)]) => Ok(Found { entry: &self.entries[*entry], index: *index }),
             Some(many) => {
-                let forms = many.iter().map(|(e, _)| format!("{}/{model}", self.entries[*e].settings.name));
+                let forms = many.iter().filter_map(|place| self.form(*place, model));
                 Err(NotFound::Ambiguous(model.to_owned(), forms.collect()))
             }
             None => {
@@ -145,34 +148,45 @@ impl Registry {
     fn default_of(entry: &Arc<Entry>) -> Result<Found<'_>, NotFound> {
         match &entry.settings.default_model {
             Some(name) => Self::in_entry(entry, name.as_str()),
-            None => Err(NotFound::Missing(forms(entry).take(5).collect())),
+            None => Err(NotFound::Missing(Vec::new())),
         }
     }
 
     /// What a client may send as `model`, each with its integration: aliases, or `integration/alias` where the bare
-    /// one stands in several integrations.
+    /// one stands in several integrations. A model that neither leads to is left out: only a path does.
     pub fn models(&self) -> Vec<(String, &str)> {
         let mut all = Vec::new();
-        for entry in &self.entries {
-            let name = entry.settings.name.as_str();
-            for model in &entry.settings.models {
+        for (at, entry) in self.entries.iter().enumerate() {
+            for (index, model) in entry.settings.models.iter().enumerate() {
                 let alias = model.alias.as_str();
                 let alone = self.by_model.get(alias).is_none_or(|places| places.len() == 1);
-                all.push((if alone { alias.to_owned() } else { format!("{name}/{alias}") }, name));
+                let form = if alone { Some(alias.to_owned()) } else { self.form((at, index), alias) };
+                all.extend(form.map(|form| (form, entry.settings.name.as_str())));
             }
         }
         all
+    }
+
+    /// `integration/word` for the model at `place`, unless that leads elsewhere: a model may be called so as a whole.
+    fn form(&self, place: (usize, usize), word: &str) -> Option<String> {
+        let form = format!("{}/{word}", self.entries[place.0].settings.name);
+        let leads_there = match self.by_model.get(&form) {
+            None => true,
+            Some(places) => places.as_slice() == [place],
+        };
+        leads_there.then_some(form)
+    }
+
+    /// Those of the models of the integration at `at`.
+    fn forms(&self, at: usize) -> impl Iterator<Item = String> {
+        let models = self.entries[at].settings.models.iter().enumerate();
+        models.filter_map(move |(index, model)| self.form((at, index), model.alias.as_str()))
     }
 }
 
 fn words(model: &valid::Model) -> impl Iterator<Item = &str> {
     let name = Some(model.name.as_str()).filter(|name| *name != model.alias.as_str());
     std::iter::once(model.alias.as_str()).chain(name)
-}
-
-fn forms(entry: &Entry) -> impl Iterator<Item = String> {
-    let name = &entry.settings.name;
-    entry.settings.models.iter().map(move |m| format!("{name}/{}", m.alias))
 }
 
 /// Up to three known names that a person may have meant, the nearest first.
@@ -281,6 +295,23 @@ pub(super) mod tests {
         assert_eq!(at(registry.find(None, Some("b/m"))), pair("b", "x"));
         assert_eq!(at(registry.find(Some("a"), Some("m"))), pair("a", "m"));
         assert_eq!(registry.models(), [("a/m".to_owned(), "a"), ("b/m".to_owned(), "b")]);
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_not_advised() {
+        let all: [(&str, &[&str], Option<&str>); 3] =
+            [("openai", &["gpt"], None), ("other", &["gpt"], None), ("together", &["openai/gpt"], None)];
+        let registry = registry(&all);
+        let NotFound::Ambiguous(_, forms) = registry.find(None, Some("gpt")).unwrap_err() else { panic!() };
+        assert_eq!(forms, ["other/gpt"]);
+        let listed = [("other/gpt".to_owned(), "other"), ("openai/gpt".to_owned(), "together")];
+        assert_eq!(registry.models(), listed);
+        for (form, owner) in registry.models() {
+            assert_eq!(at(registry.find(None, Some(&form))).0, owner);
+        }
+        let NotFound::Missing(forms) = registry.find(None, None).unwrap_err() else { panic!() };
+        assert_eq!(forms, ["other/gpt", "together/openai/gpt"]);
+        assert_eq!(at(registry.find(Some("openai"), Some("gpt"))), pair("openai", "gpt"), "by the path");
     }
 
     #[test]

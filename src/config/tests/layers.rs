@@ -1,4 +1,5 @@
-//! What layers and tables do to each other: headers that a credential overrides, and keys of two layers that mean the same.
+//! What layers and tables do to each other: headers that a credential overrides, keys of two
+//! layers that mean the same, and names of models.
 
 use super::{House, acme};
 
@@ -75,4 +76,27 @@ fn a_mistake_is_shown_in_the_layer_that_the_value_is_from() {
     let over = "integrations_dir = \"d\"\n[integrations.a]\nmodel_properties = [{ alias = \"n\" }]\n";
     let report = House::new(over).with("d/a.json", json).report();
     assert!(report.contains("has no `name`") && report.contains("config.toml:3"), "{report}");
+}
+
+#[test]
+fn a_models_name_that_leads_past_another_integration_is_a_warning() {
+    let one = |name: &str, models: &str| {
+        format!(
+            "[integrations.{name}]\nendpoint = \"https://a.example/v1\"\nauthentication_type = \"none\"\n{models}\n"
+        )
+    };
+    let house =
+        |models: &str| House::new(&format!("{}{}", one("openai", "models = [\"gpt\"]"), one("z", models)));
+    let shadow = house("models = [\"openai/gpt\"]").report();
+    assert!(
+        shadow.contains("the model `openai/gpt` hides the model `gpt` of the integration `openai`"),
+        "{shadow}"
+    );
+    assert!(shadow.contains("the path /openai/v1 alone") && shadow.contains("1 warning"), "{shadow}");
+    assert_eq!(house("models = [\"openai/other\", \"none/gpt\"]").report(), "");
+    let own = "model_properties = [{ name = \"z/m\", alias = \"m\" }]";
+    assert_eq!(house(own).report(), "", "both names lead to the same model");
+    let both = format!("{}{}", one("a", "models = [\"m\"]"), one("b", "models = [\"m\", \"b/m\"]"));
+    let both = House::new(&both).report();
+    assert!(both.contains("clients use /b/v1\n") && both.contains("2 warnings"), "{both}");
 }

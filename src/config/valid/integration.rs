@@ -48,9 +48,7 @@ pub(in crate::config) fn integration(
     let names_some = names_models(&raw.model_properties) || names_models(&raw.models);
     let mut models = models::models(raw.model_properties, raw.models, &at, r);
     let default_model = models::default_model(raw.default_model, &mut models, &at, r);
-    if models.is_empty() && !names_some {
-        no_models(handler.is_some(), &at, r);
-    }
+    demand_models(names_some || !models.is_empty(), handler.is_some(), &at, r);
     let fields = Fields {
         kind: raw.authentication_type,
         api_key_header: raw.api_key_header,
@@ -160,7 +158,10 @@ fn names_models<T>(field: &Field<Vec<T>>) -> bool {
     }
 }
 
-fn no_models(is_handler: bool, at: &At, r: &mut Reading<'_>) {
+fn demand_models(has_some: bool, is_handler: bool, at: &At, r: &mut Reading<'_>) {
+    if has_some {
+        return;
+    }
     let (message, help) =
         (format!("`{at}` names no model"), "set models = [\"…\"], the names that the provider knows");
     let at = at.key("models");
@@ -433,24 +434,47 @@ fn note(mistake: dialect::declared::Mistake, at: &At, r: &mut Reading<'_>) {
     problem.help(help);
 }
 
-/// Warns of every name that clients may send and that more than one integration answers to.
+/// Warns of every name that clients may send and that more than one integration answers to, and of every one that
+/// leads past another integration's model.
 pub(in crate::config) fn warn_shared_models<'a>(
-    all: impl Iterator<Item = &'a Integration>,
+    all: &(impl Iterator<Item = &'a Integration> + Clone),
     r: &mut Reading<'_>,
 ) {
     let mut seen: Vec<(&str, &IntegrationName)> = Vec::new();
-    for integration in all {
+    let taken = |form: &str| all.clone().flat_map(|one| &one.models).flat_map(words).any(|word| word == form);
+    for integration in all.clone() {
         let at = At::integration(integration.name.as_str());
         for word in integration.models.iter().flat_map(words) {
             let other = seen.iter().find(|(name, of)| *name == word && **of != integration.name);
             if let Some((_, first)) = other {
-                let name = &integration.name;
+                let (name, form) = (&integration.name, format!("{}/{word}", integration.name));
+                let or = if taken(&form) { String::new() } else { format!(" or {form}") };
                 r.warning(&at, format!("the model `{word}` is also in the integration `{first}`"))
-                    .help(format!("the bare name will answer 400; clients use /{name}/v1 or {name}/{word}"));
+                    .help(format!("the bare name will answer 400; clients use /{name}/v1{or}"));
             }
             seen.push((word, &integration.name));
+            if let Some((owner, model)) = hidden_by(word, integration, all.clone()) {
+                let message =
+                    format!("the model `{word}` hides the model `{model}` of the integration `{owner}`");
+                r.warning(&at, message).help(format!(
+                    "`{word}` leads here; clients reach that one by the path /{owner}/v1 alone"
+                ));
+            }
         }
     }
+}
+
+/// The integration and the model in it that `word`, a name of `here`, would mean if no model were called so.
+fn hidden_by<'a, 'w>(
+    word: &'w str,
+    here: &Integration,
+    mut all: impl Iterator<Item = &'a Integration>,
+) -> Option<(&'a IntegrationName, &'w str)> {
+    let (name, rest) = word.split_once('/')?;
+    let owner = all.find(|one| one.name.as_str() == name)?;
+    let meant = owner.models.iter().find(|model| words(model).any(|own| own == rest))?;
+    let is_same = owner.name == here.name && words(meant).any(|own| own == word);
+    (!is_same).then_some((&owner.name, rest))
 }
 
 /// What clients may send for a model: its alias and its name.

@@ -280,9 +280,13 @@ fn routing(not_found: &NotFound) -> Told {
             StatusCode::BAD_REQUEST,
             "model_ambiguous",
             format!(
-                "model `{}` stands in several integrations; use one of `{}`, or the path /INTEGRATION/v1/…",
+                "model `{}` stands in several integrations; use {}the path /INTEGRATION/v1/…",
                 short(model),
-                forms.join("`, `")
+                if forms.is_empty() {
+                    String::new()
+                } else {
+                    format!("one of `{}`, or ", forms.join("`, `"))
+                }
             ),
         )
         .param(Some("model".into())),
