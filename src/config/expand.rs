@@ -3,7 +3,7 @@
 //! They are expanded after parsing, so that a value cannot inject TOML. `$$` alone stays, `$${` is a literal `${`.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::source::Environment;
 use crate::files::{self, Prints};
@@ -28,6 +28,8 @@ pub(super) struct Expander<'a> {
     pub(super) files: &'a mut Prints,
     /// What the forms gave so far.
     pub(super) given: Vec<String>,
+    /// The files among `files` that this text asked for.
+    pub(super) asked: Vec<PathBuf>,
 }
 
 impl Expander<'_> {
@@ -98,6 +100,7 @@ impl Expander<'_> {
         let path = self.dir.join(path);
         // The print comes first: what changes in between is then seen as a change.
         self.files.insert(path.clone(), files::print(&path));
+        self.asked.push(path.clone());
         read(&path).map_err(|why| Failure::World(format!("cannot read {}: {why}", files::shown(&path))))
     }
 }
@@ -147,8 +150,13 @@ mod tests {
     fn expand(text: &str) -> Result<String, Failure> {
         let env = Environment::of([("A", "one"), ("EMPTY", "")]);
         let mut files = Prints::new();
-        let mut expander =
-            Expander { env: &env, dir: Path::new("/nowhere"), files: &mut files, given: Vec::new() };
+        let mut expander = Expander {
+            env: &env,
+            dir: Path::new("/nowhere"),
+            files: &mut files,
+            given: Vec::new(),
+            asked: Vec::new(),
+        };
         expander.expand(text).map(Cow::into_owned)
     }
 
@@ -195,7 +203,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), "s3cret\n\n").unwrap();
         let (env, mut files) = (Environment::of([]), Prints::new());
-        let mut expander = Expander { env: &env, dir: dir.path(), files: &mut files, given: Vec::new() };
+        let mut expander =
+            Expander { env: &env, dir: dir.path(), files: &mut files, given: Vec::new(), asked: Vec::new() };
         assert_eq!(expander.expand("Bearer ${file:key}").unwrap(), "Bearer s3cret\n");
         assert!(
             matches!(expander.expand("${file:none}"), Err(Failure::World(why)) if why.contains("/…: No such file"))

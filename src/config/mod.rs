@@ -155,6 +155,10 @@ fn integrations(
         if let Some(mut integration) = integration::integration(&name, raw, common, r) {
             integration.world =
                 r.world.iter().filter(|(of, _)| *of == name).map(|(_, why)| why.clone()).collect();
+            let table = format!("{}.", Path::integration(&name));
+            let key = |at: &Path| at.to_string().strip_prefix(&table).map(str::to_owned);
+            integration.referred =
+                r.referred.iter().filter_map(|(at, path)| Some((key(at)?, path.clone()))).collect();
             all.insert(integration.name.clone(), integration);
         }
     }

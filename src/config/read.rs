@@ -87,6 +87,8 @@ pub(super) struct Reading<'a> {
     pub(super) problems: Problems,
     /// Files that `${file:…}` named.
     pub(super) files: Prints,
+    /// The same files, by the keys whose values hold the forms.
+    pub(super) referred: Vec<(At, PathBuf)>,
     /// What is wrong in the world, by integration.
     pub(super) world: Vec<(String, String)>,
     /// Values that could not be expanded.
@@ -106,6 +108,7 @@ impl<'a> Reading<'a> {
             places,
             problems: Problems::default(),
             files: Prints::new(),
+            referred: Vec::new(),
             world: Vec::new(),
             failed: BTreeSet::new(),
             meant: BTreeSet::new(),
@@ -159,10 +162,14 @@ impl<'a> Reading<'a> {
     /// Expands the forms in `text`, or notes what is wrong with them.
     pub(super) fn expand_text(&mut self, text: &str, at: &At) -> Option<String> {
         let (env, dir) = (self.env, self.places.dir_of(at));
-        let mut expander = Expander { env, dir, files: &mut self.files, given: Vec::new() };
-        let failure = match expander.expand(text) {
+        let mut expander =
+            Expander { env, dir, files: &mut self.files, given: Vec::new(), asked: Vec::new() };
+        let result = expander.expand(text);
+        let Expander { given, asked, .. } = expander;
+        self.referred.extend(asked.into_iter().map(|path| (at.clone(), path)));
+        let failure = match result {
             Ok(expanded) => {
-                for given in expander.given {
+                for given in given {
                     self.foreign.note(at, &given);
                 }
                 return Some(expanded.into_owned());

@@ -216,7 +216,8 @@ fn read_directory(
     let at = At::root().key("integrations_dir");
     let own = Places { layers: vec![config.clone()] };
     let problems = &mut sources.problems;
-    let mut expander = Expander { env: &options.env, dir: &config.dir, files, given: Vec::new() };
+    let mut expander =
+        Expander { env: &options.env, dir: &config.dir, files, given: Vec::new(), asked: Vec::new() };
     let dir = match expander.expand(dir) {
         Ok(dir) => config.dir.join(dir.as_ref()),
         Err(Failure::Text { message, help }) => {

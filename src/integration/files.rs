@@ -8,8 +8,20 @@ use crate::tls::Profile;
 use crate::workers;
 
 /// Every file that the building of an integration reads: two are equal if their files and contents are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files(Vec<File>);
+#[derive(Clone, Debug)]
+pub struct Files {
+    own: Vec<File>,
+    /// What `${file:…}` names was read with the settings: it tells what a change came from, and is none by itself.
+    referred: Vec<(String, PathBuf, Print)>,
+}
+
+impl PartialEq for Files {
+    fn eq(&self, other: &Self) -> bool {
+        self.own == other.own
+    }
+}
+
+impl Eq for Files {}
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -37,7 +49,8 @@ impl Eq for File {}
 impl Files {
     /// The files of `settings` as they are now. Blocks: it reads them.
     pub fn of(settings: &valid::Integration) -> Self {
-        let mut found = Self(Vec::new());
+        let referred = |(key, path): &(String, PathBuf)| (key.clone(), path.clone(), files::print(path));
+        let mut found = Self { own: Vec::new(), referred: settings.referred.iter().map(referred).collect() };
         found.tls("tls", &settings.tls);
         match &settings.authorization {
             Authorization::None | Authorization::Later(_) => {}
@@ -62,17 +75,19 @@ impl Files {
 
     /// Each of them.
     pub fn iter(&self) -> std::slice::Iter<'_, File> {
-        self.0.iter()
+        self.own.iter()
     }
 
     /// Whether one of them is in `now` with another content.
     pub fn differ(&self, now: &Prints) -> bool {
-        self.0.iter().any(|file| now.get(&file.path).is_some_and(|print| *print != file.print))
+        self.own.iter().any(|file| now.get(&file.path).is_some_and(|print| *print != file.print))
     }
 
     /// The keys of the files that are not in `other` with the same content.
-    pub fn changed_from(&self, other: &Self) -> Vec<&'static str> {
-        self.0.iter().filter(|file| !other.0.contains(file)).map(|file| file.key).collect()
+    pub fn changed_from(&self, other: &Self) -> Vec<&str> {
+        let own = self.own.iter().filter(|file| !other.own.contains(file)).map(|file| file.key);
+        let referred = self.referred.iter().filter(|file| !other.referred.contains(file));
+        own.chain(referred.map(|(key, ..)| key.as_str())).collect()
     }
 
     fn tls(&mut self, table: &'static str, profile: &Profile) {
@@ -129,7 +144,7 @@ impl Files {
     fn add(&mut self, key: &'static str, path: &Path, is_secret: bool) {
         let (path, modified) = (path.to_owned(), files::modified(path));
         let print = files::print(&path);
-        self.0.push(File { key, path, modified, is_secret, print });
+        self.own.push(File { key, path, modified, is_secret, print });
     }
 }
 

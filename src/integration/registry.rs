@@ -256,6 +256,7 @@ pub(super) mod tests {
             edits: valid::Edits::default(),
             strict: false,
             declared: None,
+            referred: vec![],
             world: vec![],
         }
     }

@@ -108,6 +108,7 @@ fn what_a_value_refers_to_is_taken_over_without_what_was_only_edited() {
     sidecar.rewrite(integration("other", &upstream.url("/v1"), lines));
     sidecar.put("tenant", "two");
     sidecar.logged(IN_USE, 1);
+    assert!(sidecar.output().contains("headers.x-tenant"), "the key is not told:\n{}", sidecar.output());
     sidecar.ask(&Call::say("acme/m", "hi")).content();
     assert_eq!(upstream.request().head.header("x-tenant"), Some("two"));
     assert_eq!(sidecar.metric("outrider_config_generation"), Some(1.0));

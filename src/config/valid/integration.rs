@@ -88,6 +88,7 @@ pub(in crate::config) fn integration(
         strict: raw.strict.or(false),
         declared: declared(format, [raw.request, raw.response, raw.stream], &edits, &at, r),
         edits,
+        referred: Vec::new(),
         world: Vec::new(),
         endpoint,
         authorization,

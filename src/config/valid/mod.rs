@@ -271,6 +271,8 @@ pub struct Integration {
     pub strict: bool,
     /// The tables of a declared format, as JSON; checked when that format is built.
     pub declared: Option<serde_json::Value>,
+    /// The files that `${file:…}` in its values names, each with the key of the value.
+    pub referred: Vec<(String, PathBuf)>,
     /// What is wrong in the world already while reading (an unreadable `${file:…}`): fails this integration.
     pub world: Vec<String>,
 }
