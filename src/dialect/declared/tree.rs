@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use minijinja::Value;
 use minijinja::value::{DynObject, Enumerator, Object, ObjectExt, ObjectRepr};
 
-use crate::openai::json::{self, Cursor, Raw, Text};
+use crate::openai::json::{self, Cursor, Text};
 
 /// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members, and that what
 /// stands deep in it is read when an expression looks there.
@@ -97,6 +97,26 @@ pub(super) fn check(json: &str) -> Result<(), serde_json::Error> {
     if is_dubious { serde_json::from_str::<Value>(json).map(drop) } else { Ok(()) }
 }
 
+/// Whether JSON that has been scanned spells nothing: `null`, or what has no character, item or member.
+pub(super) fn says_nothing(json: &str) -> bool {
+    match json.as_bytes().first() {
+        Some(b'"' | b'[' | b'{') => is_true(json) == Some(false),
+        first => first == Some(&b'n'),
+    }
+}
+
+/// Whether expressions take it for true; `None` if only its value tells.
+pub(super) fn is_true(json: &str) -> Option<bool> {
+    match json.as_bytes().first()? {
+        b'"' => Some(json.len() > 2),
+        // Whether there is anything between the brackets tells it unread.
+        b'[' | b'{' => Some(!json[1..json.len() - 1].trim_ascii().is_empty()),
+        b't' => Some(true),
+        b'f' | b'n' => Some(false),
+        _ => None,
+    }
+}
+
 /// Whether an `e` stands behind a digit.
 fn has_exponent(bytes: &[u8]) -> bool {
     let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
@@ -121,10 +141,10 @@ impl From<&str> for Json {
 }
 
 impl Json {
-    /// The part of it that stands there, and was read as `raw`.
-    pub(super) fn part(&self, at: Range<usize>, raw: Raw<'_>) -> Self {
+    /// The part of it that stands there; with `is_plain` it is a string without an escape.
+    pub(super) fn part(&self, at: Range<usize>, is_plain: bool) -> Self {
         let at = self.at.start + at.start..self.at.start + at.end;
-        Self { whole: Arc::clone(&self.whole), at, is_plain: raw.is_plain() }
+        Self { whole: Arc::clone(&self.whole), at, is_plain }
     }
 
     /// The JSON.
@@ -133,7 +153,7 @@ impl Json {
     }
 
     /// What it spells, if that is a string.
-    pub(super) fn as_text(&self) -> Option<Cow<'_, str>> {
+    fn as_text(&self) -> Option<Cow<'_, str>> {
         let json = self.text();
         if self.is_plain {
             return json.get(1..json.len() - 1).map(Cow::Borrowed);
@@ -229,9 +249,7 @@ impl Object for Nested {
     }
 
     fn is_true(self: &Arc<Self>) -> bool {
-        // Whether there is anything between the brackets tells it unread.
-        let json = self.json();
-        json.get(1..json.len() - 1).is_some_and(|inside| !inside.trim_ascii().is_empty())
+        is_true(self.json()) == Some(true)
     }
 }
 
