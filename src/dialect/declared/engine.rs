@@ -33,7 +33,7 @@ pub(super) struct Code {
     inner: Expression<'static, 'static>,
     names: Vec<String>,
     /// How it is done without the engine, if it is simple: most are.
-    shortcut: Option<Shortcut>,
+    shortcut: Option<Box<Shortcut>>,
 }
 
 impl fmt::Debug for Code {
@@ -66,7 +66,7 @@ impl Code {
             .map_err(|error| Misspelt { at: error.range().map(|range| range.start), words: words(&error) })?;
         let mut names: Vec<_> = inner.undeclared_variables(false).into_iter().collect();
         names.sort_unstable();
-        let shortcut = Shortcut::find(source, &names, constant);
+        let shortcut = Shortcut::find(source, &names, constant).map(Box::new);
         Ok(Self { inner, names, shortcut })
     }
 
@@ -97,7 +97,7 @@ impl Code {
 
     /// The variable that it is, if it is no more than that.
     pub(super) fn variable(&self) -> Option<&str> {
-        self.shortcut.as_ref().and_then(Shortcut::variable)
+        self.shortcut.as_ref().and_then(|shortcut| shortcut.variable())
     }
 
     /// Whether it needs no engine.

@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, BytesMut};
+use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
-use minijinja::{Error, ErrorKind, Value};
 
-use super::engine::is_nothing;
+use super::message::Message;
 use super::tree::{self, Json};
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
@@ -39,7 +38,7 @@ struct Head {
 
 /// One field, as the client wrote it.
 #[derive(Debug)]
-struct Field {
+pub(super) struct Field {
     /// A text.
     name: Value,
     /// Where its value stands.
@@ -120,6 +119,11 @@ impl Messages {
         (0..self.len()).filter(says).map(|index| self.turn(index)).collect()
     }
 
+    /// Notes that `path`, a field of the part at `place` of a message's content, is not carried over.
+    pub(super) fn lose(&self, index: usize, place: usize, path: String) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert((index, place, path));
+    }
+
     fn turn(self: &Arc<Self>, index: usize) -> Value {
         Value::from_object(Turn { all: Arc::clone(self), index })
     }
@@ -130,12 +134,12 @@ impl Messages {
     }
 
     /// A field of a message and its place; the last one where it stands twice.
-    fn find(&self, index: usize, name: &str) -> Option<(usize, &Field)> {
+    pub(super) fn find(&self, index: usize, name: &str) -> Option<(usize, &Field)> {
         self.fields_of(index).iter().enumerate().rfind(|(_, field)| field.name() == name)
     }
 
     /// A field of a message, which is used by that.
-    fn use_field(&self, index: usize, name: &str) -> Option<&Field> {
+    pub(super) fn use_field(&self, index: usize, name: &str) -> Option<&Field> {
         let (at, field) = self.find(index, name)?;
         if let Ok(at @ 0..64) = u32::try_from(at) {
             self.each[index].used.fetch_or(1 << at, Ordering::Relaxed);
@@ -147,7 +151,8 @@ impl Messages {
         &self.json.text()[field.at.clone()]
     }
 
-    fn value_of(&self, field: &Field) -> Value {
+    /// What a field spells.
+    pub(super) fn value_of(&self, field: &Field) -> Value {
         self.json.part(field.at.clone(), field.is_plain).value()
     }
 
@@ -155,8 +160,14 @@ impl Messages {
         tree::is_true(self.json_of(field)).unwrap_or_else(|| self.value_of(field).is_true())
     }
 
+    /// The text that a field spells, if it is a string.
+    pub(super) fn text_of(&self, field: &Field) -> Option<Cow<'_, str>> {
+        let inside = self.inside_of(field)?;
+        if field.is_plain { Some(Cow::Borrowed(inside)) } else { json::unquote(self.json_of(field)) }
+    }
+
     /// The inside of the JSON string that a field is, if it is one.
-    fn inside_of(&self, field: &Field) -> Option<&str> {
+    pub(super) fn inside_of(&self, field: &Field) -> Option<&str> {
         self.json_of(field).strip_prefix('"')?.strip_suffix('"')
     }
 }
@@ -209,8 +220,10 @@ impl Object for Messages {
 /// One of them by itself.
 #[derive(Debug)]
 pub(super) struct Turn {
-    all: Arc<Messages>,
-    index: usize,
+    /// Those it is one of.
+    pub(super) all: Arc<Messages>,
+    /// Its place among them.
+    pub(super) index: usize,
 }
 
 impl Turn {
@@ -240,193 +253,4 @@ impl Object for Turn {
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::Values(self.all.fields_of(self.index).iter().map(|field| field.name.clone()).collect())
     }
-}
-
-/// A list of messages.
-pub(super) enum List<'v> {
-    /// All of the request's.
-    Sent(&'v Messages),
-    /// Some of them, or others that an expression made.
-    Some(Cow<'v, [Value]>),
-}
-
-impl<'v> List<'v> {
-    /// What `value` lists.
-    ///
-    /// # Errors
-    /// It is no list.
-    pub(super) fn of(value: &'v Value) -> Result<Self, Error> {
-        use minijinja::value::ValueKind::{Iterable, Seq};
-        if let Some(all) = value.downcast_object_ref::<Messages>() {
-            return Ok(Self::Sent(all));
-        }
-        if let Some(list) = value.downcast_object_ref::<Vec<Value>>() {
-            return Ok(Self::Some(Cow::Borrowed(list)));
-        }
-        match value.kind() {
-            Seq | Iterable => Ok(Self::Some(value.try_iter()?.collect())),
-            _ => {
-                Err(Error::new(ErrorKind::InvalidOperation, "this filter wants `messages`, or some of them"))
-            }
-        }
-    }
-
-    /// Each of them, in order.
-    pub(super) fn each(&self) -> impl DoubleEndedIterator<Item = Message<'_>> {
-        let count = match self {
-            Self::Sent(all) => all.len(),
-            Self::Some(list) => list.len(),
-        };
-        (0..count).map(|index| match self {
-            Self::Sent(all) => Message::Sent(all, index),
-            Self::Some(list) => Message::of(index, &list[index]),
-        })
-    }
-}
-
-/// One message of a list.
-#[derive(Clone, Copy)]
-pub(super) enum Message<'m> {
-    /// One of the request's, by its place there.
-    Sent(&'m Messages, usize),
-    /// One that an expression made, by its place in what it made.
-    Made(usize, &'m Value),
-}
-
-impl<'m> Message<'m> {
-    fn of(index: usize, value: &'m Value) -> Self {
-        match value.downcast_object_ref::<Turn>() {
-            Some(turn) => Self::Sent(&turn.all, turn.index),
-            None => Self::Made(index, value),
-        }
-    }
-
-    /// Who speaks, in OpenAI's word.
-    pub(super) fn role(self) -> Result<Cow<'m, str>, Error> {
-        let role = match self {
-            Self::Sent(all, index) => {
-                let role =
-                    all.find(index, "role").and_then(|(_, field)| all.inside_of(field).zip(Some(field)));
-                role.and_then(|(inside, field)| {
-                    if field.is_plain {
-                        Some(Cow::Borrowed(inside))
-                    } else {
-                        json::unquote(all.json_of(field))
-                    }
-                })
-            }
-            Self::Made(_, value) => member(value, "role").as_str().map(|role| Cow::Owned(role.to_owned())),
-        };
-        role.ok_or_else(|| self.refuse("role", "expected one of system, developer, user, assistant, tool"))
-    }
-
-    /// What is said, as the inside of one JSON string: the text parts of a list are joined by line feeds.
-    pub(super) fn text(self) -> Result<Cow<'m, str>, Error> {
-        let content = match self {
-            Self::Sent(all, index) => {
-                let Some(field) = all.use_field(index, "content") else { return Ok(self.refusal()) };
-                if let Some(inside) = all.inside_of(field) {
-                    return Ok(Cow::Borrowed(inside));
-                }
-                all.value_of(field)
-            }
-            Self::Made(_, value) => member(value, "content"),
-        };
-        if is_nothing(&content) {
-            return Ok(self.refusal());
-        }
-        if let Some(text) = content.as_str() {
-            return Ok(Cow::Owned(escaped(text)));
-        }
-        let parts =
-            content.try_iter().map_err(|_| self.refuse("content", "expected a string or a list of parts"))?;
-        let mut whole = String::new();
-        for (place, part) in parts.enumerate() {
-            if place > 0 {
-                whole.push('\n');
-            }
-            whole.push_str(&self.part(place, &part)?);
-        }
-        Ok(Cow::Owned(escaped(&whole)))
-    }
-
-    /// What stands in for a content.
-    fn refusal(self) -> Cow<'m, str> {
-        let text = match self {
-            Self::Sent(all, index) => {
-                let inside = all.use_field(index, "refusal").and_then(|field| all.inside_of(field));
-                inside.map(Cow::Borrowed)
-            }
-            Self::Made(_, value) => member(value, "refusal").as_str().map(|text| Cow::Owned(escaped(text))),
-        };
-        text.unwrap_or_default()
-    }
-
-    fn part(self, place: usize, part: &Value) -> Result<String, Error> {
-        let kind = part.get_attr("type").unwrap_or_default();
-        let field = match kind.as_str() {
-            Some(kind @ ("text" | "refusal")) => kind,
-            Some(kind) => {
-                let kind: String = kind.chars().take(40).collect();
-                let why = format!("this integration takes text only, and this part is of type `{kind}`");
-                return Err(refusal(Untranslatable::unsupported(
-                    self.path(&format!("content[{place}]")),
-                    why,
-                )));
-            }
-            None => return Err(self.refuse(&format!("content[{place}].type"), "this field is required")),
-        };
-        let keys = part.try_iter().into_iter().flatten();
-        for key in keys.filter(|key| !matches!(key.as_str(), Some(name) if name == "type" || name == field)) {
-            let says = |value: Value| !is_nothing(&value) && value.len() != Some(0);
-            if let Self::Sent(all, index) = self
-                && part.get_item(&key).is_ok_and(says)
-            {
-                let path = self.path(&format!("content[{place}].{key}"));
-                all.lost.lock().unwrap_or_else(PoisonError::into_inner).insert((index, place, path));
-            }
-        }
-        let text = part.get_attr(field).unwrap_or_default();
-        let text = text.as_str().map(str::to_owned);
-        text.ok_or_else(|| self.refuse(&format!("content[{place}].{field}"), "expected a string"))
-    }
-
-    /// The error that refuses a field of it as malformed.
-    pub(super) fn refuse(self, field: &str, why: &str) -> Error {
-        refusal(Untranslatable::malformed(self.path(field), why))
-    }
-
-    fn path(self, field: &str) -> String {
-        let (Self::Sent(_, index) | Self::Made(index, _)) = self;
-        format!("messages[{index}].{field}")
-    }
-}
-
-fn member(message: &Value, name: &str) -> Value {
-    message.get_attr(name).unwrap_or_default()
-}
-
-/// A text as the inside of a JSON string.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = BytesMut::new();
-    json::escape(text, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// A request that a filter cannot express: the cause of the error with which its expression fails.
-#[derive(Debug)]
-pub(super) struct Refused(pub(super) Untranslatable);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.0.param, self.0.message)
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// The error that refuses a request.
-pub(super) fn refusal(why: Untranslatable) -> Error {
-    let words = format!("`{}`: {}", why.param, why.message);
-    Error::new(ErrorKind::InvalidOperation, words).with_source(Refused(why))
 }

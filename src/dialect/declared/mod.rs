@@ -8,6 +8,7 @@ mod check;
 mod engine;
 mod filters;
 mod lint;
+mod message;
 mod messages;
 mod prompts;
 mod reply;

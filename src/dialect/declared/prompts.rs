@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use minijinja::value::Kwargs;
 use minijinja::{Error, ErrorKind, Value};
 
-use super::messages::{List, Message, escaped, refusal};
+use super::message::{List, Message, escaped, refusal};
 use super::tree;
 use crate::dialect::Untranslatable;
 

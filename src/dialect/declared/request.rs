@@ -8,7 +8,8 @@ use minijinja::Value;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::messages::{Messages, Refused, UNUSED};
+use super::message::Refused;
+use super::messages::{Messages, UNUSED};
 use super::tables::{Failed, Node, Tables};
 use super::tree;
 use crate::dialect::loss::Losses;
@@ -98,13 +99,12 @@ impl Source<'_> {
     fn scope(&self, values: &[String]) -> Result<Value, Untranslatable> {
         let mut members = Vec::with_capacity(values.len());
         for name in self.names {
-            let is_value = uses(values, name);
-            let value = match name.as_str() {
-                "messages" => Value::from_dyn_object(Arc::clone(self.messages)),
-                "model" if is_value => Value::from(self.model),
-                "stream" => Value::from(self.streams),
-                "model" => continue,
-                name => match self.fields.variable(self.names, name) {
+            let value = match (name.as_str(), uses(values, name)) {
+                ("messages", true) => Value::from_dyn_object(Arc::clone(self.messages)),
+                ("model", true) => Value::from(self.model),
+                ("stream", true) => Value::from(self.streams),
+                ("messages" | "model" | "stream", false) => continue,
+                (name, is_value) => match self.fields.variable(self.names, name) {
                     Some(json) if is_value => read(name, json)?,
                     Some(json) => {
                         look_at(name, json)?;

@@ -47,7 +47,7 @@ enum Filter {
     AsList,
     FromJson,
     Pick(Pick),
-    Telling(Telling),
+    Telling(Box<Telling>),
 }
 
 impl Shortcut {
@@ -177,15 +177,16 @@ impl Filter {
             }
             ("as_list", []) => Some(Self::AsList),
             ("fromjson", []) => Some(Self::FromJson),
-            ("last_user", []) => Some(Self::Telling(Telling::LastUser)),
-            ("system_text", []) => Some(Self::Telling(Telling::SystemText)),
+            ("last_user", []) => Some(Self::Telling(Box::new(Telling::LastUser))),
+            ("system_text", []) => Some(Self::Telling(Box::new(Telling::SystemText))),
             ("join_prompt" | "turns" | "pick", options) => {
                 let options = keywords(options, constant)?;
-                match name {
-                    "join_prompt" => Prompt::read(&options).ok().map(Telling::Prompt).map(Self::Telling),
-                    "turns" => Turns::read(&options).ok().map(Telling::Turns).map(Self::Telling),
-                    _ => Pick::read(&options).ok().map(Self::Pick),
-                }
+                let telling = match name {
+                    "join_prompt" => Prompt::read(&options).map(Telling::Prompt),
+                    "turns" => Turns::read(&options).map(Telling::Turns),
+                    _ => return Pick::read(&options).ok().map(Self::Pick),
+                };
+                telling.ok().map(Box::new).map(Self::Telling)
             }
             _ => None,
         }

@@ -89,11 +89,16 @@ fn unquoted(json: &str) -> Option<Value> {
 pub(super) fn check(json: &str) -> Result<(), serde_json::Error> {
     /// More brackets than this may be too many levels.
     const MANY: usize = 100;
+    /// A number of more digits may be too big.
+    const LONG: usize = 300;
     let bytes = json.as_bytes();
     let has_many = || memchr::memchr2_iter(b'[', b'{', bytes).count() > MANY;
+    let is_long = || bytes.len() > LONG && !json.starts_with(['"', '[', '{']);
     // Half a character, a number beyond all bounds, or too many levels.
-    let is_dubious =
-        json::spells_surrogates(json) || has_exponent(bytes) || (bytes.len() > 2 * MANY && has_many());
+    let is_dubious = json::spells_surrogates(json)
+        || has_exponent(bytes)
+        || is_long()
+        || (bytes.len() > 2 * MANY && has_many());
     if is_dubious { serde_json::from_str::<Value>(json).map(drop) } else { Ok(()) }
 }
 
@@ -363,6 +368,30 @@ mod tests {
     }
 
     #[test]
+    fn what_json_says_unread_is_what_its_value_says() {
+        for json in [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-0.0",
+            "7",
+            r#""""#,
+            r#"" ""#,
+            "[]",
+            "[ ]",
+            "[0]",
+            "{}",
+            "{\n}",
+            r#"{"":0}"#,
+        ] {
+            let value = parse_text(json).unwrap();
+            assert_eq!(is_true(json).unwrap_or_else(|| value.is_true()), value.is_true(), "{json}");
+            assert_eq!(says_nothing(json), value.is_none() || value.len() == Some(0), "{json}");
+        }
+    }
+
+    #[test]
     fn what_serde_json_refuses_is_refused_in_its_words() {
         for json in ["", "{", "[1,]", "1 2", "\"\\ud800\"", "{\"a\":[\"\\uDC00\"]}", "[1e999]", "nul"] {
             let words = serde_json::from_str::<Value>(json).map_err(|error| error.to_string()).unwrap_err();
@@ -371,6 +400,7 @@ mod tests {
                 assert_eq!(check(json).unwrap_err().to_string(), words);
             }
         }
+        assert!(check(&"1".repeat(400)).is_err() && check(&"1".repeat(250)).is_ok());
         assert!(parse(b"\"\xff\"").is_err());
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(parse(deep(127).as_bytes()).is_ok());

@@ -207,6 +207,9 @@ mod tests {
         let mut out = BytesMut::new();
         quote(text, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), serde_json::to_string(text).unwrap());
+        let mut inside = BytesMut::new();
+        escape(text, &mut inside);
+        assert_eq!(inside, out[1..out.len() - 1]);
     }
 
     #[test]
