@@ -44,7 +44,7 @@ fn signing(criterion: &mut Criterion) {
     }
 }
 
-fn unsigned() -> Unsigned {
+fn unsigned() -> Box<Unsigned> {
     let body = Segments::one(Bytes::from_static(&[b'x'; 2048]));
     let mut unsigned = Unsigned::new(Method::POST, "", HeaderMap::with_capacity(8), body);
     unsigned.uri = Uri::from_static("https://bench.example/model/m%3A0/converse");

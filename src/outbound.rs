@@ -67,20 +67,21 @@ pub struct Unsigned {
 }
 
 impl Unsigned {
-    /// A request to `tail` with `headers` and `body`; its URL is filled in by `integration.dress`.
+    /// A request to `tail` with `headers` and `body`; its URL is filled in by `integration.dress`. It stays where it
+    /// is from here until it leaves: handed on by value it would be copied at each step.
     pub fn new(
         method: Method,
         tail: impl Into<Cow<'static, str>>,
         headers: HeaderMap,
         body: Segments,
-    ) -> Self {
-        Self { method, tail: tail.into(), uri: Uri::default(), headers, body }
+    ) -> Box<Self> {
+        Box::new(Self { method, tail: tail.into(), uri: Uri::default(), headers, body })
     }
 
     /// Makes it ready to leave. Only `auth` may call this: the architecture test says so. `stamp` tells which
     /// credential was put on, so that a refusal can be matched to it.
-    pub fn seal(self, stamp: Stamp) -> Signed {
-        Signed { method: self.method, uri: self.uri, headers: self.headers, body: self.body, stamp }
+    pub fn seal(self: Box<Self>, stamp: Stamp) -> Signed {
+        Signed { request: self, stamp }
     }
 }
 
@@ -91,14 +92,8 @@ pub struct Stamp(pub u64);
 /// A provider request with everything that it needs to enter. Not `Clone`: it is sent once.
 #[derive(Debug)]
 pub struct Signed {
-    /// The method.
-    pub method: Method,
-    /// The absolute URL.
-    pub uri: Uri,
-    /// All headers but `host` and framing.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Segments,
+    /// The request, its right to enter among the headers.
+    pub request: Box<Unsigned>,
     /// Which credential was put on.
     pub stamp: Stamp,
 }

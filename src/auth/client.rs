@@ -72,7 +72,7 @@ impl Client {
     }
 
     /// The token request.
-    fn request(&self) -> Unsigned {
+    fn request(&self) -> Box<Unsigned> {
         let mut headers = Vec::with_capacity(1 + self.headers.len());
         let mut form = Serializer::new(String::new());
         form.extend_pairs(&self.form);

@@ -46,18 +46,17 @@ impl Way {
         &self,
         seat: Seat,
         stop: usize,
-        request: Unsigned,
+        request: Box<Unsigned>,
     ) -> Result<(u16, BytesMut), Trouble> {
         let egress = self.stops.get(stop).ok_or_else(|| Trouble::unavailable("there is no way to it"))?;
         let sent = egress.send(seat, request.seal(Stamp(0))).await;
         let sent = sent.map_err(|why| Trouble::Unavailable(why.to_string()))?;
-        let (head, body) = sent.response.into_parts();
-        Ok((head.status.as_u16(), whole(body).await?))
+        Ok((sent.head.status.as_u16(), whole(sent.body).await?))
     }
 }
 
 /// A request with this form to `url`, for an answer of JSON.
-pub(super) fn post(url: &Uri, form: String) -> Unsigned {
+pub(super) fn post(url: &Uri, form: String) -> Box<Unsigned> {
     let mut request = to(url, Method::POST, Segments::one(Bytes::from(form)));
     request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     request.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -65,11 +64,11 @@ pub(super) fn post(url: &Uri, form: String) -> Unsigned {
 }
 
 /// A request for what is at `url`.
-pub(super) fn get(url: &Uri) -> Unsigned {
+pub(super) fn get(url: &Uri) -> Box<Unsigned> {
     to(url, Method::GET, Segments::default())
 }
 
-fn to(url: &Uri, method: Method, body: Segments) -> Unsigned {
+fn to(url: &Uri, method: Method, body: Segments) -> Box<Unsigned> {
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     let mut request = Unsigned::new(method, "", headers, body);
     request.uri = url.clone();

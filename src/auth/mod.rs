@@ -100,7 +100,7 @@ impl Authorizer {
     ///
     /// There is no live token and none can be had: at once while the token endpoint rests after a failure, else
     /// within the limit of one token request.
-    pub async fn sign(&self, seat: Seat, mut unsigned: Unsigned) -> Result<Signed, AuthError> {
+    pub async fn sign(&self, seat: Seat, mut unsigned: Box<Unsigned>) -> Result<Signed, AuthError> {
         let stamp = match &self.0 {
             Kind::None => Stamp(0),
             Kind::ApiKey(key) => {
@@ -357,7 +357,7 @@ mod tests {
         unsigned.headers.append("x-key", HeaderValue::from_static("the caller's"));
         unsigned.headers.append("x-key", HeaderValue::from_static("own"));
         let signed = authorizer.sign(SEAT, unsigned).await.unwrap();
-        let values: Vec<_> = signed.headers.get_all("x-key").iter().collect();
+        let values: Vec<_> = signed.request.headers.get_all("x-key").iter().collect();
         assert_eq!((values.len(), values[0].as_bytes()), (1, "Bearer  sk-é 1".as_bytes()));
         assert!(values[0].is_sensitive());
         assert_eq!(authorizer.refused(SEAT, signed.stamp).await, Ok(false), "a key cannot be renewed");
@@ -376,7 +376,7 @@ mod tests {
     async fn nothing_is_added_where_no_authorization_is_set() {
         let authorizer = build(&Tokens::new(Tasks::new()), &Authorization::None).unwrap();
         let signed = authorizer.sign(SEAT, request()).await.unwrap();
-        assert!(signed.headers.is_empty() && signed.stamp == Stamp(0));
+        assert!(signed.request.headers.is_empty() && signed.stamp == Stamp(0));
         assert_eq!(authorizer.refused(SEAT, Stamp(0)).await, Ok(false));
     }
 

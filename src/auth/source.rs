@@ -91,11 +91,12 @@ impl<C: Credential> Source<C> {
             }
         };
         let Some(live) = live else {
-            return Ok(put(&*self.wait(seat, way).await?));
+            // Boxed, as below: waiting is rare, and would make room in every request's future.
+            return Ok(put(&*Box::pin(self.wait(seat, way)).await?));
         };
         // A silent endpoint is as good as one that is down: the last token goes out while it still lives.
         let patience = now + (live.ends - now) / 2;
-        match timeout_at(patience, self.wait(seat, way)).await {
+        match Box::pin(timeout_at(patience, self.wait(seat, way))).await {
             Ok(token) => Ok(put(&*token?)),
             Err(_) => Ok(put(&live)),
         }

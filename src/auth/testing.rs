@@ -210,7 +210,7 @@ pub(super) fn build_with(
     tokens.authorizer(settings, &Site { host: &host, tls: &tls, limit, way })
 }
 
-pub(super) fn request() -> Unsigned {
+pub(super) fn request() -> Box<Unsigned> {
     Unsigned::new(Method::POST, "/x", HeaderMap::new(), Segments::default())
 }
 
@@ -220,7 +220,7 @@ pub(super) async fn sign_as(
     header: &HeaderName,
 ) -> Result<(Option<HeaderValue>, Stamp), AuthError> {
     let signed = authorizer.sign(SEAT, request()).await?;
-    Ok((signed.headers.get(header).cloned(), signed.stamp))
+    Ok((signed.request.headers.get(header).cloned(), signed.stamp))
 }
 
 /// The bearer that one request gets, and its stamp.

@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::HeaderMap;
+use http::response::Parts;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -90,7 +91,7 @@ pub struct Context<'a> {
 #[derive(Debug)]
 pub struct Prepared {
     /// The provider's request.
-    pub unsigned: Unsigned,
+    pub unsigned: Box<Unsigned>,
     /// What could not be carried over as it was.
     pub report: Report,
     /// Reads the answer.
@@ -104,6 +105,12 @@ pub struct Head<'a> {
     pub status: u16,
     /// The headers.
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> From<&'a Parts> for Head<'a> {
+    fn from(parts: &'a Parts) -> Self {
+        Self { status: parts.status.as_u16(), headers: &parts.headers }
+    }
 }
 
 /// Reads one answer. It knows the request that it answers: alias, id, time, `include_usage`, tool names.

@@ -1,7 +1,7 @@
 //! One timer for many waits, one after the other.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,12 +18,16 @@ impl Alarm {
     }
 
     /// What comes of `work`, or `None` if it takes longer than `limit`.
-    pub(super) async fn bound<T>(&mut self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        let (mut work, end) = (pin!(work), Instant::now() + limit);
+    pub(super) fn bound<T>(
+        &mut self,
+        limit: Duration,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> impl Future<Output = Option<T>> {
+        let end = Instant::now() + limit;
         if self.0.deadline() > end {
             self.0.as_mut().reset(end);
         }
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
             }
@@ -36,13 +40,13 @@ impl Alarm {
             }
             Poll::Pending
         })
-        .await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::pin::pin;
 
     use super::*;
 
@@ -51,8 +55,8 @@ mod tests {
         let mut alarm = Alarm::new();
         for seconds in [5, 600, 1, 7, 0, 3] {
             let (limit, begun) = (Duration::from_secs(seconds), Instant::now());
-            assert_eq!(alarm.bound(limit, ready(1)).await, Some(1));
-            assert_eq!(alarm.bound(limit, pending::<()>()).await, None);
+            assert_eq!(alarm.bound(limit, pin!(ready(1))).await, Some(1));
+            assert_eq!(alarm.bound(limit, pin!(pending::<()>())).await, None);
             assert_eq!(begun.elapsed().as_secs(), seconds);
         }
     }
@@ -61,8 +65,8 @@ mod tests {
     async fn work_that_ends_in_time_is_not_cut_by_an_alarm_set_before() {
         let mut alarm = Alarm::new();
         let nap = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
-        assert!(alarm.bound(Duration::from_secs(10), nap(6)).await.is_some());
-        assert!(alarm.bound(Duration::from_secs(10), nap(9)).await.is_some());
-        assert!(alarm.bound(Duration::from_secs(10), nap(11)).await.is_none());
+        assert!(alarm.bound(Duration::from_secs(10), pin!(nap(6))).await.is_some());
+        assert!(alarm.bound(Duration::from_secs(10), pin!(nap(9))).await.is_some());
+        assert!(alarm.bound(Duration::from_secs(10), pin!(nap(11))).await.is_none());
     }
 }

@@ -35,13 +35,13 @@ enum Held {
 /// A connection that is busy with one answer, and where it goes back to.
 #[derive(Debug)]
 struct Lent {
-    line: Line,
+    line: Box<Line>,
     pool: Arc<Pool>,
     seat: Seat,
 }
 
 impl Body {
-    pub(super) fn new(incoming: Incoming, line: Line, pool: &Arc<Pool>, seat: Seat) -> Self {
+    pub(super) fn new(incoming: Incoming, line: Box<Line>, pool: &Arc<Pool>, seat: Seat) -> Self {
         let held = Held::Line(Lent { line, pool: Arc::clone(pool), seat });
         Self { incoming, held }.given_back_if_over()
     }

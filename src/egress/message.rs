@@ -9,7 +9,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 
-use crate::outbound::{Segments, Signed};
+use crate::outbound::{Segments, Signed, Unsigned};
 
 /// What names us upstream.
 pub(super) const USER_AGENT: HeaderValue =
@@ -25,7 +25,7 @@ fn is_framing(name: &HeaderName) -> bool {
 
 /// Makes `signed` ready for a connection to `host`: origin form, our own host and framing.
 pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
-    let Signed { method, uri, headers, body, stamp: _ } = signed;
+    let Unsigned { method, uri, headers, body, tail: _ } = *signed.request;
     compose(method, &uri, headers, body, host)
 }
 
@@ -129,8 +129,9 @@ mod tests {
     use crate::outbound::Stamp;
 
     fn signed(method: Method, uri: &'static str, pieces: Vec<Bytes>) -> Signed {
-        let (uri, headers) = (Uri::from_static(uri), HeaderMap::new());
-        Signed { method, uri, headers, body: Segments::many(pieces), stamp: Stamp::default() }
+        let mut request = Unsigned::new(method, "", HeaderMap::new(), Segments::many(pieces));
+        request.uri = Uri::from_static(uri);
+        Signed { request, stamp: Stamp::default() }
     }
 
     #[test]
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn a_user_agent_that_was_configured_stays() {
         let mut request = signed(Method::POST, "http://b.example/x", vec![]);
-        request.headers.insert("user-agent", HeaderValue::from_static("ours/1"));
+        request.request.headers.insert("user-agent", HeaderValue::from_static("ours/1"));
         let request = dress(request, &HeaderValue::from_static("a.example"));
         assert_eq!(request.headers()["user-agent"], "ours/1");
     }

@@ -23,10 +23,12 @@ mod wire;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use http::Uri;
+use http::response::Parts;
 
 pub use body::Body;
 pub use error::SendError;
@@ -83,8 +85,10 @@ impl EgressLimits {
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Sent {
-    /// The head, and the body still to be read. A body dropped before its end closes its connection at once.
-    pub response: http::Response<Body>,
+    /// The head.
+    pub head: Parts,
+    /// What is still to be read. Dropped before its end, it closes its connection at once.
+    pub body: Body,
     /// How long connecting took; `None` if a connection was used again.
     pub connected: Option<Duration>,
 }
@@ -101,29 +105,43 @@ impl Egress {
     ///
     /// Connecting and waiting for the head are bounded by the limits; an answer that makes no sense as HTTP/1.1
     /// (RFC 9112), and a 101 that nobody asked for, are errors too.
-    pub async fn send(&self, seat: Seat, request: Signed) -> Result<Sent, SendError> {
-        let to = self.pool.destination();
-        let mut request = message::dress(request, to.host_field());
-        to.address(&mut request);
+    pub async fn send(&self, seat: Seat, request: Signed) -> Result<Box<Sent>, SendError> {
+        let mut request = Pending::First(request);
         let mut refused = false;
         loop {
             let (lease, connected) = self.lease(seat).await?;
             let sent = match lease {
                 Lease::Line(mut line) => {
-                    // Handed over here: each future that it went through would move it once more.
-                    let asked = line.ask(request);
-                    self.exchange(line, asked, connected.is_some(), seat).await
+                    // Handed over here, and its future by reference: whatever it went through would move it once more.
+                    let asked = pin!(line.ask(self.write(request)));
+                    self.exchange(line, asked, connected, seat).await
                 }
-                Lease::Slot(slot) => self.stream(slot, request).await,
+                // Boxed: few speak HTTP/2, and it would make room in every request's future.
+                Lease::Slot(slot) => Box::pin(self.stream(slot, self.write(request), connected)).await,
             };
             match sent {
-                Ok(response) => return Ok(Sent { response, connected }),
-                Err(Failed::Unsent(unsent, _)) if connected.is_none() => request = unsent,
-                Err(Failed::Refused(unsent, _)) if !std::mem::replace(&mut refused, true) => request = unsent,
+                Ok(sent) => return Ok(sent),
+                Err(Failed::Unsent(unsent, _)) if connected.is_none() => request = Pending::Again(unsent),
+                Err(Failed::Refused(unsent, _)) if !std::mem::replace(&mut refused, true) => {
+                    request = Pending::Again(unsent);
+                }
                 Err(Failed::Unsent(_, error) | Failed::Refused(_, error) | Failed::Sent(error)) => {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// The request as it goes on the wire.
+    fn write(&self, request: Pending) -> http::Request<Outgoing> {
+        let to = self.pool.destination();
+        match request {
+            Pending::First(signed) => {
+                let mut request = message::dress(signed, to.host_field());
+                to.address(&mut request);
+                request
+            }
+            Pending::Again(request) => *request,
         }
     }
 
@@ -159,20 +177,20 @@ impl Egress {
     /// The head of the answer to what `line` was `asked`; gives the request back if no byte of it was written.
     async fn exchange(
         &self,
-        mut line: Line,
-        asked: impl Future<Output = Asked>,
-        fresh: bool,
+        mut line: Box<Line>,
+        asked: Pin<&mut impl Future<Output = Asked>>,
+        connected: Option<Duration>,
         seat: Seat,
-    ) -> Result<http::Response<Body>, Failed> {
+    ) -> Result<Box<Sent>, Failed> {
         let to = self.pool.destination();
         let response = match line.hear(asked, self.limits.first_byte).await {
             Some(Ok(response)) => response,
             Some(Err(mut failure)) => {
                 let unsent = failure.take_message();
-                let met = line.moment(unsent.is_some(), fresh);
+                let met = line.moment(unsent.is_some(), connected.is_some());
                 let error = to.explain(&failure.into_error(), met);
                 return Err(match unsent {
-                    Some(unsent) => Failed::Unsent(unsent, error),
+                    Some(unsent) => Failed::Unsent(Box::new(unsent), error),
                     None => Failed::Sent(error),
                 });
             }
@@ -185,7 +203,9 @@ impl Egress {
         if let Err(why) = message::check(&response) {
             return Err(Failed::Sent(SendError::garbled(to.shown(), why)));
         }
-        Ok(response.map(|incoming| Body::new(incoming, line, &self.pool, seat)))
+        let (head, incoming) = response.into_parts();
+        // Boxed: it is handed on from step to step.
+        Ok(Box::new(Sent { head, body: Body::new(incoming, line, &self.pool, seat), connected }))
     }
 
     /// One request and its head on a stream of HTTP/2; gives the request back if the peer did nothing for it.
@@ -193,12 +213,17 @@ impl Egress {
         &self,
         slot: Slot,
         request: http::Request<Outgoing>,
-    ) -> Result<http::Response<Body>, Failed> {
+        connected: Option<Duration>,
+    ) -> Result<Box<Sent>, Failed> {
         let to = self.pool.destination();
         let mut asked = request.clone();
         to.address_http2(&mut asked);
         let mut failure = match tokio::time::timeout(self.limits.first_byte, slot.send(asked)).await {
-            Ok(Ok(response)) => return Ok(response.map(|incoming| Body::of_stream(incoming, slot))),
+            Ok(Ok(response)) => {
+                let (head, incoming) = response.into_parts();
+                let body = Body::of_stream(incoming, slot);
+                return Ok(Box::new(Sent { head, body, connected }));
+            }
             Ok(Err(failure)) => failure,
             Err(_) => return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte))),
         };
@@ -211,19 +236,26 @@ impl Egress {
         let met = Moment { unsent: is_unsent, fresh: false, renegotiable: false, spoke_tls: false };
         let words = to.explain(&error, met);
         Err(match (is_unsent, is_unprocessed) {
-            (true, _) => Failed::Unsent(request, words),
-            (false, true) => Failed::Refused(request, words),
+            (true, _) => Failed::Unsent(Box::new(request), words),
+            (false, true) => Failed::Refused(Box::new(request), words),
             (false, false) => Failed::Sent(words),
         })
     }
 }
 
+/// A request that waits for a connection.
+enum Pending {
+    First(Signed),
+    /// One was tried, and gave it back.
+    Again(Box<http::Request<Outgoing>>),
+}
+
 /// Why there is no answer, and the request if it may be sent again.
 enum Failed {
     /// No byte of it was written.
-    Unsent(http::Request<Outgoing>, SendError),
+    Unsent(Box<http::Request<Outgoing>>, SendError),
     /// The peer says that it has done nothing for it.
-    Refused(http::Request<Outgoing>, SendError),
+    Refused(Box<http::Request<Outgoing>>, SendError),
     /// The peer may have begun to work on it.
     Sent(SendError),
 }
@@ -357,7 +389,7 @@ mod tests {
         for (name, value) in
             [("connection", "x"), ("transfer-encoding", "chunked"), ("content-length", "999")]
         {
-            request.headers.insert(name, value.parse().unwrap());
+            request.request.headers.insert(name, value.parse().unwrap());
         }
         let (sent, got) = tokio::join!(egress.send(SEAT, request), async {
             let mut peer = upstream.accept().await;
@@ -406,7 +438,7 @@ mod tests {
         let egress =
             clients.egress(&upstream.url("http"), &Default::default(), &valid::Proxy::Direct, &LIMITS);
         let mut request = post(&[]);
-        request.body = crate::outbound::Segments::one(vec![b'x'; 32 << 20].into());
+        request.request.body = crate::outbound::Segments::one(vec![b'x'; 32 << 20].into());
         let _peer = tokio::select! {
             _ = egress.as_ref().unwrap().send(SEAT, request) => unreachable!("nobody answered"),
             peer = async { let peer = upstream.accept().await; settle().await; peer } => peer,
@@ -524,7 +556,7 @@ mod tests {
             let egress = upstream.egress(LIMITS);
             let (sent, peer) = upstream.answer(&egress, answer).await;
             drop(peer);
-            assert!(read(sent.unwrap().response.into_body()).await.is_err(), "{answer:?} looked complete");
+            assert!(read(sent.unwrap().body).await.is_err(), "{answer:?} looked complete");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The connections of one destination: kept per seat, used again last in first out, closed when idle or old.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -62,7 +63,7 @@ struct Shelf {
 
 #[derive(Debug)]
 struct Idle {
-    line: Line,
+    line: Box<Line>,
     since: Instant,
 }
 
@@ -70,12 +71,12 @@ struct Idle {
 #[derive(Debug)]
 pub(super) enum Lease {
     /// A connection of HTTP/1.1.
-    Line(Line),
+    Line(Box<Line>),
     /// A stream of HTTP/2.
     Slot(Slot),
 }
 
-/// One open connection. Dropped, it closes at once.
+/// One open connection. Dropped, it closes at once. It is kept in a box: each request hands it on a good many times.
 #[derive(Debug)]
 pub(super) struct Line {
     sender: SendRequest<Outgoing>,
@@ -122,7 +123,7 @@ impl Pool {
             let _ = connection.await;
         });
         let born = Instant::now();
-        Ok((Lease::Line(Line { sender, pulse, alarm: Alarm::new(), born }), born - begin))
+        Ok((Lease::Line(Box::new(Line { sender, pulse, alarm: Alarm::new(), born })), born - begin))
     }
 
     /// A stream of a connection that others use too, if there is one with room.
@@ -181,7 +182,7 @@ impl Pool {
     }
 
     /// The connection last given back that is still good.
-    pub(super) async fn reuse(&self, seat: Seat) -> Option<Line> {
+    pub(super) async fn reuse(&self, seat: Seat) -> Option<Box<Line>> {
         loop {
             let idle = self.shelf(seat)?.idle.pop()?;
             let now = Instant::now();
@@ -200,7 +201,7 @@ impl Pool {
 
     /// Keeps `line` for the next request, unless it is busy (the upstream answered before it had read everything),
     /// closed or too old.
-    pub(super) fn give_back(self: &Arc<Self>, seat: Seat, line: Line) {
+    pub(super) fn give_back(self: &Arc<Self>, seat: Seat, line: Box<Line>) {
         let idle = Idle { line, since: Instant::now() };
         if *self.closed.borrow() || !self.is_good(&idle, idle.since) {
             return;
@@ -259,12 +260,12 @@ impl Line {
     }
 
     /// Waits for the head; `None` after `limit`.
-    pub(super) async fn hear(
+    pub(super) fn hear(
         &mut self,
-        asked: impl Future<Output = Asked>,
+        asked: Pin<&mut impl Future<Output = Asked>>,
         limit: Duration,
-    ) -> Option<Asked> {
-        self.alarm.bound(limit, asked).await
+    ) -> impl Future<Output = Option<Asked>> {
+        self.alarm.bound(limit, asked)
     }
 
     /// What is known when a request failed on it: `unsent` if no byte of that was written, `fresh` if it was the first.
@@ -403,7 +404,7 @@ mod tests {
         assert_eq!(text(sent.unwrap()).await, "ok");
         peer.closed().await;
         let mut request = post(&[]);
-        request.body = crate::outbound::Segments::one(vec![b'x'; 32 << 20].into());
+        request.request.body = crate::outbound::Segments::one(vec![b'x'; 32 << 20].into());
         let (sent, mut peer) = tokio::join!(egress.send(SEAT, request), async {
             let mut peer = upstream.accept().await;
             peer.io.read_exact(&mut [0; 64]).await.unwrap();

@@ -46,9 +46,9 @@ impl Egress {
 
     /// The request target and the headers with which `request` would go out over HTTP/1.1. A proxy's credentials are
     /// not among them: in their place stands `stars`.
-    pub fn preview(&self, request: Unsigned, stars: &'static str) -> (Uri, HeaderMap) {
+    pub fn preview(&self, request: Box<Unsigned>, stars: &'static str) -> (Uri, HeaderMap) {
         let to = self.pool.destination();
-        let Unsigned { method, uri, headers, body, tail: _ } = request;
+        let Unsigned { method, uri, headers, body, tail: _ } = *request;
         let mut request = message::compose(method, &uri, headers, body, to.host_field());
         to.address(&mut request);
         // hyper says how long the body is.
@@ -67,8 +67,6 @@ impl Egress {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use http::Method;
 
     use super::super::testing::*;
@@ -85,16 +83,13 @@ mod tests {
         clients.egress(&url.parse().unwrap(), &Profile::default(), proxy, &LIMITS).unwrap()
     }
 
-    fn unsigned(url: &str) -> Unsigned {
+    fn unsigned(url: &str) -> Box<Unsigned> {
         let mut headers = HeaderMap::new();
         headers.insert("x-a", HeaderValue::from_static("1"));
-        Unsigned {
-            method: Method::POST,
-            tail: Cow::Borrowed("/x"),
-            uri: url.parse().unwrap(),
-            headers,
-            body: Segments::many(vec!["{\"a\":".into(), "1}".into()]),
-        }
+        let body = Segments::many(vec!["{\"a\":".into(), "1}".into()]);
+        let mut unsigned = Unsigned::new(Method::POST, "/x", headers, body);
+        unsigned.uri = url.parse().unwrap();
+        unsigned
     }
 
     #[tokio::test]
@@ -104,7 +99,7 @@ mod tests {
         let url = format!("http://127.0.0.1:{}/v1/x?a=1", upstream.port());
         let (target, headers) = egress.preview(unsigned(&url), "***");
         let mut signed = post(&["{\"a\":", "1}"]);
-        signed.headers = unsigned(&url).headers;
+        signed.request.headers = unsigned(&url).headers;
         let (_, sent) = tokio::join!(egress.send(SEAT, signed), async {
             let mut peer = upstream.accept().await;
             peer.serve().await

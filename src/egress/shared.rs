@@ -333,7 +333,7 @@ mod tests {
         assert!(head.contains("\"content-length\": \"1\"") && !head.contains("\"host\""), "{head}");
         let big = Bytes::from(vec![b'x'; 1 << 20]);
         let mut request = post(&[]);
-        request.body = crate::outbound::Segments::many(vec![big.clone(), "end".into()]);
+        request.request.body = crate::outbound::Segments::many(vec![big.clone(), "end".into()]);
         house.seen.gate.add_permits(1);
         assert_eq!(text(soon(house.egress.send(SEAT, request)).await.unwrap()).await, "ok");
         assert_eq!(lock(&house.seen.bodies).last().unwrap().len(), big.len() + 3);

@@ -102,7 +102,11 @@ mod tests {
         }
 
         /// Sends a request, takes it on a new connection, and says `answer`.
-        async fn answer(&self, egress: &Egress, answer: &str) -> (Result<Sent, SendError>, Peer<UnixStream>) {
+        async fn answer(
+            &self,
+            egress: &Egress,
+            answer: &str,
+        ) -> (Result<Box<Sent>, SendError>, Peer<UnixStream>) {
             tokio::join!(egress.send(SEAT, post(&["x"])), async {
                 let mut peer = self.accept().await;
                 peer.request().await;

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::{Body, Clients, Egress, EgressLimits, SendError, Sent};
 use crate::config::valid::Proxy;
-use crate::outbound::{Segments, Signed, Stamp};
+use crate::outbound::{Segments, Signed, Stamp, Unsigned};
 use crate::tasks::{Seat, Tasks};
 use crate::tls::Profile;
 
@@ -75,7 +75,7 @@ impl Upstream {
         &self,
         egress: &Egress,
         answer: &str,
-    ) -> (Result<Sent, SendError>, Peer<TcpStream>) {
+    ) -> (Result<Box<Sent>, SendError>, Peer<TcpStream>) {
         tokio::join!(egress.send(SEAT, post(&["x"])), async {
             let mut peer = self.accept().await;
             peer.request().await;
@@ -156,12 +156,14 @@ pub(super) fn post(pieces: &[&'static str]) -> Signed {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
     let uri = Uri::from_static("https://elsewhere.example/v1/x?a=1");
-    Signed { method: Method::POST, uri, headers, body: Segments::many(body), stamp: Stamp::default() }
+    let mut request = Unsigned::new(Method::POST, "", headers, Segments::many(body));
+    request.uri = uri;
+    Signed { request, stamp: Stamp::default() }
 }
 
 /// Reads the whole body.
-pub(super) async fn text(sent: Sent) -> String {
-    read(sent.response.into_body()).await.unwrap()
+pub(super) async fn text(sent: Box<Sent>) -> String {
+    read(sent.body).await.unwrap()
 }
 
 /// Reads the whole body, which may break.

@@ -261,7 +261,7 @@ mod tests {
     }
 
     /// What comes of a request for `url` if the proxy says `answer` to whatever it is asked, and what it was asked.
-    async fn told(url: &str, credentials: &str, answer: &str) -> (Result<Sent, SendError>, String) {
+    async fn told(url: &str, credentials: &str, answer: &str) -> (Result<Box<Sent>, SendError>, String) {
         let listener = Upstream::bind().await;
         let way = proxy("http", &listener, credentials);
         let egress = egress(url, &Authority::new().trusted(), &way, &LIMITS);
@@ -382,7 +382,7 @@ mod tests {
         // And without a proxy a 407 is the endpoint's too.
         let upstream = Upstream::bind().await;
         let (sent, _peer) = upstream.answer(&upstream.egress(LIMITS), refused).await;
-        assert_eq!(sent.unwrap().response.status(), 407);
+        assert_eq!(sent.unwrap().head.status, 407);
         let (sent, _) = told("http://llm.example", "me:s3cret@", "").await;
         let words = sent.unwrap_err().to_string();
         assert!(words.contains("llm.example:80 through the proxy http://127.0.0.1:"), "{words}");

@@ -241,35 +241,34 @@ impl Integration {
     /// that the client sent.
     pub fn dress(
         &self,
-        mut unsigned: Unsigned,
+        unsigned: &mut Unsigned,
         model: usize,
         client: &HeaderMap,
         request: &Envelope,
-    ) -> Result<Unsigned, Refused> {
+    ) -> Result<(), Refused> {
         unsigned.uri = match self.settings.handler {
             Some(_) => handler::URL.clone(),
             None => self.urls.of(&unsigned.tail, model),
         };
-        self.headers.put(&mut unsigned.headers, client, Some(request))?;
-        Ok(unsigned)
+        self.headers.put(&mut unsigned.headers, client, Some(request))
     }
 
-    /// Likewise for a request that is relayed to `tail` with the client's own query and content type; `None` if they
+    /// Likewise for a request that is relayed to `tail` with the client's own query and content type; `false` if they
     /// make no URL.
     pub fn dress_relay(
         &self,
-        mut unsigned: Unsigned,
+        unsigned: &mut Unsigned,
         tail: &str,
         query: Option<&str>,
         client: &HeaderMap,
-    ) -> Result<Option<Unsigned>, Refused> {
-        let Some(uri) = self.urls.relayed(tail, query) else { return Ok(None) };
+    ) -> Result<bool, Refused> {
+        let Some(uri) = self.urls.relayed(tail, query) else { return Ok(false) };
         unsigned.uri = uri;
         let content_type = unsigned.headers.get(CONTENT_TYPE).cloned();
         self.headers.put(&mut unsigned.headers, client, None)?;
         if let Some(content_type) = content_type {
             unsigned.headers.insert(CONTENT_TYPE, content_type);
         }
-        Ok(Some(unsigned))
+        Ok(true)
     }
 }

@@ -54,7 +54,8 @@ impl Permits {
             return Ok(Permit { _slot: slot, lease: None });
         }
         let _waiting = Waiting::new(metrics);
-        match tokio::time::timeout(self.wait, slots().acquire_owned()).await {
+        // Boxed: waiting is rare, and would make room in every request's future.
+        match Box::pin(tokio::time::timeout(self.wait, slots().acquire_owned())).await {
             Ok(Ok(slot)) => Ok(Permit { _slot: slot, lease: None }),
             Ok(Err(_)) | Err(_) => Err(Busy { most: self.most }),
         }

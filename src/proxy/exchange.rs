@@ -57,12 +57,10 @@ pub(super) enum Opened {
 /// An answer still to be read.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) parts: Parts,
-    pub(super) body: Body,
+    pub(super) sent: Box<Sent>,
     pub(super) decoder: Box<dyn Decoder>,
     pub(super) entry: Arc<Entry>,
     pub(super) report: Report,
-    pub(super) connected: Option<Duration>,
     /// What must not come back in its words.
     pub(super) hidden: Hidden,
     /// The place with the worker that answers, if one does.
@@ -73,10 +71,10 @@ pub(super) struct Upstream {
 #[derive(Debug)]
 pub(super) struct Translated {
     pub(super) json: Bytes,
-    pub(super) parts: Parts,
+    /// What the upstream sent, whose body has been read.
+    pub(super) sent: Box<Sent>,
     pub(super) usage: Option<crate::openai::Usage>,
     pub(super) report: Report,
-    pub(super) connected: Option<Duration>,
 }
 
 impl Order {
@@ -101,8 +99,7 @@ impl Order {
             max_event: integration.settings().limits.max_event,
         };
         let mut prepared = integration.dialect().prepare(&self.envelope, &context)?;
-        prepared.unsigned =
-            integration.dress(prepared.unsigned, self.model, &self.headers, &self.envelope)?;
+        integration.dress(&mut prepared.unsigned, self.model, &self.headers, &self.envelope)?;
         Ok(prepared)
     }
 }
@@ -111,13 +108,13 @@ impl Order {
 pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
     let stream = order.envelope.stream();
     let upstream = send(order).await?;
-    let status = upstream.parts.status;
-    check_head(&upstream.parts)?;
+    let status = upstream.sent.head.status;
+    check_head(&upstream.sent.head)?;
     if !status.is_success() {
         return Err(refusal(upstream).await);
     }
     if stream {
-        let strange = not_a_stream(&upstream.parts.headers);
+        let strange = not_a_stream(&upstream.sent.head.headers);
         return match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
             None => Ok(Opened::Stream(upstream)),
             Some(found) => Err(unstreamed(upstream, found).await),
@@ -150,10 +147,10 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
         };
         let entrance = integration.entrance();
         let signed = entrance.sign(order.seat, prepared.unsigned).await?;
-        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers));
         let asked = lease.as_ref().map(|_| Instant::now());
         let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
-        let Sent { response, connected } = match (way.send(order.seat, signed).await, &lease) {
+        let sent = match (way.send(order.seat, signed).await, &lease) {
             (Ok(sent), _) => {
                 if let Some(asked) = asked {
                     order.entry.metrics.handled(asked.elapsed());
@@ -167,25 +164,16 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
                 failure => return Err(Failure::Handler(failure)),
             },
         };
-        let blamed = entrance.is_blamed(response.status(), response.headers());
+        let blamed = entrance.is_blamed(sent.head.status, &sent.head.headers);
         if blamed && !renewed && entrance.refused(order.seat, stamp).await? {
             renewed = true;
             continue;
         }
-        let (parts, body) = response.into_parts();
         let mut report = std::mem::take(&mut order.report);
         report.changes.extend(prepared.report.changes);
+        let (decoder, entry) = (prepared.decoder, order.entry);
         // Boxed: it is handed on from step to step.
-        return Ok(Box::new(Upstream {
-            parts,
-            body,
-            decoder: prepared.decoder,
-            entry: order.entry,
-            report,
-            connected,
-            hidden,
-            lease,
-        }));
+        return Ok(Box::new(Upstream { sent, decoder, entry, report, hidden, lease }));
     }
 }
 
@@ -200,11 +188,11 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 /// A stream was asked for and something else came: what it says is more use than that it came.
 async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
-    let body = match gather(&mut upstream.body, MAX_FAULT, idle).await {
+    let body = match gather(&mut upstream.sent.body, MAX_FAULT, idle).await {
         Ok(body) => body,
         Err(failure) => return failure,
     };
-    let head = Head { status: 502, headers: &upstream.parts.headers };
+    let head = Head { status: 502, headers: &upstream.sent.head.headers };
     let said = upstream.hidden.strip(upstream.decoder.fault(head, &body)).message;
     Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
 }
@@ -213,27 +201,27 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     // What was read until then is worth telling even if the rest does not come.
     let mut body = BytesMut::new();
-    let _ = read_into(&mut body, &mut upstream.body, MAX_FAULT, idle).await;
-    let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
+    let _ = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await;
+    let head = Head::from(&upstream.sent.head);
     let fault = Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body)));
     match &upstream.lease {
-        Some(_) => Failure::Raised(fault, worker::kind(&upstream.parts.headers)),
+        Some(_) => Failure::Raised(fault, worker::kind(&upstream.sent.head.headers)),
         None => Failure::Upstream(fault),
     }
 }
 
 async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
     let limits = upstream.entry.settings.limits;
-    let body = gather(&mut upstream.body, limits.max_answer, limits.idle).await?;
-    let head = Head { status: upstream.parts.status.as_u16(), headers: &upstream.parts.headers };
+    let body = gather(&mut upstream.sent.body, limits.max_answer, limits.idle).await?;
+    let head = Head::from(&upstream.sent.head);
     let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
         Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
         Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
     })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     let usage = upstream.decoder.usage();
-    let Upstream { parts, report, connected, .. } = *upstream;
-    Ok(Opened::Translated(Box::new(Translated { json: json.into(), parts, usage, report, connected })))
+    let Upstream { sent, report, .. } = *upstream;
+    Ok(Opened::Translated(Box::new(Translated { json: json.into(), sent, usage, report })))
 }
 
 /// A whole body of at most `most` bytes, with no silence longer than `idle`.

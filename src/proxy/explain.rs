@@ -164,7 +164,7 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
 }
 
 impl Shown {
-    fn of(mut unsigned: Unsigned, entry: &Entry, veil: &Veil) -> Result<Self, Failure> {
+    fn of(mut unsigned: Box<Unsigned>, entry: &Entry, veil: &Veil) -> Result<Self, Failure> {
         let integration = entry.state.as_ref().map_err(|_| Failure::unavailable(entry))?;
         let handler = entry.settings.handler.as_ref();
         if let Some(handler) = handler {

@@ -182,7 +182,8 @@ async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, F
         // What is there already needs no timer.
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
-            None => tokio::time::timeout(silence, body.frame())
+            // Boxed: it would make room in every request's future.
+            None => Box::pin(tokio::time::timeout(silence, body.frame()))
                 .await
                 .map_err(|_| Failure::BodyTooSlow(silence))?,
         };

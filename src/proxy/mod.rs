@@ -24,14 +24,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::Either;
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::integration::{HandlersDoor, Registry};
+use crate::integration::{HandlersDoor, Permit, Registry};
 use crate::observe::{Access, IntegrationMetrics, Metrics, Status, clock};
-use crate::openai::Envelope;
 use crate::openai::scan::Model;
+use crate::openai::{Envelope, Operation};
 use crate::outbound::Report;
 use crate::secret::Secret;
 use crate::tasks::{Seat, Tasks};
@@ -93,12 +95,11 @@ pub struct Rules {
 }
 
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
-pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -> Response<Answer> {
-    let fields = Fields::of(&request);
-    let mut visit = Visit::begin(&house, request.uri().path(), &fields);
-    let answered = match intake::admit(&request, &fields, &house) {
-        Ok(door) => {
-            let admitted = (door, patience(&fields));
+pub async fn answer(request: Box<Request<Incoming>>, house: Arc<House>, seat: Seat) -> Response<Answer> {
+    let (mut visit, admitted) = receive(&request, &house);
+    let answered = match admitted {
+        // By reference: moved, it would have room twice in every request's future.
+        Ok(ref admitted) => {
             let journey = pin!(journey(request, admitted, &house, seat, &mut visit));
             until_cut(&house, journey).await
         }
@@ -107,9 +108,19 @@ pub async fn answer(request: Request<Incoming>, house: Arc<House>, seat: Seat) -
     conclude(answered, visit)
 }
 
+fn receive(request: &Request<Incoming>, house: &Arc<House>) -> (Box<Visit>, Result<Admitted, Failure>) {
+    let fields = Fields::of(request);
+    let visit = Visit::begin(house, request.uri().path(), &fields);
+    let door = intake::admit(request, &fields, house);
+    (visit, door.map(|door| (door, patience(&fields))))
+}
+
+/// Where a request wants to go, and how long its client bears silence.
+type Admitted = (Door, Option<Duration>);
+
 /// Answers one request that came through the handlers' door: sends it to the provider of the integration whose key its
 /// path begins with. Never fails; without such a key it is answered 404, and nothing else is told.
-pub async fn run_errand(request: Request<Incoming>, house: Arc<House>, seat: Seat) -> Response<Answer> {
+pub async fn run_errand(request: Box<Request<Incoming>>, house: Arc<House>, seat: Seat) -> Response<Answer> {
     let Some(errand) = Errand::of(&request, &house) else {
         tracing::debug!("a request at the handlers' door showed no key");
         return reply::nothing();
@@ -145,33 +156,58 @@ pub fn crashed() -> Response<Answer> {
 }
 
 async fn journey(
-    request: Request<Incoming>,
-    (door, patience): (Door, Option<Duration>),
+    request: Box<Request<Incoming>>,
+    admitted: &Admitted,
     house: &Arc<House>,
     seat: Seat,
     visit: &mut Visit,
 ) -> Result<Outcome, Failure> {
-    let registry = house.registry.load_full();
-    let (operation, path) = match door {
-        Door::Models { integration } => return models::list(&registry, integration.as_deref()),
-        Door::Ask { operation, integration } => (operation, integration),
+    let (door, patience) = admitted;
+    let asked = match door {
+        Door::Ask { operation, integration } => (*operation, integration.as_deref(), *patience),
+        Door::Models { integration } => return models::list(&house.registry.load(), integration.as_deref()),
         Door::Relay { integration, rest } => {
             // Boxed: it is rare, and would make room in every request's future.
-            let to = (&*integration, &*rest, patience);
+            let to = (&**integration, &**rest, *patience);
             return Box::pin(pass::relay(request, to, house, seat, visit)).await;
         }
     };
-    if let Some(name) = &path {
+    let (order, permit, patience) = take_in(request, asked, house, seat, visit).await?;
+    if order.envelope.stream() {
+        return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
+    }
+    let answer = pin!(async {
+        match exchange::open(order).await? {
+            Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
+            Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
+            Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
+        }
+    });
+    within(patience, answer).await
+}
+
+/// Reads the body, finds whom it is for, waits for a slot there, and makes the configured edits.
+///
+/// A future of its own: what it keeps takes no room any more while the answer is waited for.
+async fn take_in(
+    request: Box<Request<Incoming>>,
+    (operation, path, patience): (Operation, Option<&str>, Option<Duration>),
+    house: &House,
+    seat: Seat,
+    visit: &mut Visit,
+) -> Result<(Box<Order>, Permit, Option<Patience>), Failure> {
+    let registry = house.registry.load_full();
+    if let Some(name) = path {
         registry.integration(name)?;
     }
-    let (head, body) = request.into_parts();
+    let (Parts { headers, .. }, body) = request.into_parts();
     let bytes = intake::body(body, house).await?;
     visit.took_in(bytes.len());
     let patience = patience.and_then(Patience::begin);
     let mut envelope = Envelope::read(bytes)?;
 
     let wanted = wanted_model(&envelope)?;
-    let found = registry.find(path.as_deref(), wanted)?;
+    let found = registry.find(path, wanted)?;
     let alias = found.model().alias.shared();
     let called = wanted.filter(|wanted| **wanted != **alias).map_or_else(|| Arc::clone(alias), Arc::from);
     visit.found(found.entry, called, envelope.stream());
@@ -194,20 +230,10 @@ async fn journey(
         operation,
         envelope,
         report,
-        headers: head.headers,
+        headers,
         seat,
     });
-    if order.envelope.stream() {
-        return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
-    }
-    let answer = pin!(async {
-        match exchange::open(order).await? {
-            Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
-            Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
-            Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
-        }
-    });
-    within(patience, answer).await
+    Ok((order, permit, patience))
 }
 
 fn wanted_model(envelope: &Envelope) -> Result<Option<&str>, Failure> {
@@ -245,12 +271,16 @@ impl Patience {
 
 /// A 504 that arrives is worth more than a connection that the client gives up on. The work is borrowed: a future taken
 /// by value would stand in this one three times.
-async fn within<T>(
+fn within<T>(
     patience: Option<Patience>,
     work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-) -> Result<T, Failure> {
-    let Some(Patience { limit, end }) = patience else { return work.await };
-    tokio::time::timeout_at(end, work).await.unwrap_or(Err(Failure::Patience(limit)))
+) -> impl Future<Output = Result<T, Failure>> {
+    match patience {
+        None => Either::Left(work),
+        Some(Patience { limit, end }) => Either::Right(Box::pin(async move {
+            tokio::time::timeout_at(end, work).await.unwrap_or(Err(Failure::Patience(limit)))
+        })),
+    }
 }
 
 impl House {

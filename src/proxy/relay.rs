@@ -23,7 +23,7 @@ use super::reply;
 use super::visit::Visit;
 use super::{House, PING_AFTER};
 use crate::dialect::{Broken, Decoder, End, Fed, Outcome};
-use crate::egress::Body;
+use crate::egress::{Body, Sent};
 use crate::framing::sse;
 use crate::integration::Permit;
 use crate::openai::Fault;
@@ -91,8 +91,9 @@ pub(super) async fn open(
     match tokio::time::timeout(PING_AFTER, &mut opening).await {
         Err(_) => Ok(Box::new(stream(Source::Opening(opening), None, Report::default(), None))),
         Ok(opened) => {
-            let Upstream { parts, body, decoder, report, connected, hidden, lease, .. } = *streamed(opened)?;
-            let headers = decoder.passes_whole().then_some(parts.headers);
+            let Upstream { sent, decoder, report, hidden, lease, .. } = *streamed(opened)?;
+            let Sent { head, body, connected } = *sent;
+            let headers = decoder.passes_whole().then_some(head.headers);
             let stream = stream(Source::Open(body, decoder), headers, report, Some(connected));
             let mut stream = Box::new(Stream { hidden, ..stream });
             stream.permit.hold(lease);
@@ -245,14 +246,14 @@ impl Relay {
     fn opened(&mut self, opened: Result<Opened, Failure>) {
         match streamed(opened) {
             Ok(upstream) => {
-                self.visit.answered(upstream.connected);
+                self.visit.answered(upstream.sent.connected);
                 // The head is gone: of what was lost only the metrics can still tell.
                 upstream.report.lost().for_each(|change| self.visit.lost(&change.field));
                 self.hidden = upstream.hidden;
                 if let Some(permit) = &mut self.permit {
                     permit.hold(upstream.lease);
                 }
-                self.source = Source::Open(upstream.body, upstream.decoder);
+                self.source = Source::Open(upstream.sent.body, upstream.decoder);
             }
             Err(failure) => {
                 let told = reply::tell(&failure, self.visit.integration());

@@ -21,18 +21,16 @@ use super::tail::Tail;
 use super::visit::Visit;
 use super::worker;
 use crate::config::valid::Limits;
-use crate::egress::Body;
+use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Permit};
 use crate::outbound::Report;
 
 /// An answer whose first bytes have come.
 #[derive(Debug)]
 pub(super) struct Begun {
-    pub(super) parts: Parts,
+    pub(super) sent: Box<Sent>,
     pub(super) report: Report,
-    pub(super) connected: Option<Duration>,
     first: Bytes,
-    body: Body,
     idle: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     permit: Option<Permit>,
@@ -42,13 +40,14 @@ pub(super) struct Begun {
 
 /// Waits for the first bytes and checks that they can begin a JSON object.
 pub(super) async fn begin(upstream: Box<Upstream>, mut permit: Permit) -> Result<Box<Begun>, Failure> {
-    let Upstream { parts, mut body, entry, report, connected, lease, .. } = *upstream;
+    let Upstream { mut sent, entry, report, lease, .. } = *upstream;
     permit.hold(lease);
     let idle = entry.settings.limits.idle;
     // What is there already needs no timer.
-    let frame = match body.frame().now_or_never() {
+    let frame = match sent.body.frame().now_or_never() {
         Some(frame) => frame,
-        None => match tokio::time::timeout(idle, body.frame()).await {
+        // Boxed, as whatever here is rare: it would make room in every request's future.
+        None => match Box::pin(tokio::time::timeout(idle, sent.body.frame())).await {
             Ok(frame) => frame,
             Err(_) if permit.lease().is_some() => return Err(worker::silent(idle)),
             Err(_) => return Err(Failure::Silent(idle)),
@@ -65,38 +64,23 @@ pub(super) async fn begin(upstream: Box<Upstream>, mut permit: Permit) -> Result
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
     };
     if first.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b != b'{') {
-        let kind = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let kind = kind.unwrap_or("of no content type");
         return Err(Failure::Garbled(format!("it is not a JSON object ({kind})")));
     }
-    let first = match ends_with_its_connection(&parts) {
-        true => rest_of(first, &mut body, entry.settings.limits).await?,
+    let first = match ends_with_its_connection(&sent.head) {
+        true => Box::pin(rest_of(first, &mut sent.body, entry.settings.limits)).await?,
         false => first,
     };
     let tail = Some(Tail::default());
-    Ok(Box::new(Begun {
-        parts,
-        report,
-        connected,
-        first,
-        body,
-        idle,
-        silence: None,
-        permit: Some(permit),
-        tail,
-    }))
+    Ok(Box::new(Begun { sent, report, first, idle, silence: None, permit: Some(permit), tail }))
 }
 
 /// An answer of any kind, nothing of which is looked at.
-pub(super) fn untouched(
-    parts: Parts,
-    body: Body,
-    (entry, connected): (&Entry, Option<Duration>),
-    permit: Option<Permit>,
-) -> Box<Begun> {
+pub(super) fn untouched(sent: Box<Sent>, entry: &Entry, permit: Option<Permit>) -> Box<Begun> {
     let (report, idle, first) = (Report::default(), entry.settings.limits.idle, Bytes::new());
     let (silence, tail) = (None, None);
-    Box::new(Begun { parts, report, connected, first, body, idle, silence, permit, tail })
+    Box::new(Begun { sent, report, first, idle, silence, permit, tail })
 }
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
@@ -145,12 +129,12 @@ impl Whole {
         if !self.begun.first.is_empty() {
             let first = std::mem::take(&mut self.begun.first);
             self.sent(&first);
-            if self.begun.body.is_end_stream() {
+            if self.begun.sent.body.is_end_stream() {
                 self.end();
             }
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        match Pin::new(&mut self.begun.body).poll_frame(cx) {
+        match Pin::new(&mut self.begun.sent.body).poll_frame(cx) {
             Poll::Ready(None) => {
                 self.end();
                 Poll::Ready(None)
@@ -161,7 +145,7 @@ impl Whole {
                     self.sent(data);
                 }
                 // hyper asks no more of a body that says it is at its end.
-                if self.begun.body.is_end_stream() {
+                if self.begun.sent.body.is_end_stream() {
                     self.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -209,12 +193,12 @@ impl Whole {
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.begun.first.is_empty() && self.begun.body.is_end_stream()
+        self.begun.first.is_empty() && self.begun.sent.body.is_end_stream()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let first = self.begun.first.len() as u64;
-        let rest = self.begun.body.size_hint();
+        let rest = self.begun.sent.body.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + first);
         if let Some(upper) = rest.upper() {

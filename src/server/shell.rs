@@ -12,7 +12,7 @@ use hyper_util::service::TowerToHyperService;
 
 use super::clock::{Clock, Wait};
 use super::connection::Timed;
-use crate::proxy::{self, Answer, House};
+use crate::proxy::{self, House};
 use crate::tasks::Seat;
 
 /// The service of one connection: it marks the connection as busy while a request is answered, and a panic costs its
@@ -24,14 +24,25 @@ pub(super) fn service(
     TowerToHyperService::new(tower::service_fn(move |request| {
         clock.set(Wait::Answer);
         let (host, clock) = (host.clone(), Arc::clone(&clock));
+        // Boxed: handed on by value it would be copied at each step, and make room for itself at each.
+        let request = Box::new(request);
         // Boxed: hyper keeps room for it as long as the connection lasts, and a stream needs none of it any more.
         Box::pin(async move {
-            let answered = AssertUnwindSafe(host.answer(request)).catch_unwind().await;
+            let Host { house, seat, guests } = host;
+            let answered = match guests {
+                Guests::Clients => contained(proxy::answer(request, house, seat)).await,
+                // Boxed: it is rare, and would make room in every request's future.
+                Guests::Handlers => Box::pin(contained(proxy::run_errand(request, house, seat))).await,
+            };
             // The panic hook has logged where; what it says may hold a client's words.
             let response = answered.unwrap_or_else(|_| proxy::crashed());
             Ok(response.map(|answer| Timed::new(answer, clock)))
         })
     }))
+}
+
+fn contained<T>(work: impl Future<Output = T>) -> impl Future<Output = std::thread::Result<T>> {
+    AssertUnwindSafe(work).catch_unwind()
 }
 
 /// Who answers on a connection.
@@ -49,14 +60,4 @@ pub(super) enum Guests {
     Clients,
     /// Our own handlers, on the way to their providers.
     Handlers,
-}
-
-impl Host {
-    async fn answer(self, request: Request<Incoming>) -> Response<Answer> {
-        match self.guests {
-            Guests::Clients => proxy::answer(request, self.house, self.seat).await,
-            // Boxed: it is rare, and would make room in every request's future.
-            Guests::Handlers => Box::pin(proxy::run_errand(request, self.house, self.seat)).await,
-        }
-    }
 }

@@ -60,7 +60,7 @@ impl WebIdentity {
         &self.url
     }
 
-    fn request(&self, token: &Secret) -> Unsigned {
+    fn request(&self, token: &Secret) -> Box<Unsigned> {
         let form = Serializer::new(String::new())
             .append_pair("Action", "AssumeRoleWithWebIdentity")
             .append_pair("Version", "2011-06-15")

@@ -39,7 +39,7 @@ impl Case {
     }
 
     /// Signed by `Signer`, with a body in two pieces.
-    fn signed(&self) -> Unsigned {
+    fn signed(&self) -> Box<Unsigned> {
         let (region, service) = (self.place.0.to_owned(), self.place.1.to_owned());
         let uri: http::Uri = self.url.parse().unwrap();
         let host = HeaderValue::from_str(uri.authority().unwrap().as_str()).unwrap();
@@ -205,8 +205,8 @@ async fn session(authorizer: &Authorizer) -> Result<(String, Stamp), AuthError> 
     let mut unsigned = request();
     unsigned.uri = "https://example.amazonaws.com/x".parse().unwrap();
     let signed = authorizer.sign(SEAT, unsigned).await?;
-    let text = signed.headers[AUTHORIZATION].to_str().unwrap();
-    let session = signed.headers[SESSION].to_str().unwrap();
+    let text = signed.request.headers[AUTHORIZATION].to_str().unwrap();
+    let session = signed.request.headers[SESSION].to_str().unwrap();
     assert!(text.contains(&format!("Credential=ASIA{}/", session.trim_start_matches("session-"))), "{text}");
     Ok((session.to_owned(), signed.stamp))
 }

@@ -260,7 +260,7 @@ impl External {
         if token.is_empty() { Err("the subject token is empty".to_owned()) } else { Ok(Secret::new(token)) }
     }
 
-    fn exchange(&self, subject: &Secret, scope: &str) -> Unsigned {
+    fn exchange(&self, subject: &Secret, scope: &str) -> Box<Unsigned> {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange")
             .append_pair("audience", &self.audience)
@@ -331,7 +331,7 @@ impl Impersonated {
     }
 }
 
-fn assertion(url: &Uri, signed: &Secret) -> Unsigned {
+fn assertion(url: &Uri, signed: &Secret) -> Box<Unsigned> {
     let mut form = Serializer::new(String::new());
     form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
         .append_pair("assertion", signed.expose());
@@ -343,7 +343,7 @@ fn refreshing(
     id: &str,
     (secret, refresh): (&Secret, &Secret),
     scope: Option<&String>,
-) -> Unsigned {
+) -> Box<Unsigned> {
     let mut form = Serializer::new(String::new());
     form.append_pair("grant_type", "refresh_token")
         .append_pair("client_id", id)
@@ -356,7 +356,7 @@ fn refreshing(
 }
 
 /// Without a scope of its own the machine's token has what was given to the machine.
-fn of_the_machine(url: &Uri, scope: Option<&str>) -> Unsigned {
+fn of_the_machine(url: &Uri, scope: Option<&str>) -> Box<Unsigned> {
     let mut request = fetch::get(url);
     if let Some(scope) = scope {
         let scopes = scope.split_whitespace().collect::<Vec<_>>().join(",");

@@ -134,13 +134,13 @@ async fn a_user_sends_its_refresh_token_and_a_scope_only_if_one_is_set() {
     let account = house.account(&user).unwrap();
     let signed = account.sign(SEAT, request()).await.unwrap();
     assert_eq!(
-        (&signed.headers[AUTHORIZATION], &signed.headers[QUOTA_PROJECT]),
+        (&signed.request.headers[AUTHORIZATION], &signed.request.headers[QUOTA_PROJECT]),
         (&"Bearer tok-1".parse().unwrap(), &"payer".parse().unwrap())
     );
     pairs(&house.form(0).0, &want);
     let mut configured = request();
     configured.headers.insert(QUOTA_PROJECT, HeaderValue::from_static("another"));
-    assert_eq!(account.sign(SEAT, configured).await.unwrap().headers[QUOTA_PROJECT], "another");
+    assert_eq!(account.sign(SEAT, configured).await.unwrap().request.headers[QUOTA_PROJECT], "another");
     house.scope = Some("a b".to_owned());
     sign(&house.account(&user).unwrap()).await.unwrap();
     want.push(("scope", "a b"));

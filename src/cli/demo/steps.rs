@@ -203,9 +203,9 @@ async fn post(
     request.uri = path.parse().map_err(|e: http::uri::InvalidUri| words(&e))?;
     let request = Authorizer::none().sign(SEAT, request).await.map_err(|e| words(&e))?;
     let began = Instant::now();
-    let response = to.send(SEAT, request).await.map_err(|e| words(&e))?.response;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(|e| words(&e))?.to_bytes();
+    let sent = to.send(SEAT, request).await.map_err(|e| words(&e))?;
+    let status = sent.head.status;
+    let body = sent.body.collect().await.map_err(|e| words(&e))?.to_bytes();
     Ok(Heard { status, body, took: began.elapsed() })
 }
 

@@ -70,7 +70,7 @@ impl Errand {
     /// Sends `request` on, and takes what comes back.
     pub(in crate::proxy) async fn run(
         self,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         house: &Arc<House>,
         seat: Seat,
         visit: &mut Visit,
@@ -97,12 +97,14 @@ impl Errand {
 }
 
 /// The handler's request, whose head is `head`, as the provider gets it, whole but for its right to enter.
-fn dress(integration: &Integration, tail: &str, head: &Parts, body: Bytes) -> Result<Unsigned, Failure> {
+fn dress(integration: &Integration, tail: &str, head: &Parts, body: Bytes) -> Result<Box<Unsigned>, Failure> {
     let replaced = integration.settings().authorization != Authorization::None;
     let own = kept(&head.headers, replaced);
-    let unsigned = Unsigned::new(head.method.clone(), "", own, Segments::one(body));
-    let dressed = integration.dress_relay(unsigned, tail, head.uri.query(), &head.headers)?;
-    dressed.ok_or(Failure::BadRequest("this path and query do not fit behind the integration's endpoint"))
+    let mut unsigned = Unsigned::new(head.method.clone(), "", own, Segments::one(body));
+    match integration.dress_relay(&mut unsigned, tail, head.uri.query(), &head.headers)? {
+        true => Ok(unsigned),
+        false => Err(super::NO_URL),
+    }
 }
 
 /// What of a handler's fields goes on. Where the integration has a right to enter (`replaced`), the handler's own is

@@ -26,7 +26,7 @@ use super::reply::Outcome;
 use super::visit::Visit;
 use super::whole::{self, Begun};
 use super::{House, Patience, within};
-use crate::egress::{Body, Sent};
+use crate::egress::Sent;
 use crate::integration::{Entry, Integration, Permit};
 use crate::outbound::{Segments, Unsigned};
 use crate::tasks::Seat;
@@ -40,17 +40,21 @@ const METHODS: [Method; 7] =
 /// The same in words.
 const METHOD_WORDS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// What is said of a path or query that makes no URL of the provider's.
+const NO_URL: Failure =
+    Failure::BadRequest("this path and query do not fit behind the integration's endpoint");
+
 /// What of a client's headers belongs to the body that it sends or wants.
 const KEPT: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, ACCEPT];
 
 /// A provider's answer that is at hand as a whole.
 #[derive(Debug)]
 pub(super) struct Relayed {
-    pub(super) parts: response::Parts,
+    /// What the upstream sent, of whose body no more is wanted.
+    pub(super) sent: Box<Sent>,
     pub(super) body: Bytes,
     /// How long the body would be that a HEAD does not bring.
     pub(super) length: Option<HeaderValue>,
-    pub(super) connected: Option<Duration>,
 }
 
 /// Checks what can be known of the method.
@@ -61,7 +65,7 @@ pub(super) fn check_method(method: &Method) -> Result<(), Failure> {
 /// Relays `request` to `integration`, at `rest` of its paths, which is what stands behind `/v1/`, for a client of
 /// that `patience`.
 pub(super) async fn relay(
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     (integration, rest, patience): (&str, &str, Option<Duration>),
     house: &Arc<House>,
     seat: Seat,
@@ -104,24 +108,24 @@ pub(super) fn dress(
     rest: &str,
     head: &Parts,
     body: Bytes,
-) -> Result<Unsigned, Failure> {
+) -> Result<Box<Unsigned>, Failure> {
     let mut own = HeaderMap::with_capacity(8);
     for name in KEPT {
         for value in head.headers.get_all(&name) {
             own.append(name.clone(), value.clone());
         }
     }
-    let unsigned = Unsigned::new(head.method.clone(), "", own, Segments::one(body));
+    let mut unsigned = Unsigned::new(head.method.clone(), "", own, Segments::one(body));
     let tail = format!("{}/{rest}", integration.dialect().relays_below());
-    let dressed = integration.dress_relay(unsigned, &tail, head.uri.query(), &head.headers)?;
-    dressed.ok_or(Failure::BadRequest("this path and query do not fit behind the integration's endpoint"))
+    match integration.dress_relay(&mut unsigned, &tail, head.uri.query(), &head.headers)? {
+        true => Ok(unsigned),
+        false => Err(NO_URL),
+    }
 }
 
 /// A provider's answer whose body is still to come.
 struct Upstream {
-    parts: response::Parts,
-    body: Body,
-    connected: Option<Duration>,
+    sent: Box<Sent>,
     hidden: Hidden,
     entry: Arc<Entry>,
 }
@@ -135,20 +139,19 @@ async fn send(
     entry: &Arc<Entry>,
     integration: &Integration,
     seat: Seat,
-    unsigned: Unsigned,
+    unsigned: Box<Unsigned>,
 ) -> Result<Upstream, Failure> {
     let mut renewed = false;
     loop {
         let signed = integration.authorizer.sign(seat, unsigned.clone()).await?;
-        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.headers));
-        let Sent { response, connected } = integration.egress.send(seat, signed).await?;
-        let blamed = integration.authorizer.is_blamed(response.status(), response.headers());
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers));
+        let sent = integration.egress.send(seat, signed).await?;
+        let blamed = integration.authorizer.is_blamed(sent.head.status, &sent.head.headers);
         if blamed && !renewed && integration.authorizer.refused(seat, stamp).await? {
             renewed = true;
             continue;
         }
-        let (parts, body) = response.into_parts();
-        return Ok(Upstream { parts, body, connected, hidden, entry: Arc::clone(entry) });
+        return Ok(Upstream { sent, hidden, entry: Arc::clone(entry) });
     }
 }
 
@@ -156,19 +159,20 @@ impl Upstream {
     /// Takes an error, whose words may repeat what we sent, an answer without a body, and JSON that would look complete
     /// if it were cut; leaves any other open.
     async fn take_whole(mut self, method: &Method) -> Result<Taken, Failure> {
-        exchange::check_head(&self.parts)?;
-        let status = self.parts.status;
+        exchange::check_head(&self.sent.head)?;
+        let status = self.sent.head.status;
         let is_error = status.is_client_error() || status.is_server_error();
-        let is_bare = self.body.is_end_stream() || *method == Method::HEAD;
-        let is_open_json = !is_bare && is_json(&self.parts) && whole::ends_with_its_connection(&self.parts);
+        let is_bare = self.sent.body.is_end_stream() || *method == Method::HEAD;
+        let is_open_json =
+            !is_bare && is_json(&self.sent.head) && whole::ends_with_its_connection(&self.sent.head);
         if !is_error && !is_bare && !is_open_json {
             return Ok(Taken::Open(self));
         }
-        let length = self.parts.headers.get(CONTENT_LENGTH).cloned().filter(|_| *method == Method::HEAD);
+        let length = self.sent.head.headers.get(CONTENT_LENGTH).cloned().filter(|_| *method == Method::HEAD);
         let mut body = BytesMut::new();
         if !is_bare {
             let limits = self.entry.settings.limits;
-            if !exchange::read_into(&mut body, &mut self.body, limits.max_answer, limits.idle).await? {
+            if !exchange::read_into(&mut body, &mut self.sent.body, limits.max_answer, limits.idle).await? {
                 return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
             }
         }
@@ -177,14 +181,14 @@ impl Upstream {
         }
         let body = if is_error { self.hidden.strip_bytes(body.freeze()) } else { body.freeze() };
         if is_error {
-            self.hidden.strip_headers(&mut self.parts.headers);
+            self.hidden.strip_headers(&mut self.sent.head.headers);
         }
-        Ok(Taken::Whole(Relayed { parts: self.parts, body, length, connected: self.connected }))
+        Ok(Taken::Whole(Relayed { sent: self.sent, body, length }))
     }
 
     /// Goes on as it comes.
     fn begin(self, permit: Option<Permit>) -> Box<Begun> {
-        whole::untouched(self.parts, self.body, (&self.entry, self.connected), permit)
+        whole::untouched(self.sent, &self.entry, permit)
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, SET_COOKIE,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::exchange::Translated;
@@ -59,20 +60,20 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
     match outcome {
         Outcome::Models(json) => full(StatusCode::OK, json, HeaderMap::new(), visit),
         Outcome::Translated(answer) => {
-            visit.answered(answer.connected);
+            visit.answered(answer.sent.connected);
             visit.used(answer.usage.as_ref());
             let mut headers = HeaderMap::new();
-            if let Some(id) = answer.parts.headers.get(REQUEST_ID) {
+            if let Some(id) = answer.sent.head.headers.get(REQUEST_ID) {
                 headers.insert(UPSTREAM_REQUEST_ID, id.clone());
             }
             note_lost(&answer.report, &mut headers, &visit);
             full(StatusCode::OK, answer.json, headers, visit)
         }
         Outcome::Passed(mut begun) => {
-            visit.answered(begun.connected);
-            let mut headers = relayed(std::mem::take(&mut begun.parts.headers), visit.is_errand());
+            visit.answered(begun.sent.connected);
+            let mut headers = relayed(std::mem::take(&mut begun.sent.head.headers), visit.is_errand());
             note_lost(&begun.report, &mut headers, &visit);
-            let status = begun.parts.status;
+            let status = begun.sent.head.status;
             send(status, headers, visit, |visit| Answer::whole(Whole::new(begun, visit)))
         }
         Outcome::Stream(stream) => streamed(*stream, visit),
@@ -81,9 +82,9 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
 }
 
 fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
-    visit.answered(answer.connected);
-    let status = answer.parts.status;
-    let mut headers = relayed(answer.parts.headers, visit.is_errand());
+    visit.answered(answer.sent.connected);
+    let Parts { status, headers, .. } = answer.sent.head;
+    let mut headers = relayed(headers, visit.is_errand());
     headers.extend(answer.length.map(|length| (CONTENT_LENGTH, length)));
     if status.is_success() {
         visit.ended();

@@ -15,7 +15,7 @@ use super::spec::Spec;
 use super::{Crew, HandlerFailure, Lease, Workers};
 use crate::config::valid::{CallStyle, Variables};
 use crate::egress::Clients;
-use crate::outbound::{Segments, Signed, Stamp};
+use crate::outbound::{Segments, Signed, Stamp, Unsigned};
 use crate::tasks::{Seat, Tasks};
 
 const STANDIN: &str = include_str!("standin.py");
@@ -142,16 +142,12 @@ pub(super) fn restarts(status: &CrewStatus, name: &str) -> u64 {
 
 /// The answer of a worker to `body`, or whose fault it is that there is none.
 pub(super) async fn ask(lease: &Lease, body: &'static str) -> Result<String, HandlerFailure> {
-    let request = Signed {
-        method: Method::POST,
-        uri: Uri::from_static("http://handler/v1/chat/completions"),
-        headers: HeaderMap::new(),
-        body: Segments::one(body.into()),
-        stamp: Stamp::default(),
-    };
+    let mut request = Unsigned::new(Method::POST, "", HeaderMap::new(), Segments::one(body.into()));
+    request.uri = Uri::from_static("http://handler/v1/chat/completions");
+    let request = Signed { request, stamp: Stamp::default() };
     match lease.egress().send(Seat(0), request).await {
         Ok(sent) => {
-            let whole = sent.response.into_body().collect().await.unwrap().to_bytes();
+            let whole = sent.body.collect().await.unwrap().to_bytes();
             Ok(String::from_utf8(whole.to_vec()).unwrap())
         }
         Err(error) => Err(lease.blame(&error).await),
