@@ -49,3 +49,4 @@ mod stacks;
 mod stop;
 mod stream;
 mod tls;
+mod words;

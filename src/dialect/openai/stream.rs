@@ -15,7 +15,7 @@ use crate::dialect::chunks;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome, Whole};
 use crate::framing::Complete;
 use crate::framing::sse::{self, Event, Events, Splitter};
-use crate::openai::{Fault, Usage, scan};
+use crate::openai::{Fault, Usage, excerpt, scan};
 
 /// Passes an answer on and watches how it ends.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Passing {
             if event.name != b"error" {
                 return Ok(());
             }
-            let words = String::from_utf8_lossy(data).into_owned();
+            let words = excerpt(data).into_owned();
             let fault = Fault { status: 502, message: words, ..Fault::default() };
             return Err(Broken::Upstream(Box::new(fault)));
         };
@@ -219,8 +219,7 @@ fn says(data: &[u8], key: &Finder<'_>) -> bool {
 }
 
 fn garbled(error: impl fmt::Display, data: &[u8]) -> Broken {
-    let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
-    Broken::Garbled(format!("the upstream sent what is not a chunk ({error}): {shown}"))
+    Broken::Garbled(format!("the upstream sent what is not a chunk ({error}): {}", excerpt(data)))
 }
 
 #[cfg(test)]
