@@ -13,6 +13,7 @@ mod config;
 mod degrade;
 mod demo;
 mod dockerfile;
+mod dropped;
 mod edits;
 mod embeddings;
 mod explain;
