@@ -148,3 +148,61 @@ fn an_answer_that_is_no_stream_is_blamed_for_nothing_else() {
         }
     }
 }
+
+/// OpenRouter's way to say that the provider behind it failed.
+const IN_A_200: &str =
+    r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"x"}},"user_id":"u"}"#;
+
+#[test]
+fn an_error_inside_a_200_is_an_error_for_the_client_and_in_the_log() {
+    let (_upstream, sidecar, script) = world(&[Format::OpenAi, Format::Azure, Format::Mistral], KEY);
+    for format in [Format::OpenAi, Format::Azure, Format::Mistral] {
+        *script.lock().expect("no script panics") = whole(200, "application/json", IN_A_200.to_owned());
+        let answer = ask(&sidecar, format, false);
+        let message = answer.refusal(429, "429");
+        assert_eq!(message, format!("integration `{}`: Provider returned error", format.word()));
+    }
+    let line = sidecar.log_line("the access line", |line| line["message"] == "request");
+    assert_eq!((&line["ending"], &line["code"]), (&json!("failed"), &json!("upstream_error")), "{line}");
+    // Wherever the pieces of it end, and behind the spaces that keep a connection open.
+    for pieces in [vec!["\n", " \n", IN_A_200], vec!["{", &IN_A_200[1..]], vec!["{\"err", &IN_A_200[5..]]] {
+        let pieces: Vec<String> = pieces.into_iter().map(str::to_owned).collect();
+        *script.lock().expect("no script panics") = Box::new(move |turn| {
+            turn.say(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+            );
+            pieces.iter().for_each(|piece| {
+                turn.chunk(piece);
+            });
+            turn.end();
+        });
+        assert_eq!(ask(&sidecar, Format::OpenAi, false).status, 429);
+    }
+    let embeddings = Call::post("/openai/v1/embeddings", "{\"model\":\"m\",\"input\":\"x\"}");
+    *script.lock().expect("no script panics") =
+        whole(200, "application/json", format!("{{\"error\":\"the key {KEY} is spent\"}}"));
+    let answer = sidecar.ask(&embeddings);
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["message"]),
+        (502, &json!("integration `openai`: the key *** is spent"))
+    );
+}
+
+#[test]
+fn what_is_no_error_inside_a_200_passes_byte_for_byte() {
+    let (_upstream, sidecar, script) = world(&[Format::OpenAi], KEY);
+    for body in [
+        "{\"error\":null,\"choices\":[{\"message\":{\"content\":\"hi\"}}] }",
+        "\n {\"error\" :{\"code\":0}, \"choices\":[{\"message\":{\"content\":\"hi\"}}]}",
+        "{\"error\":{\"message\":\"half of it\"},\"choices\":[{\"message\":{\"content\":\"hi\"}}]}",
+        "{\"error\":\"\",\"choices\":[]}",
+        "{}",
+    ] {
+        *script.lock().expect("no script panics") = whole(200, "application/json", body.to_owned());
+        let answer = ask(&sidecar, Format::OpenAi, false);
+        assert_eq!((answer.status, answer.text(), answer.clean), (200, body, true));
+    }
+    *script.lock().expect("no script panics") = whole(200, "application/json", IN_A_200.to_owned());
+    let relayed = sidecar.ask(&Call::get("/openai/v1/files"));
+    assert_eq!((relayed.status, relayed.text()), (200, IN_A_200), "another path is relayed as it comes");
+}
