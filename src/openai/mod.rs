@@ -17,7 +17,7 @@ pub use chat::ChatRequest;
 pub use completion::{Chunk, Completion, Usage};
 pub use embeddings::{Embeddings, EmbeddingsRequest};
 pub use envelope::Envelope;
-pub use fault::Fault;
+pub use fault::{Fault, excerpt};
 
 /// What a client asked for, by the path it called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::failure::{Failure, Refusal};
 use super::hide::Hidden;
 use super::worker;
 use crate::config::valid;
@@ -147,7 +147,7 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
         };
         let entrance = integration.entrance();
         let signed = entrance.sign(order.seat, prepared.unsigned).await?;
-        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers));
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, &order.entry));
         let asked = lease.as_ref().map(|_| Instant::now());
         let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
         let sent = match (way.send(order.seat, signed).await, &lease) {
@@ -188,13 +188,13 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 /// A stream was asked for and something else came: what it says is more use than that it came.
 async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
-    let body = match gather(&mut upstream.sent.body, MAX_FAULT, idle).await {
-        Ok(body) => body,
-        Err(failure) => return failure,
-    };
-    let head = Head { status: 502, headers: &upstream.sent.head.headers };
-    let said = upstream.hidden.strip(upstream.decoder.fault(head, &body)).message;
-    Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
+    let mut body = BytesMut::new();
+    if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
+        return failure;
+    }
+    let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
+    fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
+    Failure::Nonsense(upstream.hidden.strip(fault).words())
 }
 
 async fn refusal(mut upstream: Box<Upstream>) -> Failure {
@@ -203,10 +203,11 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await;
     let head = Head::from(&upstream.sent.head);
-    let fault = Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body)));
+    let fault = upstream.hidden.strip(upstream.decoder.fault(head, &body));
+    let refusal = Box::new(Refusal { fault, report: upstream.report });
     match &upstream.lease {
-        Some(_) => Failure::Raised(fault, worker::kind(&upstream.sent.head.headers)),
-        None => Failure::Upstream(fault),
+        Some(_) => Failure::Raised(refusal, worker::kind(&upstream.sent.head.headers)),
+        None => Failure::Upstream(refusal),
     }
 }
 
@@ -214,10 +215,14 @@ async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
     let limits = upstream.entry.settings.limits;
     let body = gather(&mut upstream.sent.body, limits.max_answer, limits.idle).await?;
     let head = Head::from(&upstream.sent.head);
-    let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
-        Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
-        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
-    })?;
+    let whole = match upstream.decoder.whole(head, &body) {
+        Ok(whole) => whole,
+        Err(Broken::Upstream(fault)) => {
+            let fault = upstream.hidden.strip(*fault);
+            return Err(Failure::Upstream(Box::new(Refusal { fault, report: upstream.report })));
+        }
+        Err(Broken::Garbled(how)) => return Err(Failure::Nonsense(upstream.hidden.strip_text(how))),
+    };
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     let usage = upstream.decoder.usage();
     let Upstream { sent, report, .. } = *upstream;

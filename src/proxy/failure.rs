@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::hide::Masked;
 use crate::auth::AuthError;
 use crate::dialect::Untranslatable;
 use crate::egress::SendError;
 use crate::integration::{Busy, Entry, NotFound, Refused, TooMuch};
 use crate::openai::Fault;
 use crate::openai::scan::ScanError;
+use crate::outbound::Report;
 use crate::workers::{Absent, HandlerFailure};
 
 /// Why a request could not be answered.
@@ -61,13 +63,13 @@ pub(super) enum Failure {
     /// A worker gave no answer.
     Handler(HandlerFailure),
     /// A handler's own refusal, and what kind of one.
-    Raised(Box<Fault>, &'static str),
+    Raised(Box<Refusal>, &'static str),
     /// The upstream's own refusal.
-    Upstream(Box<Fault>),
+    Upstream(Box<Refusal>),
     /// The upstream's answer makes no sense; how, in words of ours alone.
     Garbled(String),
     /// The same, in words that hold some of the upstream's: not for the log.
-    Nonsense(String),
+    Nonsense(Masked<String>),
     /// The upstream answered with this redirect status.
     Redirect(u16),
     /// The upstream fell silent inside its answer.
@@ -78,7 +80,22 @@ pub(super) enum Failure {
     Internal(&'static str),
 }
 
+/// What an upstream said that it does not do, and what of the request it never saw: often the one explains the other.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) fault: Masked<Fault>,
+    pub(super) report: Report,
+}
+
 impl Failure {
+    /// What did not reach the upstream that refused.
+    pub(super) fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Upstream(refusal) | Self::Raised(refusal, _) => Some(&refusal.report),
+            _ => None,
+        }
+    }
+
     /// The integration cannot serve because of the world outside.
     pub(super) fn unavailable(entry: &Entry) -> Self {
         let remedy = entry.state.as_ref().err().cloned().unwrap_or_default();

@@ -8,6 +8,7 @@ mod head;
 mod hide;
 mod intake;
 mod models;
+mod opening;
 mod pass;
 mod relay;
 mod reply;
