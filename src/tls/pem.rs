@@ -139,7 +139,9 @@ pub(super) fn flaw(error: &PemError) -> &'static str {
 }
 
 pub(super) fn says(key: &str, path: &Path, what: impl std::fmt::Display) -> String {
-    format!("`{key}` {} {what}", files::shown(path))
+    // Authorities are public, and where they are is harmless.
+    let shown = if key.ends_with("ca_file") { path.display().to_string() } else { files::shown(path) };
+    format!("`{key}` {shown} {what}")
 }
 
 #[cfg(test)]
@@ -174,7 +176,9 @@ mod tests {
             assert!(error.contains(words), "{error}");
         }
         let missing = Profile { ca_files: vec!["/nowhere/ca.pem".into()], ..authority.trusted() };
-        assert!(load(&missing).unwrap_err().contains("`ca_file` /… cannot be read: No such file"));
+        assert!(
+            load(&missing).unwrap_err().contains("`ca_file` /nowhere/ca.pem cannot be read: No such file")
+        );
     }
 
     #[test]

@@ -45,6 +45,34 @@ fn the_key_may_come_from_a_file_or_from_the_environment() {
 }
 
 #[test]
+fn a_secret_that_stands_where_its_file_belongs_is_told_to_nobody() {
+    const SECRET: &str = "sk-SECRET-123";
+    let upstream = Upstream::saying("hello");
+    let (key, token) =
+        ("authentication_type = \"api_key\"\napi_key_header = \"x\"", "authentication_type = \"oauth2\"");
+    for (lines, named) in [
+        (format!("{key}\napi_key_value_file = \"Bearer {SECRET}\""), "api_key_value_file"),
+        (format!("{key}\napi_key_value = \"${{file:{SECRET}}}\""), "api_key_value"),
+        (
+            format!("{token}\noauth2 = {{ client_id = \"i\", client_secret_file = \"{SECRET}\" }}"),
+            "client_secret_file",
+        ),
+        (format!("{token}\ntoken_file = '{{\"client_secret\": \"{SECRET}\"}}'"), "token_file"),
+    ] {
+        let sidecar = Setup::before(&upstream, &lines).start();
+        let answer = sidecar.ask(&Call::say("m", "hi"));
+        answer.refusal(503, "integration_unavailable");
+        assert!(answer.text().contains(named), "{named} is not named: {}", answer.text());
+        let checked = sidecar.run(&["check", "config.toml"]);
+        assert_eq!(checked.code, 78, "{}", checked.output());
+        let listed = sidecar.admin("/integrations");
+        for shown in [answer.text(), listed.text(), &checked.output(), &sidecar.output()] {
+            assert!(shown.contains(named) && !shown.contains("SECRET"), "{named}: {shown}");
+        }
+    }
+}
+
+#[test]
 fn without_authentication_nothing_is_added() {
     let upstream = Upstream::saying("hello");
     let sidecar = Setup::before(&upstream, "").start();

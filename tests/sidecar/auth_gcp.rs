@@ -135,7 +135,7 @@ fn an_external_account_exchanges_the_token_of_that_moment_and_speaks_for_a_servi
     });
     let setup = Setup::before(&upstream, GCP).file("gcp.json", &file.to_string());
     let missing = setup.run(&["check", &setup.write().to_string_lossy()]);
-    assert!(missing.code == 78 && missing.stdout.contains("subject: No such file"), "{}", missing.output());
+    assert!(missing.code == 78 && missing.stdout.contains("/…: No such file"), "{}", missing.output());
     let sidecar = setup.start();
     sidecar.put("subject", r#"{"jwt": "SENTINEL-1"}"#);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");

@@ -45,7 +45,7 @@ fn check_treats_what_is_wrong_in_the_world_as_an_error() {
     let config = setup.write();
     let ended = setup.run(&["check", &config.to_string_lossy()]);
     assert_ne!(ended.code, 0);
-    assert!(ended.output().contains("no-such-key"), "{}", ended.output());
+    assert!(ended.output().contains("api_key_value_file"), "{}", ended.output());
 }
 
 #[test]

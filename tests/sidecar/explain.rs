@@ -253,7 +253,7 @@ fn wrong_usage_and_a_configuration_that_cannot_serve_have_their_own_exit_codes()
     let failed = explain(&setup, BODY, &[]);
     assert_eq!(failed.code, 78, "{}", failed.output());
     assert!(
-        failed.stdout.contains("no-such-key") && failed.stdout.contains("integration_unavailable"),
+        failed.stdout.contains("api_key_value_file") && failed.stdout.contains("integration_unavailable"),
         "{}",
         failed.output()
     );

@@ -205,7 +205,7 @@ fn a_strict_start_shows_everything_that_check_would() {
     let config = setup.write().display().to_string();
     let ended = setup.run(&["--config", &config]);
     assert_eq!(ended.code, 78, "{}", ended.output());
-    for words in ["no-such-ca", "no-such-key"] {
+    for words in ["no-such-ca", "api_key_value_file"] {
         assert!(ended.output().contains(words), "{}", ended.output());
     }
 }
@@ -230,7 +230,7 @@ fn a_change_of_settings_that_the_world_fails_stands_with_its_remedy() {
     sidecar.reload();
     sidecar.logged(RELOADED, 1);
     let message = sidecar.ask(&Call::say("m", "hi")).refusal(503, "integration_unavailable");
-    assert!(message.contains("no-such-key"), "{message}");
+    assert!(message.contains("api_key_value_file"), "{message}");
     gate.open();
     assert_eq!(
         stream.all_data().last().map(String::as_str),
