@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::pool::{Line, Pool};
 use super::shared::Slot;
-use crate::tasks::Seat;
+use crate::tasks::{Seat, hush};
 
 /// The body of a response. Read to its end, its connection is used again; dropped before, the connection is closed
 /// at once, or of HTTP/2 the stream reset, so that the upstream stops working for nobody.
@@ -74,7 +74,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let frame = ready!(hush::poll_frame(&mut self.incoming, cx));
         match &frame {
             None => self.give_back(),
             Some(Ok(_)) if self.incoming.is_end_stream() => self.give_back(),

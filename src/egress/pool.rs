@@ -18,7 +18,7 @@ use super::error::SendError;
 use super::message::Outgoing;
 use super::shared::{Shared, Slot};
 use super::wire::{Pulse, Stream, Wire};
-use crate::tasks::{Seat, Tasks};
+use crate::tasks::{Seat, Tasks, hush};
 
 /// The longest response head, and the longest trailers, in bytes. hyper takes at most 100 fields.
 pub(super) const MAX_HEAD: usize = 64 << 10;
@@ -120,7 +120,7 @@ impl Pool {
             handshake.map_err(|error| self.destination.explain(&error, Moment::of(&pulse, true, true)))?;
         self.tasks.spawn(async move {
             // Its errors reach whoever waits for an answer; an idle connection ends without a word.
-            let _ = connection.await;
+            let _ = hush::drive(connection).await;
         });
         let born = Instant::now();
         Ok((Lease::Line(Box::new(Line { sender, pulse, alarm: Alarm::new(), born })), born - begin))

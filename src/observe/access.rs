@@ -187,53 +187,19 @@ impl Fields<'_> {
 
     fn number(&mut self, field: &str, value: Option<u64>) {
         let Some(value) = value else { return };
-        let mut digits = Digits::default();
-        digits.before(value, 1);
         self.put(field);
-        self.0.extend_from_slice(digits.text());
+        self.put(itoa::Buffer::new().format(value));
     }
 
     fn millis(&mut self, field: &str, value: Option<Duration>) {
         let Some(value) = value else { return };
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        let mut digits = Digits::default();
-        digits.before(micros % 1000, 3);
-        digits.put(b'.');
-        digits.before(micros / 1000, 1);
-        self.put(field);
-        self.0.extend_from_slice(digits.text());
-    }
-}
-
-/// A number as text, from its end to its beginning, without a formatter call.
-struct Digits {
-    text: [u8; 24],
-    start: usize,
-}
-
-impl Default for Digits {
-    fn default() -> Self {
-        Self { text: [0; 24], start: 24 }
-    }
-}
-
-impl Digits {
-    fn put(&mut self, byte: u8) {
-        self.start -= 1;
-        self.text[self.start] = byte;
-    }
-
-    /// Puts `value` with at least `least` digits before what is there.
-    fn before(&mut self, mut value: u64, least: usize) {
-        let end = self.start;
-        while value > 0 || end - self.start < least {
-            self.put(b'0' + (value % 10) as u8);
-            value /= 10;
-        }
-    }
-
-    fn text(&self) -> &[u8] {
-        &self.text[self.start..]
+        self.number(field, Some(micros / 1000));
+        // A thousand more, so that no zero in front is lost; its own digit is left out.
+        let mut rest = itoa::Buffer::new();
+        let rest = rest.format(1000 + micros % 1000);
+        self.0.push(b'.');
+        self.put(&rest[1..]);
     }
 }
 

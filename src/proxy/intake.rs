@@ -1,12 +1,12 @@
 //! What stands at the door: path, method, host, caller key, content type; then the body, bounded in size and time.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Version};
 use http_body::Body as _;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::head::Fields;
 use super::pass;
 use crate::openai::Operation;
+use crate::tasks::hush;
 
 /// The most room that is made for a body at once, in bytes.
 const STEP: usize = 1 << 20;
@@ -180,10 +181,11 @@ fn grow(whole: &mut Vec<u8>, more: usize, announced: Option<u64>) {
 async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, Failure> {
     loop {
         // What is there already needs no timer.
-        let frame = match body.frame().now_or_never() {
+        let mut frame = poll_fn(|cx| hush::poll_frame(body, cx));
+        let frame = match (&mut frame).now_or_never() {
             Some(frame) => frame,
             // Boxed: it would make room in every request's future.
-            None => Box::pin(tokio::time::timeout(silence, body.frame()))
+            None => Box::pin(tokio::time::timeout(silence, frame))
                 .await
                 .map_err(|_| Failure::BodyTooSlow(silence))?,
         };

@@ -21,6 +21,7 @@ use super::shell::{self, Host};
 use super::stop::Stop;
 use crate::config::valid;
 use crate::proxy::Answer;
+use crate::tasks::hush::Caller;
 use crate::tls::Inbound;
 
 /// How long a cut answer may take to say so.
@@ -94,13 +95,14 @@ where
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let mut timer = pin!(tokio::time::sleep_until(clock.deadline(limits.header, limits.idle)));
-    let (mut stage, mut bell) = (Stage::Serving, Bell::default());
+    let (mut stage, mut bell, mut caller) = (Stage::Serving, Bell::default(), Caller::default());
     loop {
         let step = {
             let mut asked = pin!(stop.after(stage != Stage::Serving));
             bell.ring();
             poll_fn(|cx| {
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                let mut hushed = Context::from_waker(caller.waker(cx));
+                if let Poll::Ready(ended) = connection.as_mut().poll(&mut hushed) {
                     return Poll::Ready(Step::Ended(ended));
                 }
                 // Looked at after every step of the connection in the same task, so that nobody need be woken.

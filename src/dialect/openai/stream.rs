@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::alike::Alike;
 use crate::dialect::chunks;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome, Whole};
 use crate::framing::Complete;
@@ -20,6 +21,7 @@ use crate::openai::{Fault, Usage, scan};
 #[derive(Debug)]
 pub(in crate::dialect) struct Passing {
     splitter: Splitter,
+    alike: Alike,
     finished: bool,
     usage: Option<Usage>,
     end: Option<Outcome>,
@@ -28,7 +30,8 @@ pub(in crate::dialect) struct Passing {
 impl Passing {
     /// For an answer whose events have at most `max_event` bytes.
     pub(in crate::dialect) fn new(max_event: usize) -> Self {
-        Self { splitter: Splitter::new(max_event), finished: false, usage: None, end: None }
+        let (splitter, alike) = (Splitter::new(max_event), Alike::default());
+        Self { splitter, alike, finished: false, usage: None, end: None }
     }
 
     /// Looks at all events; the length of what may go on, which is less than all behind the last event.
@@ -45,6 +48,9 @@ impl Passing {
     }
 
     fn look_at(&mut self, event: &Event<'_>) -> Result<(), Broken> {
+        if event.name.is_empty() && self.alike.knows(&event.data) {
+            return Ok(());
+        }
         if event.is_done() {
             self.end = Some(Outcome::Complete);
             return Ok(());
@@ -60,7 +66,11 @@ impl Passing {
             self.usage = usage.or(self.usage);
             return Ok(());
         }
-        scan::check(data).map_err(|e| garbled(e, data))
+        scan::check(data).map_err(|e| garbled(e, data))?;
+        if event.name.is_empty() {
+            self.alike.learn(data);
+        }
+        Ok(())
     }
 
     /// An error is told anew, never passed on as it came: it may repeat what we sent, and clients overlook some forms.

@@ -16,6 +16,7 @@ use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
 use super::whole::{Begun, Whole};
+use crate::integration::connection_named;
 use crate::outbound::Report;
 
 pub use answer::Answer;
@@ -176,22 +177,25 @@ fn send(
 /// The upstream's headers, less those that end here. A handler (`errand`) is sent all that is not the connection's: the
 /// provider is its own.
 fn relayed(mut headers: HeaderMap, errand: bool) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let ends =
-        |name: &&HeaderName| ends_here(name) && !(errand && **name == SET_COOKIE) || named.contains(name);
     headers.remove(CONTENT_LENGTH);
-    // Nearly always none: looking is cheaper than removing what is not there.
-    let doomed: Vec<HeaderName> = headers.keys().filter(ends).cloned().collect();
+    // One walk, which nearly always finds nothing: looking for each by its name would cost more.
+    let (mut doomed, mut has_id) = (Vec::new(), false);
+    for name in headers.keys() {
+        has_id |= *name == REQUEST_ID;
+        if *name == CONNECTION {
+            doomed.extend(connection_named(&headers).filter_map(|name| name.parse().ok()));
+        }
+        if ends_here(name) && !(errand && *name == SET_COOKIE) {
+            doomed.push(name.clone());
+        }
+    }
     for name in &doomed {
         headers.remove(name);
     }
-    if !errand && let Some(id) = headers.remove(REQUEST_ID) {
+    if has_id
+        && !errand
+        && let Some(id) = headers.remove(REQUEST_ID)
+    {
         headers.insert(UPSTREAM_REQUEST_ID, id);
     }
     headers

@@ -1,5 +1,7 @@
 //! The one task set: every task that outlives its caller is in it, so that a stop can wait for all.
 
+pub mod hush;
+
 use std::future::Future;
 
 use tokio::task::JoinHandle;
