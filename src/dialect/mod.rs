@@ -17,6 +17,7 @@ mod events;
 pub mod gemini;
 mod handler;
 mod loss;
+mod marks;
 mod media;
 pub mod mistral;
 pub mod ollama;

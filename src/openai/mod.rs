@@ -8,6 +8,7 @@ pub mod completion;
 pub mod embeddings;
 pub mod envelope;
 pub mod fault;
+mod form;
 pub mod json;
 pub mod message;
 pub mod scan;
