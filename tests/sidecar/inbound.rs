@@ -160,7 +160,7 @@ fn what_is_wrong_with_it_stops_the_start_and_check_says_the_same() {
     let other = authority.issue(NAME);
     let cases = [
         (behind(&upstream, &authority, TLS).file("tls.key", &other.key), "is not the key of"),
-        (behind(&upstream, &authority, &TLS.replace("tls.crt", "gone.crt")), "gone.crt cannot be read"),
+        (behind(&upstream, &authority, &TLS.replace("tls.crt", "gone.crt")), "/… cannot be read"),
         (behind(&upstream, &authority, MUTUAL).file("clients.pem", "hello"), "is not PEM"),
     ];
     for (setup, words) in cases {
