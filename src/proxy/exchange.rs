@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::failure::Failure;
 use super::hide::Hidden;
 use super::worker;
-use crate::config::valid;
+use crate::config::valid::{self, Limits};
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Integration};
@@ -188,10 +188,11 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 /// A stream was asked for and something else came: what it says is more use than that it came.
 async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
-    let body = match gather(&mut upstream.sent.body, MAX_FAULT, idle).await {
-        Ok(body) => body,
-        Err(failure) => return failure,
-    };
+    let mut body = BytesMut::new();
+    // More of it than can be told is not waited for.
+    if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
+        return failure;
+    }
     let head = Head { status: 502, headers: &upstream.sent.head.headers };
     let said = upstream.hidden.strip(upstream.decoder.fault(head, &body)).message;
     Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
@@ -211,8 +212,7 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
 }
 
 async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
-    let limits = upstream.entry.settings.limits;
-    let body = gather(&mut upstream.sent.body, limits.max_answer, limits.idle).await?;
+    let body = gather(&mut upstream.sent.body, upstream.entry.settings.limits).await?;
     let head = Head::from(&upstream.sent.head);
     let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
         Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
@@ -224,17 +224,23 @@ async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
     Ok(Opened::Translated(Box::new(Translated { json: json.into(), sent, usage, report })))
 }
 
-/// A whole body of at most `most` bytes, with no silence longer than `idle`.
-async fn gather(body: &mut Body, most: usize, idle: Duration) -> Result<BytesMut, Failure> {
+/// A whole body within `limits`.
+async fn gather(body: &mut Body, limits: Limits) -> Result<BytesMut, Failure> {
     let mut whole = BytesMut::new();
-    match read_into(&mut whole, body, most, idle).await? {
-        true => Ok(whole),
-        false => Err(Failure::Garbled(format!("it is longer than {most} bytes"))),
+    read_whole(&mut whole, body, limits).await.map(|()| whole)
+}
+
+/// Reads the rest of a body of which `whole` has come already, within `limits`.
+pub(super) async fn read_whole(whole: &mut BytesMut, body: &mut Body, limits: Limits) -> Result<(), Failure> {
+    let most = limits.max_answer;
+    match read_into(whole, body, most, limits.idle).await? {
+        true => Ok(()),
+        false => Err(Failure::Garbled(format!("it is longer than {most} bytes (limits.max_answer)"))),
     }
 }
 
 /// Reads until the end (`true`) or until `most` bytes are there (`false`).
-pub(super) async fn read_into(
+async fn read_into(
     whole: &mut BytesMut,
     body: &mut Body,
     most: usize,

@@ -94,9 +94,7 @@ pub(super) fn ends_with_its_connection(parts: &Parts) -> bool {
 /// The whole of a body that begins with `first`, if it is one JSON value.
 async fn rest_of(first: Bytes, body: &mut Body, limits: Limits) -> Result<Bytes, Failure> {
     let mut whole = BytesMut::from(first);
-    if !exchange::read_into(&mut whole, body, limits.max_answer, limits.idle).await? {
-        return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
-    }
+    exchange::read_whole(&mut whole, body, limits).await?;
     check_complete(&whole).map(|()| whole.freeze())
 }
 

@@ -241,7 +241,8 @@ fn an_answer_over_its_limit_is_not_read() {
         let content = json!([{"type": "text", "text": "x".repeat(8192)}]);
         turn.answer(200, message(&content, "end_turn"));
     });
-    sidecar.ask(&Call::say("m", "hi")).refusal(502, "upstream_garbled");
+    let message = sidecar.ask(&Call::say("m", "hi")).refusal(502, "upstream_garbled");
+    assert!(message.ends_with("it is longer than 4096 bytes (limits.max_answer)"), "{message}");
 }
 
 #[test]

@@ -171,10 +171,7 @@ impl Upstream {
         let length = self.sent.head.headers.get(CONTENT_LENGTH).cloned().filter(|_| *method == Method::HEAD);
         let mut body = BytesMut::new();
         if !is_bare {
-            let limits = self.entry.settings.limits;
-            if !exchange::read_into(&mut body, &mut self.sent.body, limits.max_answer, limits.idle).await? {
-                return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
-            }
+            exchange::read_whole(&mut body, &mut self.sent.body, self.entry.settings.limits).await?;
         }
         if is_open_json && !is_error {
             whole::check_complete(&body)?;
