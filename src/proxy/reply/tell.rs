@@ -189,14 +189,23 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
 fn clients_fault(failure: &Failure, at: &str) -> Told {
     let bad = |code, message| Told::new(StatusCode::BAD_REQUEST, code, message);
     match failure {
-        Failure::InvalidBody { message, param: None } => bad("invalid_body", message.clone()),
-        Failure::InvalidBody { message, param: Some(param) } => bad("invalid_body", message.clone())
-            .param(Some(param.clone()))
-            .logged(format!("{at}`{}` is malformed (the client was told how)", short(param))),
+        Failure::InvalidBody { message, param: None } => bad("invalid_body", format!("{at}{message}")),
+        Failure::InvalidBody { message, param: Some(param) } => {
+            let words = format!("{at}`{}` is malformed (the client was told how)", short(param));
+            bad("invalid_body", format!("{at}{}", naming(param, message)))
+                .param(Some(param.clone()))
+                .logged(words)
+        }
         Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
+        // What is asked for as a whole has no field to blame.
+        Failure::Unsupported { message, param } if param.is_empty() => {
+            bad("unsupported_parameter", format!("{at}{message}"))
+        }
         Failure::Unsupported { message, param } => {
             let words = format!("{at}`{}` cannot be sent (the client was told why)", short(param));
-            bad("unsupported_parameter", format!("{at}{message}")).param(Some(param.clone())).logged(words)
+            bad("unsupported_parameter", format!("{at}{}", naming(param, message)))
+                .param(Some(param.clone()))
+                .logged(words)
         }
         Failure::MediaLimit(limit) => {
             bad("media_limit", format!("{at}{} (multi_modal_config)", limit.message))
@@ -243,6 +252,16 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
         .closing(),
         _ => internal(),
     }
+}
+
+/// `message` with the field's path before it, unless it names the field itself: the message is all that many a client
+/// shows.
+fn naming(param: &str, message: &str) -> String {
+    let path = short(param);
+    let names_it = param.is_empty()
+        || message.contains(&format!("`{path}`"))
+        || message.strip_prefix(param).is_some_and(|rest| rest.starts_with(' '));
+    if names_it { message.to_owned() } else { format!("`{path}`: {message}") }
 }
 
 fn not_relayed(integration: &str, format: &str) -> Told {
@@ -458,5 +477,30 @@ mod tests {
             None,
         );
         assert!(told.message.len() < 300);
+    }
+
+    #[test]
+    fn a_refused_body_names_the_integration_and_the_field_once() {
+        let said = |failure: &Failure| tell(failure, Some("acme")).message;
+        let invalid = |message: &str, param: Option<&str>| Failure::InvalidBody {
+            message: message.into(),
+            param: param.map(Into::into),
+        };
+        let lacking = |message: &str, param: &str| Failure::Unsupported {
+            message: message.into(),
+            param: param.into(),
+        };
+        for (failure, wanted) in [
+            (invalid("this field is required", Some("messages")), "`messages`: this field is required"),
+            (invalid("`model` must be a string", Some("model")), "`model` must be a string"),
+            (invalid("metadata.a goes into a header", Some("metadata.a")), "metadata.a goes into a header"),
+            (invalid("metadata.ab is odd", Some("metadata.a")), "`metadata.a`: metadata.ab is odd"),
+            (invalid("not JSON at byte 1", None), "not JSON at byte 1"),
+            (lacking("one answer a request", "n"), "`n`: one answer a request"),
+            (lacking("chat only", ""), "chat only"),
+        ] {
+            assert_eq!(said(&failure), format!("integration `acme`: {wanted}"));
+        }
+        assert_eq!(tell(&lacking("chat only", ""), None).param, None);
     }
 }
