@@ -3,7 +3,7 @@
 use minijinja::{ErrorKind, Value};
 use serde_json::{Value as Json, json};
 
-use super::messages::Turns;
+use super::messages::Messages;
 use super::tables::{self, At, Leaf, Mistake, Node, Rules, Tables};
 use super::{tree, values};
 
@@ -162,12 +162,9 @@ fn requests(compiled: &Tables, given: &[&str], found: &mut Vec<Mistake>) {
 
 /// The variables of a sample.
 fn variables(sample: &Json) -> Value {
-    let turns = Turns::read(&sample["messages"].to_string());
     let members = sample.as_object().into_iter().flatten().map(|(name, value)| {
-        let value = match (&turns, name.as_str()) {
-            (Ok(turns), "messages") => turns.value(),
-            _ => Value::from_serialize(value),
-        };
+        let messages = (name == "messages").then(|| Messages::read(&value.to_string()).ok()).flatten();
+        let value = messages.map_or_else(|| Value::from_serialize(value), Value::from_object);
         (Value::from(name), value)
     });
     tree::object(members.collect())

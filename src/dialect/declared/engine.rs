@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use bytes::BytesMut;
 use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior, Value};
 
-use super::{filters, lint};
+use super::shortcut::Shortcut;
+use super::{filters, tokens, wire};
 
 /// All expressions share it: what they may call, and how far they may run.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
@@ -30,15 +32,8 @@ fn environment() -> Environment<'static> {
 pub(super) struct Code {
     inner: Expression<'static, 'static>,
     names: Vec<String>,
-    /// Where it leads, if it is no more than a path (`choices[0].text`): most are, and need no engine.
-    path: Option<Vec<Step>>,
-}
-
-/// One step of a path.
-#[derive(Debug)]
-enum Step {
-    Name(String),
-    Index(usize),
+    /// How it is done without the engine, if it is simple: most are.
+    shortcut: Option<Box<Shortcut>>,
 }
 
 impl fmt::Debug for Code {
@@ -63,7 +58,7 @@ impl Code {
         if source.len() > LONGEST {
             return Err(Misspelt { words: format!("it is longer than {LONGEST} bytes"), at: None });
         }
-        if let Some(at) = lint::closed_early(source) {
+        if let Some(at) = tokens::closed_early(source) {
             return Err(Misspelt { words: "its braces end before the string does".to_owned(), at: Some(at) });
         }
         let inner = ENVIRONMENT
@@ -71,26 +66,50 @@ impl Code {
             .map_err(|error| Misspelt { at: error.range().map(|range| range.start), words: words(&error) })?;
         let mut names: Vec<_> = inner.undeclared_variables(false).into_iter().collect();
         names.sort_unstable();
-        let path = path(source.trim()).filter(|path| {
-            // Words of the language (`none`) are no variables.
-            matches!((path.first(), names.as_slice()), (Some(Step::Name(first)), [name]) if first == name)
-        });
-        Ok(Self { inner, names, path })
+        let shortcut = Shortcut::find(source, &names, constant).map(Box::new);
+        Ok(Self { inner, names, shortcut })
     }
 
     /// Runs it; the variables are the members of `scope`.
     pub(super) fn run(&self, scope: &Value) -> Result<Value, Error> {
-        let Some(path) = &self.path else { return self.inner.eval(scope) };
-        let mut found = scope.clone();
-        for step in path {
-            // As in the engine: what is not there is undefined, and so is all that would be in it.
-            found = match step {
-                Step::Name(name) => found.get_attr(name),
-                Step::Index(index) => found.get_item_by_index(*index),
-            }
-            .unwrap_or_default();
+        // What fails is left to the engine, which has the words.
+        let quick = self.shortcut.as_ref().and_then(|shortcut| shortcut.value(scope));
+        quick.map_or_else(|| self.inner.eval(scope), Ok)
+    }
+
+    /// Runs it and writes as JSON what it gives; false if that is nothing.
+    ///
+    /// # Errors
+    /// It fails, or [`wire::write`] does.
+    pub(super) fn write(&self, scope: &Value, most: usize, out: &mut BytesMut) -> Result<bool, Wrong> {
+        let before = out.len();
+        if let Some(is_there) = self.shortcut.as_ref().and_then(|shortcut| shortcut.write(scope, most, out)) {
+            return Ok(is_there);
         }
-        Ok(found)
+        out.truncate(before);
+        let value = self.inner.eval(scope).map_err(Wrong::Failed)?;
+        if is_nothing(&value) {
+            return Ok(false);
+        }
+        wire::write(&value, most, out).map_err(Wrong::Unfit)?;
+        Ok(true)
+    }
+
+    /// The variable that it is, if it is no more than that.
+    pub(super) fn variable(&self) -> Option<&str> {
+        self.shortcut.as_ref().and_then(|shortcut| shortcut.variable())
+    }
+
+    /// Whether it needs no engine.
+    #[cfg(test)]
+    pub(super) fn is_short(&self) -> bool {
+        self.shortcut.is_some()
+    }
+
+    /// The same, done by the engine whatever it is.
+    #[cfg(test)]
+    pub(super) fn by_the_engine(source: &str) -> Self {
+        Self { shortcut: None, ..Self::compile(source).expect("a good expression") }
     }
 
     /// The variables that it uses, in order.
@@ -99,26 +118,18 @@ impl Code {
     }
 }
 
-/// The steps of a source that is a path and no more.
-fn path(source: &str) -> Option<Vec<Step>> {
-    let mut steps = Vec::new();
-    let mut rest = source;
-    while !rest.is_empty() {
-        if let Some(inside) = rest.strip_prefix('[') {
-            let (index, behind) = inside.split_once(']')?;
-            let is_number = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
-            steps.push(Step::Index(is_number.then(|| index.parse().ok())??));
-            rest = behind;
-        } else {
-            rest = if steps.is_empty() { rest } else { rest.strip_prefix('.')? };
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-            let (name, behind) = rest.split_at(end);
-            let is_name = !name.is_empty() && !name.as_bytes()[0].is_ascii_digit();
-            steps.push(Step::Name(is_name.then(|| name.to_owned())?));
-            rest = behind;
-        }
-    }
-    Some(steps)
+/// Why there is no JSON of what an expression gives.
+pub(super) enum Wrong {
+    /// There is nothing, since it failed.
+    Failed(Error),
+    /// It has no form in JSON, or too long a one; in words.
+    Unfit(String),
+}
+
+/// What a literal is.
+fn constant(literal: &str) -> Option<Value> {
+    let literal = ENVIRONMENT.compile_expression(literal).ok()?;
+    if literal.undeclared_variables(false).is_empty() { literal.eval(()).ok() } else { None }
 }
 
 /// Whether there is a filter or a test of that name.
@@ -194,43 +205,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_path_leads_where_the_engine_would_go() {
-        let scope = Value::from_serialize(serde_json::json!({
-            "a": { "b": [1, { "c": "x" }], "n": null, "true": 5, "s": "text" }, "l": [[7]], "none": 1,
-        }));
-        let mut paths = 0;
-        for source in [
-            "a",
-            "a.b",
-            "a.b[1].c",
-            "a.b[0]",
-            "a.b[9].c",
-            "a.n.x",
-            "a.s[0]",
-            "a.s.x",
-            "a.true",
-            "l[0][0]",
-            "l.x",
-            "z[0].y",
-            "none",
-            "true",
-            " a.b ",
-            "a . b",
-            "a[0]",
-            "a.b[-1]",
-            "self",
-            "a.s[1:]",
-            "a.b[1]['c']",
-        ] {
-            let code = Code::compile(source).unwrap();
-            paths += usize::from(code.path.is_some());
-            let (quick, slow) = (code.run(&scope).unwrap(), code.inner.eval(&scope).unwrap());
-            assert_eq!((quick.is_undefined(), &quick), (slow.is_undefined(), &slow), "{source}");
-        }
-        assert_eq!(paths, 15);
     }
 
     const WORDS: &[&str] = &[

@@ -3,6 +3,7 @@
 
 use super::engine;
 use super::filters;
+use super::tokens::{Token, tokens};
 
 /// A call of something that does not exist.
 #[derive(Debug)]
@@ -141,69 +142,6 @@ fn is_test(tokens: &[Token<'_>], at: usize) -> bool {
         && (name(1) == is || (name(1) == Some(&Token::Name("not")) && name(2) == is))
 }
 
-#[derive(Debug, PartialEq)]
-enum Token<'s> {
-    Name(&'s str),
-    Sign(char),
-    Value,
-}
-
-/// Where a `}}` ends the expression before the source ends, as the lexer of templates sees it: the compiler takes for
-/// granted that there is none.
-pub(super) fn closed_early(source: &str) -> Option<usize> {
-    let (mut open, mut rest) = (0_isize, source);
-    while let Some(c) = rest.chars().next() {
-        if open == 0 && rest.starts_with("}}") {
-            return Some(source.len() - rest.len());
-        }
-        open += match c {
-            '(' | '[' | '{' => 1,
-            ')' | ']' | '}' => -1,
-            _ => 0,
-        };
-        let length = if matches!(c, '\'' | '"') { text_end(rest, c) } else { c.len_utf8() };
-        rest = &rest[length..];
-    }
-    None
-}
-
-/// A reading of the source that is good enough to tell names from texts; the compiler has checked the rest.
-fn tokens(source: &str) -> Vec<Token<'_>> {
-    let (mut tokens, mut rest) = (Vec::new(), source);
-    while let Some(c) = rest.chars().next() {
-        let length = if c.is_alphanumeric() || c == '_' {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-            let is_number = c.is_ascii_digit();
-            tokens.push(if is_number { Token::Value } else { Token::Name(&rest[..end]) });
-            end
-        } else if c == '\'' || c == '"' {
-            tokens.push(Token::Value);
-            text_end(rest, c)
-        } else {
-            if !c.is_whitespace() {
-                tokens.push(Token::Sign(c));
-            }
-            c.len_utf8()
-        };
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-/// The length of the quoted text that `rest` begins with.
-fn text_end(rest: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            _ if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,16 +164,6 @@ mod tests {
                 if wanted.is_empty() { words.is_empty() } else { words.contains(wanted) },
                 "{source}: {words}"
             );
-        }
-    }
-
-    #[test]
-    fn an_end_inside_the_source_is_found() {
-        for source in ["a }} and {{ b ", " a }}", "{'a': {'b': 1}}}}", "}}", "a -}}"] {
-            assert!(closed_early(source).is_some(), "{source}");
-        }
-        for source in ["{'a': {'b': 1}}", "'}}'", "{'a': {}}[x]", "a }"] {
-            assert!(closed_early(source).is_none(), "{source}");
         }
     }
 

@@ -1,20 +1,22 @@
 //! A request as its table declares it, and an account of everything in it that no expression used.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use minijinja::Value;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::engine::is_nothing;
-use super::messages::{Refused, Turns, UNUSED};
+use super::message::Refused;
+use super::messages::{Messages, UNUSED};
 use super::tables::{Failed, Node, Tables};
-use super::{tree, wire};
+use super::tree;
 use crate::dialect::loss::Losses;
 use crate::dialect::{Context, Untranslatable};
 use crate::openai::Envelope;
 use crate::openai::chat::{self, ChatRequest};
+use crate::openai::json;
 
 /// The top-level fields of a request, in order: their names, and their values as JSON.
 struct Fields<'r>(Vec<(Cow<'r, str>, &'r str)>);
@@ -56,43 +58,147 @@ pub(super) fn write(
     let fields = Fields::of(request);
     let json = fields.given("messages");
     let json = json.ok_or_else(|| Untranslatable::malformed("messages", "this field is required"))?;
-    let turns = Turns::read(json).map_err(|error| {
+    let messages = Messages::read(json).map_err(|error| {
         shape(request).unwrap_or_else(|| Untranslatable::malformed("messages", error.to_string()))
     })?;
-    if turns.is_empty() {
+    if messages.len() == 0 {
         return Err(Untranslatable::malformed("messages", "no message is there"));
     }
-    let streams = request.stream() && tables.stream.is_some();
-    let mut variables = Vec::with_capacity(tables.names.len());
-    for name in &tables.names {
-        let value = match name.as_str() {
-            "messages" => turns.value(),
-            "model" => Value::from(context.provider_model),
-            "stream" => Value::from(streams),
-            name => match fields.variable(&tables.names, name) {
-                Some(json) => read(name, json)?,
-                None => continue,
-            },
-        };
-        variables.push((Value::from(name), value));
-    }
-    let scope = tree::object(variables);
+    let messages = Arc::new(messages);
+    let source = Source {
+        names: &tables.names,
+        fields: &fields,
+        messages: &messages,
+        model: context.provider_model,
+        streams: request.stream() && tables.stream.is_some(),
+    };
+    let scope = source.scope(&tables.values)?;
     let mut out = BytesMut::with_capacity(json.len() + 1024);
-    if !render(&tables.request, &scope, &mut out).map_err(|failed| cause(&failed, request))? {
+    let is_there = source.render(&tables.request, &scope, &mut out);
+    if !is_there.map_err(|failed| cause(&failed, request))? {
         out.extend_from_slice(b"{}");
     }
-    turns.account(losses)?;
+    messages.account(losses)?;
     account(&tables.names, &fields, losses)?;
     Ok(out)
 }
 
-/// A field's value. What OpenAI documents as a number must be one: expressions calculate with it.
-fn read(name: &str, json: &str) -> Result<Value, Untranslatable> {
-    let value = tree::parse_text(json).map_err(|error| garbled(name, &error))?;
-    if NUMBERS.contains(&name) && !value.is_number() {
-        return Err(Untranslatable::malformed(name, format!("expected a number, found a {}", value.kind())));
+/// Where the variables come from.
+struct Source<'r> {
+    /// All that are used.
+    names: &'r [String],
+    fields: &'r Fields<'r>,
+    messages: &'r Arc<Messages>,
+    model: &'r str,
+    streams: bool,
+}
+
+impl Source<'_> {
+    /// The variables `values`, as expressions see them. All others that are used are looked at as well, since they are
+    /// sent as they came.
+    fn scope(&self, values: &[String]) -> Result<Value, Untranslatable> {
+        let mut members = Vec::with_capacity(values.len());
+        for name in self.names {
+            let value = match (name.as_str(), uses(values, name)) {
+                ("messages", true) => Value::from_dyn_object(Arc::clone(self.messages)),
+                ("model", true) => Value::from(self.model),
+                ("stream", true) => Value::from(self.streams),
+                ("messages" | "model" | "stream", false) => continue,
+                (name, is_value) => match self.fields.variable(self.names, name) {
+                    Some(json) if is_value => read(name, json)?,
+                    Some(json) => {
+                        look_at(name, json)?;
+                        continue;
+                    }
+                    None => continue,
+                },
+            };
+            members.push((Value::from(name), value));
+        }
+        Ok(tree::object(members))
     }
-    Ok(value)
+
+    /// Writes what `node` is in `scope`; false if it is nothing.
+    fn render(&self, node: &Node, scope: &Value, out: &mut BytesMut) -> Result<bool, Failed> {
+        match node {
+            Node::Absent => return Ok(false),
+            Node::Literal(json) => out.extend_from_slice(json.as_bytes()),
+            Node::Leaf(leaf) => {
+                return match leaf.variable() {
+                    Some(name) => Ok(self.send_on(name, out)),
+                    None => leaf.write(scope, MOST, out),
+                };
+            }
+            Node::Object(members) => {
+                let mut comma = b'{';
+                for (key, node) in members {
+                    let before = out.len();
+                    out.put_u8(comma);
+                    out.extend_from_slice(key.as_bytes());
+                    out.put_u8(b':');
+                    if self.render(node, scope, out)? {
+                        comma = b',';
+                    } else {
+                        out.truncate(before);
+                    }
+                }
+                close(comma == b'{', b"{}", out);
+            }
+            Node::List(items) => {
+                let mut comma = b'[';
+                for node in items {
+                    let before = out.len();
+                    out.put_u8(comma);
+                    if self.render(node, scope, out)? {
+                        comma = b',';
+                    } else {
+                        out.truncate(before);
+                    }
+                }
+                close(comma == b'[', b"[]", out);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes a variable as it came; false if there is none.
+    fn send_on(&self, name: &str, out: &mut BytesMut) -> bool {
+        match name {
+            "messages" => self.messages.write(out),
+            "model" => json::quote(self.model, out),
+            "stream" => out.extend_from_slice(if self.streams { b"true" } else { b"false" }),
+            name => match self.fields.variable(self.names, name) {
+                Some(json) => out.extend_from_slice(json.as_bytes()),
+                None => return false,
+            },
+        }
+        true
+    }
+}
+
+fn close(is_empty: bool, brackets: &[u8; 2], out: &mut BytesMut) {
+    out.extend_from_slice(if is_empty { brackets } else { &brackets[1..] });
+}
+
+/// A field's value.
+fn read(name: &str, json: &str) -> Result<Value, Untranslatable> {
+    check_number(name, json)?;
+    tree::parse_text(json).map_err(|error| garbled(name, &error))
+}
+
+/// Refuses what [`read`] would.
+fn look_at(name: &str, json: &str) -> Result<(), Untranslatable> {
+    check_number(name, json)?;
+    tree::check(json).map_err(|error| garbled(name, &error))
+}
+
+/// What OpenAI documents as a number must be one: expressions calculate with it.
+fn check_number(name: &str, json: &str) -> Result<(), Untranslatable> {
+    if !NUMBERS.contains(&name) || json.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return Ok(());
+    }
+    let value = tree::parse_text(json).map_err(|error| garbled(name, &error))?;
+    Err(Untranslatable::malformed(name, format!("expected a number, found a {}", value.kind())))
 }
 
 const NUMBERS: [&str; 10] = [
@@ -139,54 +245,6 @@ fn cause(failed: &Failed, request: &Envelope) -> Untranslatable {
 
 /// The longest body that expressions may make, in bytes: a list that is multiplied has no end of its own.
 const MOST: usize = 256 << 20;
-
-/// Writes what `node` is in `scope`; false if it is nothing.
-pub(super) fn render(node: &Node, scope: &Value, out: &mut BytesMut) -> Result<bool, Failed> {
-    match node {
-        Node::Absent => return Ok(false),
-        Node::Literal(json) => out.extend_from_slice(json.as_bytes()),
-        Node::Leaf(leaf) => {
-            let value = leaf.get(scope)?;
-            if is_nothing(&value) {
-                return Ok(false);
-            }
-            wire::write(&value, MOST, out).map_err(|why| leaf.fails(why))?;
-        }
-        Node::Object(members) => {
-            let mut comma = b'{';
-            for (key, node) in members {
-                let before = out.len();
-                out.put_u8(comma);
-                out.extend_from_slice(key.as_bytes());
-                out.put_u8(b':');
-                if render(node, scope, out)? {
-                    comma = b',';
-                } else {
-                    out.truncate(before);
-                }
-            }
-            close(comma == b'{', b"{}", out);
-        }
-        Node::List(items) => {
-            let mut comma = b'[';
-            for node in items {
-                let before = out.len();
-                out.put_u8(comma);
-                if render(node, scope, out)? {
-                    comma = b',';
-                } else {
-                    out.truncate(before);
-                }
-            }
-            close(comma == b'[', b"[]", out);
-        }
-    }
-    Ok(true)
-}
-
-fn close(is_empty: bool, brackets: &[u8; 2], out: &mut BytesMut) {
-    out.extend_from_slice(if is_empty { brackets } else { &brackets[1..] });
-}
 
 /// Refuses or drops every field that says something and that no expression uses.
 fn account(names: &[String], fields: &Fields<'_>, losses: &mut Losses) -> Result<(), Untranslatable> {

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use bytes::BytesMut;
 use minijinja::Value;
 use serde_json::Value as Json;
 
-use super::engine::{self, Code, Misspelt};
-use super::lint;
+use super::engine::{self, Code, Misspelt, Wrong};
+use super::{lint, wire};
 
 /// All tables of one integration.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Tables {
     pub(super) request: Node,
     /// The variables that the request uses, in order, each once.
     pub(super) names: Vec<String>,
+    /// Those among them that it does more with than send them on.
+    pub(super) values: Vec<String>,
     /// A whole answer.
     pub(super) response: Rules,
     /// A streamed one.
@@ -104,10 +107,29 @@ impl Leaf {
     pub(super) fn get(&self, scope: &Value) -> Result<Value, Failed> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
-            Self::Code { code, path, .. } => code.run(scope).map_err(|error| {
-                let (path, why) = (path.clone(), engine::words(&error));
-                Failed { path, why, error: Some(error) }
+            Self::Code { code, .. } => code.run(scope).map_err(|error| self.failed(error)),
+        }
+    }
+
+    /// Writes its value in `scope` as JSON of `most` bytes at the most; false if it is nothing.
+    pub(super) fn write(&self, scope: &Value, most: usize, out: &mut BytesMut) -> Result<bool, Failed> {
+        match self {
+            Self::Literal(value) => {
+                wire::write(value, most, out).map_err(|why| self.fails(why))?;
+                Ok(true)
+            }
+            Self::Code { code, .. } => code.write(scope, most, out).map_err(|wrong| match wrong {
+                Wrong::Failed(error) => self.failed(error),
+                Wrong::Unfit(why) => self.fails(why),
             }),
+        }
+    }
+
+    /// The variable that it is, if it is no more than that.
+    pub(super) fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Code { code, .. } => code.variable(),
         }
     }
 
@@ -118,6 +140,11 @@ impl Leaf {
             Self::Literal(_) => true,
             Self::Code { code, .. } => code.names().is_empty() || code.names().iter().any(is_there),
         }
+    }
+
+    fn failed(&self, error: minijinja::Error) -> Failed {
+        let failed = self.fails(engine::words(&error));
+        Failed { error: Some(error), ..failed }
     }
 
     /// Its value cannot be used, and why.
@@ -223,17 +250,20 @@ const FRAMINGS: &[&str] = &["sse", "ndjson", "json_array"];
 /// mistakes at once.
 pub(super) fn compile(name: Option<&str>, tables: &Json) -> (Tables, Vec<Mistake>) {
     let root = name.map_or_else(String::new, |name| format!("integrations.{name}."));
-    let mut reader = Reader { root, mistakes: Vec::new(), names: Vec::new() };
+    let mut reader = Reader { root, mistakes: Vec::new(), names: Vec::new(), values: Vec::new() };
     let at = At::default();
     let nothing = Json::Object(serde_json::Map::new());
     let request = reader.node(tables.get("request").unwrap_or(&nothing), &at.key("request"));
-    let mut names = std::mem::take(&mut reader.names);
-    names.sort_unstable();
-    names.dedup();
+    let [names, values] = [&mut reader.names, &mut reader.values].map(|all| {
+        let mut names = std::mem::take(all);
+        names.sort_unstable();
+        names.dedup();
+        names
+    });
     let response =
         reader.rules(tables.get("response").unwrap_or(&nothing), &at.key("response"), RESPONSE, "content");
     let stream = tables.get("stream").map(|table| reader.stream(table, &at.key("stream")));
-    (Tables { request, names, response, stream }, reader.mistakes)
+    (Tables { request, names, values, response, stream }, reader.mistakes)
 }
 
 /// What is being compiled, and what was found wrong.
@@ -241,6 +271,7 @@ struct Reader {
     root: String,
     mistakes: Vec<Mistake>,
     names: Vec<String>,
+    values: Vec<String>,
 }
 
 impl Reader {
@@ -297,6 +328,9 @@ impl Reader {
                     self.wrong(at, found.message, help).unknown = found.unknown;
                 }
                 self.names.extend(code.names().iter().cloned());
+                if code.variable().is_none() {
+                    self.values.extend(code.names().iter().cloned());
+                }
                 Some(Leaf::Code { code, path: format!("{}{at}", self.root), at: at.clone() })
             }
             Err(misspelt) => {

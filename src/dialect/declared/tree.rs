@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use minijinja::Value;
 use minijinja::value::{DynObject, Enumerator, Object, ObjectExt, ObjectRepr};
 
-use crate::openai::json::{self, Cursor, Raw, Text};
+use crate::openai::json::{self, Cursor, Text};
 
 /// The value that `json` spells: minijinja's own, but that small objects are plain lists of their members, and that what
 /// stands deep in it is read when an expression looks there.
@@ -89,12 +89,37 @@ fn unquoted(json: &str) -> Option<Value> {
 pub(super) fn check(json: &str) -> Result<(), serde_json::Error> {
     /// More brackets than this may be too many levels.
     const MANY: usize = 100;
+    /// A number of more digits may be too big.
+    const LONG: usize = 300;
     let bytes = json.as_bytes();
     let has_many = || memchr::memchr2_iter(b'[', b'{', bytes).count() > MANY;
+    let is_long = || bytes.len() > LONG && !json.starts_with(['"', '[', '{']);
     // Half a character, a number beyond all bounds, or too many levels.
-    let is_dubious =
-        json::spells_surrogates(json) || has_exponent(bytes) || (bytes.len() > 2 * MANY && has_many());
+    let is_dubious = json::spells_surrogates(json)
+        || has_exponent(bytes)
+        || is_long()
+        || (bytes.len() > 2 * MANY && has_many());
     if is_dubious { serde_json::from_str::<Value>(json).map(drop) } else { Ok(()) }
+}
+
+/// Whether JSON that has been scanned spells nothing: `null`, or what has no character, item or member.
+pub(super) fn says_nothing(json: &str) -> bool {
+    match json.as_bytes().first() {
+        Some(b'"' | b'[' | b'{') => is_true(json) == Some(false),
+        first => first == Some(&b'n'),
+    }
+}
+
+/// Whether expressions take it for true; `None` if only its value tells.
+pub(super) fn is_true(json: &str) -> Option<bool> {
+    match json.as_bytes().first()? {
+        b'"' => Some(json.len() > 2),
+        // Whether there is anything between the brackets tells it unread.
+        b'[' | b'{' => Some(!json[1..json.len() - 1].trim_ascii().is_empty()),
+        b't' => Some(true),
+        b'f' | b'n' => Some(false),
+        _ => None,
+    }
 }
 
 /// Whether an `e` stands behind a digit.
@@ -121,10 +146,10 @@ impl From<&str> for Json {
 }
 
 impl Json {
-    /// The part of it that stands there, and was read as `raw`.
-    pub(super) fn part(&self, at: Range<usize>, raw: Raw<'_>) -> Self {
+    /// The part of it that stands there; with `is_plain` it is a string without an escape.
+    pub(super) fn part(&self, at: Range<usize>, is_plain: bool) -> Self {
         let at = self.at.start + at.start..self.at.start + at.end;
-        Self { whole: Arc::clone(&self.whole), at, is_plain: raw.is_plain() }
+        Self { whole: Arc::clone(&self.whole), at, is_plain }
     }
 
     /// The JSON.
@@ -133,7 +158,7 @@ impl Json {
     }
 
     /// What it spells, if that is a string.
-    pub(super) fn as_text(&self) -> Option<Cow<'_, str>> {
+    fn as_text(&self) -> Option<Cow<'_, str>> {
         let json = self.text();
         if self.is_plain {
             return json.get(1..json.len() - 1).map(Cow::Borrowed);
@@ -229,9 +254,7 @@ impl Object for Nested {
     }
 
     fn is_true(self: &Arc<Self>) -> bool {
-        // Whether there is anything between the brackets tells it unread.
-        let json = self.json();
-        json.get(1..json.len() - 1).is_some_and(|inside| !inside.trim_ascii().is_empty())
+        is_true(self.json()) == Some(true)
     }
 }
 
@@ -345,6 +368,30 @@ mod tests {
     }
 
     #[test]
+    fn what_json_says_unread_is_what_its_value_says() {
+        for json in [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-0.0",
+            "7",
+            r#""""#,
+            r#"" ""#,
+            "[]",
+            "[ ]",
+            "[0]",
+            "{}",
+            "{\n}",
+            r#"{"":0}"#,
+        ] {
+            let value = parse_text(json).unwrap();
+            assert_eq!(is_true(json).unwrap_or_else(|| value.is_true()), value.is_true(), "{json}");
+            assert_eq!(says_nothing(json), value.is_none() || value.len() == Some(0), "{json}");
+        }
+    }
+
+    #[test]
     fn what_serde_json_refuses_is_refused_in_its_words() {
         for json in ["", "{", "[1,]", "1 2", "\"\\ud800\"", "{\"a\":[\"\\uDC00\"]}", "[1e999]", "nul"] {
             let words = serde_json::from_str::<Value>(json).map_err(|error| error.to_string()).unwrap_err();
@@ -353,6 +400,7 @@ mod tests {
                 assert_eq!(check(json).unwrap_err().to_string(), words);
             }
         }
+        assert!(check(&"1".repeat(400)).is_err() && check(&"1".repeat(250)).is_ok());
         assert!(parse(b"\"\xff\"").is_err());
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(parse(deep(127).as_bytes()).is_ok());

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use minijinja::Value;
 use minijinja::value::{DynObject, ObjectRepr, ValueKind};
 
-use super::messages::Turn;
+use super::messages::{Messages, Turn};
 use super::tree::{Members, Nested};
 use crate::openai::json;
 
@@ -18,6 +18,11 @@ pub(super) fn write(value: &Value, most: usize, out: &mut BytesMut) -> Result<()
         (None, ValueKind::String, Some(text)) => json::quote(text, out),
         _ => by_serde(value, out)?,
     }
+    bound(most, out)
+}
+
+/// Refuses what is longer than `most` bytes; in words.
+pub(super) fn bound(most: usize, out: &BytesMut) -> Result<(), String> {
     if out.len() > most { Err(format!("it makes more than {most} bytes")) } else { Ok(()) }
 }
 
@@ -38,7 +43,12 @@ fn write_object(object: &DynObject, value: &Value, most: usize, out: &mut BytesM
         return Ok(());
     }
     if let Some(turn) = object.downcast_ref::<Turn>() {
-        return turn.write(most, out);
+        turn.write(out);
+        return Ok(());
+    }
+    if let Some(messages) = object.downcast_ref::<Messages>() {
+        messages.write(out);
+        return Ok(());
     }
     match object.repr() {
         ObjectRepr::Seq | ObjectRepr::Iterable => {
@@ -77,7 +87,7 @@ fn by_serde(value: &Value, out: &mut BytesMut) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::dialect::declared::engine::Code;
-    use crate::dialect::declared::messages::Turns;
+    use crate::dialect::declared::messages::Messages;
     use crate::dialect::declared::tree;
 
     #[test]
@@ -116,10 +126,12 @@ mod tests {
     #[test]
     fn what_stands_in_a_message_stays_as_it_came() {
         let json = r#"[{"role":"user","content":[ {"type":"text", "text":"\u00e9"} ],"n":1.0}, {}]"#;
-        let turns = Turns::read(json).unwrap();
-        let mut out = BytesMut::new();
-        write(&turns.value(), 1000, &mut out).unwrap();
-        assert_eq!(String::from_utf8_lossy(&out), json.replace("}, {", "},{"));
+        let scope = Value::from_iter([("m", Value::from_object(Messages::read(json).unwrap()))]);
+        for (source, expected) in [("m", json), ("m[:]", &*json.replace("}, {", "},{"))] {
+            let mut out = BytesMut::new();
+            write(&Code::compile(source).unwrap().run(&scope).unwrap(), 1000, &mut out).unwrap();
+            assert_eq!(String::from_utf8_lossy(&out), expected, "{source}");
+        }
     }
 
     #[test]

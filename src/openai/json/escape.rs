@@ -46,6 +46,12 @@ impl Piece {
 pub fn quote(text: &str, out: &mut BytesMut) {
     out.reserve(text.len() + 2);
     out.put_u8(b'"');
+    escape(text, out);
+    out.put_u8(b'"');
+}
+
+/// Writes `text` as the inside of a JSON string: the same without the quotes.
+pub fn escape(text: &str, out: &mut BytesMut) {
     let mut rest = quote_blocks(text.as_bytes(), out);
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
         let (escape, length) = &ESCAPES[usize::from(rest[at])];
@@ -54,7 +60,6 @@ pub fn quote(text: &str, out: &mut BytesMut) {
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
-    out.put_u8(b'"');
 }
 
 /// Writes what fills blocks; what is left to be written.
@@ -92,14 +97,14 @@ fn quote_blocks<'t>(mut rest: &'t [u8], out: &mut BytesMut) -> &'t [u8] {
 static ESCAPES: [([u8; Piece::LONGEST], usize); 256] = {
     let (mut table, mut byte) = ([([0; Piece::LONGEST], 0); 256], 0);
     while byte < table.len() {
-        table[byte] = escape(byte as u8);
+        table[byte] = escape_of(byte as u8);
         byte += 1;
     }
     table
 };
 
 /// The escape of a byte that cannot stand in a string, and its length.
-const fn escape(byte: u8) -> ([u8; Piece::LONGEST], usize) {
+const fn escape_of(byte: u8) -> ([u8; Piece::LONGEST], usize) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let short = match byte {
         b'"' | b'\\' => byte,
@@ -202,6 +207,9 @@ mod tests {
         let mut out = BytesMut::new();
         quote(text, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), serde_json::to_string(text).unwrap());
+        let mut inside = BytesMut::new();
+        escape(text, &mut inside);
+        assert_eq!(inside, out[1..out.len() - 1]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub use self::cursor::Cursor;
-pub use self::escape::quote;
+pub use self::escape::{escape, quote};
 pub use self::object::{Object, list};
 pub use self::writer::Writer;
 
