@@ -109,7 +109,9 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
     let stream = order.envelope.stream();
     let upstream = send(order).await?;
     let status = upstream.sent.head.status;
-    check_head(&upstream.sent.head)?;
+    if let Err(failure) = check_head(&upstream.sent.head) {
+        return Err(failure.after(&upstream.sent));
+    }
     if !status.is_success() {
         return Err(refusal(upstream).await);
     }
@@ -191,11 +193,11 @@ async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure
     let mut body = BytesMut::new();
     // More of it than can be told is not waited for.
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
-        return failure;
+        return failure.after(&upstream.sent);
     }
     let head = Head { status: 502, headers: &upstream.sent.head.headers };
     let said = upstream.hidden.strip(upstream.decoder.fault(head, &body)).message;
-    Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
+    Failure::Nonsense(format!("a stream was asked for and {found} came: {said}")).after(&upstream.sent)
 }
 
 async fn refusal(mut upstream: Box<Upstream>) -> Failure {
@@ -205,18 +207,25 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     let _ = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await;
     let head = Head::from(&upstream.sent.head);
     let fault = Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body)));
-    match &upstream.lease {
+    let failure = match &upstream.lease {
         Some(_) => Failure::Raised(fault, worker::kind(&upstream.sent.head.headers)),
         None => Failure::Upstream(fault),
-    }
+    };
+    failure.after(&upstream.sent)
 }
 
 async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
-    let body = gather(&mut upstream.sent.body, upstream.entry.settings.limits).await?;
+    let body = match gather(&mut upstream.sent.body, upstream.entry.settings.limits).await {
+        Ok(body) => body,
+        Err(failure) => return Err(failure.after(&upstream.sent)),
+    };
     let head = Head::from(&upstream.sent.head);
-    let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
-        Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
-        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
+    let whole = upstream.decoder.whole(head, &body).map_err(|broken| {
+        let failure = match broken {
+            Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
+            Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
+        };
+        failure.after(&upstream.sent)
     })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     let usage = upstream.decoder.usage();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::heard::Answered;
 use crate::auth::AuthError;
 use crate::dialect::Untranslatable;
 use crate::egress::SendError;
@@ -74,6 +75,8 @@ pub(super) enum Failure {
     Silent(Duration),
     /// The client's own patience was about to end.
     Patience(Duration),
+    /// Any of them, after the upstream's head had come.
+    Answered(Box<Answered>),
     /// Our own fault; the words are for the log alone.
     Internal(&'static str),
 }

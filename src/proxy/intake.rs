@@ -14,6 +14,7 @@ use super::House;
 use super::failure::Failure;
 use super::head::Fields;
 use super::pass;
+use super::visit::Visit;
 use crate::openai::Operation;
 use crate::tasks::hush;
 
@@ -126,6 +127,14 @@ pub(super) fn door(path: &str) -> Result<Door, Failure> {
     }
 }
 
+/// The integration that a path names, whether there is one or not.
+pub(super) fn named(path: &str) -> Option<String> {
+    match door(path).ok()? {
+        Door::Models { integration } | Door::Ask { integration, .. } => integration,
+        Door::Relay { integration, .. } => Some(integration),
+    }
+}
+
 fn check_type(fields: &Fields<'_>) -> Result<(), Failure> {
     if fields.content_encoding.is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Failure::UnsupportedMedia("a compressed request body (content-encoding) is not taken"));
@@ -138,8 +147,8 @@ fn check_type(fields: &Fields<'_>) -> Result<(), Failure> {
     Err(Failure::UnsupportedMedia("the content type must be application/json"))
 }
 
-/// Reads the body. A body of one frame is handed on as it came.
-pub(super) async fn body(mut body: Incoming, house: &House) -> Result<Bytes, Failure> {
+/// Reads the body, and tells `visit` how much of it has come. A body of one frame is handed on as it came.
+pub(super) async fn body(mut body: Incoming, house: &House, visit: &mut Visit) -> Result<Bytes, Failure> {
     let (max_body, body_timeout) = {
         let rules = house.rules.load();
         (rules.max_body, rules.body_timeout)
@@ -150,6 +159,7 @@ pub(super) async fn body(mut body: Incoming, house: &House) -> Result<Bytes, Fai
         return Err(Failure::BodyTooLarge(max_body));
     }
     let Some(first) = next(&mut body, body_timeout).await? else { return Ok(Bytes::new()) };
+    visit.took_in(first.len());
     if announced == Some(first.len() as u64) {
         return Ok(first);
     }
@@ -161,6 +171,7 @@ pub(super) async fn body(mut body: Incoming, house: &House) -> Result<Bytes, Fai
         }
         grow(&mut whole, piece.len(), announced);
         whole.extend_from_slice(&piece);
+        visit.took_in(whole.len());
         drop(piece);
         more = next(&mut body, body_timeout).await?;
     }

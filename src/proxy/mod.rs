@@ -5,6 +5,7 @@ mod exchange;
 mod explain;
 mod failure;
 mod head;
+mod heard;
 mod hide;
 mod intake;
 mod models;
@@ -40,6 +41,7 @@ use crate::tasks::{Seat, Tasks};
 use exchange::{Opened, Order};
 use failure::Failure;
 use head::Fields;
+use heard::Heard;
 use intake::Door;
 use pass::Errand;
 use reply::Outcome;
@@ -178,7 +180,10 @@ async fn journey(
     }
     let answer = pin!(async {
         match exchange::open(order).await? {
-            Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
+            Opened::Passed(answer) => {
+                visit.answered(Heard::of(&answer.sent));
+                Ok(Outcome::Passed(whole::begin(answer, permit).await?))
+            }
             Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
             Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
         }
@@ -201,8 +206,7 @@ async fn take_in(
         registry.integration(name)?;
     }
     let (Parts { headers, .. }, body) = request.into_parts();
-    let bytes = intake::body(body, house).await?;
-    visit.took_in(bytes.len());
+    let bytes = intake::body(body, house, visit).await?;
     let patience = patience.and_then(Patience::begin);
     let mut envelope = Envelope::read(bytes)?;
 

@@ -8,7 +8,10 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::House;
+use super::failure::Failure;
 use super::head::{self, Fields};
+use super::heard::Heard;
+use super::intake;
 use crate::integration::Entry;
 use crate::observe::access::Record;
 use crate::observe::{Ending, IntegrationMetrics};
@@ -19,6 +22,9 @@ const COMPLETION: &str = "chatcmpl-";
 
 /// The code of an answer that is the provider's own refusal.
 pub(super) const UPSTREAM_ERROR: &str = "upstream_error";
+
+/// How much of a path is kept for the log, in bytes: enough for any that is served.
+const LONGEST_PATH: usize = 512;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -40,6 +46,8 @@ pub(super) struct Visit {
     path: Box<str>,
     retry: Option<u32>,
     entry: Option<Arc<Entry>>,
+    /// Whether it counts among the integration's requests in flight.
+    served: bool,
     model: Arc<str>,
     stream: bool,
     status: u16,
@@ -71,9 +79,10 @@ impl Visit {
             errand,
             started: Instant::now(),
             id: request_id(fields.request_id),
-            path: path.into(),
+            path: path[..path.floor_char_boundary(LONGEST_PATH)].into(),
             retry: head::text(fields.retry_count).and_then(|count| count.parse().ok()),
             entry: None,
+            served: false,
             model: Arc::default(),
             stream: false,
             status: 0,
@@ -118,6 +127,7 @@ impl Visit {
         self.entry.as_ref().map(|e| e.settings.name.as_str())
     }
 
+    /// How much of the request's body has come.
     pub(super) fn took_in(&mut self, bytes: usize) {
         self.bytes_in = bytes as u64;
     }
@@ -125,15 +135,30 @@ impl Visit {
     pub(super) fn found(&mut self, entry: &Arc<Entry>, model: Arc<str>, stream: bool) {
         if !self.errand {
             entry.metrics.in_flight.inc();
+            self.served = true;
         }
         self.entry = Some(Arc::clone(entry));
         self.model = model;
         self.stream = stream;
     }
 
-    /// The upstream has answered.
-    pub(super) fn answered(&mut self, connected: Option<Duration>) {
-        let first_byte = self.started.elapsed();
+    /// Makes it the visit of the integration that its path names, if it ends before it was found otherwise.
+    pub(super) fn place(&mut self) {
+        if self.errand || self.entry.is_some() {
+            return;
+        }
+        let Some(name) = intake::named(&self.path) else { return };
+        let registry = self.house.registry.load();
+        self.entry = registry.integration(&name).ok().map(Arc::clone);
+    }
+
+    /// The upstream has answered. Only the first word of it counts.
+    pub(super) fn answered(&mut self, heard: Heard) {
+        if self.first_byte.is_some() {
+            return;
+        }
+        let Heard { at, connected } = heard;
+        let first_byte = at.saturating_duration_since(self.started);
         self.first_byte = Some(first_byte);
         self.connected = connected;
         if let Some(entry) = &self.entry {
@@ -143,6 +168,13 @@ impl Visit {
             if connected.is_some() {
                 entry.metrics.connects.inc();
             }
+        }
+    }
+
+    /// Notes what of the upstream's answer came before the failure.
+    pub(super) fn heard_of(&mut self, failure: &Failure) {
+        if let Failure::Answered(answered) = failure {
+            self.answered(answered.heard);
         }
     }
 
@@ -222,12 +254,13 @@ impl Drop for Visit {
         if self.errand {
             return self.tell_errand(status, total);
         }
+        self.place();
         let metrics = self.metrics();
         metrics.ended(status, self.code.as_deref(), ending, total);
         if let Some((prompt, completion)) = self.tokens {
             metrics.used(prompt, completion);
         }
-        if self.entry.is_some() {
+        if self.served {
             metrics.in_flight.dec();
         }
         if let Some(access) = &self.house.access {

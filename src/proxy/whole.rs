@@ -66,7 +66,7 @@ pub(super) async fn begin(upstream: Box<Upstream>, mut permit: Permit) -> Result
     if first.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b != b'{') {
         let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let kind = kind.unwrap_or("of no content type");
-        return Err(Failure::Garbled(format!("it is not a JSON object ({kind})")));
+        return Err(Failure::Nonsense(format!("it is not a JSON object ({kind})")));
     }
     let first = match ends_with_its_connection(&sent.head) {
         true => Box::pin(rest_of(first, &mut sent.body, entry.settings.limits)).await?,

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 
 use super::exchange;
 use super::failure::Failure;
+use super::heard::Heard;
 use super::hide::Hidden;
 use super::intake;
 use super::reply::Outcome;
@@ -77,14 +78,14 @@ pub(super) async fn relay(
     let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
     check(ready, rest)?;
     let (head, body) = request.into_parts();
-    let body = intake::body(body, house).await?;
-    visit.took_in(body.len());
+    let body = intake::body(body, house, visit).await?;
     let unsigned = dress(ready, rest, &head, body)?;
     let patience = patience.and_then(Patience::begin);
     let permit = pin!(async { Ok(ready.permit(&entry.metrics).await?) });
     let permit = within(patience, permit).await?;
     let answer = pin!(async {
         let upstream = send(entry, ready, seat, unsigned).await?;
+        visit.answered(Heard::of(&upstream.sent));
         match upstream.take_whole(&head.method).await? {
             Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
             Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(Some(permit)))),

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::exchange::Translated;
 use super::failure::Failure;
+use super::heard::Heard;
 use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
@@ -61,7 +62,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
     match outcome {
         Outcome::Models(json) => full(StatusCode::OK, json, HeaderMap::new(), visit),
         Outcome::Translated(answer) => {
-            visit.answered(answer.sent.connected);
+            visit.answered(Heard::of(&answer.sent));
             visit.used(answer.usage.as_ref());
             let mut headers = HeaderMap::new();
             if let Some(id) = answer.sent.head.headers.get(REQUEST_ID) {
@@ -71,7 +72,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
             full(StatusCode::OK, answer.json, headers, visit)
         }
         Outcome::Passed(mut begun) => {
-            visit.answered(begun.sent.connected);
+            visit.answered(Heard::of(&begun.sent));
             let mut headers = relayed(std::mem::take(&mut begun.sent.head.headers), visit.is_errand());
             note_lost(&begun.report, &mut headers, &visit);
             let status = begun.sent.head.status;
@@ -83,7 +84,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
 }
 
 fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
-    visit.answered(answer.sent.connected);
+    visit.answered(Heard::of(&answer.sent));
     let Parts { status, headers, .. } = answer.sent.head;
     let mut headers = relayed(headers, visit.is_errand());
     headers.extend(answer.length.map(|length| (CONTENT_LENGTH, length)));
@@ -97,8 +98,8 @@ fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
 }
 
 fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
-    if let Some(connected) = stream.answered {
-        visit.answered(connected);
+    if let Some(heard) = stream.answered {
+        visit.answered(heard);
     }
     let mut headers = stream.headers.take().map(|headers| relayed(headers, false)).unwrap_or_default();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -109,6 +110,8 @@ fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
 
 /// Turns a failure into an OpenAI-shaped error.
 pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answer> {
+    visit.place();
+    visit.heard_of(failure);
     let told = tell(failure, visit.integration());
     let mut headers = HeaderMap::new();
     for (name, value) in &told.headers {

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::auth::AuthError;
 use crate::egress::SendError;
 use crate::integration::NotFound;
+use crate::observe::metrics::known_field;
 use crate::openai::Fault;
 use crate::proxy::failure::Failure;
 use crate::workers::{Absent, HandlerFailure};
@@ -141,6 +142,7 @@ impl Told {
 pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> Told {
     let at = integration.map_or_else(String::new, |name| format!("integration `{name}`: "));
     match failure {
+        Failure::Answered(answered) => tell(&answered.failure, integration),
         Failure::Token(error) => token(error, &at),
         Failure::Send(error) => sending(error, &at),
         Failure::Upstream(fault) => upstream(fault, &at),
@@ -191,7 +193,7 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
     match failure {
         Failure::InvalidBody { message, param: None } => bad("invalid_body", format!("{at}{message}")),
         Failure::InvalidBody { message, param: Some(param) } => {
-            let words = format!("{at}`{}` is malformed (the client was told how)", short(param));
+            let words = format!("{at}{} is malformed (the client was told how)", field(param));
             bad("invalid_body", format!("{at}{}", naming(param, message)))
                 .param(Some(param.clone()))
                 .logged(words)
@@ -202,7 +204,7 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
             bad("unsupported_parameter", format!("{at}{message}"))
         }
         Failure::Unsupported { message, param } => {
-            let words = format!("{at}`{}` cannot be sent (the client was told why)", short(param));
+            let words = format!("{at}{} cannot be sent (the client was told why)", field(param));
             bad("unsupported_parameter", format!("{at}{}", naming(param, message)))
                 .param(Some(param.clone()))
                 .logged(words)
@@ -222,7 +224,8 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
             format!(
                 "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
             ),
-        ),
+        )
+        .logged("there is nothing at this path"),
         Failure::NotRelayed { integration, format } => not_relayed(integration, format),
         Failure::MethodNotAllowed(methods) => Told::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -252,6 +255,11 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
         .closing(),
         _ => internal(),
     }
+}
+
+/// The top-level field of a path, for the log: what stands below may be a name of the client's.
+fn field(param: &str) -> String {
+    known_field(param).map_or_else(|| "a field".to_owned(), |name| format!("`{name}`"))
 }
 
 /// `message` with the field's path before it, unless it names the field itself: the message is all that many a client
@@ -286,14 +294,17 @@ fn routing(not_found: &NotFound) -> Told {
             StatusCode::NOT_FOUND,
             "model_not_found",
             format!("there is no integration `{}`; {}", short(name), meant(near, "/v1/models")),
-        ),
+        )
+        .logged("there is no integration of the name in the path (the client was told which are near)"),
         NotFound::Model { model, integration, near } => {
             let (within, list) = match integration {
                 Some(name) => (format!("integration `{name}` has"), format!("/{name}/v1/models")),
                 None => ("there is".to_owned(), "/v1/models".to_owned()),
             };
             let message = format!("{within} no model `{}`; {}", short(model), meant(near, &list));
-            Told::new(StatusCode::NOT_FOUND, "model_not_found", message).param(Some("model".into()))
+            Told::new(StatusCode::NOT_FOUND, "model_not_found", message)
+                .param(Some("model".into()))
+                .logged(format!("{within} no such model (the client was told which are near)"))
         }
         NotFound::Ambiguous(model, forms) => Told::new(
             StatusCode::BAD_REQUEST,
@@ -329,7 +340,7 @@ fn meant(near: &[String], list: &str) -> String {
 }
 
 fn token(error: &AuthError, at: &str) -> Told {
-    match error {
+    let told = match error {
         AuthError::Refused { .. } => {
             Told::new(StatusCode::BAD_GATEWAY, "token_refused", format!("{at}{error}")).hopeless()
         }
@@ -340,7 +351,9 @@ fn token(error: &AuthError, at: &str) -> Told {
         AuthError::Unsignable(_) => {
             Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{at}{error}")).hopeless()
         }
-    }
+    };
+    // The endpoint's own words stand in the log once for each time that it was asked, not once for each request.
+    told.logged(format!("{at}{}", error.in_our_words()))
 }
 
 fn sending(error: &SendError, at: &str) -> Told {
