@@ -110,7 +110,7 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
     let upstream = send(order).await?;
     let status = upstream.sent.head.status;
     if let Err(failure) = check_head(&upstream.sent.head) {
-        return Err(failure.after(&upstream.sent));
+        return Err(failure.after(&upstream.sent, &upstream.hidden));
     }
     if !status.is_success() {
         return Err(refusal(upstream).await);
@@ -132,7 +132,7 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     }
     let encoding = head.headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Failure::Garbled("it is compressed although `identity` was asked for".into()));
+        return Err(Failure::Compressed);
     }
     Ok(())
 }
@@ -193,11 +193,12 @@ async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure
     let mut body = BytesMut::new();
     // More of it than can be told is not waited for.
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
-        return failure.after(&upstream.sent);
+        return failure.after(&upstream.sent, &upstream.hidden);
     }
     let head = Head { status: 502, headers: &upstream.sent.head.headers };
     let said = upstream.hidden.strip(upstream.decoder.fault(head, &body)).message;
-    Failure::Nonsense(format!("a stream was asked for and {found} came: {said}")).after(&upstream.sent)
+    Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
+        .after(&upstream.sent, &upstream.hidden)
 }
 
 async fn refusal(mut upstream: Box<Upstream>) -> Failure {
@@ -211,13 +212,13 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
         Some(_) => Failure::Raised(fault, worker::kind(&upstream.sent.head.headers)),
         None => Failure::Upstream(fault),
     };
-    failure.after(&upstream.sent)
+    failure.after(&upstream.sent, &upstream.hidden)
 }
 
 async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
     let body = match gather(&mut upstream.sent.body, upstream.entry.settings.limits).await {
         Ok(body) => body,
-        Err(failure) => return Err(failure.after(&upstream.sent)),
+        Err(failure) => return Err(failure.after(&upstream.sent, &upstream.hidden)),
     };
     let head = Head::from(&upstream.sent.head);
     let whole = upstream.decoder.whole(head, &body).map_err(|broken| {
@@ -225,7 +226,7 @@ async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
             Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
             Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
         };
-        failure.after(&upstream.sent)
+        failure.after(&upstream.sent, &upstream.hidden)
     })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     let usage = upstream.decoder.usage();

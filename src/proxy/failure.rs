@@ -69,6 +69,8 @@ pub(super) enum Failure {
     Garbled(String),
     /// The same, in words that hold some of the upstream's: not for the log.
     Nonsense(String),
+    /// The upstream compressed its answer, which was not asked for.
+    Compressed,
     /// The upstream answered with this redirect status.
     Redirect(u16),
     /// The upstream fell silent inside its answer.

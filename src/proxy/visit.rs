@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::House;
 use super::failure::Failure;
 use super::head::{self, Fields};
-use super::heard::Heard;
+use super::heard::{Heard, UPSTREAM_REQUEST_ID};
 use super::intake;
 use crate::integration::Entry;
 use crate::observe::access::Record;
@@ -58,6 +58,7 @@ pub(super) struct Visit {
     bytes_in: u64,
     bytes_out: u64,
     tokens: Option<(u64, u64)>,
+    upstream_id: Option<Box<str>>,
     ending: Option<Ending>,
 }
 
@@ -93,6 +94,7 @@ impl Visit {
             bytes_in: 0,
             bytes_out: 0,
             tokens: None,
+            upstream_id: None,
             ending: None,
         })
     }
@@ -175,7 +177,13 @@ impl Visit {
     pub(super) fn heard_of(&mut self, failure: &Failure) {
         if let Failure::Answered(answered) = failure {
             self.answered(answered.heard);
+            self.named_by_upstream(answered.headers.get(UPSTREAM_REQUEST_ID));
         }
+    }
+
+    /// Notes the upstream's own id of a request that failed, if it is a sane one.
+    pub(super) fn named_by_upstream(&mut self, id: Option<&HeaderValue>) {
+        self.upstream_id = head::text(id).filter(|id| is_sane(id)).map(Box::from);
     }
 
     pub(super) fn status(&mut self, status: u16) {
@@ -272,6 +280,7 @@ impl Drop for Visit {
                 status,
                 code: self.code.as_deref(),
                 cause: self.cause.as_deref(),
+                upstream_id: self.upstream_id.as_deref(),
                 stream: self.stream,
                 total,
                 first_byte: self.first_byte,

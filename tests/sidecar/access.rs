@@ -116,3 +116,41 @@ fn of_an_endless_path_the_line_has_the_beginning() {
     sidecar.ask(&Call::get(&path).header("x-request-id", "long"));
     assert_eq!(line(&sidecar, "long")["path"], path[..512]);
 }
+
+#[test]
+fn a_refusal_brings_the_upstreams_request_id_and_its_rate_limits_and_no_key_that_it_repeats() {
+    let key =
+        "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value = \"k3y-for-nobody\"";
+    for format in ["openai", "anthropic", "gemini"] {
+        let upstream = Upstream::start(|turn| {
+            let headers = [
+                ("content-type", "application/json"),
+                ("x-request-id", "theirs-1"),
+                ("x-ratelimit-remaining-tokens", "0"),
+                ("anthropic-ratelimit-tokens-reset", "k3y-for-nobody"),
+                ("retry-after", "7"),
+                ("set-cookie", "a=b"),
+            ];
+            turn.answer_with(429, &headers, r#"{"error":{"message":"slow down"}}"#);
+        });
+        let lines = format!("format = \"{format}\"\n{key}");
+        let sidecar = Setup::new(integration("acme", &upstream.url(""), &lines)).start();
+        for (id, call) in [
+            ("whole", Call::say("m", "hi")),
+            ("stream", Call::stream("m", "hi")),
+            ("relayed", Call::get("/acme/v1/files")),
+        ] {
+            if id == "relayed" && format != "openai" {
+                continue;
+            }
+            let answer = sidecar.ask(&call.header("x-request-id", id));
+            let told = |name| answer.header(name);
+            assert_eq!((answer.status, told("x-request-id")), (429, Some(id)), "{format}");
+            assert_eq!(told("x-upstream-request-id"), Some("theirs-1"), "{format} {id}");
+            assert_eq!(told("x-ratelimit-remaining-tokens"), Some("0"), "{format} {id}");
+            assert_eq!(told("anthropic-ratelimit-tokens-reset"), Some("***"), "{format} {id}");
+            assert_eq!((told("retry-after"), told("set-cookie")), (Some("7"), None), "{format} {id}");
+            assert_eq!(line(&sidecar, id)["upstream_request_id"], "theirs-1", "{format} {id}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::exchange::Translated;
 use super::failure::Failure;
-use super::heard::Heard;
+use super::heard::{Heard, UPSTREAM_REQUEST_ID};
 use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
@@ -24,7 +24,6 @@ pub use answer::Answer;
 pub(super) use tell::tell;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -92,6 +91,7 @@ fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
         visit.ended();
     } else {
         let words = format!("the upstream answered {} to what was relayed", status.as_u16());
+        visit.named_by_upstream(headers.get(UPSTREAM_REQUEST_ID));
         visit.failed(UPSTREAM_ERROR, words);
     }
     send(status, headers, visit, |visit| Answer::full(answer.body, visit))
@@ -113,7 +113,10 @@ pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answe
     visit.place();
     visit.heard_of(failure);
     let told = tell(failure, visit.integration());
-    let mut headers = HeaderMap::new();
+    let mut headers = match failure {
+        Failure::Answered(answered) => answered.headers.clone(),
+        _ => HeaderMap::new(),
+    };
     for (name, value) in &told.headers {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(*name, value);

@@ -153,6 +153,11 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
         Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}"))
             .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
+        // It would compress the next one too.
+        Failure::Compressed => garbled(format!(
+            "{at}the upstream's answer cannot be used: it is compressed although `identity` was asked for"
+        ))
+        .hopeless(),
         Failure::Untranslated { message, param } => Told::new(
             StatusCode::BAD_GATEWAY,
             "translation_failed",
@@ -188,8 +193,11 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
     }
 }
 
-fn clients_fault(failure: &Failure, at: &str) -> Told {
-    let bad = |code, message| Told::new(StatusCode::BAD_REQUEST, code, message);
+fn bad(code: &'static str, message: String) -> Told {
+    Told::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+fn bodys_fault(failure: &Failure, at: &str) -> Told {
     match failure {
         Failure::InvalidBody { message, param: None } => bad("invalid_body", format!("{at}{message}")),
         Failure::InvalidBody { message, param: Some(param) } => {
@@ -198,7 +206,6 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
                 .param(Some(param.clone()))
                 .logged(words)
         }
-        Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
         // What is asked for as a whole has no field to blame.
         Failure::Unsupported { message, param } if param.is_empty() => {
             bad("unsupported_parameter", format!("{at}{message}"))
@@ -213,6 +220,13 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
             bad("media_limit", format!("{at}{} (multi_modal_config)", limit.message))
                 .param(Some(limit.param.clone()))
         }
+        _ => internal(),
+    }
+}
+
+fn clients_fault(failure: &Failure, at: &str) -> Told {
+    match failure {
+        Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
         Failure::CallerUnauthorized => Told::new(
             StatusCode::UNAUTHORIZED,
             "caller_unauthorized",
@@ -253,7 +267,7 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
             format!("the request body is longer than {most} bytes (server.max_body)"),
         )
         .closing(),
-        _ => internal(),
+        body => bodys_fault(body, at),
     }
 }
 
@@ -364,6 +378,7 @@ fn sending(error: &SendError, at: &str) -> Told {
         }
         SendError::Tls(_) => gateway("upstream_tls").hopeless(),
         SendError::Proxy(_) => gateway("proxy_refused"),
+        SendError::ProxyAuth(_) => gateway("proxy_refused").hopeless(),
         SendError::Garbled(_) => gateway("upstream_garbled"),
         SendError::ConnectTimeout(_) | SendError::FirstByteTimeout(_) => timeout(format!("{at}{error}")),
     }
