@@ -193,6 +193,10 @@ impl Relay {
         }
     }
 
+    pub(super) fn visit(&mut self) -> &mut Visit {
+        &mut self.visit
+    }
+
     fn send(&mut self, bytes: Bytes) -> Poll<Option<Frame<Bytes>>> {
         self.visit.sent(bytes.len());
         self.spoke = true;

@@ -23,6 +23,9 @@ const COMPLETION: &str = "chatcmpl-";
 /// The code of an answer that is the provider's own refusal.
 pub(super) const UPSTREAM_ERROR: &str = "upstream_error";
 
+/// The code of an answer that its client does not take: for the log alone, since nobody can be told.
+const STALLED: &str = "client_stalled";
+
 /// How much of a path is kept for the log, in bytes: enough for any that is served.
 const LONGEST_PATH: usize = 512;
 
@@ -208,6 +211,13 @@ impl Visit {
         self.code = Some(code.to_owned());
         self.cause = Some(cause);
         self.ending = Some(Ending::Failed);
+    }
+
+    /// Notes that the client is given up, unless it failed before: it took nothing of its answer for `patience`.
+    pub(super) fn stalled(&mut self, patience: Duration) {
+        if self.ending != Some(Ending::Failed) {
+            self.failed(STALLED, format!("the client took nothing of its answer for {patience:?}"));
+        }
     }
 
     /// Counts a field that did not reach the provider as the client wrote it.

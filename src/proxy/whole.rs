@@ -190,6 +190,10 @@ impl Whole {
         self.begun.permit = None;
     }
 
+    pub(super) fn visit(&mut self) -> &mut Visit {
+        &mut self.visit
+    }
+
     pub(super) fn is_end(&self) -> bool {
         self.begun.first.is_empty() && self.begun.sent.body.is_end_stream()
     }
