@@ -77,6 +77,8 @@ pub(super) enum Failure {
     Silent(Duration),
     /// The client's own patience was about to end.
     Patience(Duration),
+    /// Any of them, before a body that was not read to its end: the connection cannot be used again.
+    Unread(Box<Failure>),
     /// Any of them, after the upstream's head had come.
     Answered(Box<Answered>),
     /// Our own fault; the words are for the log alone.
@@ -84,6 +86,19 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the connection ends with the answer anyway.
+    pub(super) fn closes(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::BodyTooSlow(_)
+                | Self::HeadTooLarge(_)
+                | Self::BodyTooLarge(_)
+                | Self::Draining
+                | Self::Unread(_)
+        )
+    }
+
     /// The integration cannot serve because of the world outside.
     pub(super) fn unavailable(entry: &Entry) -> Self {
         let remedy = entry.state.as_ref().err().cloned().unwrap_or_default();

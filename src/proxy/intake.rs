@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::header::EXPECT;
 use http::{HeaderValue, Method, Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -20,6 +21,10 @@ use crate::tasks::hush;
 
 /// The most room that is made for a body at once, in bytes.
 const STEP: usize = 1 << 20;
+
+/// How much of a body is read that nobody wants, in bytes, and for how long.
+const SMALL: usize = 256 << 10;
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a request asks for, by its path.
 #[derive(Debug, PartialEq, Eq)]
@@ -176,6 +181,30 @@ pub(super) async fn body(mut body: Incoming, house: &House, visit: &mut Visit) -
         more = next(&mut body, body_timeout).await?;
     }
     Ok(whole.into())
+}
+
+/// Refuses `request` by `failure` before its body was read. A small body is read and thrown away, so that its client can
+/// use the connection again. Before any other the connection ends, and the answer says so (RFC 9112 §9.6).
+pub(super) async fn unread(failure: Failure, request: Request<Incoming>) -> Failure {
+    let (head, mut body) = request.into_parts();
+    if body.is_end_stream() || failure.closes() {
+        return failure;
+    }
+    // Who waits for a word before the body has the answer for one; reading would ask for the body.
+    let is_held = head.headers.contains_key(EXPECT);
+    let is_small = body.size_hint().upper().is_none_or(|most| most <= SMALL as u64);
+    let read = async {
+        let mut read = 0;
+        while let Some(piece) = next(&mut body, PATIENCE).await.ok()? {
+            read += piece.len();
+            if read > SMALL {
+                return None;
+            }
+        }
+        Some(())
+    };
+    let is_read = !is_held && is_small && matches!(tokio::time::timeout(PATIENCE, read).await, Ok(Some(())));
+    if is_read { failure } else { Failure::Unread(Box::new(failure)) }
 }
 
 /// Makes room for `more` bytes: doubling what is small, in steps of [`STEP`] beyond, and never for more than came

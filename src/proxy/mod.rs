@@ -105,7 +105,8 @@ pub async fn answer(request: Box<Request<Incoming>>, house: Arc<House>, seat: Se
             let journey = pin!(journey(request, admitted, &house, seat, &mut visit));
             until_cut(&house, journey).await
         }
-        Err(failure) => Err(failure),
+        // Boxed: what is refused should not make room in every request's future.
+        Err(failure) => Err(Box::pin(intake::unread(failure, *request)).await),
     };
     conclude(answered, visit)
 }
@@ -202,8 +203,8 @@ async fn take_in(
     visit: &mut Visit,
 ) -> Result<(Box<Order>, Permit, Option<Patience>), Failure> {
     let registry = house.registry.load_full();
-    if let Some(name) = path {
-        registry.integration(name)?;
+    if let Some(Err(unknown)) = path.map(|name| registry.integration(name)) {
+        return Err(Box::pin(intake::unread(unknown.into(), *request)).await);
     }
     let (Parts { headers, .. }, body) = request.into_parts();
     let bytes = intake::body(body, house, visit).await?;

@@ -28,7 +28,7 @@ use super::visit::Visit;
 use super::whole::{self, Begun};
 use super::{House, Patience, within};
 use crate::egress::Sent;
-use crate::integration::{Entry, Integration, Permit};
+use crate::integration::{Entry, Integration, Permit, Registry};
 use crate::outbound::{Segments, Unsigned};
 use crate::tasks::Seat;
 
@@ -73,10 +73,14 @@ pub(super) async fn relay(
     visit: &mut Visit,
 ) -> Result<Outcome, Failure> {
     let registry = house.registry.load_full();
-    let entry = registry.integration(integration)?;
-    visit.found(entry, Arc::default(), false);
-    let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
-    check(ready, rest)?;
+    let entered = enter(&registry, integration, visit).and_then(|(entry, ready)| {
+        check(ready, rest)?;
+        Ok((entry, ready))
+    });
+    let (entry, ready) = match entered {
+        Ok(entered) => entered,
+        Err(failure) => return Err(intake::unread(failure, *request).await),
+    };
     let (head, body) = request.into_parts();
     let body = intake::body(body, house, visit).await?;
     let unsigned = dress(ready, rest, &head, body)?;
@@ -92,6 +96,20 @@ pub(super) async fn relay(
         }
     });
     within(patience, answer).await
+}
+
+/// The integration of that name, if it can serve.
+fn enter<'a>(
+    registry: &'a Registry,
+    name: &str,
+    visit: &mut Visit,
+) -> Result<(&'a Arc<Entry>, &'a Integration), Failure> {
+    let entry = registry.integration(name)?;
+    visit.found(entry, Arc::default(), false);
+    match &entry.state {
+        Ok(ready) => Ok((entry, ready)),
+        Err(_) => Err(Failure::unavailable(entry)),
+    }
 }
 
 /// Checks that `integration` takes other paths, and that `rest` may be one.

@@ -128,7 +128,7 @@ pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answe
     if told.hopeless {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
-    if let Failure::MethodNotAllowed(methods) = failure {
+    if let Some(methods) = allowed(failure) {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     if told.close {
@@ -136,6 +136,14 @@ pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answe
     }
     visit.failed(told.label(), told.cause());
     full(told.status, told.json().into(), headers, visit)
+}
+
+fn allowed(failure: &Failure) -> Option<&'static str> {
+    match failure {
+        Failure::MethodNotAllowed(methods) => Some(methods),
+        Failure::Unread(failure) => allowed(failure),
+        _ => None,
+    }
 }
 
 /// The answer to a request whose handling panicked: a 500 that tells nothing.

@@ -143,6 +143,7 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
     let at = integration.map_or_else(String::new, |name| format!("integration `{name}`: "));
     match failure {
         Failure::Answered(answered) => tell(&answered.failure, integration),
+        Failure::Unread(failure) => tell(failure, integration).closing(),
         Failure::Token(error) => token(error, &at),
         Failure::Send(error) => sending(error, &at),
         Failure::Upstream(fault) => upstream(fault, &at),
