@@ -17,6 +17,7 @@ mod events;
 pub mod gemini;
 mod handler;
 mod loss;
+mod marks;
 mod media;
 pub mod mistral;
 pub mod ollama;
@@ -39,7 +40,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::openai::chat::ShapeError;
-use crate::openai::{Completion, Embeddings, Envelope, Fault, Operation, Usage};
+use crate::openai::{Completion, Embeddings, Envelope, Fault, Operation, Usage, excerpt};
 use crate::outbound::{Report, Unsigned};
 
 /// Translates requests of one format.
@@ -205,7 +206,7 @@ pub enum Outcome {
 pub enum Broken {
     /// The upstream reported an error inside a 200 or in the middle of a stream.
     Upstream(Box<Fault>),
-    /// Bytes that make no sense as an answer of this format.
+    /// Bytes that make no sense as an answer of this format; how, in words that may hold the upstream's, uncut.
     Garbled(String),
 }
 
@@ -220,10 +221,10 @@ impl Broken {
         Self::Upstream(Box::new(fault))
     }
 
-    /// Bytes that are no answer of the vendor `whose`, with the first of their characters.
+    /// Bytes that are no answer of the vendor `whose`, and what stands in them.
     fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
-        let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
-        Self::Garbled(format!("the upstream sent what is not an answer of {whose}'s ({error}): {shown}"))
+        let data = excerpt(data);
+        Self::Garbled(format!("the upstream sent what is not an answer of {whose}'s ({error}): {data}"))
     }
 }
 

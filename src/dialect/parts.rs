@@ -60,11 +60,11 @@ impl Reader<'_> {
     /// Notes the fields of a message that neither these formats nor their folders look at.
     pub(super) fn note_others(&mut self, index: usize, message: &Message<'_>) -> Result<(), Untranslatable> {
         let whose = self.whose;
-        if message.name.is_some() && message.role != Role::Function {
+        if message.name.is_some() && !matches!(message.role, Role::Tool | Role::Function) {
             self.losses
                 .dropped(format!("messages[{index}].name"), format!("{whose}'s messages carry no names"))?;
         }
-        for name in &message.others {
+        for name in message.beyond() {
             let field = format!("messages[{index}].{name}");
             if name == "audio" {
                 let why = format!("{whose}'s format cannot take up spoken answers");
@@ -73,6 +73,22 @@ impl Reader<'_> {
             self.losses.dropped(field, format!("{whose}'s messages have no such field"))?;
         }
         Ok(())
+    }
+
+    /// Notes the name that a tool's message gives, unless it is that of the function `called`, which loses nothing.
+    pub(super) fn note_name(
+        &mut self,
+        index: usize,
+        message: &Message<'_>,
+        called: Option<Text<'_>>,
+    ) -> Result<(), Untranslatable> {
+        let Some(name) = message.name.filter(|_| message.role == Role::Tool) else { return Ok(()) };
+        if called.and_then(Text::decode).is_some_and(|called| name.is(&called)) {
+            return Ok(());
+        }
+        let why =
+            format!("{}'s messages carry no names, and the call that it answers has another", self.whose);
+        self.losses.dropped(format!("messages[{index}].name"), why)
     }
 
     /// What a content says, in order; texts without a character say nothing.
@@ -127,7 +143,7 @@ impl Reader<'_> {
                 whole(text, path)?;
                 Ok((!text.is_empty()).then_some(What::Text(text)))
             }
-            Body::Image { url, detail } => {
+            Body::Image { url, detail, .. } => {
                 let source = url.decode().ok_or("this is not valid text").and_then(media::read);
                 let wrong = |why| Untranslatable::malformed(format!("{}.image_url.url", path()), why);
                 Ok(Some(What::Image { source: source.map_err(wrong)?, detail }))

@@ -8,9 +8,10 @@ use std::fmt::Debug;
 use super::Untranslatable;
 use super::calls::arguments;
 use super::loss::Losses;
+use super::marks::{self, Mark};
 use super::parts::whole;
 use crate::openai::json::Text;
-use crate::openai::message::{Body, Call, Content, Message, Role};
+use crate::openai::message::{Body, Call, Content, Message, Part, Role};
 
 /// What a vendor wants of a conversation.
 pub(super) trait Vendor<'a> {
@@ -35,12 +36,14 @@ pub(super) trait Vendor<'a> {
 /// A conversation ready to be written.
 #[derive(Debug)]
 pub(super) struct Conversation<'a, M> {
-    /// What sets the rules, in order.
-    pub(super) system: Vec<Text<'a>>,
+    /// What sets the rules, in order: texts, and the marks on them.
+    pub(super) system: Vec<Block<'a, M>>,
     /// Who says what, user and assistant in turn.
     pub(super) turns: Vec<Turn<'a, M>>,
     /// The names of all tools that were called, each once.
     pub(super) called: Vec<Text<'a>>,
+    /// Whether there is a mark anywhere.
+    pub(super) marked: bool,
 }
 
 /// What one side says until the other speaks.
@@ -65,6 +68,8 @@ pub(super) enum Block<'a, M> {
     Media(M),
     /// A call of a tool; its input is one JSON object.
     Call { id: Cow<'a, str>, name: Cow<'a, str>, input: Cow<'a, str> },
+    /// A mark on the block before it.
+    Mark(Mark<'a>),
     /// The answer to a call.
     Answer { id: Cow<'a, str>, content: Answered<'a, M> },
 }
@@ -85,7 +90,7 @@ impl<'a, M: Debug> Conversation<'a, M> {
         losses: &mut Losses,
     ) -> Result<Self, Untranslatable> {
         let turns = Vec::with_capacity(messages.len());
-        let done = Self { system: Vec::new(), turns, called: Vec::new() };
+        let done = Self { system: Vec::new(), turns, called: Vec::new(), marked: false };
         let ids = HashSet::new();
         let mut builder = Builder::<V> { done, open: Vec::new(), ids, losses };
         for (index, message) in messages.iter().enumerate() {
@@ -139,13 +144,13 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
     }
 
     fn note_others(&mut self, index: usize, message: &Message<'a>) -> Result<(), Untranslatable> {
-        if message.name.is_some() && message.role != Role::Function {
+        if message.name.is_some() && !matches!(message.role, Role::Tool | Role::Function) {
             self.losses.dropped(
                 format!("messages[{index}].name"),
                 format!("{}'s messages carry no names", V::NAME),
             )?;
         }
-        for name in &message.others {
+        for name in message.beyond() {
             let field = format!("messages[{index}].{name}");
             if name == "audio" {
                 return Err(Untranslatable::unsupported(
@@ -164,7 +169,9 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
             Content::Absent => {}
             Content::Text(text) => {
                 whole(*text, || format!("messages[{index}].content"))?;
-                self.done.system.push(*text);
+                if !text.is_blank() {
+                    self.done.system.push(Block::Text(*text));
+                }
             }
             Content::Parts(parts) => {
                 for (place, part) in parts.iter().enumerate() {
@@ -175,11 +182,16 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
                             "a system message can hold text only",
                         ));
                     };
-                    self.done.system.push(text);
+                    let mark = self.note_part(index, place, part)?;
+                    let is_blank = text.is_blank();
+                    if !is_blank {
+                        self.done.system.push(Block::Text(text));
+                    }
+                    let mark = self.set(mark, !is_blank)?;
+                    self.done.system.extend(mark);
                 }
             }
         }
-        self.done.system.retain(|text| !text.is_blank());
         if self.done.system.len() > before && !self.done.turns.is_empty() {
             let why = format!("{} takes system text at the beginning only, so it was moved there", V::NAME);
             self.losses.changed(format!("messages[{index}].role"), why)?;
@@ -270,16 +282,29 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
             let why = format!("no call before this message is still waiting for the result of `{wanted}`");
             return Err(Untranslatable::malformed(path, why));
         };
-        let id = self.open.remove(at).wire;
+        let Open { wire: id, name, .. } = self.open.remove(at);
+        if message.role == Role::Tool && message.name.is_some_and(|given| !given.is(&name)) {
+            let why = "the result goes to the call of its id, which is one of another function";
+            self.losses.dropped(format!("messages[{index}].name"), why)?;
+        }
+        let mut mark = None;
         let content = match &message.content {
             Content::Absent => Answered::Parts(Vec::new()),
             Content::Text(text) => {
                 whole(*text, || format!("messages[{index}].content"))?;
                 Answered::Text(*text)
             }
-            parts @ Content::Parts(_) => Answered::Parts(self.blocks(index, parts)?),
+            parts @ Content::Parts(_) => {
+                let mut blocks = self.blocks(index, parts)?;
+                if self.done.marked {
+                    mark = self.take_marks(&mut blocks)?;
+                }
+                Answered::Parts(blocks)
+            }
         };
-        self.turn(false).results.push(Block::Answer { id, content });
+        let results = &mut self.turn(false).results;
+        results.push(Block::Answer { id, content });
+        results.extend(mark.map(Block::Mark));
         Ok(())
     }
 
@@ -295,18 +320,69 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
             Content::Parts(parts) => {
                 for (place, part) in parts.iter().enumerate() {
                     let path = || format!("messages[{index}].content[{place}]");
-                    for name in &part.others {
-                        let why = format!("{} has no such field here", V::NAME);
-                        self.losses.dropped(format!("{}.{name}", path()), why)?;
-                    }
+                    let mark = self.note_part(index, place, part)?;
+                    let before = blocks.len();
                     match part.body {
                         Body::Text(text) | Body::Refusal(text) => self.text(text, path, &mut blocks)?,
                         other => blocks.push(Block::Media(V::media(other, path, self.losses)?)),
                     }
+                    blocks.extend(self.set(mark, blocks.len() > before)?);
                 }
             }
         }
         Ok(blocks)
+    }
+
+    /// Notes what is left out of a part, but for a mark on it.
+    fn note_part(
+        &mut self,
+        index: usize,
+        place: usize,
+        part: &Part<'a>,
+    ) -> Result<Option<Mark<'a>>, Untranslatable> {
+        let mut mark = None;
+        for name in &part.others {
+            if name == marks::FIELD {
+                mark = Mark::of(part.raw, index, place);
+            }
+            if name != marks::FIELD || mark.is_none() {
+                let why = format!("{} has no such field here", V::NAME);
+                self.losses.dropped(format!("messages[{index}].content[{place}].{name}"), why)?;
+            }
+        }
+        Ok(mark)
+    }
+
+    /// The block for a mark, if its part has become one.
+    fn set(
+        &mut self,
+        mark: Option<Mark<'a>>,
+        has_block: bool,
+    ) -> Result<Option<Block<'a, V::Media>>, Untranslatable> {
+        let Some(mark) = mark else { return Ok(None) };
+        if !has_block {
+            self.losses.dropped(mark.path(), "the text that it marks is blank, and was left out")?;
+            return Ok(None);
+        }
+        self.done.marked = true;
+        Ok(Some(Block::Mark(mark)))
+    }
+
+    /// Takes the marks out of what a tool answered: the answer is marked as a whole, and once.
+    fn take_marks(
+        &mut self,
+        blocks: &mut Vec<Block<'a, V::Media>>,
+    ) -> Result<Option<Mark<'a>>, Untranslatable> {
+        let mut last: Option<Mark<'a>> = None;
+        for block in &*blocks {
+            let Block::Mark(mark) = block else { continue };
+            if let Some(before) = last.replace(*mark) {
+                self.losses
+                    .dropped(before.path(), "a tool's answer is kept as a whole, up to the last mark")?;
+            }
+        }
+        blocks.retain(|block| !matches!(block, Block::Mark(_)));
+        Ok(last)
     }
 
     /// Texts of white space are refused; one without a character is nothing that could be lost.
@@ -366,7 +442,7 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
                 "messages",
                 format!("{} needs a user's message, so the system text was sent as one", V::NAME),
             )?;
-            let blocks = std::mem::take(&mut done.system).into_iter().map(Block::Text).collect();
+            let blocks = std::mem::take(&mut done.system);
             done.turns.push(Turn { assistant: false, results: Vec::new(), blocks });
         }
         if done.turns[0].assistant {
@@ -377,17 +453,17 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
             let blocks = vec![Block::Text(Text::Plain("."))];
             done.turns.insert(0, Turn { assistant: false, results: Vec::new(), blocks });
         }
-        if let Some(Block::Text(text)) =
-            done.turns.last_mut().filter(|t| t.assistant).and_then(|t| t.blocks.last_mut())
+        let last = done.turns.last_mut().filter(|turn| turn.assistant);
+        let last =
+            last.and_then(|turn| turn.blocks.iter_mut().rfind(|block| !matches!(block, Block::Mark(_))));
+        if let Some(block) = last
+            && let Block::Text(text) = *block
             && let Some(words) = text.decode()
             && words.trim_end() != words
         {
             let why = format!("{} refuses a last assistant message that ends in white space", V::NAME);
             losses.changed("messages", why)?;
-            let trimmed = Block::Trimmed(words.trim_end().to_owned());
-            if let Some(last) = done.turns.last_mut().and_then(|turn| turn.blocks.last_mut()) {
-                *last = trimmed;
-            }
+            *block = Block::Trimmed(words.trim_end().to_owned());
         }
         Ok(done)
     }
@@ -421,7 +497,7 @@ mod tests {
     #[test]
     fn ids_are_brought_into_the_vendors_form_and_stay_apart() {
         let mut losses = Losses::new(true);
-        let done = Conversation { system: Vec::new(), turns: Vec::new(), called: Vec::new() };
+        let done = Conversation { system: Vec::new(), turns: Vec::new(), called: Vec::new(), marked: false };
         let mut builder =
             Builder::<Short> { done, open: Vec::new(), ids: HashSet::new(), losses: &mut losses };
         let mut wire = |id: &'static str| builder.wire_id(&Cow::Borrowed(id)).into_owned();

@@ -47,20 +47,60 @@ pub(super) fn apply(
     }
     let edits = &settings.edits;
     for (field, json) in &edits.defaults {
-        if !request.has(field) {
-            request.set(field, json.clone());
+        if !is_given(field, edits, request) {
+            request.set_default(field, json.clone());
             report.note(Done::Defaulted, field.clone(), "`defaults` of the integration");
         }
     }
     for (from, to) in &edits.rename {
-        if request.rename(from, to) {
-            report.note(Done::Renamed, from.clone(), format!("`rename` of the integration: to {to}"));
-        }
+        rename(settings, (from, to), request, report)?;
     }
     for field in &edits.drop {
-        if request.drop_field(field) {
+        let is_default = request.is_default(field);
+        if request.drop_field(field) && !is_default {
             report.dropped(field.clone(), "`drop` of the integration");
         }
+    }
+    Ok(())
+}
+
+/// OpenAI's names for the limit of tokens, which stand for each other: the old one and the newer one, which wins.
+const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
+
+/// Whether the client gave `field`, by its name, by one that it is renamed from or to, or by OpenAI's other one.
+fn is_given(field: &str, edits: &valid::Edits, request: &Envelope) -> bool {
+    let gave = |name: &str| request.has(name) && !request.is_default(name);
+    let is_limit = LIMITS.contains(&field);
+    gave(field)
+        || (is_limit && LIMITS.iter().any(|name| gave(name)))
+        || edits.rename.iter().any(|(from, to)| (to == field && gave(from)) || (from == field && gave(to)))
+}
+
+/// Renames a field. Where both names were given, what `to` says counts, or of OpenAI's two limits the newer one.
+fn rename(
+    settings: &valid::Integration,
+    (from, to): (&str, &str),
+    request: &mut Envelope,
+    report: &mut Report,
+) -> Result<(), Refused> {
+    if from == to || !request.has(from) {
+        return Ok(());
+    }
+    if request.has(to) {
+        let [old, new] = LIMITS;
+        let (kept, lost) = if (from, to) == (new, old) { (from, to) } else { (to, from) };
+        if request.raw(kept) != request.raw(lost) && !request.is_default(lost) {
+            let why = format!("`rename` of the integration makes it one with `{kept}`, which was given too");
+            if settings.strict {
+                let message = format!("{why}, and strict = true: leave one of them out");
+                return Err(Refused { param: lost.to_owned(), message, unsupported: true });
+            }
+            report.dropped(lost.to_owned(), why);
+        }
+        request.drop_field(lost);
+    }
+    if request.rename(from, to) {
+        report.note(Done::Renamed, from.to_owned(), format!("`rename` of the integration: to {to}"));
     }
     Ok(())
 }
@@ -115,6 +155,78 @@ mod tests {
         let (body, report) = edited(&settings, r#"{"model":"m","user":"u","temperature":null}"#).unwrap();
         assert_eq!(body, r#"{"model":"m","temperature":0,"max_completion_tokens":1024}"#);
         assert_eq!(report.changes.len(), 4);
+    }
+
+    fn limited(rename: Option<(&str, &str)>) -> valid::Integration {
+        let mut settings = integration("acme", &["m"]);
+        settings.edits = valid::Edits {
+            defaults: vec![("max_tokens".into(), "1024".into())],
+            rename: rename.into_iter().map(|(from, to)| (from.into(), to.into())).collect(),
+            drop: vec![],
+        };
+        settings
+    }
+
+    fn lost(report: &Report) -> Vec<&str> {
+        report.lost().map(|change| change.field.as_ref()).collect()
+    }
+
+    #[test]
+    fn a_default_for_one_limit_is_given_by_the_other() {
+        for rename in [
+            None,
+            Some(("max_tokens", "max_completion_tokens")),
+            Some(("max_completion_tokens", "max_tokens")),
+        ] {
+            let (settings, to) = (limited(rename), rename.map_or("max_completion_tokens", |(_, to)| to));
+            let (body, report) = edited(&settings, r#"{"model":"m","max_completion_tokens":50}"#).unwrap();
+            assert_eq!(body, format!(r#"{{"model":"m","{to}":50}}"#));
+            assert_eq!(lost(&report), [""; 0]);
+        }
+        let body = r#"{"model":"m","max_completion_tokens":null}"#;
+        assert!(edited(&limited(None), body).unwrap().0.contains(r#""max_tokens":1024"#));
+    }
+
+    #[test]
+    fn a_default_is_given_by_any_name_that_it_is_renamed_from_or_to() {
+        let settings = limited(Some(("max_tokens", "limit")));
+        assert_eq!(edited(&settings, r#"{"model":"m","limit":5}"#).unwrap().0, r#"{"model":"m","limit":5}"#);
+        let mut settings = limited(Some(("limit", "max_tokens")));
+        settings.strict = true;
+        assert_eq!(
+            edited(&settings, r#"{"model":"m","limit":5}"#).unwrap().0,
+            r#"{"model":"m","max_tokens":5}"#
+        );
+        assert_eq!(edited(&settings, r#"{"model":"m"}"#).unwrap().0, r#"{"model":"m","max_tokens":1024}"#);
+    }
+
+    #[test]
+    fn of_two_fields_that_become_one_the_other_is_told() {
+        let both = r#"{"model":"m","max_tokens":60,"max_completion_tokens":50}"#;
+        for (from, to, lose) in [
+            ("max_tokens", "max_completion_tokens", "max_tokens"),
+            ("max_completion_tokens", "max_tokens", "max_tokens"),
+        ] {
+            let mut settings = limited(Some((from, to)));
+            let (body, report) = edited(&settings, both).unwrap();
+            assert_eq!(body, format!(r#"{{"model":"m","{to}":50}}"#));
+            assert_eq!(lost(&report), [lose]);
+            settings.strict = true;
+            assert_eq!(edited(&settings, both).unwrap_err().param, lose);
+            let alike = both.replace("60", "50");
+            assert_eq!(edited(&settings, &alike).unwrap().0, format!(r#"{{"model":"m","{to}":50}}"#));
+        }
+        let (body, report) =
+            edited(&limited(Some(("a", "b"))), r#"{"model":"m","a":1,"b":2,"max_tokens":3}"#).unwrap();
+        assert_eq!((&*body, &*lost(&report)), (r#"{"model":"m","b":2,"max_tokens":3}"#, &["a"][..]));
+    }
+
+    #[test]
+    fn a_default_that_is_left_out_again_is_not_told_as_the_clients() {
+        let mut settings = limited(None);
+        settings.edits.drop = vec!["max_tokens".into()];
+        let (body, report) = edited(&settings, r#"{"model":"m"}"#).unwrap();
+        assert_eq!((&*body, &*lost(&report)), (r#"{"model":"m"}"#, &[][..] as &[&str]));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Envelope;
+use super::form;
 use super::json::{self, Object, Raw, Text};
 use super::message::{self, Message};
 use super::tool::{self, Tool, ToolChoice};
@@ -30,9 +31,9 @@ pub struct ChatRequest<'a> {
     pub parallel_tool_calls: Option<bool>,
     /// `response_format`.
     pub response_format: Option<ResponseFormat<'a>>,
-    /// The `name` of `response_format.json_schema`.
+    /// The name of its schema.
     pub schema_name: Option<Text<'a>>,
-    /// The `strict` of `response_format.json_schema`.
+    /// Whether its schema must be followed exactly.
     pub schema_strict: bool,
     /// `stop`, one or several.
     pub stop: Vec<Text<'a>>,
@@ -68,7 +69,8 @@ pub struct ChatRequest<'a> {
     pub include_usage: bool,
     /// Fields that only some providers know, as they came (`logit_bias`, `modalities`, `metadata`, unknown ones).
     pub others: Vec<(Cow<'a, str>, Raw<'a>)>,
-    /// The names of all fields but `messages` that are there and say something else than OpenAI's default.
+    /// The names of all fields but `messages` that are there and say something else than OpenAI's default, and behind
+    /// them the paths of what nobody reads inside of these (`response_format.x`).
     pub present: Vec<Cow<'a, str>>,
     /// How long the body is, in bytes: a translation is seldom much longer.
     pub length: usize,
@@ -87,6 +89,8 @@ pub enum ResponseFormat<'a> {
         schema: Raw<'a>,
         /// What it is for.
         description: Option<Text<'a>>,
+        /// Where the schema stands: clients have several places for it.
+        path: &'static str,
     },
     /// Some other form; its name.
     Other(Text<'a>),
@@ -112,21 +116,20 @@ impl<'a> ChatRequest<'a> {
 
     fn read_fields(mut fields: Object<'a>, length: usize) -> Result<Self, ShapeError> {
         let messages = required(&mut fields, "messages", read_messages)?;
-        let present = present(&fields);
+        let mut present = present(&fields);
         let (tools, legacy) = tool::read_all(&mut fields)?;
-        let stream_options = field(&mut fields, "stream_options", object_of)?;
-        let format = field(&mut fields, "response_format", |raw| Ok((read_format(raw)?, raw)))?;
+        let include_usage = field(&mut fields, "stream_options", |raw| read_stream(raw, &mut present))?;
+        let form = field(&mut fields, "response_format", |raw| form::read(raw, &mut present))?;
         let search = fields.take(SEARCH).map(|raw| (Cow::Borrowed(SEARCH), raw));
-        let label = format.map(|(_, raw)| read_label(raw)).unwrap_or_default();
         let request = Self {
             messages,
             tools,
             legacy,
-            tool_choice: tool::read_choice(&mut fields)?,
+            tool_choice: tool::read_choice(&mut fields, &mut present)?,
             parallel_tool_calls: plain(&mut fields, "parallel_tool_calls", "a boolean")?,
-            response_format: format.map(|(format, _)| format),
-            schema_name: label.name,
-            schema_strict: label.strict,
+            response_format: form.as_ref().map(|form| form.format),
+            schema_name: form.as_ref().and_then(|form| form.name),
+            schema_strict: form.is_some_and(|form| form.strict),
             stop: field(&mut fields, "stop", read_stop)?.unwrap_or_default(),
             max_tokens: plain(&mut fields, "max_tokens", COUNT)?,
             max_completion_tokens: plain(&mut fields, "max_completion_tokens", COUNT)?,
@@ -142,12 +145,7 @@ impl<'a> ChatRequest<'a> {
             reasoning_effort: field(&mut fields, "reasoning_effort", text_of)?,
             user: field(&mut fields, "user", text_of)?,
             stream: plain(&mut fields, "stream", "a boolean")?.unwrap_or(false),
-            include_usage: match stream_options {
-                Some(mut options) => plain(&mut options, "include_usage", "a boolean")
-                    .map_err(|e| e.at("stream_options"))?
-                    .unwrap_or(false),
-                None => false,
-            },
+            include_usage: include_usage.unwrap_or(false),
             present,
             length,
             others: fields.into_rest().chain(search).collect(),
@@ -212,37 +210,16 @@ pub fn is_default(name: &str, json: &str) -> bool {
     }
 }
 
-fn read_format(raw: Raw<'_>) -> Result<ResponseFormat<'_>, ShapeError> {
-    let mut format = object_of(raw)?;
-    let kind = required(&mut format, "type", text_of)?;
-    match kind.decode().as_deref() {
-        Some("text") => Ok(ResponseFormat::Text),
-        Some("json_object") => Ok(ResponseFormat::JsonObject),
-        Some("json_schema") => required(&mut format, "json_schema", |raw| {
-            let mut wrapper = object_of(raw)?;
-            let description = field(&mut wrapper, "description", text_of)?;
-            let schema = required(&mut wrapper, "schema", is_object)?;
-            Ok(ResponseFormat::JsonSchema { schema, description })
-        }),
-        _ => Ok(ResponseFormat::Other(kind)),
-    }
-}
-
-/// What a JSON schema is called and whether it binds.
-#[derive(Default)]
-struct Label<'a> {
-    name: Option<Text<'a>>,
-    strict: bool,
-}
-
-/// The label of a format that has been read: what has not the right shape there says nothing.
-fn read_label(raw: Raw<'_>) -> Label<'_> {
-    let wrapper = object_of(raw).ok().and_then(|mut format| object_of(format.take("json_schema")?).ok());
-    let Some(mut wrapper) = wrapper else { return Label::default() };
-    Label {
-        name: wrapper.take("name").and_then(Text::read),
-        strict: wrapper.take("strict").is_some_and(|raw| raw.get() == "true"),
-    }
+/// Whether the usage is asked for.
+fn read_stream<'a>(raw: Raw<'a>, rest: &mut Vec<Cow<'a, str>>) -> Result<bool, ShapeError> {
+    let mut options = object_of(raw)?;
+    let usage = plain(&mut options, "include_usage", "a boolean")?.unwrap_or(false);
+    // Nobody pads a translated stream: not to want it is to have it.
+    let wants = |(name, raw): &(Cow<'a, str>, Raw<'a>)| name != "include_obfuscation" || raw.get() != "false";
+    rest.extend(
+        options.into_rest().filter(wants).map(|(name, _)| Cow::Owned(format!("stream_options.{name}"))),
+    );
+    Ok(usage)
 }
 
 fn read_stop(raw: Raw<'_>) -> Result<Vec<Text<'_>>, ShapeError> {
@@ -335,6 +312,11 @@ pub(super) fn required<'a, T>(
     read: impl FnOnce(Raw<'a>) -> Result<T, ShapeError>,
 ) -> Result<T, ShapeError> {
     field(fields, name, read)?.ok_or_else(|| ShapeError::missing().at(name))
+}
+
+/// Puts what nobody took of the object at `path`, and says something, to `rest`.
+pub(super) fn put_rest<'a>(path: &str, object: Object<'a>, rest: &mut Vec<Cow<'a, str>>) {
+    rest.extend(object.into_rest().map(|(name, _)| Cow::Owned(format!("{path}.{name}"))));
 }
 
 /// Reads each item of a list.

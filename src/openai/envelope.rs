@@ -19,6 +19,8 @@ pub struct Envelope {
     /// What takes the place of members, by their place in the scan.
     edits: Vec<(usize, Edit)>,
     added: Vec<(Bytes, Bytes)>,
+    /// The names of what was set because the client gave none.
+    defaults: Vec<String>,
 }
 
 /// What takes the place of one member.
@@ -33,7 +35,7 @@ impl Envelope {
     /// Scans `bytes` once: one JSON object in UTF-8, no deeper than 128 levels, `model` and `stream` at most once.
     pub fn read(bytes: Bytes) -> Result<Self, ScanError> {
         let scan = scan::scan(&bytes)?;
-        Ok(Self { bytes, scan, edits: Vec::new(), added: Vec::new() })
+        Ok(Self { bytes, scan, edits: Vec::new(), added: Vec::new(), defaults: Vec::new() })
     }
 
     /// What the client wrote as `model`.
@@ -94,6 +96,22 @@ impl Envelope {
         }
     }
 
+    /// Sets a top-level field that the client gave none of, and remembers that it is not the client's.
+    pub fn set_default(&mut self, key: &str, json: impl Into<Bytes>) {
+        self.set(key, json);
+        self.defaults.push(key.to_owned());
+    }
+
+    /// The names of the fields that [`Envelope::set_default`] has set, as they are called by now.
+    pub fn defaults(&self) -> &[String] {
+        &self.defaults
+    }
+
+    /// Whether a top-level field is one of those that the client gave none of.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.defaults.iter().any(|name| name == key)
+    }
+
     /// Sets `model` to `name`.
     pub fn set_model(&mut self, name: &str) {
         if !matches!(self.model(), Model::Text(_, text) if text == name) {
@@ -115,6 +133,9 @@ impl Envelope {
                 self.edit_mut(at).key = Some(quote(to));
             }
         }
+        for name in self.defaults.iter_mut().filter(|name| *name == from) {
+            to.clone_into(name);
+        }
         true
     }
 
@@ -122,6 +143,7 @@ impl Envelope {
     pub fn drop_field(&mut self, key: &str) -> bool {
         let before = self.added.len();
         self.added.retain(|(k, _)| !spells(k, key));
+        self.defaults.retain(|name| name != key);
         let mut found = self.added.len() != before;
         for at in 0..self.scan.members.len() {
             if self.is_named(at, key) {
@@ -373,6 +395,17 @@ mod tests {
         let mut envelope = read("{\"max_tokens\":1,\"max_completion_tokens\":null}");
         assert!(envelope.rename("max_tokens", "max_completion_tokens"));
         assert_eq!(text(&envelope), "{\"max_completion_tokens\":1}");
+    }
+
+    #[test]
+    fn what_the_client_gave_none_of_is_remembered_under_the_name_that_it_leaves_by() {
+        let mut envelope = read("{\"a\":null,\"b\":1}");
+        envelope.set_default("a", "2");
+        envelope.set_default("c", "3");
+        assert!(envelope.is_default("a") && envelope.is_default("c") && !envelope.is_default("b"));
+        assert!(envelope.rename("a", "d") && envelope.drop_field("c"));
+        assert_eq!(text(&envelope), "{\"d\":2,\"b\":1}");
+        assert_eq!(envelope.defaults(), ["d"]);
     }
 
     #[test]

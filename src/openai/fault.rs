@@ -12,8 +12,10 @@ use serde_json::value::RawValue;
 pub struct Fault {
     /// The upstream's HTTP status, 400 to 599; for an error inside a 200 or a stream, the nearest one.
     pub status: u16,
-    /// The upstream's own words, never empty: 2,000 characters of a message, 500 of anything else (HTML, text).
+    /// The upstream's own words, never empty, and as many as it sent: [`Fault::shorten`] cuts them.
     pub message: String,
+    /// Whether they are no error of a known shape but a page, a text, or what makes no sense: less is told of those.
+    pub is_page: bool,
     /// OpenAI's `type`, when the upstream's word for it is known.
     pub kind: Option<String>,
     /// OpenAI's `param`.
@@ -24,6 +26,12 @@ pub struct Fault {
     pub innererror: Option<String>,
     /// `retry-after` and its like (`retry-after-ms`, `x-should-retry`), to be handed on as they are.
     pub headers: Vec<(&'static str, String)>,
+}
+
+/// What an upstream sent, as words to tell of it: its first 64 KiB, of which [`Fault::shorten`] leaves far less. It is not
+/// cut to that here, since a credential may stand in it, and must be found there whole.
+pub fn excerpt(data: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&data[..data.len().min(64 << 10)])
 }
 
 /// OpenAI's error body: `{"error":{"message","type","param","code"}}`, all four keys always there.
@@ -85,6 +93,7 @@ impl Fault {
             status: 502,
             kind: Some("upstream_error".to_owned()),
             code: Some("upstream_garbled".to_owned()),
+            is_page: true,
             ..Self::saying(message.into())
         }
     }
@@ -92,7 +101,16 @@ impl Fault {
     /// The same fault in other words.
     #[must_use]
     pub fn reworded(self, message: &str) -> Self {
-        Self { message: cut(message.to_owned(), 2000), ..self }
+        Self { message: message.to_owned(), is_page: false, ..self }
+    }
+
+    /// Cuts the words to what a client is told: 2,000 characters of a message, 600 of a page, 200 of any other. Only for
+    /// words that our own credentials have been taken out of: what is left of one that is cut would be found no more.
+    pub fn shorten(&mut self) {
+        cut(&mut self.message, if self.is_page { 600 } else { 2000 });
+        for word in [&mut self.kind, &mut self.param, &mut self.code].into_iter().flatten() {
+            cut(word, 200);
+        }
     }
 
     /// The OpenAI error body that tells a client of this fault.
@@ -104,7 +122,7 @@ impl Fault {
     }
 
     fn saying(message: String) -> Self {
-        Self { message: cut(message, 2000), ..Self::default() }
+        Self { message, ..Self::default() }
     }
 }
 
@@ -200,7 +218,7 @@ fn dotted(place: &[Value]) -> String {
     place.iter().map(part).collect::<Vec<_>>().join(".")
 }
 
-/// What is no error that we know: its first 500 characters, or words of ours when there is nothing.
+/// What is no error that we know: all of it, or words of ours when there is nothing.
 fn wrapped(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}' || c == '\0');
@@ -209,11 +227,8 @@ fn wrapped(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     }
     let kind = text_of(headers, "content-type").map_or(Cow::Borrowed("a body"), |kind| kind.into());
     let kind = kind.split(';').next().unwrap_or_default();
-    let text = cut(text.to_owned(), 500);
-    Fault {
-        message: format!("the upstream answered {status}{} with {kind}: {text}", reason(status)),
-        ..Fault::default()
-    }
+    let message = format!("the upstream answered {status}{} with {kind}: {text}", reason(status));
+    Fault { message, is_page: true, ..Fault::default() }
 }
 
 fn reason(status: u16) -> String {
@@ -221,12 +236,11 @@ fn reason(status: u16) -> String {
     known.map_or_else(String::new, |words| format!(" ({words})"))
 }
 
-fn cut(mut text: String, characters: usize) -> String {
+fn cut(text: &mut String, characters: usize) {
     if let Some((at, _)) = text.char_indices().nth(characters) {
         text.truncate(at);
         text.push('…');
     }
-    text
 }
 
 /// OpenAI's word for a status, where the upstream gave none.
@@ -313,15 +327,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_error_body_is_wrapped_with_500_characters() {
+    fn what_is_no_error_body_is_wrapped_and_told_in_600_characters() {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "text/html; charset=utf-8".parse().unwrap());
-        let fault = Fault::read(502, &headers, format!("<html>{}", "é".repeat(900)).as_bytes());
+        let mut fault = Fault::read(502, &headers, format!("<html>{}", "é".repeat(900)).as_bytes());
         assert!(fault.message.starts_with("the upstream answered 502 (Bad Gateway) with text/html: <html>é"));
-        assert_eq!(fault.message.chars().filter(|c| *c == 'é').count(), 494);
+        assert_eq!(fault.message.chars().filter(|c| *c == 'é').count(), 900, "it is cut before it is masked");
+        fault.shorten();
+        assert_eq!((fault.message.chars().count(), fault.message.chars().last()), (601, Some('…')));
         assert!(read(503, "").message.contains("503 (Service Unavailable) with an empty body"));
         assert!(read(500, "{}").message.contains("{}"));
         assert!(!read(599, "\u{0}\n").message.is_empty());
+    }
+
+    #[test]
+    fn a_message_is_whole_until_it_is_shortened_to_2000_characters() {
+        let mut fault = read(400, &format!(r#"{{"error":{{"message":"{}"}}}}"#, "é".repeat(5000)));
+        assert_eq!(fault.message.chars().count(), 5000);
+        fault.shorten();
+        assert_eq!(fault.message, format!("{}…", "é".repeat(2000)));
+        fault.code = Some("é".repeat(5000));
+        fault.shorten();
+        assert_eq!(fault.message, format!("{}…", "é".repeat(2000)));
+        assert_eq!(fault.code, Some(format!("{}…", "é".repeat(200))));
     }
 
     #[test]

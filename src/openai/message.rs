@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::chat::{ShapeError, field, items, object_of, objects, required, text_of};
+use super::chat::{ShapeError, field, items, object_of, objects, put_rest, required, text_of};
 use super::json::{Object, Raw, Text};
 
 /// One message.
@@ -59,7 +59,7 @@ pub struct Part<'a> {
     pub body: Body<'a>,
     /// The part as it came, for what only some providers know.
     pub raw: Raw<'a>,
-    /// Fields of the part that are there and say something beyond that.
+    /// Fields that are there and say something beyond that, as paths seen from the part (`image_url.format`).
     pub others: Vec<Cow<'a, str>>,
 }
 
@@ -76,6 +76,9 @@ pub enum Body<'a> {
         url: Text<'a>,
         /// How closely to look.
         detail: Option<Text<'a>>,
+        /// Its media type, which some clients give beside the URL; unless that says the same, it is among the part's
+        /// others too.
+        format: Option<Text<'a>>,
     },
     /// `input_audio`.
     Audio {
@@ -90,13 +93,22 @@ pub enum Body<'a> {
         data: Option<Text<'a>>,
         /// Its name.
         name: Option<Text<'a>>,
+        /// Its media type, as with images.
+        format: Option<Text<'a>>,
     },
     /// A part of another type.
     Other(Text<'a>),
 }
 
+impl Body<'_> {
+    /// Whether a media type was given beside it.
+    pub fn has_format(&self) -> bool {
+        matches!(self, Self::Image { format: Some(_), .. } | Self::File { format: Some(_), .. })
+    }
+}
+
 /// One call of a tool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Call<'a> {
     /// Its id; `None` for a legacy `function_call`.
     pub id: Option<Text<'a>>,
@@ -104,6 +116,28 @@ pub struct Call<'a> {
     pub name: Text<'a>,
     /// With what: JSON text, perhaps empty.
     pub arguments: Text<'a>,
+    /// Fields that are there and say something beyond that, by their paths seen from the call (`function.x`).
+    pub others: Vec<(Cow<'a, str>, Raw<'a>)>,
+}
+
+impl Message<'_> {
+    /// The fields that are there, say something and are not among those above: paths seen from the message.
+    pub fn beyond(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let own = self.others.iter().map(|name| Cow::Borrowed(&**name));
+        own.chain(self.calls.iter().enumerate().flat_map(|(place, call)| {
+            call.others.iter().map(move |(name, _)| Cow::Owned(format!("{}.{name}", call.path(place))))
+        }))
+    }
+}
+
+impl Call<'_> {
+    /// Where it stands in its message, as the call number `place`.
+    pub fn path(&self, place: usize) -> String {
+        match self.id {
+            Some(_) => format!("tool_calls[{place}]"),
+            None => "function_call".to_owned(),
+        }
+    }
 }
 
 /// How many calls one message may make: results are matched with them one by one.
@@ -118,7 +152,7 @@ pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
         let why = format!("more than {MOST_CALLS} calls in one message cannot be translated");
         return Err(ShapeError::unsupported(why).at("tool_calls"));
     }
-    if let Some(call) = field(&mut fields, "function_call", |raw| read_function(None, raw))? {
+    if let Some(call) = field(&mut fields, "function_call", |raw| read_function(None, object_of(raw)?))? {
         calls.push(call);
     }
     Ok(Message {
@@ -126,7 +160,7 @@ pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
         content,
         calls,
         refusal: field(&mut fields, "refusal", text_of)?,
-        name: field(&mut fields, "name", text_of)?,
+        name: field(&mut fields, "name", text_of)?.filter(|name| !name.is_empty()),
         tool_call_id: field(&mut fields, "tool_call_id", text_of)?,
         others: fields.into_names(),
     })
@@ -155,36 +189,76 @@ fn read_content(raw: Raw<'_>) -> Result<Content<'_>, ShapeError> {
 fn read_part(raw: Raw<'_>) -> Result<Part<'_>, ShapeError> {
     let mut fields = object_of(raw)?;
     let kind = required(&mut fields, "type", text_of)?;
+    // What is left in the object inside.
+    let mut inside = Vec::new();
     let body = match kind.decode().as_deref() {
         Some("text") => Body::Text(required(&mut fields, "text", text_of)?),
         Some("refusal") => Body::Refusal(required(&mut fields, "refusal", text_of)?),
-        Some("image_url") => required(&mut fields, "image_url", read_image)?,
-        Some("file") => required(&mut fields, "file", read_file)?,
-        Some("input_audio") => required(&mut fields, "input_audio", read_audio)?,
+        Some("image_url") => required(&mut fields, "image_url", |raw| read_image(raw, &mut inside))?,
+        Some("file") => required(&mut fields, "file", |raw| read_file(raw, &mut inside))?,
+        Some("input_audio") => required(&mut fields, "input_audio", |raw| read_audio(raw, &mut inside))?,
         _ => return Ok(Part { body: Body::Other(kind), raw, others: Vec::new() }),
     };
-    Ok(Part { body, raw, others: fields.into_names() })
+    let mut others = fields.into_names();
+    others.append(&mut inside);
+    Ok(Part { body, raw, others })
 }
 
-fn read_image(raw: Raw<'_>) -> Result<Body<'_>, ShapeError> {
+/// The names of fields that are left.
+type Names<'a> = Vec<Cow<'a, str>>;
+
+fn read_image<'a>(raw: Raw<'a>, rest: &mut Names<'a>) -> Result<Body<'a>, ShapeError> {
     if let Some(url) = Text::read(raw) {
-        return Ok(Body::Image { url, detail: None });
+        return Ok(Body::Image { url, detail: None, format: None });
     }
     let mut image = object_of(raw)?;
     let url = required(&mut image, "url", text_of)?;
-    Ok(Body::Image { url, detail: field(&mut image, "detail", text_of)? })
+    let detail = field(&mut image, "detail", text_of)?;
+    let format = read_format(&mut image, url, "image_url.format", rest);
+    put_rest("image_url", image, rest);
+    Ok(Body::Image { url, detail, format })
 }
 
-fn read_audio(raw: Raw<'_>) -> Result<Body<'_>, ShapeError> {
+fn read_audio<'a>(raw: Raw<'a>, rest: &mut Names<'a>) -> Result<Body<'a>, ShapeError> {
     let mut audio = object_of(raw)?;
     let data = required(&mut audio, "data", text_of)?;
-    Ok(Body::Audio { data, format: required(&mut audio, "format", text_of)? })
+    let format = required(&mut audio, "format", text_of)?;
+    put_rest("input_audio", audio, rest);
+    Ok(Body::Audio { data, format })
 }
 
-fn read_file(raw: Raw<'_>) -> Result<Body<'_>, ShapeError> {
+fn read_file<'a>(raw: Raw<'a>, rest: &mut Names<'a>) -> Result<Body<'a>, ShapeError> {
     let mut file = object_of(raw)?;
     let data = field(&mut file, "file_data", text_of)?;
-    Ok(Body::File { data, name: field(&mut file, "filename", text_of)? })
+    let name = field(&mut file, "filename", text_of)?;
+    let format = data.and_then(|data| read_format(&mut file, data, "file.format", rest));
+    // Without content it is the file itself.
+    if data.is_none() {
+        file.take("file_id");
+    }
+    put_rest("file", file, rest);
+    Ok(Body::File { data, name, format })
+}
+
+/// A media type beside a URL, if it is one; unless the URL says the same, `path` goes to `rest`.
+fn read_format<'a>(
+    fields: &mut Object<'a>,
+    url: Text<'a>,
+    path: &'static str,
+    rest: &mut Names<'a>,
+) -> Option<Text<'a>> {
+    let raw = fields.take("format")?;
+    let format = Text::read(raw).filter(|text| text.decode().is_some_and(|kind| kind.contains('/')));
+    let says_it = |kind: &str| {
+        let url = url.decode().unwrap_or_default();
+        url.strip_prefix("data:")
+            .and_then(|rest| rest.strip_prefix(kind))
+            .is_some_and(|r| r.starts_with([';', ',']))
+    };
+    if !format.and_then(Text::decode).is_some_and(|kind| says_it(&kind)) {
+        rest.push(Cow::Borrowed(path));
+    }
+    format
 }
 
 fn read_call(mut call: Object<'_>) -> Result<Call<'_>, ShapeError> {
@@ -192,14 +266,22 @@ fn read_call(mut call: Object<'_>) -> Result<Call<'_>, ShapeError> {
     if field(&mut call, "type", text_of)?.is_some_and(|kind| !kind.is("function")) {
         return Err(ShapeError::unsupported("only calls of type function can be translated").at("type"));
     }
-    required(&mut call, "function", |raw| read_function(Some(id), raw))
+    let mut read = required(&mut call, "function", |raw| read_function(Some(id), object_of(raw)?))?;
+    for (name, _) in &mut read.others {
+        *name = Cow::Owned(format!("function.{name}"));
+    }
+    // Clients that put a stream together leave the number of the call in it, which its place says too.
+    let is_number = |raw: Raw<'_>| raw.get().bytes().all(|b| b.is_ascii_digit());
+    read.others.extend(call.into_rest().filter(|(name, raw)| name != "index" || !is_number(*raw)));
+    Ok(read)
 }
 
-fn read_function<'a>(id: Option<Text<'a>>, raw: Raw<'a>) -> Result<Call<'a>, ShapeError> {
-    let mut function = object_of(raw)?;
+fn read_function<'a>(id: Option<Text<'a>>, mut function: Object<'a>) -> Result<Call<'a>, ShapeError> {
     let name = required(&mut function, "name", text_of)?;
     let arguments = field(&mut function, "arguments", text_of)?.unwrap_or(Text::Plain(""));
-    Ok(Call { id, name, arguments })
+    let mut others = Vec::new();
+    others.extend(function.into_rest());
+    Ok(Call { id, name, arguments, others })
 }
 
 #[cfg(test)]
@@ -248,5 +330,79 @@ mod tests {
         assert_eq!(message.others, ["weight"]);
         let Content::Parts(parts) = &message.content else { panic!("no parts") };
         assert_eq!(parts[0].others, ["cache_control"]);
+    }
+
+    #[test]
+    fn fields_inside_of_others_are_named_by_their_paths() {
+        let message = message(
+            r#"{"role":"assistant","w":1,"tool_calls":[
+                {"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"","x":1,"n":null}},
+                {"index":"1","id":"b","function":{"name":"f"},"extra_content":{"google":{}},"e":{}}],
+                "function_call":{"name":"g","arguments":"{}","y":2}}"#,
+        );
+        let found: Vec<_> = message.beyond().collect();
+        assert_eq!(
+            found,
+            [
+                "w",
+                "tool_calls[0].function.x",
+                "tool_calls[1].index",
+                "tool_calls[1].extra_content",
+                "function_call.y"
+            ]
+        );
+    }
+
+    fn part(json: &str) -> (Option<String>, Vec<String>) {
+        let json = format!(r#"{{"role":"user","content":[{json}]}}"#);
+        let message = message(&json);
+        let Content::Parts(parts) = &message.content else { panic!("no parts") };
+        let format = match parts[0].body {
+            Body::Image { format, .. } | Body::File { format, .. } => format,
+            _ => None,
+        };
+        let others = parts[0].others.iter().map(|name| name.clone().into_owned()).collect();
+        (format.map(|text| text.decode().unwrap().into_owned()), others)
+    }
+
+    #[test]
+    fn what_a_part_holds_is_looked_through_too() {
+        for (json, format, others) in [
+            (
+                r#"{"type":"image_url","image_url":{"url":"https://x/y","format":"image/webp","x":1},"y":2}"#,
+                Some("image/webp"),
+                &["y", "image_url.format", "image_url.x"][..],
+            ),
+            (
+                r#"{"type":"image_url","image_url":{"url":"data:image\/png;base64,QUI=","format":"image/png"}}"#,
+                Some("image/png"),
+                &[],
+            ),
+            (
+                r#"{"type":"image_url","image_url":{"url":"data:image/pngx;base64,QUI=","format":"image/png"}}"#,
+                Some("image/png"),
+                &["image_url.format"],
+            ),
+            (r#"{"type":"image_url","image_url":{"url":"u","format":"png"}}"#, None, &["image_url.format"]),
+            (r#"{"type":"image_url","image_url":{"url":"u","format":null}}"#, None, &[]),
+            (
+                r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,QUI=","file_id":"f"}}"#,
+                None,
+                &["file.file_id"],
+            ),
+            (r#"{"type":"file","file":{"file_id":"f","x":1}}"#, None, &["file.x"]),
+            (
+                r#"{"type":"input_audio","input_audio":{"data":"QUI=","format":"wav","x":[1]}}"#,
+                None,
+                &["input_audio.x"],
+            ),
+        ] {
+            let (found, left) = part(json);
+            assert_eq!(
+                (found.as_deref(), left),
+                (format, others.iter().map(|o| (*o).to_owned()).collect()),
+                "{json}"
+            );
+        }
     }
 }

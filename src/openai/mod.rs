@@ -8,6 +8,7 @@ pub mod completion;
 pub mod embeddings;
 pub mod envelope;
 pub mod fault;
+mod form;
 pub mod json;
 pub mod message;
 pub mod scan;
@@ -17,7 +18,7 @@ pub use chat::ChatRequest;
 pub use completion::{Chunk, Completion, Usage};
 pub use embeddings::{Embeddings, EmbeddingsRequest};
 pub use envelope::Envelope;
-pub use fault::Fault;
+pub use fault::{Fault, excerpt};
 
 /// What a client asked for, by the path it called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

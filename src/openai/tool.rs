@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::chat::{ShapeError, field, is_object, object_of, objects, required, text_of};
+use super::chat::{ShapeError, field, is_object, object_of, objects, put_rest, required, text_of};
 use super::json::{Object, Raw, Text};
 
 /// A function that the model may call.
@@ -16,8 +16,9 @@ pub struct Tool<'a> {
     pub parameters: Option<Raw<'a>>,
     /// Whether the arguments must follow the schema exactly.
     pub strict: bool,
-    /// Other fields that are there and say something.
-    pub others: Vec<Cow<'a, str>>,
+    /// Other fields that are there and say something, by their paths seen from the item of `tools` (`function.x`) or
+    /// `functions`.
+    pub others: Vec<(Cow<'a, str>, Raw<'a>)>,
 }
 
 /// Which tools the model should call.
@@ -48,10 +49,13 @@ pub(super) fn read_all<'a>(fields: &mut Object<'a>) -> Result<(Vec<Tool<'a>>, bo
     }
 }
 
-/// Takes `tool_choice`, or else the legacy `function_call`.
-pub(super) fn read_choice<'a>(fields: &mut Object<'a>) -> Result<Option<ToolChoice<'a>>, ShapeError> {
-    let choice = field(fields, "tool_choice", choice)?;
-    let legacy = field(fields, "function_call", choice_of_function)?;
+/// Takes `tool_choice`, or else the legacy `function_call`; the paths of what is left in them go to `rest`.
+pub(super) fn read_choice<'a>(
+    fields: &mut Object<'a>,
+    rest: &mut Vec<Cow<'a, str>>,
+) -> Result<Option<ToolChoice<'a>>, ShapeError> {
+    let choice = field(fields, "tool_choice", |raw| choice(raw, rest))?;
+    let legacy = field(fields, "function_call", |raw| choice_of_function(raw, rest))?;
     Ok(choice.or(legacy))
 }
 
@@ -61,21 +65,26 @@ fn read(mut tool: Object<'_>) -> Result<Tool<'_>, ShapeError> {
         return Err(ShapeError::unsupported("only tools of type function can be translated").at("type"));
     }
     let mut function = required(&mut tool, "function", |raw| read_function(object_of(raw)?))?;
-    function.others.extend(tool.into_rest().map(|(name, _)| name));
+    for (name, _) in &mut function.others {
+        *name = Cow::Owned(format!("function.{name}"));
+    }
+    function.others.extend(tool.into_rest());
     Ok(function)
 }
 
 fn read_function(mut function: Object<'_>) -> Result<Tool<'_>, ShapeError> {
-    Ok(Tool {
+    let mut read = Tool {
         name: required(&mut function, "name", text_of)?,
         description: field(&mut function, "description", text_of)?,
         parameters: field(&mut function, "parameters", is_object)?,
         strict: function.take("strict").is_some_and(|raw| raw.get() == "true"),
-        others: function.into_names(),
-    })
+        others: Vec::new(),
+    };
+    read.others.extend(function.into_rest());
+    Ok(read)
 }
 
-fn choice(raw: Raw<'_>) -> Result<ToolChoice<'_>, ShapeError> {
+fn choice<'a>(raw: Raw<'a>, rest: &mut Vec<Cow<'a, str>>) -> Result<ToolChoice<'a>, ShapeError> {
     if let Some(word) = Text::read(raw) {
         return match word.decode().as_deref() {
             Some("auto") => Ok(ToolChoice::Auto),
@@ -86,15 +95,27 @@ fn choice(raw: Raw<'_>) -> Result<ToolChoice<'_>, ShapeError> {
     }
     let mut choice = object_of(raw)?;
     let kind = required(&mut choice, "type", text_of)?;
-    if kind.is("function") { required(&mut choice, "function", named) } else { Ok(ToolChoice::Other(kind)) }
+    if !kind.is("function") {
+        return Ok(ToolChoice::Other(kind));
+    }
+    let named = required(&mut choice, "function", |raw| named(raw, "tool_choice.function", rest))?;
+    put_rest("tool_choice", choice, rest);
+    Ok(named)
 }
 
-fn choice_of_function(raw: Raw<'_>) -> Result<ToolChoice<'_>, ShapeError> {
-    if raw.get().starts_with('"') { choice(raw) } else { named(raw) }
+fn choice_of_function<'a>(raw: Raw<'a>, rest: &mut Vec<Cow<'a, str>>) -> Result<ToolChoice<'a>, ShapeError> {
+    if raw.get().starts_with('"') { choice(raw, rest) } else { named(raw, "function_call", rest) }
 }
 
-fn named(raw: Raw<'_>) -> Result<ToolChoice<'_>, ShapeError> {
-    required(&mut object_of(raw)?, "name", text_of).map(ToolChoice::Named)
+fn named<'a>(
+    raw: Raw<'a>,
+    path: &'static str,
+    rest: &mut Vec<Cow<'a, str>>,
+) -> Result<ToolChoice<'a>, ShapeError> {
+    let mut function = object_of(raw)?;
+    let name = required(&mut function, "name", text_of)?;
+    put_rest(path, function, rest);
+    Ok(ToolChoice::Named(name))
 }
 
 #[cfg(test)]
@@ -120,11 +141,35 @@ mod tests {
 
     #[test]
     fn every_form_of_choice_is_read() {
-        let choice = |json: &str| format!("{:?}", read_choice(&mut Object::read(json).unwrap()).unwrap());
+        let choice = |json: &str| {
+            let mut rest = Vec::new();
+            let choice = read_choice(&mut Object::read(json).unwrap(), &mut rest).unwrap();
+            assert!(rest.is_empty());
+            format!("{choice:?}")
+        };
         assert_eq!(choice(r#"{"tool_choice":"required"}"#), "Some(Required)");
         assert_eq!(choice(r#"{"tool_choice":null,"function_call":"none"}"#), "Some(None)");
         assert!(choice(r#"{"tool_choice":{"type":"function","function":{"name":"f"}}}"#).contains("Named"));
         assert!(choice(r#"{"function_call":{"name":"f"}}"#).contains("Named"));
         assert!(choice(r#"{"tool_choice":{"type":"allowed_tools"}}"#).contains("Other"));
+    }
+
+    #[test]
+    fn what_is_left_is_named_by_its_path() {
+        let (tools, _) =
+            tools(r#"{"tools":[{"type":"function","function":{"name":"f","x":1},"y":2}]}"#).unwrap();
+        let names: Vec<_> = tools[0].others.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["function.x", "y"]);
+        for (json, left) in [
+            (
+                r#"{"tool_choice":{"type":"function","function":{"name":"f","x":1},"y":2}}"#,
+                &["tool_choice.function.x", "tool_choice.y"][..],
+            ),
+            (r#"{"function_call":{"name":"f","x":1}}"#, &["function_call.x"]),
+        ] {
+            let mut rest = Vec::new();
+            read_choice(&mut Object::read(json).unwrap(), &mut rest).unwrap();
+            assert_eq!(rest, left);
+        }
     }
 }

@@ -10,7 +10,7 @@ use http::response::Parts;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::failure::{Failure, Refusal};
 use super::hide::Hidden;
 use super::worker;
 use crate::config::valid::{self, Limits};
@@ -149,7 +149,7 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
         };
         let entrance = integration.entrance();
         let signed = entrance.sign(order.seat, prepared.unsigned).await?;
-        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers));
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, &order.entry));
         let asked = lease.as_ref().map(|_| Instant::now());
         let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
         let sent = match (way.send(order.seat, signed).await, &lease) {
@@ -195,10 +195,9 @@ async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
         return failure.after(&upstream.sent, &upstream.hidden);
     }
-    let head = Head { status: 502, headers: &upstream.sent.head.headers };
-    let said = upstream.hidden.strip(upstream.decoder.fault(head, &body)).message;
-    Failure::Nonsense(format!("a stream was asked for and {found} came: {said}"))
-        .after(&upstream.sent, &upstream.hidden)
+    let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
+    fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
+    Failure::Nonsense(upstream.hidden.strip(fault).words()).after(&upstream.sent, &upstream.hidden)
 }
 
 async fn refusal(mut upstream: Box<Upstream>) -> Failure {
@@ -207,10 +206,11 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await;
     let head = Head::from(&upstream.sent.head);
-    let fault = Box::new(upstream.hidden.strip(upstream.decoder.fault(head, &body)));
+    let fault = upstream.hidden.strip(upstream.decoder.fault(head, &body));
+    let refusal = Box::new(Refusal { fault, report: upstream.report });
     let failure = match &upstream.lease {
-        Some(_) => Failure::Raised(fault, worker::kind(&upstream.sent.head.headers)),
-        None => Failure::Upstream(fault),
+        Some(_) => Failure::Raised(refusal, worker::kind(&upstream.sent.head.headers)),
+        None => Failure::Upstream(refusal),
     };
     failure.after(&upstream.sent, &upstream.hidden)
 }
@@ -221,13 +221,19 @@ async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
         Err(failure) => return Err(failure.after(&upstream.sent, &upstream.hidden)),
     };
     let head = Head::from(&upstream.sent.head);
-    let whole = upstream.decoder.whole(head, &body).map_err(|broken| {
-        let failure = match broken {
-            Broken::Upstream(fault) => Failure::Upstream(Box::new(upstream.hidden.strip(*fault))),
-            Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
-        };
-        failure.after(&upstream.sent, &upstream.hidden)
-    })?;
+    let whole = match upstream.decoder.whole(head, &body) {
+        Ok(whole) => whole,
+        Err(broken) => {
+            let failure = match broken {
+                Broken::Upstream(fault) => {
+                    let fault = upstream.hidden.strip(*fault);
+                    Failure::Upstream(Box::new(Refusal { fault, report: upstream.report }))
+                }
+                Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
+            };
+            return Err(failure.after(&upstream.sent, &upstream.hidden));
+        }
+    };
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     let usage = upstream.decoder.usage();
     let Upstream { sent, report, .. } = *upstream;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::heard::Answered;
+use super::hide::Masked;
 use crate::auth::AuthError;
 use crate::dialect::Untranslatable;
 use crate::egress::SendError;
 use crate::integration::{Busy, Entry, NotFound, Refused, TooMuch};
 use crate::openai::Fault;
 use crate::openai::scan::ScanError;
+use crate::outbound::Report;
 use crate::workers::{Absent, HandlerFailure};
 
 /// Why a request could not be answered.
@@ -62,13 +64,13 @@ pub(super) enum Failure {
     /// A worker gave no answer.
     Handler(HandlerFailure),
     /// A handler's own refusal, and what kind of one.
-    Raised(Box<Fault>, &'static str),
+    Raised(Box<Refusal>, &'static str),
     /// The upstream's own refusal.
-    Upstream(Box<Fault>),
+    Upstream(Box<Refusal>),
     /// The upstream's answer makes no sense; how, in words of ours alone.
     Garbled(String),
     /// The same, in words that hold some of the upstream's: not for the log.
-    Nonsense(String),
+    Nonsense(Masked<String>),
     /// The upstream compressed its answer, which was not asked for.
     Compressed,
     /// The upstream answered with this redirect status.
@@ -78,11 +80,18 @@ pub(super) enum Failure {
     /// The client's own patience was about to end.
     Patience(Duration),
     /// Any of them, before a body that was not read to its end: the connection cannot be used again.
-    Unread(Box<Failure>),
+    Unread(Box<Self>),
     /// Any of them, after the upstream's head had come.
     Answered(Box<Answered>),
     /// Our own fault; the words are for the log alone.
     Internal(&'static str),
+}
+
+/// What an upstream said that it does not do, and what of the request it never saw: often the one explains the other.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) fault: Masked<Fault>,
+    pub(super) report: Report,
 }
 
 impl Failure {
@@ -97,6 +106,15 @@ impl Failure {
                 | Self::Draining
                 | Self::Unread(_)
         )
+    }
+
+    /// What did not reach the upstream that refused.
+    pub(super) fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Upstream(refusal) | Self::Raised(refusal, _) => Some(&refusal.report),
+            Self::Answered(answered) => answered.failure.report(),
+            _ => None,
+        }
     }
 
     /// The integration cannot serve because of the world outside.

@@ -1,109 +1,378 @@
 //! Credentials that an upstream may send back to us inside an error: they end here.
+//!
+//! Words are cut behind this and nowhere before: what is left of a credential that is cut would be found no more. So
+//! nobody but this module makes the [`Masked`] words that a client may be told.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HeaderMap;
-use memchr::memmem::Finder;
 
+use crate::config::valid::is_suspect;
+use crate::integration::Entry;
 use crate::openai::Fault;
 
 /// What stands in place of a credential.
-const STARS: &str = "***";
+const STARS: &[u8] = b"***";
 
 /// Shorter than this, a credential is no secret and would be found in ordinary words.
 const LEAST: usize = 6;
 
+/// So many bytes of a credential's beginning are hidden too: some upstreams cut what they repeat.
+const ENOUGH: usize = 24;
+
 /// The values that were put on one request and are marked sensitive.
 #[derive(Debug, Default)]
-pub(super) struct Hidden(Vec<HeaderValue>);
+pub(super) struct Hidden {
+    headers: Vec<HeaderValue>,
+    /// Whose configured parameters stand in the request's URL, if any do.
+    asked: Option<Arc<Entry>>,
+}
 
-impl Hidden {
-    /// Those of `headers`.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        Self(headers.values().filter(|value| value.is_sensitive()).cloned().collect())
+/// Words of an upstream without our credentials in them, and cut to what is told.
+#[derive(Clone, Debug)]
+pub(super) struct Masked<T>(T);
+
+impl<T> Deref for Masked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Masked<Fault> {
+    /// Puts `words` of ours before the message.
+    pub(super) fn begin_with(&mut self, words: &str) {
+        self.0.message.insert_str(0, words);
     }
 
-    /// Takes them out of an upstream's words.
-    pub(super) fn strip(&self, mut fault: Fault) -> Fault {
-        for secret in self.secrets() {
-            hide(&mut fault.message, secret);
-            for text in [&mut fault.kind, &mut fault.param, &mut fault.code, &mut fault.innererror]
-                .into_iter()
-                .flatten()
-            {
-                hide(text, secret);
-            }
-            for (_, text) in &mut fault.headers {
-                hide(text, secret);
+    /// The message alone.
+    pub(super) fn words(self) -> Masked<String> {
+        Masked(self.0.message)
+    }
+}
+
+impl Hidden {
+    /// Those of a request of `entry` with `headers`.
+    pub(super) fn of(headers: &HeaderMap, entry: &Arc<Entry>) -> Self {
+        let asked = (!entry.settings.query.is_empty()).then(|| Arc::clone(entry));
+        Self { headers: sensitive(headers), asked }
+    }
+
+    /// Takes them out of an upstream's words, and then cuts these.
+    pub(super) fn strip(&self, mut fault: Fault) -> Masked<Fault> {
+        let needles = self.needles();
+        let Fault { message, kind, param, code, innererror, headers, .. } = &mut fault;
+        let others = [kind, param, code, innererror].into_iter().flatten();
+        for text in std::iter::once(message).chain(others).chain(headers.iter_mut().map(|(_, text)| text)) {
+            if let Some(clean) = clean(text.as_bytes(), &needles) {
+                *text = String::from_utf8_lossy(&clean).into_owned();
             }
         }
-        fault
+        fault.shorten();
+        Masked(fault)
     }
 
     /// Takes them out of a body that goes on as it came.
-    pub(super) fn strip_bytes(&self, mut body: Bytes) -> Bytes {
-        for secret in self.secrets() {
-            let finder = Finder::new(secret);
-            if finder.find(&body).is_none() {
-                continue;
-            }
-            let (mut clean, mut from) = (Vec::with_capacity(body.len()), 0);
-            for at in finder.find_iter(&body) {
-                clean.extend_from_slice(&body[from..at]);
-                clean.extend_from_slice(STARS.as_bytes());
-                from = at + secret.len();
-            }
-            clean.extend_from_slice(&body[from..]);
-            body = clean.into();
-        }
-        body
+    pub(super) fn strip_bytes(&self, body: Bytes) -> Bytes {
+        clean(&body, &self.needles()).map_or(body, Bytes::from)
     }
 
     /// Takes them out of the headers of an answer that goes on as it came.
     pub(super) fn strip_headers(&self, headers: &mut HeaderMap) {
+        let mut needles = self.needles();
+        // Nobody cuts a header, and a short one (`application/json`) may well begin like one of ours.
+        needles.iter_mut().for_each(|needle| needle.in_part = false);
         for value in headers.values_mut() {
-            let clean = self.strip_bytes(Bytes::copy_from_slice(value.as_bytes()));
-            if clean != value.as_bytes() {
-                *value = HeaderValue::from_maybe_shared(clean).unwrap_or(HeaderValue::from_static(STARS));
+            if let Some(clean) = clean(value.as_bytes(), &needles) {
+                *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***"));
             }
         }
     }
 
-    /// Each with and without the scheme before it: `Bearer …`.
-    fn secrets(&self) -> impl Iterator<Item = &str> {
-        let texts = self.0.iter().filter_map(|value| value.to_str().ok());
-        let forms = texts.flat_map(|whole| [whole, whole.rsplit(' ').next().unwrap_or(whole)]);
-        forms.filter(|secret| secret.len() >= LEAST)
+    /// Takes them out of words that hold some of the upstream's, and then cuts these.
+    pub(super) fn strip_text(&self, text: String) -> Masked<String> {
+        self.strip(Fault { message: text, is_page: true, ..Fault::default() }).words()
     }
 
-    /// Takes them out of words that hold some of the upstream's.
-    pub(super) fn strip_text(&self, text: String) -> String {
-        self.strip(Fault { message: text, ..Fault::default() }).message
+    /// Each with and without the scheme before it (`Bearer …`), and what that scheme makes of it. The longest first: one
+    /// may be in another.
+    fn needles(&self) -> Vec<Needle> {
+        let headers = self.headers.iter().map(HeaderValue::as_bytes);
+        let query = self.asked.iter().flat_map(|entry| &entry.settings.query);
+        let suspects =
+            query.filter(|(name, value)| is_suspect(name, value)).map(|(_, value)| value.as_bytes());
+        let mut needles: Vec<Needle> = headers.chain(suspects).flat_map(Needle::all).collect();
+        needles.retain(|needle| needle.secret.len() >= LEAST);
+        needles.sort_by_key(|needle| std::cmp::Reverse(needle.secret.len()));
+        needles
     }
 }
 
-fn hide(text: &mut String, secret: &str) {
-    if text.contains(secret) {
-        *text = text.replace(secret, STARS);
+fn sensitive(headers: &HeaderMap) -> Vec<HeaderValue> {
+    headers.values().filter(|value| value.is_sensitive()).cloned().collect()
+}
+
+/// One form of a credential.
+struct Needle {
+    secret: Vec<u8>,
+    /// Whether its beginning is hidden too, and not only the whole.
+    in_part: bool,
+}
+
+impl Needle {
+    fn all(value: &[u8]) -> Vec<Self> {
+        let bare = value.rsplit(|byte| *byte == b' ').next().unwrap_or(value);
+        let needle = |secret: &[u8], in_part| Self { secret: secret.to_vec(), in_part };
+        let mut all = vec![needle(bare, true)];
+        if bare.len() < value.len() {
+            // The beginning of this is the scheme's own word.
+            all.push(needle(value, false));
+        }
+        // `Signature=…`; what ends in `=` is padded.
+        if let Some(at) = bare.iter().position(|byte| *byte == b'=') {
+            let given = &bare[at + 1..];
+            let quoted = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\""));
+            all.push(needle(quoted.unwrap_or(given), true));
+        }
+        if value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+            && let Ok(pair) = BASE64_STANDARD.decode(bare)
+            && let Some(at) = pair.iter().position(|byte| *byte == b':')
+        {
+            all.push(needle(&pair[at + 1..], true));
+        }
+        all
     }
+
+    /// How much of the beginning of `text` is this credential, or enough of its beginning to be no chance.
+    fn found(&self, text: &[u8]) -> Option<usize> {
+        let (mut at, mut found) = (0, 0);
+        for byte in &self.secret {
+            let Some(length) = spelled(&text[at..], *byte) else { break };
+            (at, found) = (at + length, found + 1);
+        }
+        let is_enough = found >= ENOUGH || (at == text.len() && found >= LEAST);
+        (found == self.secret.len() || self.in_part && is_enough).then_some(at)
+    }
+}
+
+/// `text` without any of the `needles`; nothing if there are none in it.
+fn clean(text: &[u8], needles: &[Needle]) -> Option<Vec<u8>> {
+    let mut clean = None;
+    for needle in needles {
+        let hidden = hide(clean.as_deref().unwrap_or(text), needle);
+        clean = hidden.or(clean);
+    }
+    clean
+}
+
+fn hide(text: &[u8], needle: &Needle) -> Option<Vec<u8>> {
+    let first = *needle.secret.first()?;
+    let (mut clean, mut from, mut at) = (Vec::new(), 0, 0);
+    while at < text.len() {
+        let may_begin = text[at] == first || ESCAPES.contains(&text[at]);
+        match may_begin.then(|| needle.found(&text[at..])).flatten() {
+            Some(length) => {
+                clean.extend_from_slice(&text[from..at]);
+                clean.extend_from_slice(STARS);
+                at += length;
+                from = at;
+            }
+            None => at += 1,
+        }
+    }
+    if from == 0 {
+        return None;
+    }
+    clean.extend_from_slice(&text[from..]);
+    Some(clean)
+}
+
+/// How an escaped character begins: in JSON, in a URL, in HTML.
+const ESCAPES: [u8; 3] = *b"\\%&";
+
+/// How many bytes at the beginning of `text` spell `byte`, in any way in which an upstream may repeat it.
+fn spelled(text: &[u8], byte: u8) -> Option<usize> {
+    let [first, rest @ ..] = text else { return None };
+    let escaped = match first {
+        b'\\' => in_json(rest, byte),
+        b'%' => is_hex(rest, 2, byte).then_some(2),
+        b'&' => in_html(rest, byte),
+        b'+' if byte == b' ' => Some(0),
+        _ => None,
+    };
+    escaped.map(|length| length + 1).or_else(|| (*first == byte).then_some(1))
+}
+
+/// Behind a backslash.
+fn in_json(text: &[u8], byte: u8) -> Option<usize> {
+    match text {
+        [b'u', digits @ ..] => is_hex(digits, 4, byte).then_some(5),
+        [b'x', digits @ ..] => is_hex(digits, 2, byte).then_some(3),
+        [b'"' | b'\'' | b'\\' | b'/', ..] => (text[0] == byte).then_some(1),
+        _ => None,
+    }
+}
+
+/// Behind an ampersand.
+fn in_html(text: &[u8], byte: u8) -> Option<usize> {
+    let end = text.iter().take(8).position(|b| *b == b';')?;
+    let name = str::from_utf8(&text[..end]).ok()?;
+    let code = match name {
+        "amp" => b'&',
+        "lt" => b'<',
+        "gt" => b'>',
+        "quot" => b'"',
+        "apos" => b'\'',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u8::from_str_radix(hex, 16).ok()?,
+                None => number.parse().ok()?,
+            }
+        }
+    };
+    (code == byte).then_some(end + 1)
+}
+
+/// Whether `text` begins with `byte` in so many hexadecimal digits.
+fn is_hex(text: &[u8], digits: usize, byte: u8) -> bool {
+    let digits = text.get(..digits).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let number = digits.and_then(|digits| u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+    number == Some(u16::from(byte))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn hidden(values: &[&str]) -> Hidden {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            let mut value = HeaderValue::from_str(value).unwrap();
+            value.set_sensitive(true);
+            headers.append("x-key", value);
+        }
+        headers.append("x-team", HeaderValue::from_static("red-team"));
+        Hidden { headers: sensitive(&headers), asked: None }
+    }
+
+    /// What is told of `said` where `values` are hidden.
+    fn told(values: &[&str], said: &str) -> String {
+        hidden(values).strip(Fault { message: said.to_owned(), ..Fault::default() }).message.clone()
+    }
+
     #[test]
     fn a_credential_is_hidden_with_and_without_its_scheme() {
-        let mut headers = HeaderMap::new();
-        for (name, text, sensitive) in
-            [("authorization", "Bearer TOKEN-1", true), ("x-team", "red-team", false), ("x-short", "a", true)]
-        {
-            let mut value = HeaderValue::from_static(text);
-            value.set_sensitive(sensitive);
-            headers.insert(name, value);
-        }
         let said = "TOKEN-1 of red-team is bad: Bearer TOKEN-1".to_owned();
-        assert_eq!(Hidden::of(&headers).strip_bytes(said.clone().into()), "*** of red-team is bad: ***");
-        assert_eq!(Hidden::of(&headers).strip_text(said), "*** of red-team is bad: ***");
+        let hidden = hidden(&["Bearer TOKEN-1", "a"]);
+        assert_eq!(hidden.strip_bytes(said.clone().into()), "*** of red-team is bad: ***");
+        assert_eq!(*hidden.strip_text(said), "*** of red-team is bad: ***");
+        assert_eq!(told(&["Bearer TOKEN-1"], "it must begin with Bearer"), "it must begin with Bearer");
+    }
+
+    #[test]
+    fn wherever_words_are_cut_nothing_is_left_of_a_credential() {
+        let key = format!("sk-live-{}", "0123456789abcdef".repeat(60));
+        for at in 1..2500 {
+            let said = format!("{}{key} was refused", "x".repeat(at));
+            for is_page in [false, true] {
+                let fault = Fault { message: said.clone(), is_page, ..Fault::default() };
+                let told = hidden(&[&format!("Bearer {key}")]).strip(fault).message.clone();
+                assert!(!told.contains('s') || !told.contains("sk") && told.contains("***"), "{at}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_left_of_a_credential_is_hidden_too() {
+        let key = "sk-live-0123456789abcdef0123456789abcdef";
+        for length in LEAST..key.len() {
+            assert_eq!(told(&[key], &format!("the key {}", &key[..length])), "the key ***", "{length}");
+        }
+        for length in ENOUGH..key.len() {
+            assert_eq!(
+                told(&[key], &format!("`{}…` is no key", &key[..length])),
+                "`***…` is no key",
+                "{length}"
+            );
+        }
+        let elided = "the key sk-live-0123...cdef is none";
+        assert_eq!(told(&[key], elided), elided);
+    }
+
+    #[test]
+    fn an_escaped_credential_is_hidden() {
+        let secret = r#"ab/c+d="e\f&g%h-i"#;
+        for spelled in [
+            secret,
+            r#"ab\/c+d=\"e\\f&g%h-i"#,
+            r"ab\u002fc\u002Bd\u003d\u0022e\u005cf\u0026g\u0025h-i",
+            r"ab\x2fc\x2Bd\x3d\x22e\x5cf\x26g\x25h-i",
+            "ab%2Fc%2bd%3D%22e%5Cf%26g%25h-i",
+            "ab/c&#43;d=&quot;e\\f&amp;g%h-i",
+            "ab&#x2F;c&#x2B;d&#x3D;&#34;e&#92;f&#38;g&#37;h&#45;i",
+        ] {
+            assert_eq!(told(&[secret], &format!("<{spelled}>")), "<***>");
+            assert_eq!(hidden(&[secret]).strip_bytes(format!("<{spelled}>").into()), "<***>");
+        }
+        let near = r"ab\u002fc\u002Bd\u003d\u0022e\u005cf\u0026g\u0025h-j";
+        assert_eq!(told(&[secret], near), near);
+        assert_eq!(told(&["two words of it"], "so: two+words%20of it."), "so: ***.");
+        for torn in ["ab\\", "ab\\u00", "ab%2", "ab&", "ab&#", "ab&#x2f", "ab&#999;", "ab\\u12345", "ab%zz"] {
+            assert_eq!(told(&[secret], torn), torn);
+        }
+    }
+
+    #[test]
+    fn what_a_scheme_makes_of_a_credential_is_hidden() {
+        let signed = "AWS4-HMAC-SHA256 Credential=AKIA/2026/bedrock/aws4_request, SignedHeaders=host, Signature=0a1b2c3d4e5f";
+        assert_eq!(
+            told(&[signed], "we calculated ff, you gave 0a1b2c3d4e5f."),
+            "we calculated ff, you gave ***."
+        );
+        assert_eq!(told(&["Token token=\"t0k3n-1\""], "no t0k3n-1 here"), "no *** here");
+        // `user:pa55word`
+        let basic = "Basic dXNlcjpwYTU1d29yZA==";
+        assert_eq!(told(&[basic], "pa55word, dXNlcjpwYTU1d29yZA=="), "***, ***");
+        for odd in ["Basic ", "Basic dXNlcg==", "Basic %%%%%%", "x-padded==", "="] {
+            assert_eq!(told(&[odd], "ordinary words"), "ordinary words");
+        }
+    }
+
+    #[test]
+    fn every_word_of_a_fault_is_cleaned() {
+        let word = |text: &str| Some(text.to_owned());
+        let fault = Fault {
+            message: "m TOKEN-1".to_owned(),
+            kind: word("k TOKEN-1"),
+            param: word("p TOKEN-1"),
+            code: word("c TOKEN-1"),
+            innererror: word(r#"{"i":"TOKEN\u002d1"}"#),
+            headers: vec![("retry-after", "TOKEN-1".to_owned())],
+            ..Fault::default()
+        };
+        let fault = hidden(&["Bearer TOKEN-1"]).strip(fault);
+        let words =
+            [&fault.kind, &fault.param, &fault.code, &fault.innererror].map(|word| word.as_deref().unwrap());
+        assert_eq!((&*fault.message, words), ("m ***", ["k ***", "p ***", "c ***", r#"{"i":"***"}"#]));
+        assert_eq!(fault.headers, [("retry-after", "***".to_owned())]);
+    }
+
+    #[test]
+    fn headers_are_cleaned_of_whole_credentials_alone() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("x-said", HeaderValue::from_static("no TOKEN-1"));
+        hidden(&["application/json; v=2", "Bearer TOKEN-1"]).strip_headers(&mut headers);
+        assert_eq!(
+            (&headers["content-type"], &headers["x-said"]),
+            (&HeaderValue::from_static("application/json"), &HeaderValue::from_static("no ***"))
+        );
     }
 }

@@ -9,6 +9,7 @@ mod heard;
 mod hide;
 mod intake;
 mod models;
+mod opening;
 mod pass;
 mod relay;
 mod reply;

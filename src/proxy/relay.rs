@@ -263,6 +263,8 @@ impl Relay {
             }
             Err(failure) => {
                 let told = reply::tell(&failure, self.visit.integration());
+                let lost = failure.report().into_iter().flat_map(Report::lost);
+                lost.for_each(|change| self.visit.lost(&change.field));
                 sse::event(&mut self.out, |out| out.extend_from_slice(&told.json()));
                 self.visit.heard_of(&failure);
                 self.visit.failed(told.label(), told.cause());
@@ -307,7 +309,7 @@ impl Relay {
     fn fail(&mut self, fault: Fault, logged: Logged) {
         let mut fault = self.hidden.strip(fault);
         if let Some(name) = self.visit.integration() {
-            fault.message = format!("integration `{name}`: {}", fault.message);
+            fault.begin_with(&format!("integration `{name}`: "));
         }
         self.finish(End::Broken(&fault), Some(logged));
     }

@@ -1,5 +1,5 @@
-//! A whole answer that goes on byte for byte: only its first byte is looked at, since a gateway's login page with
-//! status 200 is no answer.
+//! A whole answer that goes on byte for byte: only its beginning is looked at, since a gateway's login page with status
+//! 200 is no answer, and neither is an error.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,7 +16,8 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::{self, Upstream};
-use super::failure::Failure;
+use super::failure::{Failure, Refusal};
+use super::opening::{self, Opening};
 use super::tail::Tail;
 use super::visit::Visit;
 use super::worker;
@@ -38,16 +39,15 @@ pub(super) struct Begun {
     tail: Option<Tail>,
 }
 
-/// Waits for the first bytes and checks that they can begin a JSON object.
-pub(super) async fn begin(upstream: Box<Upstream>, mut permit: Permit) -> Result<Box<Begun>, Failure> {
-    let Upstream { mut sent, entry, report, lease, .. } = *upstream;
-    permit.hold(lease);
-    let idle = entry.settings.limits.idle;
+/// Waits for the first bytes and checks that they can begin a JSON object that is no error.
+pub(super) async fn begin(mut upstream: Box<Upstream>, mut permit: Permit) -> Result<Box<Begun>, Failure> {
+    permit.hold(upstream.lease.take());
+    let idle = upstream.entry.settings.limits.idle;
     // What is there already needs no timer.
-    let frame = match sent.body.frame().now_or_never() {
+    let frame = match upstream.sent.body.frame().now_or_never() {
         Some(frame) => frame,
         // Boxed, as whatever here is rare: it would make room in every request's future.
-        None => match Box::pin(tokio::time::timeout(idle, sent.body.frame())).await {
+        None => match Box::pin(tokio::time::timeout(idle, upstream.sent.body.frame())).await {
             Ok(frame) => frame,
             Err(_) if permit.lease().is_some() => return Err(worker::silent(idle)),
             Err(_) => return Err(Failure::Silent(idle)),
@@ -63,18 +63,59 @@ pub(super) async fn begin(upstream: Box<Upstream>, mut permit: Permit) -> Result
         }
         Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
     };
-    if first.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b != b'{') {
-        let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let kind = kind.unwrap_or("of no content type");
-        return Err(Failure::Nonsense(format!("it is not a JSON object ({kind})")));
-    }
-    let first = match ends_with_its_connection(&sent.head) {
-        true => Box::pin(rest_of(first, &mut sent.body, entry.settings.limits)).await?,
-        false => first,
+    let is_plain = opening::of(&first) == Opening::Answer && !ends_with_its_connection(&upstream.sent.head);
+    let first = match is_plain {
+        true => first,
+        false => match Box::pin(look_into(first, &mut upstream, &permit)).await {
+            Ok(first) => first,
+            Err(failure) => return Err(failure.after(&upstream.sent, &upstream.hidden)),
+        },
     };
+    let Upstream { sent, report, .. } = *upstream;
     let tail = Some(Tail::default());
     Ok(Box::new(Begun { sent, report, first, idle, silence: None, permit: Some(permit), tail }))
 }
+
+/// What may go on of an answer that begins with `first`, once it is clear that it is one; often all of it.
+async fn look_into(first: Bytes, upstream: &mut Upstream, permit: &Permit) -> Result<Bytes, Failure> {
+    let limits = upstream.entry.settings.limits;
+    let (sent, mut first) = (&mut upstream.sent, BytesMut::from(first));
+    let mut opening = opening::of(&first);
+    // Some upstreams send spaces until they know what to say, and some of those say then that they failed.
+    while opening == Opening::Short && first.len() <= MOST_SPACES {
+        let frame = tokio::time::timeout(limits.idle, sent.body.frame());
+        match frame.await.map_err(|_| Failure::Silent(limits.idle))? {
+            None => break,
+            Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),
+            Some(Ok(frame)) => first.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+        }
+        opening = opening::of(&first);
+    }
+    if opening == Opening::Nonsense {
+        let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let kind = kind.unwrap_or("of no content type");
+        let how = format!("it is not a JSON object ({kind})");
+        return Err(Failure::Nonsense(upstream.hidden.strip_text(how)));
+    }
+    if opening != Opening::Error && !ends_with_its_connection(&sent.head) {
+        return Ok(first.freeze());
+    }
+    let whole = rest_of(first, &mut sent.body, limits).await?;
+    match opening::error(&whole).filter(|_| opening == Opening::Error) {
+        None => Ok(whole),
+        Some(fault) => {
+            let (fault, report) = (upstream.hidden.strip(fault), std::mem::take(&mut upstream.report));
+            let refusal = Box::new(Refusal { fault, report });
+            Err(match permit.lease() {
+                Some(_) => Failure::Raised(refusal, worker::kind(&sent.head.headers)),
+                None => Failure::Upstream(refusal),
+            })
+        }
+    }
+}
+
+/// How much is read of a body that has not begun to say anything.
+const MOST_SPACES: usize = 64 << 10;
 
 /// An answer of any kind, nothing of which is looked at.
 pub(super) fn untouched(sent: Box<Sent>, entry: &Entry, permit: Option<Permit>) -> Box<Begun> {
@@ -91,9 +132,8 @@ pub(super) fn ends_with_its_connection(parts: &Parts) -> bool {
         && !parts.headers.contains_key(TRANSFER_ENCODING)
 }
 
-/// The whole of a body that begins with `first`, if it is one JSON value.
-async fn rest_of(first: Bytes, body: &mut Body, limits: Limits) -> Result<Bytes, Failure> {
-    let mut whole = BytesMut::from(first);
+/// The whole of a body that begins with `whole`, if it is one JSON value.
+async fn rest_of(mut whole: BytesMut, body: &mut Body, limits: Limits) -> Result<Bytes, Failure> {
     exchange::read_whole(&mut whole, body, limits).await?;
     check_complete(&whole).map(|()| whole.freeze())
 }

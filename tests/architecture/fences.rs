@@ -106,6 +106,20 @@ pub(crate) const FENCES: &[Fence] = &[
         exceptions: &[],
     },
     Fence {
+        what: "words that are cut before `proxy/hide` has taken our credentials out of them",
+        sign: Sign::Tokens(&[&["chars", "(", ")", ".", "take"]]),
+        within: "src/dialect",
+        rooms: &["src/openai/fault"],
+        exceptions: &[("src/dialect/declared/message.rs", "it is a client's word for a part of its message")],
+    },
+    Fence {
+        what: "`Fault::shorten`",
+        sign: Sign::Tokens(&[&[".", "shorten", "("]]),
+        within: "src/",
+        rooms: &["src/proxy/hide"],
+        exceptions: &[],
+    },
+    Fence {
         what: "spawning a task past `tasks::Tasks`",
         sign: Sign::Tokens(&[&["tokio", "::", "spawn"], &["task", "::", "spawn"], &["spawn_local"]]),
         within: "src/",

@@ -40,7 +40,7 @@ fn a_whole_answer_is_translated_both_ways() {
                       "messages": [{"role": "user", "content": "hi", "name": "bob"}]});
     let answer = sidecar.ask(&Call::chat(body.to_string()).header("authorization", "Bearer caller"));
     assert_eq!(answer.content(), "hello");
-    assert_eq!(answer.header("x-outrider-dropped"), Some("messages[0].name,trace"));
+    assert_eq!(answer.header("x-outrider-dropped"), Some("trace,messages[0].name"));
     let got = answer.json();
     assert_eq!(got["choices"][0]["message"]["reasoning_content"], "hm");
     assert_eq!((&got["model"], &got["choices"][0]["finish_reason"]), (&json!("m"), &json!("length")));

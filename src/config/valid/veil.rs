@@ -181,7 +181,8 @@ fn suspects(name: &str, value: &serde_json::Value, into: &mut Vec<Secret>) {
     }
 }
 
-fn is_suspect(name: &str, value: &str) -> bool {
+/// Whether the value that goes by `name` looks like a secret.
+pub fn is_suspect(name: &str, value: &str) -> bool {
     let (name, value) = (name.to_lowercase(), value.to_lowercase());
     SUSPECT.iter().any(|piece| name.contains(piece)) || BEGINNINGS.iter().any(|with| value.starts_with(with))
 }

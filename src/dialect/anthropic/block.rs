@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
+use crate::dialect::marks;
 use crate::dialect::media::{self, Source};
 use crate::dialect::turns::{self, Answered, Vendor};
 use crate::openai::json::{Text, Writer};
@@ -58,14 +59,16 @@ fn media<'a>(
     losses: &mut Losses,
 ) -> Result<Media<'a>, Untranslatable> {
     match body {
-        Body::Image { url, detail } => {
+        Body::Image { url, detail, .. } => {
             if detail.is_some_and(|detail| !detail.is("auto")) {
                 losses
                     .dropped(format!("{}.image_url.detail", path()), "Anthropic has no setting for detail")?;
             }
             image(url, || format!("{}.image_url.url", path()))
         }
-        Body::File { data: Some(data), name } => file(data, name, || format!("{}.file.file_data", path())),
+        Body::File { data: Some(data), name, .. } => {
+            file(data, name, || format!("{}.file.file_data", path()))
+        }
         Body::File { data: None, .. } => {
             let why = "a file must be sent in `file_data`: files stored at OpenAI cannot be reached";
             Err(Untranslatable::unsupported(format!("{}.file", path()), why))
@@ -131,21 +134,30 @@ fn file<'a>(
     }
 }
 
-/// Writes a list of blocks.
+/// Writes a list of blocks, a mark as a member of the block before it.
 pub(super) fn write_all<'b, 'a: 'b>(blocks: impl Iterator<Item = &'b Block<'a>>, json: &mut Writer<'_>) {
     json.list();
-    for block in blocks {
+    let mut blocks = blocks.peekable();
+    while let Some(block) = blocks.next() {
+        json.object();
         write(block, json);
+        while let Some(Block::Mark(mark)) = blocks.peek() {
+            json.key(marks::FIELD);
+            json.raw(mark.raw.get());
+            blocks.next();
+        }
+        json.end_object();
     }
     json.end_list();
 }
 
 fn write(block: &Block<'_>, json: &mut Writer<'_>) {
-    json.object();
     match block {
         Block::Text(text) => write_text(*text, json),
         Block::Trimmed(text) => write_text(Text::Plain(text), json),
         Block::Media(media) => write_media(media, json),
+        // Never the first of a list.
+        Block::Mark(_) => {}
         Block::Call { id, name, input } => {
             json.tag("type", "tool_use");
             json.member("id", id);
@@ -159,7 +171,6 @@ fn write(block: &Block<'_>, json: &mut Writer<'_>) {
             write_result(content, json);
         }
     }
-    json.end_object();
 }
 
 fn write_media(media: &Media<'_>, json: &mut Writer<'_>) {

@@ -30,7 +30,7 @@ impl Dialect for Anthropic {
             return Err(Untranslatable::unsupported("", "Anthropic's format has chat completions only"));
         }
         let chat = ChatRequest::of(request)?;
-        let mut losses = Losses::new(context.strict);
+        let mut losses = Losses::of(request, context);
         let wire = request::write(&chat, context, &mut losses)?;
         let unsigned = Unsigned::new(Method::POST, TAIL, headers(chat.stream), Segments::one(wire.freeze()));
         let decoder = Box::new(Stream::answer(&chat, context));

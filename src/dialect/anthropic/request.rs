@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::block::{self, Conversation, Messages};
+use super::block::{self, Block, Conversation, Messages};
 use super::tools;
 use crate::dialect::claude::thinking::{self, Plan, Setting};
 use crate::dialect::claude::{Rules, rules, schema};
@@ -121,25 +121,17 @@ fn write_system(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    let mut texts = conversation.system.clone();
+    let mut asked = None;
     if let Some(ResponseFormat::JsonObject) = request.response_format {
         let why = "Anthropic has no such mode, so the system text asks for one JSON object";
         losses.changed("response_format", why)?;
-        texts.push(Text::Plain(ASK_FOR_JSON));
+        asked = Some(Block::Text(Text::Plain(ASK_FOR_JSON)));
     }
-    if texts.is_empty() {
+    if conversation.system.is_empty() && asked.is_none() {
         return Ok(());
     }
     json.key("system");
-    json.list();
-    for text in texts {
-        json.object();
-        json.tag("type", "text");
-        json.key("text");
-        json.text(text);
-        json.end_object();
-    }
-    json.end_list();
+    block::write_all(conversation.system.iter().chain(&asked), json);
     Ok(())
 }
 
@@ -211,7 +203,7 @@ fn write_output(
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
     let schema = match request.response_format {
-        Some(ResponseFormat::JsonSchema { schema, description }) => {
+        Some(ResponseFormat::JsonSchema { schema, description, path }) => {
             if !rules.structured {
                 let why = "this model cannot hold its answer to a schema: use a newer one, or a tool";
                 return Err(Untranslatable::unsupported("response_format", why));
@@ -220,7 +212,7 @@ fn write_output(
                 let field = "response_format.json_schema.description";
                 losses.dropped(field, "Anthropic's output format has no description")?;
             }
-            Some(schema::fit(schema.get(), "response_format.json_schema.schema", Messages::NAME, losses)?)
+            Some(schema::fit(schema.get(), path, Messages::NAME, losses)?)
         }
         Some(ResponseFormat::Other(kind)) => {
             let why =

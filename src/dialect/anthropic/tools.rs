@@ -3,6 +3,7 @@
 use super::block::{Conversation, Messages};
 use crate::dialect::claude::{Rules, schema};
 use crate::dialect::loss::Losses;
+use crate::dialect::marks;
 use crate::dialect::turns::Vendor;
 use crate::dialect::{Untranslatable, schema as shape};
 use crate::openai::ChatRequest;
@@ -49,9 +50,6 @@ fn write_without(
     if let Some(ToolChoice::Required | ToolChoice::Named(_)) = request.tool_choice {
         return Err(Untranslatable::malformed("tool_choice", "a call cannot be demanded without `tools`"));
     }
-    if request.parallel_tool_calls.is_some() {
-        losses.dropped("parallel_tool_calls", "it says nothing without `tools`")?;
-    }
     if conversation.called.is_empty() {
         return Ok(());
     }
@@ -79,9 +77,8 @@ fn write_tool(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    for name in &tool.others {
-        losses.dropped(format!("{place}.{name}"), "Anthropic's tools have no such field")?;
-    }
+    let mark = marks::of_tool(tool);
+    losses.beyond_tool(tool, mark.map(|(name, _)| name), place, "Anthropic's tools have no such field")?;
     if tool.strict && !rules.structured {
         losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
     }
@@ -102,6 +99,10 @@ fn write_tool(
         }
         Some(schema) => shape::write_object(schema, json),
         None => json.raw(shape::ANYTHING),
+    }
+    if let Some((_, mark)) = mark {
+        json.key(marks::FIELD);
+        json.raw(mark.get());
     }
     json.end_object();
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::cache;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
 use crate::dialect::media::{self, Source};
@@ -13,7 +14,7 @@ use crate::openai::message::Body;
 pub(super) type Conversation<'a> = turns::Conversation<'a, Media<'a>>;
 
 /// One content block.
-type Block<'a> = turns::Block<'a, Media<'a>>;
+pub(super) type Block<'a> = turns::Block<'a, Media<'a>>;
 
 /// Converse's wishes for a conversation.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl<'a> Vendor<'a> for Converse {
         losses: &mut Losses,
     ) -> Result<Media<'a>, Untranslatable> {
         match body {
-            Body::Image { url, detail } => {
+            Body::Image { url, detail, .. } => {
                 if detail.is_some_and(|detail| !detail.is("auto")) {
                     losses.dropped(
                         format!("{}.image_url.detail", path()),
@@ -69,7 +70,9 @@ impl<'a> Vendor<'a> for Converse {
                 }
                 image(url, || format!("{}.image_url.url", path()))
             }
-            Body::File { data: Some(data), name } => file(data, name, || format!("{}.file", path()), losses),
+            Body::File { data: Some(data), name, .. } => {
+                file(data, name, || format!("{}.file", path()), losses)
+            }
             Body::File { data: None, .. } => {
                 let why = "a file must be sent in `file_data`: files stored at OpenAI cannot be reached";
                 Err(Untranslatable::unsupported(format!("{}.file", path()), why))
@@ -236,7 +239,8 @@ impl<'w, 'o> Pen<'w, 'o> {
         self.json.end_list();
     }
 
-    fn all<'b, 'a: 'b>(&mut self, blocks: impl Iterator<Item = &'b Block<'a>>) {
+    /// Writes a list of blocks.
+    pub(super) fn all<'b, 'a: 'b>(&mut self, blocks: impl Iterator<Item = &'b Block<'a>>) {
         self.json.list();
         for block in blocks {
             self.json.object();
@@ -254,6 +258,7 @@ impl<'w, 'o> Pen<'w, 'o> {
             }
             Block::Trimmed(text) => self.json.member("text", text),
             Block::Media(media) => self.media(media),
+            Block::Mark(mark) => cache::write(mark.long, self.json),
             Block::Call { id, name, input } => {
                 self.json.key("toolUse");
                 self.json.object();

@@ -56,7 +56,7 @@ pub(super) fn prepare(envelope: &Envelope, context: &Context<'_>) -> Result<Prep
         return Err(Untranslatable::unsupported("model", why));
     };
     refuse(&request, *family)?;
-    let mut losses = Losses::new(context.strict);
+    let mut losses = Losses::of(envelope, context);
     let mut out = BytesMut::with_capacity(envelope.length() + 128);
     write(&request, *family, &mut Writer::new(&mut out), &mut losses);
     if request.user.is_some_and(|user| !user.is_blank()) {

@@ -18,12 +18,12 @@ pub(super) fn read(head: Head<'_>, body: &[u8]) -> Fault {
 /// The error that an exception frame tells of: `kind` names it, `payload` holds its words.
 pub(super) fn exception(kind: &str, payload: &[u8]) -> Fault {
     let mut fault = Fault::inside(payload).unwrap_or_else(|| Fault {
-        message: format!("the upstream broke off with `{}` and no words", shown(kind)),
+        message: format!("the upstream broke off with `{kind}` and no words"),
         ..Fault::default()
     });
     fault.status = status(kind);
     fault.kind = None;
-    fault.code = Some(shown(kind));
+    fault.code = Some(kind.to_owned());
     fault
 }
 
@@ -31,7 +31,7 @@ pub(super) fn exception(kind: &str, payload: &[u8]) -> Fault {
 pub(super) fn error(code: &str, message: &str) -> Fault {
     let mut fault = exception(code, b"");
     if !message.trim().is_empty() {
-        fault.message = message.chars().take(2000).collect();
+        fault.message = message.to_owned();
     }
     fault
 }
@@ -58,17 +58,13 @@ fn bare(kind: &str) -> &str {
     kind.rsplit('#').next().unwrap_or(kind).trim()
 }
 
-fn shown(kind: &str) -> String {
-    kind.chars().take(80).collect()
-}
-
 fn kind_inside(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Wire {
         #[serde(rename = "__type")]
         kind: Option<String>,
     }
-    serde_json::from_slice::<Wire>(body).ok()?.kind.map(|kind| shown(&kind))
+    serde_json::from_slice::<Wire>(body).ok()?.kind
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::block::{Conversation, Converse};
+use super::block::{Block, Conversation, Converse, Pen};
 use super::models::{Family, Schema};
 use crate::dialect::Untranslatable;
 use crate::dialect::claude::schema;
@@ -53,9 +53,8 @@ impl<'a> Form<'a> {
                 losses.changed(FIELD, why)?;
                 Ok(Self::Asked)
             }
-            Some(ResponseFormat::JsonSchema { schema, description }) => match family.schema {
+            Some(ResponseFormat::JsonSchema { schema, description, path }) => match family.schema {
                 Schema::Native => {
-                    let path = "response_format.json_schema.schema";
                     let schema = schema::fit(schema.get(), path, Converse::NAME, losses)?;
                     Ok(Self::Held { schema, description })
                 }
@@ -103,21 +102,13 @@ pub(super) fn write_system(
     calls_unwanted: bool,
     json: &mut Writer<'_>,
 ) {
-    let asked = matches!(form, Form::Asked).then_some(Text::Plain(ASK_FOR_JSON));
-    let unwanted = calls_unwanted.then_some(Text::Plain(ASK_FOR_NO_CALL));
-    let mut texts = conversation.system.iter().copied().chain(asked).chain(unwanted).peekable();
-    if texts.peek().is_none() {
+    let asked = matches!(form, Form::Asked).then_some(Block::Text(Text::Plain(ASK_FOR_JSON)));
+    let unwanted = calls_unwanted.then_some(Block::Text(Text::Plain(ASK_FOR_NO_CALL)));
+    if conversation.system.is_empty() && asked.is_none() && unwanted.is_none() {
         return;
     }
     json.key("system");
-    json.list();
-    for text in texts {
-        json.object();
-        json.key("text");
-        json.text(text);
-        json.end_object();
-    }
-    json.end_list();
+    Pen::new(json).all(conversation.system.iter().chain(&asked).chain(&unwanted));
 }
 
 const ASK_FOR_JSON: &str =

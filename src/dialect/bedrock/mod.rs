@@ -4,6 +4,7 @@
 //! no business of this folder: a signature of AWS and a Bedrock API key as a bearer are equally good.
 
 mod block;
+mod cache;
 mod embed;
 mod extras;
 mod fault;
@@ -55,7 +56,7 @@ const STREAM: &str = "/model/{model}/converse-stream";
 
 fn chat(request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
     let chat = ChatRequest::of(request)?;
-    let mut losses = Losses::new(context.strict);
+    let mut losses = Losses::of(request, context);
     let written = request::write(&chat, context, &mut losses)?;
     let (tail, accept) = match chat.stream {
         true => (STREAM, "application/vnd.amazon.eventstream"),

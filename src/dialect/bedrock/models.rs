@@ -4,6 +4,7 @@
 //! models' names hold, with or without a region before them and inside of an ARN. Whatever the table gets wrong for a
 //! model behind another name can be overridden with `defaults`, `rename` and `drop`, which act before it.
 
+use super::cache::{self, Caching};
 use crate::dialect::claude::{self, Rules, Sampling};
 
 /// What one family takes.
@@ -19,6 +20,8 @@ pub(super) struct Family {
     pub(super) own: &'static [&'static str],
     /// How its answer is held to a schema.
     pub(super) schema: Schema,
+    /// Where it takes cache points.
+    pub(super) caching: Caching,
 }
 
 /// How a family is told an effort.
@@ -73,15 +76,21 @@ pub(super) fn family(model: &str) -> Family {
             top_k: TopK::Named("top_k"),
             own: &[],
             schema: if rules.structured { Schema::Native } else { Schema::Tool },
+            caching: cache::of_claude(model),
         };
     }
-    TABLE.iter().find(|(sign, _)| model.contains(sign)).map_or(UNKNOWN, |(_, family)| *family)
+    match TABLE.iter().find(|(sign, _)| model.contains(sign)) {
+        Some((_, family)) => *family,
+        // An application's own profile may be one of a model that caches; other names tell a vendor whose models do not.
+        None if model.starts_with("arn:") => Family { caching: Caching::All { hour: true }, ..UNKNOWN },
+        None => UNKNOWN,
+    }
 }
 
 /// The first line whose sign a name holds counts.
 const TABLE: [(&str, Family); 14] = [
-    ("nova-2", Family { effort: Effort::Nova, top_k: TopK::Inference, ..plain(Schema::Tool) }),
-    ("amazon.nova", Family { top_k: TopK::Inference, ..plain(Schema::Tool) }),
+    ("nova-2", Family { effort: Effort::Nova, ..NOVA }),
+    ("amazon.nova", NOVA),
     ("titan", plain(Schema::Never)),
     ("openai.", Family { effort: Effort::Word, ..plain(Schema::Native) }),
     ("cohere.command-r", Family { top_k: TopK::Named("k"), own: &COMMAND, ..plain(Schema::Never) }),
@@ -99,11 +108,20 @@ const TABLE: [(&str, Family); 14] = [
 /// A name that does not tell, such as an application's own profile: nothing is held back but what cannot be guessed.
 const UNKNOWN: Family = plain(Schema::Native);
 
+const NOVA: Family = Family { top_k: TopK::Inference, caching: Caching::Messages, ..plain(Schema::Tool) };
+
 const PENALTIES: [&str; 2] = ["presence_penalty", "frequency_penalty"];
 const COMMAND: [&str; 3] = ["presence_penalty", "frequency_penalty", "seed"];
 
 const fn plain(schema: Schema) -> Family {
-    Family { sampling: Sampling::All, effort: Effort::Untold, top_k: TopK::Nowhere, own: &[], schema }
+    Family {
+        sampling: Sampling::All,
+        effort: Effort::Untold,
+        top_k: TopK::Nowhere,
+        own: &[],
+        schema,
+        caching: Caching::Never,
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::block::{self, Conversation, Converse, Pen};
+use super::cache;
 use super::extras::{self, Told};
 use super::form::{self, Form};
 use super::models::{self, Family};
@@ -36,6 +37,9 @@ pub(super) fn write(
     let family = models::family(context.provider_model);
     let mut conversation = Conversation::arrange::<Converse>(&request.messages, losses)?;
     put_text_beside_documents(&mut conversation, losses)?;
+    if conversation.marked {
+        cache::fit(&mut conversation, &family, losses)?;
+    }
     let form = Form::of(request, &family, losses)?;
     let kit = Kit::of(request, &conversation, losses)?;
     let mut setting = Setting::of(request, &conversation);

@@ -1,11 +1,13 @@
 //! Tools and the choice among them as Converse writes them.
 
 use super::block::{self, Conversation, Converse};
+use super::cache::{self, Caching};
 use super::form::{self, Form};
 use super::models::{Family, Schema};
 use crate::dialect::Untranslatable;
 use crate::dialect::claude;
 use crate::dialect::loss::Losses;
+use crate::dialect::marks;
 use crate::dialect::schema;
 use crate::dialect::turns::Vendor;
 use crate::openai::ChatRequest;
@@ -69,9 +71,6 @@ impl Kit {
         if let Some(ToolChoice::Required | ToolChoice::Named(_)) = request.tool_choice {
             let why = "a call cannot be demanded without `tools`";
             return Err(Untranslatable::malformed("tool_choice", why));
-        }
-        if request.parallel_tool_calls.is_some() {
-            losses.dropped("parallel_tool_calls", "it says nothing without `tools`")?;
         }
         if !in_history {
             return Ok(Self::Nothing);
@@ -145,9 +144,8 @@ fn write_tool(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    for name in &tool.others {
-        losses.dropped(format!("{place}.{name}"), "Bedrock's tools have no such field")?;
-    }
+    let mark = marks::of_tool(tool).filter(|_| matches!(family.caching, Caching::All { .. }));
+    losses.beyond_tool(tool, mark.map(|(name, _)| name), place, "Bedrock's tools have no such field")?;
     let holds = family.schema == Schema::Native;
     if tool.strict && !holds {
         losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
@@ -163,6 +161,13 @@ fn write_tool(
         None => json.raw(schema::ANYTHING),
     }
     close(strict.then_some(true), json);
+    if let Some((name, mark)) = mark {
+        let item = place.strip_suffix(".function").unwrap_or(place);
+        let long = cache::lives_long(mark, family, || format!("{item}.{name}"), losses)?;
+        json.object();
+        cache::write(long, json);
+        json.end_object();
+    }
     Ok(())
 }
 

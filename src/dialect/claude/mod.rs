@@ -116,7 +116,7 @@ const fn line(default_max_tokens: u64, sampling: Sampling, thinking: Thinking, s
 
 /// The version in a name: `claude-3-5-sonnet-20240620` is 3.5, `claude-opus-4@20250514` is 4.0, and a Claude without a
 /// number is taken for the newest.
-fn version(model: &str) -> Option<(u8, u8)> {
+pub(super) fn version(model: &str) -> Option<(u8, u8)> {
     let (_, rest) = model.split_once("claude")?;
     let mut numbers = [None; 2];
     let mut found = 0;

@@ -124,6 +124,8 @@ impl<'a> Conversation<'a, '_, '_, '_> {
 
     fn result(&mut self, index: usize, message: &Message<'a>) -> Result<(), Untranslatable> {
         let answered = self.calls.answer(message);
+        let called = answered.and_then(|number| self.calls.name(number));
+        self.reader.note_name(index, message, called)?;
         let id = match (message.role, message.tool_call_id, answered) {
             (Role::Function, _, Some(number)) => Err(number),
             (Role::Function, _, None) => {

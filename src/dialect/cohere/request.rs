@@ -113,12 +113,12 @@ fn write_format(
     let schema = match request.response_format {
         None | Some(ResponseFormat::Text) => return Ok(()),
         Some(ResponseFormat::JsonObject) => None,
-        Some(ResponseFormat::JsonSchema { schema, description }) => {
+        Some(ResponseFormat::JsonSchema { schema, description, path }) => {
             if description.is_some() {
                 let field = "response_format.json_schema.description";
                 losses.dropped(field, "Cohere's response format has no description")?;
             }
-            Some(schema::fit(schema.get(), "response_format.json_schema.schema", losses)?)
+            Some(schema::fit(schema.get(), path, losses)?)
         }
         Some(ResponseFormat::Other(kind)) => {
             let kind = kind.decode().unwrap_or_default();

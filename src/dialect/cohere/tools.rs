@@ -14,7 +14,7 @@ pub(super) fn write(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    if request.parallel_tool_calls == Some(false) {
+    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
         let why = "Cohere decides by itself how many calls it makes at once";
         losses.dropped("parallel_tool_calls", why)?;
     }
@@ -126,9 +126,7 @@ fn write_tool(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    for name in &tool.others {
-        losses.dropped(format!("{place}.{name}"), "Cohere's tools have no such field")?;
-    }
+    losses.beyond_tool(tool, None, place, "Cohere's tools have no such field")?;
     json.object();
     json.tag("type", "function");
     json.key("function");

@@ -66,7 +66,7 @@ impl Dialect for Declared {
                 "a declared format has chat completions only: give embeddings an integration of their own";
             return Err(Untranslatable::unsupported("", why));
         }
-        let mut losses = Losses::new(context.strict);
+        let mut losses = Losses::of(request, context);
         let include_usage = request::includes_usage(request)?;
         let wire = request::write(&self.tables, request, context, &mut losses)?;
         let headers = headers(self.framing().filter(|_| request.stream()));

@@ -9,6 +9,7 @@ use super::tree;
 use super::values::{self, Tokens};
 use crate::dialect::Broken;
 use crate::openai::completion::{CallKind, Choice, FinishReason, Message, ToolCall};
+use crate::openai::excerpt;
 
 /// What an answer says.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub(super) fn read(rules: &Rules, body: &[u8], id: &str, legacy: bool) -> Result
 pub(super) fn parse(json: &[u8]) -> Result<Value, Broken> {
     tree::parse(json).map_err(|error| {
         let what = if error.is_eof() { "ends in the middle of its JSON" } else { "is no JSON" };
-        Broken::Garbled(format!("what the upstream sent {what} ({error}): {}", shown(json)))
+        Broken::Garbled(format!("what the upstream sent {what} ({error}): {}", excerpt(json)))
     })
 }
 
@@ -91,14 +92,9 @@ fn add_calls(
 
 /// An answer in which the rules find no text is not what they were written for: it must not pass as an empty one.
 fn nothing_said(rules: &Rules, body: &[u8]) -> Broken {
-    let why = format!("it found nothing in the upstream's answer: {}", shown(body));
+    let why = format!("it found nothing in the upstream's answer: {}", excerpt(body));
     match rules.content.as_ref().or(rules.tool_calls.as_ref()) {
         Some(leaf) => leaf.fails(why).into(),
         None => Broken::Garbled(why),
     }
-}
-
-/// The first characters of what cannot be used.
-pub(super) fn shown(data: &[u8]) -> String {
-    String::from_utf8_lossy(data).chars().take(80).collect()
 }

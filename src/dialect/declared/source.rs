@@ -2,11 +2,11 @@
 
 use bytes::BytesMut;
 
-use super::reply;
 use super::tables;
 use crate::dialect::Broken;
 use crate::dialect::events::Framing;
 use crate::framing::{TooLong, json_array, ndjson, sse};
+use crate::openai::excerpt;
 
 /// What finds them.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ fn elements(
             break;
         }
         if splitter.is_bare() {
-            let shown = reply::shown(&element);
+            let shown = excerpt(&element);
             return Err(Broken::Garbled(format!(
                 "the upstream sent an object where an array was due: {shown}"
             )));

@@ -10,7 +10,7 @@ use super::engine::is_nothing;
 use super::tables::{COUNTS, Failed, Leaf, Rules};
 use crate::dialect::Broken;
 use crate::openai::completion::{CompletionDetails, FinishReason, Function, PromptDetails};
-use crate::openai::{Fault, Usage};
+use crate::openai::{Fault, Usage, excerpt};
 
 /// The variables of a whole answer or of one event: its own fields, and `body`, which is all of it.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub(super) fn finish_reason(leaf: &Leaf, value: &Value) -> Result<FinishReason, 
         "function_call" => Ok(FinishReason::FunctionCall),
         "content_filter" => Ok(FinishReason::ContentFilter),
         _ => {
-            let word: String = word.chars().take(40).collect();
+            let word = excerpt(word.as_bytes());
             let help = "map it to stop, length, tool_calls or content_filter";
             Err(leaf.fails(format!("it gave `{word}`: {help}, as in {{'{word}': 'stop'}}[…]")))
         }

@@ -51,7 +51,7 @@ impl Gemini {
 
     fn chat(self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
         let chat = ChatRequest::of(request)?;
-        let mut losses = Losses::new(context.strict);
+        let mut losses = Losses::of(request, context);
         let wire = request::write(&chat, context, self.flavour, &mut losses)?;
         let tails = self.flavour.tails();
         let tail = if chat.stream { tails.stream } else { tails.whole };
@@ -62,7 +62,7 @@ impl Gemini {
     }
 
     fn embeddings(self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
-        let mut losses = Losses::new(context.strict);
+        let mut losses = Losses::of(request, context);
         let (method, wire, vectors) = embed::write(request, context, self.flavour, &mut losses)?;
         let tails = self.flavour.tails();
         let tail = match method {

@@ -11,6 +11,8 @@ pub(super) struct Rules {
     pub(super) thinking: Thinking,
     /// Whether calls carry ids and must carry signatures, and results may hold media: since the third generation.
     pub(super) signs_calls: bool,
+    /// Whether it takes system text, which the Gemma models did not before their fourth generation.
+    pub(super) takes_system: bool,
 }
 
 /// How a model is told to think.
@@ -26,10 +28,13 @@ pub(super) enum Thinking {
 
 /// The rules of `model`, by whatever name a vendor or gateway lists it.
 pub(super) fn rules(model: &str) -> Rules {
+    if let Some(generation) = gemma(model) {
+        return Rules { takes_system: generation >= 4, ..UNKNOWN };
+    }
     let Some((family, version)) = read(model) else { return UNKNOWN };
     let is_it = |(f, from, _): &&(Family, Version, Thinking)| *f == family && version >= *from;
     let thinking = TABLE.iter().find(is_it).map_or(Thinking::Never, |(_, _, thinking)| *thinking);
-    Rules { thinking, signs_calls: version >= (3, 0) }
+    Rules { thinking, signs_calls: version >= (3, 0), takes_system: true }
 }
 
 /// Whether Vertex AI embeds with `model` by the methods of Gemini's own API, rather than by `predict`.
@@ -63,7 +68,16 @@ const TABLE: [(Family, Version, Thinking); 8] = [
 ];
 
 /// A name that does not tell: nothing is held back but what cannot be guessed.
-const UNKNOWN: Rules = Rules { thinking: Thinking::Never, signs_calls: false };
+const UNKNOWN: Rules = Rules { thinking: Thinking::Never, signs_calls: false, takes_system: true };
+
+/// The generation of a Gemma: `gemma-3n-e4b-it` is of the third. The first had no number, only a size (`gemma-7b-it`).
+fn gemma(model: &str) -> Option<u8> {
+    let (_, rest) = model.rsplit_once("gemma-")?;
+    let first = rest.split('-').next().unwrap_or(rest);
+    let digits = first.bytes().take_while(u8::is_ascii_digit).count();
+    let is_size = first[digits..].starts_with('b');
+    Some(if is_size { 1 } else { first[..digits].parse().unwrap_or(1) })
+}
 
 /// The family and version in a name: `gemini-2.5-flash-lite` and `google/gemini-3-pro-preview` tell them, and
 /// `gemini-flash-latest` is taken for the newest.
@@ -125,6 +139,23 @@ mod tests {
         assert_eq!(rules("gemini-pro-latest").thinking, Thinking::Level { least: "LOW", medium: true });
         assert!(rules("gemini-3-pro-preview").signs_calls && !rules("gemini-2.5-pro").signs_calls);
         assert_eq!(rules("my-own-name"), UNKNOWN);
+    }
+
+    #[test]
+    fn gemma_takes_system_text_from_the_fourth_generation_on() {
+        for (name, wanted) in [
+            ("gemma-3-27b-it", false),
+            ("models/gemma-3n-e4b-it", false),
+            ("gemma-2-9b-it", false),
+            ("gemma-7b-it", false),
+            ("gemma-1.1-7b-it", false),
+            ("gemma-", false),
+            ("gemma-é", false),
+            ("gemma-4-31b-it", true),
+            ("gemini-2.5-flash", true),
+        ] {
+            assert_eq!(rules(name).takes_system, wanted, "{name}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) enum Part<'a> {
     /// Content in base64.
     Inline { kind: Cow<'a, str>, data: Cow<'a, str> },
     /// Content that Google fetches.
-    Address { kind: Option<&'static str>, uri: Cow<'a, str> },
+    Address { kind: Option<Cow<'a, str>>, uri: Cow<'a, str> },
     /// A call of a function; its arguments are one JSON object.
     Call(Call<'a>),
     /// What a function answered.
@@ -57,19 +57,19 @@ pub(super) fn media<'a>(
     losses: &mut Losses,
 ) -> Result<Part<'a>, Untranslatable> {
     match body {
-        Body::Image { url, detail } => {
+        Body::Image { url, detail, format } => {
             if detail.is_some_and(|detail| !detail.is("auto")) {
                 let why = "Gemini sets the resolution of all media at once";
                 losses.dropped(format!("{}.image_url.detail", path()), why)?;
             }
-            content(url, || format!("{}.image_url.url", path()), flavour)
+            content((url, format), || format!("{}.image_url.url", path()), flavour)
         }
-        Body::File { data: Some(data), name } => {
+        Body::File { data: Some(data), name, format } => {
             if name.is_some_and(|name| !name.is_blank()) {
                 let why = "Gemini's media carry no file names";
                 losses.dropped(format!("{}.file.filename", path()), why)?;
             }
-            content(data, || format!("{}.file.file_data", path()), flavour)
+            content((data, format), || format!("{}.file.file_data", path()), flavour)
         }
         Body::File { data: None, .. } => {
             let why = "a file must be sent in `file_data`: files stored at OpenAI cannot be reached";
@@ -85,9 +85,13 @@ pub(super) fn media<'a>(
     }
 }
 
-/// Content as a data URL, or the address of one that Google fetches. Which kinds a model takes is for it to say.
+/// The fields of parts that say the media type of what they hold, which some clients give.
+pub(super) const FORMATS: [&str; 2] = ["image_url.format", "file.format"];
+
+/// Content as a data URL, or the address of one that Google fetches; with its media type, where the client says it
+/// beside. Which kinds a model takes is for it to say.
 fn content<'a>(
-    url: Text<'a>,
+    (url, format): (Text<'a>, Option<Text<'a>>),
     path: impl Fn() -> String,
     flavour: Flavour,
 ) -> Result<Part<'a>, Untranslatable> {
@@ -95,8 +99,9 @@ fn content<'a>(
     let url = url.decode().ok_or_else(|| malformed("this is not valid text"))?;
     let begins =
         |prefix: &str| url.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let said = format.and_then(Text::decode);
     if begins("gs://") || begins("https://") {
-        return address(url, path, flavour);
+        return address(url, said, path, flavour);
     }
     if begins("http://") {
         let why =
@@ -106,9 +111,12 @@ fn content<'a>(
     // Some clients send the bare base64; every PDF begins with `%PDF-`.
     if url.starts_with("JVBERi") {
         let data = media::base64(url).map_err(malformed)?;
-        return Ok(Part::Inline { kind: "application/pdf".into(), data });
+        return Ok(Part::Inline { kind: said.unwrap_or(Cow::Borrowed("application/pdf")), data });
     }
     match media::read(url).map_err(malformed)? {
+        Source::Data { base64: data, .. } if said.is_some() => {
+            Ok(Part::Inline { kind: said.unwrap_or_default(), data })
+        }
         Source::Data { kind, .. } if !kind.contains('/') => {
             Err(malformed("a data URL must say the media type of its content, `data:image/png;base64,…`"))
         }
@@ -116,16 +124,17 @@ fn content<'a>(
             let kind = if kind == "image/jpg" { Cow::Borrowed("image/jpeg") } else { kind };
             Ok(Part::Inline { kind, data })
         }
-        Source::Web(url) => address(url, path, flavour),
+        Source::Web(url) => address(url, said, path, flavour),
     }
 }
 
 fn address<'a>(
     uri: Cow<'a, str>,
+    said: Option<Cow<'a, str>>,
     path: impl Fn() -> String,
     flavour: Flavour,
 ) -> Result<Part<'a>, Untranslatable> {
-    let kind = kind_by_name(&uri);
+    let kind = said.or_else(|| kind_by_name(&uri).map(Cow::Borrowed));
     if kind.is_none() && flavour == Flavour::Vertex {
         let why = "Vertex AI must be told the media type, and this URL does not end in one that is known (.png, .pdf …): \
                    send the content as a data URL";
@@ -211,7 +220,7 @@ fn write(part: &Part<'_>, json: &mut Writer<'_>) {
             json.key("fileData");
             json.object();
             if let Some(kind) = kind {
-                json.tag("mimeType", kind);
+                json.member("mimeType", kind);
             }
             json.member("fileUri", uri);
             json.end_object();
@@ -266,7 +275,7 @@ mod tests {
     fn part(url: &str, flavour: Flavour) -> Result<String, (String, bool)> {
         let json = serde_json::to_string(url).unwrap();
         let raw: &serde_json::value::RawValue = serde_json::from_str(&json).unwrap();
-        match content(Text::Raw(raw.into()), || "p".to_owned(), flavour) {
+        match content((Text::Raw(raw.into()), None), || "p".to_owned(), flavour) {
             Ok(part) => Ok(format!("{part:?}")),
             Err(refused) => Err((refused.message, refused.malformed)),
         }

@@ -237,10 +237,9 @@ fn write_form(
     match request.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(ResponseFormat::JsonObject) => json.tag("responseMimeType", "application/json"),
-        Some(ResponseFormat::JsonSchema { schema, description }) => {
+        Some(ResponseFormat::JsonSchema { schema, description, path }) => {
             json.tag("responseMimeType", "application/json");
             json.key("responseJsonSchema");
-            let path = "response_format.json_schema.schema";
             json.value(&schema::fit(schema.get(), description, path, losses)?);
         }
         Some(ResponseFormat::Other(kind)) => {

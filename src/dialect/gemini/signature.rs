@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::openai::json::{Object, Raw, Text};
+
 /// Between an id and the signature that it carries.
 const MARK: &str = "-sig-";
 
@@ -47,6 +49,53 @@ pub(super) fn split<'a>(id: &Cow<'a, str>) -> (Cow<'a, str>, Option<String>) {
     (Cow::Owned(bare.to_owned()), Some(signature))
 }
 
+/// The signature that stands beside a call, exactly as it was given, in the fields that nobody else reads there; and the
+/// paths of everything else in them.
+pub(super) fn told<'a>(fields: &[(Cow<'a, str>, Raw<'a>)]) -> (Option<Cow<'a, str>>, Vec<String>) {
+    let (mut found, mut beyond) = (None, Vec::new());
+    for (name, raw) in fields {
+        let Some((_, way)) = PLACES.iter().find(|(field, _)| field == name) else {
+            beyond.push(name.clone().into_owned());
+            continue;
+        };
+        let before = beyond.len();
+        let signature =
+            dig(*raw, way, name.clone().into_owned(), &mut beyond).filter(|text| !text.is_empty());
+        match (&found, signature) {
+            (_, None) => {}
+            (None, signature) => found = signature,
+            (Some(first), Some(second)) if *first == second => {}
+            (Some(_), Some(_)) => beyond.insert(before, format!("{name}.{}", way.join("."))),
+        }
+    }
+    (found, beyond)
+}
+
+/// Where clients give a signature: as Google's own interface in OpenAI's format does, or as LiteLLM does.
+const PLACES: [(&str, &[&str]); 3] = [
+    ("extra_content", &["google", "thought_signature"]),
+    ("provider_specific_fields", &["thought_signature"]),
+    ("function.provider_specific_fields", &["thought_signature"]),
+];
+
+/// The text that stands at the end of `way`, which begins in the value at `place`; what is beside goes to `beyond`.
+fn dig<'a>(raw: Raw<'a>, way: &[&str], place: String, beyond: &mut Vec<String>) -> Option<Cow<'a, str>> {
+    let Some((next, way)) = way.split_first() else {
+        let text = Text::read(raw).and_then(Text::decode);
+        if text.is_none() {
+            beyond.push(place);
+        }
+        return text;
+    };
+    let Ok(mut object) = Object::read(raw.get()) else {
+        beyond.push(place);
+        return None;
+    };
+    let inner = object.take(next);
+    beyond.extend(object.into_rest().map(|(name, _)| format!("{place}.{name}")));
+    dig(inner?, way, format!("{place}.{next}"), beyond)
+}
+
 /// Whether `id` would be read as one that carries a signature.
 pub(super) fn is_signed(id: &str) -> bool {
     id.contains(MARK)
@@ -63,6 +112,45 @@ mod tests {
             assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{id}");
             let (bare, found) = split(&Cow::Borrowed(&id));
             assert_eq!((&*bare, found.as_deref()), ("call_1", Some(signature)));
+        }
+    }
+
+    #[test]
+    fn a_signature_beside_a_call_is_found_and_the_rest_is_named() {
+        let told = |json: &str| {
+            let fields: Vec<_> = Object::read(json).unwrap().into_rest().collect();
+            let (found, beyond) = told(&fields);
+            (found.map(Cow::into_owned), beyond.join(" "))
+        };
+        for (json, found, beyond) in [
+            (r#"{"extra_content":{"google":{"thought_signature":"a-b_c=="}}}"#, Some("a-b_c=="), ""),
+            (r#"{"provider_specific_fields":{"thought_signature":"S"}}"#, Some("S"), ""),
+            (r#"{"function.provider_specific_fields":{"thought_signature":"S"},"x":1}"#, Some("S"), "x"),
+            (
+                r#"{"extra_content":{"google":{"thought_signature":"S","thought":true},"y":1}}"#,
+                Some("S"),
+                "extra_content.y extra_content.google.thought",
+            ),
+            (
+                r#"{"extra_content":{"google":{"thought_signature":"S"}},"provider_specific_fields":{"thought_signature":"S"}}"#,
+                Some("S"),
+                "",
+            ),
+            (
+                r#"{"extra_content":{"google":{"thought_signature":"S"}},"provider_specific_fields":{"thought_signature":"T"}}"#,
+                Some("S"),
+                "provider_specific_fields.thought_signature",
+            ),
+            (
+                r#"{"extra_content":{"google":{"thought_signature":1}}}"#,
+                None,
+                "extra_content.google.thought_signature",
+            ),
+            (r#"{"extra_content":"S"}"#, None, "extra_content"),
+            (r#"{"provider_specific_fields":{"thought_signature":""}}"#, None, ""),
+            (r#"{"provider_specific_fields":{"thought_signature":null}}"#, None, ""),
+        ] {
+            assert_eq!(told(json), (found.map(str::to_owned), beyond.to_owned()), "{json}");
         }
     }
 

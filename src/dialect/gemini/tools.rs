@@ -19,7 +19,7 @@ pub(super) fn write(
         let why = format!("Gemini cannot express a choice of type `{}`", kind.decode().unwrap_or_default());
         return Err(Untranslatable::unsupported("tool_choice.type", why));
     }
-    if request.parallel_tool_calls == Some(false) {
+    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
         losses.dropped("parallel_tool_calls", "Gemini cannot be told to make one call at a time")?;
     }
     if request.tools.is_empty() {
@@ -54,9 +54,7 @@ fn write_tool(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    for name in &tool.others {
-        losses.dropped(format!("{place}.{name}"), "Gemini's functions have no such field")?;
-    }
+    losses.beyond_tool(tool, None, place, "Gemini's functions have no such field")?;
     json.object();
     json.key("name");
     json.text(tool.name);

@@ -96,7 +96,7 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn note_others(&mut self, index: usize, message: &Message<'a>) -> Result<(), Untranslatable> {
-        if message.name.is_some() && message.role != Role::Function {
+        if message.name.is_some() && !matches!(message.role, Role::Tool | Role::Function) {
             self.losses.dropped(format!("messages[{index}].name"), "Gemini's turns carry no names")?;
         }
         for name in &message.others {
@@ -118,8 +118,12 @@ impl<'a> Builder<'a, '_> {
             };
             self.done.system.push(text);
         }
-        if self.done.system.len() > before && !self.done.turns.is_empty() {
-            let why = "Gemini takes system text at the beginning only, so it was moved there";
+        let why = match self.rules.takes_system {
+            false => "this model takes no system text, so it was put before the user's first words",
+            true if self.done.turns.is_empty() => return Ok(()),
+            true => "Gemini takes system text at the beginning only, so it was moved there",
+        };
+        if self.done.system.len() > before {
             self.losses.changed(format!("messages[{index}].role"), why)?;
         }
         Ok(())
@@ -162,12 +166,32 @@ impl<'a> Builder<'a, '_> {
             let why = "the arguments of a call must be one JSON object, written as a string";
             Untranslatable::malformed(path("function.arguments"), why)
         })?;
-        let (bare, signature) = id.as_ref().map_or((Cow::Borrowed(""), None), signature::split);
+        let (bare, carried) = id.as_ref().map_or((Cow::Borrowed(""), None), signature::split);
+        let told = self.told_signature(index, place, call)?;
+        let signature = told.or_else(|| carried.map(Cow::Owned));
         let wire = Some(bare).filter(|bare| self.rules.signs_calls && !bare.is_empty());
         let (number, name) = (self.calls, call.name);
         self.calls += 1;
         self.open.push(Open { message: index, place, number, id, name, wire: wire.clone() });
-        Ok(Part::Call(Call { id: wire, name, arguments, signature: signature.map(Cow::Owned) }))
+        Ok(Part::Call(Call { id: wire, name, arguments, signature }))
+    }
+
+    /// The signature that a client gives beside a call; notes what else stands there.
+    fn told_signature(
+        &mut self,
+        index: usize,
+        place: usize,
+        call: &message::Call<'a>,
+    ) -> Result<Option<Cow<'a, str>>, Untranslatable> {
+        if call.others.is_empty() {
+            return Ok(None);
+        }
+        let (told, beyond) = signature::told(&call.others);
+        for name in beyond {
+            let field = format!("messages[{index}].{}.{name}", call.path(place));
+            self.losses.dropped(field, "Gemini's calls have no such field")?;
+        }
+        Ok(told)
     }
 
     fn response(&mut self, index: usize, message: &Message<'a>) -> Result<(), Untranslatable> {
@@ -188,6 +212,11 @@ impl<'a> Builder<'a, '_> {
             return Err(Untranslatable::malformed(path, why));
         };
         let Open { number, name, wire, .. } = self.open.remove(at);
+        let called = || name.decode().unwrap_or_default();
+        if message.role == Role::Tool && message.name.is_some_and(|given| !given.is(&called())) {
+            let why = "the result goes to the call of its id, which is one of another function";
+            self.losses.changed(format!("messages[{index}].name"), why)?;
+        }
         let mut response = Response { id: wire, name, texts: Vec::new(), media: Vec::new() };
         for part in self.parts(index, &message.content)? {
             match part {
@@ -213,7 +242,9 @@ impl<'a> Builder<'a, '_> {
             Content::Parts(all) => {
                 for (place, one) in all.iter().enumerate() {
                     let path = || format!("messages[{index}].content[{place}]");
-                    for name in &one.others {
+                    let is_format =
+                        |name: &Cow<'_, str>| part::FORMATS.contains(&&**name) && one.body.has_format();
+                    for name in one.others.iter().filter(|name| !is_format(name)) {
                         self.losses.dropped(format!("{}.{name}", path()), "Gemini has no such field here")?;
                     }
                     match one.body {
@@ -261,6 +292,16 @@ impl<'a> Builder<'a, '_> {
             losses.changed("messages", why)?;
             let others = std::mem::take(&mut done.system).into_iter().map(Part::Text).collect();
             done.turns.push(Turn { model: false, responses: Vec::new(), others });
+        }
+        if !rules.takes_system {
+            let first = done.turns.iter_mut().find(|turn| !turn.model);
+            let system = std::mem::take(&mut done.system).into_iter().map(Part::Text);
+            match first {
+                Some(turn) => drop(turn.others.splice(..0, system)),
+                None => done
+                    .turns
+                    .insert(0, Turn { model: false, responses: Vec::new(), others: system.collect() }),
+            }
         }
         let calls = |turn: &Turn<'a>| turn.others.iter().any(|part| matches!(part, Part::Call(_)));
         if done.turns[0].model && calls(&done.turns[0]) {

@@ -31,7 +31,7 @@ pub struct Mistral;
 
 impl Dialect for Mistral {
     fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
-        let mut losses = Losses::new(context.strict);
+        let mut losses = Losses::of(request, context);
         let (tail, wire, decoder): (_, _, Box<dyn Decoder>) = match context.operation {
             Operation::Chat => {
                 let chat = ChatRequest::of(request)?;

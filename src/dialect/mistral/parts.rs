@@ -32,7 +32,7 @@ pub(super) fn write(
             let why = "Mistral takes nothing but text in a message of this role";
             Err(Untranslatable::unsupported(format!("{}.type", path()), why))
         }
-        Body::Image { url, detail } => image(url, detail, path, json, losses),
+        Body::Image { url, detail, .. } => image(url, detail, path, json, losses),
         Body::Audio { data, .. } => sound(data, path, json),
         Body::File { .. } => file(part, path, json),
         Body::Other(kind) if kind.is("document_url") => document(part, path, json, losses),

@@ -243,10 +243,14 @@ fn write_prediction(
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
     let Some(raw) = request.other("prediction") else { return Ok(()) };
-    let content = Object::read(raw.get()).ok().and_then(|mut prediction| prediction.take("content"));
-    let Some(text) = content.and_then(Text::read) else {
+    let mut prediction = Object::read(raw.get()).unwrap_or_default();
+    prediction.take("type");
+    let Some(text) = prediction.take("content").and_then(Text::read) else {
         return losses.dropped("prediction", "Mistral takes a prediction as one text only");
     };
+    for (name, _) in prediction.into_rest() {
+        losses.dropped(format!("prediction.{name}"), "Mistral's predictions have no such field")?;
+    }
     json.key("prediction");
     json.object();
     json.tag("type", "content");

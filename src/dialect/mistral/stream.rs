@@ -15,7 +15,7 @@ use crate::dialect::{Broken, Context, Head};
 use crate::framing::sse::{Event, Splitter};
 use crate::openai::completion::{CallKind, Delta, FunctionDelta, Logprobs, ToolCallDelta};
 use crate::openai::json::Text;
-use crate::openai::{ChatRequest, Fault, Usage};
+use crate::openai::{ChatRequest, Fault, Usage, excerpt};
 
 /// More choices than any model gives: each is looked for among all that have begun.
 const MOST_CHOICES: usize = 128;
@@ -257,7 +257,7 @@ impl Stream {
 
 /// An error that came as plain words.
 fn told(words: &[u8]) -> Broken {
-    let message = String::from_utf8_lossy(words).chars().take(2000).collect();
+    let message = excerpt(words).into_owned();
     Broken::Upstream(Box::new(Fault { status: 502, message, ..Fault::default() }))
 }
 

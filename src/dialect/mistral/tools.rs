@@ -24,9 +24,6 @@ pub(super) fn write(
                 "a call cannot be demanded without `tools`",
             ));
         }
-        if request.parallel_tool_calls.is_some() {
-            losses.dropped("parallel_tool_calls", "it says nothing without `tools`")?;
-        }
         return Ok(());
     }
     json.key("tools");
@@ -52,9 +49,9 @@ fn write_tool(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    for name in &tool.others {
-        let place = if legacy { format!("functions[{index}]") } else { format!("tools[{index}].function") };
-        losses.dropped(format!("{place}.{name}"), "Mistral's tools have no such field")?;
+    if !tool.others.is_empty() {
+        let place = if legacy { format!("functions[{index}]") } else { format!("tools[{index}]") };
+        losses.beyond_tool(tool, None, &place, "Mistral's tools have no such field")?;
     }
     json.object();
     json.tag("type", "function");

@@ -92,7 +92,7 @@ fn note_others(
     if message.name.is_some() && !matches!(message.role, Role::Tool | Role::Function) {
         losses.dropped(format!("messages[{at}].name"), "Mistral's messages carry no names")?;
     }
-    for name in message.others.iter().filter(|name| known != Some(&***name)) {
+    for name in message.beyond().filter(|name| known != Some(&**name)) {
         let field = format!("messages[{at}].{name}");
         if name == "audio" {
             return Err(Untranslatable::unsupported(field, "Mistral cannot take up spoken answers"));
@@ -235,6 +235,10 @@ impl<'a> Turns<'a, '_, '_, '_> {
             return Err(Untranslatable::malformed(path, why));
         };
         let open = self.open.remove(found);
+        if message.role == Role::Tool && message.name.is_some_and(|name| !name.is(&open.name)) {
+            let why = "the result goes to the call of its id, which is one of another function";
+            self.losses.changed(format!("messages[{at}].name"), why)?;
+        }
         self.begin("tool");
         self.json.member("tool_call_id", &open.wire);
         self.json.member("name", &open.name);

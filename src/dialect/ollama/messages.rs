@@ -45,7 +45,10 @@ impl<'m, 'a> Conversation<'m, 'a, '_, '_, '_> {
         self.reader.note_others(index, message)?;
         let role = match message.role {
             Role::Tool | Role::Function => {
-                self.results.push((self.calls.answer(message), index, message));
+                let number = self.calls.answer(message);
+                let called = number.and_then(|number| self.calls.name(number));
+                self.reader.note_name(index, message, called)?;
+                self.results.push((number, index, message));
                 return Ok(());
             }
             Role::System | Role::Developer => "system",

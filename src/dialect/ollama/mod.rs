@@ -26,7 +26,7 @@ pub struct Ollama;
 
 impl Dialect for Ollama {
     fn prepare(&self, request: &Envelope, context: &Context<'_>) -> Result<Prepared, Untranslatable> {
-        let mut losses = Losses::new(context.strict);
+        let mut losses = Losses::of(request, context);
         let (tail, stream, wire, decoder): (_, _, _, Box<dyn Decoder>) = match context.operation {
             Operation::Chat => {
                 let chat = ChatRequest::of(request)?;

@@ -114,7 +114,7 @@ fn write_tools(
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
     let field = if request.legacy { "function_call" } else { "tool_choice" };
-    if request.parallel_tool_calls == Some(false) {
+    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
         let why = "Ollama's models decide by themselves how many calls they make at once";
         losses.dropped("parallel_tool_calls", why)?;
     }
@@ -157,9 +157,7 @@ fn write_tool(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    for name in &tool.others {
-        losses.dropped(format!("{place}.{name}"), "Ollama's tools have no such field")?;
-    }
+    losses.beyond_tool(tool, None, place, "Ollama's tools have no such field")?;
     if tool.strict {
         losses.dropped(format!("{place}.strict"), "Ollama cannot hold calls to a schema")?;
     }
@@ -193,7 +191,7 @@ fn write_format(
     let format = match request.response_format {
         None | Some(ResponseFormat::Text) => own.map(|raw| raw.get()),
         Some(ResponseFormat::JsonObject) => Some("\"json\""),
-        Some(ResponseFormat::JsonSchema { schema, description }) => {
+        Some(ResponseFormat::JsonSchema { schema, description, .. }) => {
             if description.is_some() {
                 let field = "response_format.json_schema.description";
                 losses.dropped(field, "Ollama's format has no place for it")?;

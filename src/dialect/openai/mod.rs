@@ -2,6 +2,7 @@
 //!
 //! Reference: <https://platform.openai.com/docs/api-reference/chat>.
 
+mod alike;
 mod stream;
 
 use std::borrow::Cow;

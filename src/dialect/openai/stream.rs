@@ -10,16 +10,18 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::alike::Alike;
 use crate::dialect::chunks;
 use crate::dialect::{Broken, Decoder, End, Fed, Head, Outcome, Whole};
 use crate::framing::Complete;
 use crate::framing::sse::{self, Event, Events, Splitter};
-use crate::openai::{Fault, Usage, scan};
+use crate::openai::{Fault, Usage, excerpt, scan};
 
 /// Passes an answer on and watches how it ends.
 #[derive(Debug)]
 pub(in crate::dialect) struct Passing {
     splitter: Splitter,
+    alike: Alike,
     finished: bool,
     usage: Option<Usage>,
     end: Option<Outcome>,
@@ -28,7 +30,8 @@ pub(in crate::dialect) struct Passing {
 impl Passing {
     /// For an answer whose events have at most `max_event` bytes.
     pub(in crate::dialect) fn new(max_event: usize) -> Self {
-        Self { splitter: Splitter::new(max_event), finished: false, usage: None, end: None }
+        let (splitter, alike) = (Splitter::new(max_event), Alike::default());
+        Self { splitter, alike, finished: false, usage: None, end: None }
     }
 
     /// Looks at all events; the length of what may go on, which is less than all behind the last event.
@@ -45,6 +48,9 @@ impl Passing {
     }
 
     fn look_at(&mut self, event: &Event<'_>) -> Result<(), Broken> {
+        if event.name.is_empty() && self.alike.knows(&event.data) {
+            return Ok(());
+        }
         if event.is_done() {
             self.end = Some(Outcome::Complete);
             return Ok(());
@@ -60,7 +66,11 @@ impl Passing {
             self.usage = usage.or(self.usage);
             return Ok(());
         }
-        scan::check(data).map_err(|e| garbled(e, data))
+        scan::check(data).map_err(|e| garbled(e, data))?;
+        if event.name.is_empty() {
+            self.alike.learn(data);
+        }
+        Ok(())
     }
 
     /// An error is told anew, never passed on as it came: it may repeat what we sent, and clients overlook some forms.
@@ -71,7 +81,7 @@ impl Passing {
             if event.name != b"error" {
                 return Ok(());
             }
-            let words = String::from_utf8_lossy(data).into_owned();
+            let words = excerpt(data).into_owned();
             let fault = Fault { status: 502, message: words, ..Fault::default() };
             return Err(Broken::Upstream(Box::new(fault)));
         };
@@ -209,8 +219,7 @@ fn says(data: &[u8], key: &Finder<'_>) -> bool {
 }
 
 fn garbled(error: impl fmt::Display, data: &[u8]) -> Broken {
-    let shown: String = String::from_utf8_lossy(data).chars().take(80).collect();
-    Broken::Garbled(format!("the upstream sent what is not a chunk ({error}): {shown}"))
+    Broken::Garbled(format!("the upstream sent what is not a chunk ({error}): {}", excerpt(data)))
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ async fn send(
     let mut renewed = false;
     loop {
         let signed = integration.authorizer.sign(seat, unsigned.clone()).await?;
-        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers));
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, entry));
         let sent = integration.egress.send(seat, signed).await?;
         let blamed = integration.authorizer.is_blamed(sent.head.status, &sent.head.headers);
         if blamed && !renewed && integration.authorizer.refused(seat, stamp).await? {

@@ -1,6 +1,7 @@
 //! What the client is sent: a success as it came or was translated, a failure as an OpenAI-shaped error.
 
 mod answer;
+mod lost;
 mod tell;
 
 use bytes::Bytes;
@@ -134,6 +135,9 @@ pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answe
     if told.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    if let Some(report) = failure.report() {
+        note_lost(report, &mut headers, &visit);
+    }
     visit.failed(told.label(), told.cause());
     full(told.status, told.json().into(), headers, visit)
 }
@@ -217,20 +221,8 @@ fn relayed(mut headers: HeaderMap, errand: bool) -> HeaderMap {
 
 /// Tells, on the answer and in the metrics, which fields did not reach the provider as the client wrote them.
 fn note_lost(report: &Report, headers: &mut HeaderMap, visit: &Visit) {
-    let mut list = String::new();
-    for change in report.lost() {
-        visit.lost(&change.field);
-        // A header of a thousand fields helps nobody; what is no visible text cannot stand in one.
-        if list.len() < 1000 && change.field.bytes().all(|b| b.is_ascii_graphic() && b != b',') {
-            list.push_str(if list.is_empty() { "" } else { "," });
-            list.push_str(&change.field);
-        }
-    }
-    if !list.is_empty()
-        && let Ok(list) = HeaderValue::try_from(list)
-    {
-        headers.insert(DROPPED, list);
-    }
+    report.lost().for_each(|change| visit.lost(&change.field));
+    headers.extend(lost::list(report).map(|list| (DROPPED, list)));
 }
 
 #[cfg(test)]

@@ -146,13 +146,13 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Unread(failure) => tell(failure, integration).closing(),
         Failure::Token(error) => token(error, &at),
         Failure::Send(error) => sending(error, &at),
-        Failure::Upstream(fault) => upstream(fault, &at),
-        Failure::Raised(fault, code) => raised(fault, code, &at),
+        Failure::Upstream(refusal) => upstream(&refusal.fault, &at),
+        Failure::Raised(refusal, code) => raised(&refusal.fault, code, &at),
         Failure::Handler(failure) => handler(failure, &at),
         Failure::Absent(absent) => absent_worker(absent, &at),
         Failure::Routing(not_found) => routing(not_found),
         Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
-        Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}"))
+        Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {}", &**how))
             .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
         // It would compress the next one too.
         Failure::Compressed => garbled(format!(
@@ -464,6 +464,9 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbound::Report;
+    use crate::proxy::failure::Refusal;
+    use crate::proxy::hide::Hidden;
 
     #[test]
     fn every_error_has_openais_four_fields() {
@@ -482,7 +485,8 @@ mod tests {
             headers: vec![("retry-after", "7".into())],
             ..Fault::default()
         };
-        let told = tell(&Failure::Upstream(Box::new(fault)), Some("acme"));
+        let refusal = Refusal { fault: Hidden::default().strip(fault), report: Report::default() };
+        let told = tell(&Failure::Upstream(Box::new(refusal)), Some("acme"));
         assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(told.message, "integration `acme`: slow down");
         assert_eq!(told.headers, [("retry-after", "7".to_owned())]);

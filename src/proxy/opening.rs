@@ -1,0 +1,107 @@
+//! How a whole answer begins that is passed on unread: like one, like an error with status 200, or like neither.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::openai::Fault;
+
+/// What the first bytes of an answer begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// A JSON object whose first member is no error.
+    Answer,
+    /// A JSON object whose first member is `error`, and not `null`.
+    Error,
+    /// Something else.
+    Nonsense,
+    /// There are too few of them to know.
+    Short,
+}
+
+/// What `bytes` begin; it costs a few comparisons.
+pub(super) fn of(bytes: &[u8]) -> Opening {
+    let inside = match bytes.trim_ascii_start() {
+        [] => return Opening::Short,
+        [b'{', inside @ ..] => inside.trim_ascii_start(),
+        _ => return Opening::Nonsense,
+    };
+    let Some(behind) = inside.strip_prefix(NAME) else {
+        return if NAME.starts_with(inside) { Opening::Short } else { Opening::Answer };
+    };
+    match behind.trim_ascii_start() {
+        [] => Opening::Short,
+        [b':', value @ ..] => match value.trim_ascii_start() {
+            [] => Opening::Short,
+            [b'{' | b'"', ..] => Opening::Error,
+            _ => Opening::Answer,
+        },
+        _ => Opening::Answer,
+    }
+}
+
+const NAME: &[u8] = b"\"error\"";
+
+/// The error that a whole body with [`Opening::Error`] tells of; nothing if it has an answer in it all the same, or no
+/// words.
+pub(super) fn error(body: &[u8]) -> Option<Fault> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        choices: Option<&'a RawValue>,
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+    }
+    let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
+    let lists = [answer.choices, answer.data].into_iter().flatten();
+    let mut items = lists.filter_map(|list| list.get().strip_prefix('['));
+    if items.any(|items| !items.trim_start().starts_with(']')) {
+        return None;
+    }
+    Fault::inside(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opening_is_known_as_soon_as_it_can_be() {
+        let spaced = "\r\n\t { \"error\" : { \"message\":\"m\"}}";
+        let known = spaced.find(": {").unwrap() + ": {".len();
+        for end in 0..=spaced.len() {
+            let want = if end < known { Opening::Short } else { Opening::Error };
+            assert_eq!(of(&spaced.as_bytes()[..end]), want, "{}", &spaced[..end]);
+        }
+        for (text, want) in [
+            (r#"{"error":"m""#, Opening::Error),
+            (r#"{"error":null,"#, Opening::Answer),
+            (r#"{"error":false"#, Opening::Answer),
+            (r#"{"error":[]"#, Opening::Answer),
+            (r#"{"error" x"#, Opening::Answer),
+            (r#"{"errors":{"#, Opening::Answer),
+            (r#"{"id":"error""#, Opening::Answer),
+            ("{}", Opening::Answer),
+            ("<html>", Opening::Nonsense),
+            ("[{\"error\":", Opening::Nonsense),
+        ] {
+            assert_eq!(of(text.as_bytes()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_one_that_has_words_and_no_answer_beside_it() {
+        let status = |body: &str| error(body.as_bytes()).map(|fault| fault.status);
+        assert_eq!(status(r#"{"error":{"message":"m","code":502},"user_id":"u"}"#), Some(502));
+        assert_eq!(status(r#"{"error":{"message":"m","code":429},"choices":null}"#), Some(429));
+        assert_eq!(status(r#"{"error":"m","data":[ ]}"#), Some(502));
+        for answer in [
+            r#"{"error":{"message":"m"},"choices":[{}]}"#,
+            r#"{"error":{"message":"m"},"data":[ {}]}"#,
+            r#"{"error":{},"choices":[]}"#,
+            r#"{"error":""}"#,
+            r#"{"error":{"message":"m"}"#,
+        ] {
+            assert_eq!(status(answer), None, "{answer}");
+        }
+    }
+}
