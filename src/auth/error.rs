@@ -44,6 +44,19 @@ impl AuthError {
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
         }
     }
+
+    /// The same in words of ours alone: without those of the token endpoint.
+    pub fn in_our_words(&self) -> String {
+        match self {
+            Self::Refused { host, proof, status, .. } => {
+                format!("the token endpoint {host} refused our {} with status {status}", proof.name)
+            }
+            Self::Unavailable { host, retry_after, .. } => {
+                format!("no token from {host}; next try in {:.1} s", retry_after.as_secs_f64())
+            }
+            Self::Unsignable(why) => format!("the request cannot be signed: {why}"),
+        }
+    }
 }
 
 impl fmt::Display for AuthError {

@@ -26,6 +26,9 @@ pub enum SendError {
     /// The proxy refused or failed.
     #[error("{0}")]
     Proxy(String),
+    /// The proxy wants other credentials than it was given (407): asking it again cannot help.
+    #[error("{0}")]
+    ProxyAuth(String),
     /// No response head within the limit.
     #[error("{0}")]
     FirstByteTimeout(String),
@@ -41,9 +44,12 @@ impl SendError {
     /// Whether the upstream may have read a byte of the request. A POST for which this is true is never sent again.
     pub fn reached_upstream(&self) -> bool {
         match self {
-            Self::Resolve(_) | Self::Connect(_) | Self::ConnectTimeout(_) | Self::Tls(_) | Self::Proxy(_) => {
-                false
-            }
+            Self::Resolve(_)
+            | Self::Connect(_)
+            | Self::ConnectTimeout(_)
+            | Self::Tls(_)
+            | Self::Proxy(_)
+            | Self::ProxyAuth(_) => false,
             Self::FirstByteTimeout(_) | Self::Closed(_) | Self::Garbled(_) => true,
         }
     }

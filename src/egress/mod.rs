@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use http::Uri;
 use http::response::Parts;
+use tokio::time::Instant;
 
 pub use body::Body;
 pub use error::SendError;
@@ -91,6 +92,8 @@ pub struct Sent {
     pub body: Body,
     /// How long connecting took; `None` if a connection was used again.
     pub connected: Option<Duration>,
+    /// When the head came.
+    pub heard: Instant,
 }
 
 impl Egress {
@@ -204,8 +207,9 @@ impl Egress {
             return Err(Failed::Sent(SendError::garbled(to.shown(), why)));
         }
         let (head, incoming) = response.into_parts();
+        let (body, heard) = (Body::new(incoming, line, &self.pool, seat), Instant::now());
         // Boxed: it is handed on from step to step.
-        Ok(Box::new(Sent { head, body: Body::new(incoming, line, &self.pool, seat), connected }))
+        Ok(Box::new(Sent { head, body, connected, heard }))
     }
 
     /// One request and its head on a stream of HTTP/2; gives the request back if the peer did nothing for it.
@@ -221,8 +225,8 @@ impl Egress {
         let mut failure = match tokio::time::timeout(self.limits.first_byte, slot.send(asked)).await {
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
-                let body = Body::of_stream(incoming, slot);
-                return Ok(Box::new(Sent { head, body, connected }));
+                let (body, heard) = (Body::of_stream(incoming, slot), Instant::now());
+                return Ok(Box::new(Sent { head, body, connected, heard }));
             }
             Ok(Err(failure)) => failure,
             Err(_) => return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte))),

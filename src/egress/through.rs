@@ -90,7 +90,7 @@ impl Through {
             ));
         }
         let schemes = schemes(fields);
-        SendError::Proxy(if !schemes.is_empty() && !schemes.iter().any(|it| it == "basic") {
+        SendError::ProxyAuth(if !schemes.is_empty() && !schemes.iter().any(|it| it == "basic") {
             format!(
                 "the proxy {shown} demands credentials (407) by {}, and this version can give only Basic",
                 schemes.join(", ")
@@ -361,7 +361,14 @@ mod tests {
             let error = sent.unwrap_err();
             assert!(asked.starts_with("CONNECT "), "{asked}");
             let text = error.to_string();
-            assert!(matches!(error, SendError::Proxy(_)) && !error.reached_upstream(), "{error:?}");
+            let (refused, unauthorized) =
+                (matches!(error, SendError::Proxy(_)), matches!(error, SendError::ProxyAuth(_)));
+            assert_eq!(
+                (refused, unauthorized),
+                (!answer.contains(" 407 "), answer.contains(" 407 ")),
+                "{error:?}"
+            );
+            assert!(!error.reached_upstream(), "{error:?}");
             assert!(text.starts_with("the proxy http://127.0.0.1:") && text.contains(words), "{text}");
             assert!(!text.contains("s3cret") && !text.contains("me:") && !text.contains(BASIC), "{text}");
         }
@@ -373,7 +380,7 @@ mod tests {
         let (sent, _) = told("http://llm.example", "", refused).await;
         let error = sent.unwrap_err();
         assert!(
-            matches!(&error, SendError::Proxy(words) if words.contains("put them into its URL")),
+            matches!(&error, SendError::ProxyAuth(words) if words.contains("put them into its URL")),
             "{error:?}"
         );
         // Any other status may be the endpoint's own.

@@ -46,6 +46,8 @@ pub struct Record<'a> {
     pub code: Option<&'a str>,
     /// The cause in words for the log alone.
     pub cause: Option<&'a str>,
+    /// The upstream's own id of a request that failed.
+    pub upstream_id: Option<&'a str>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// From the head being read to the end.
@@ -110,6 +112,7 @@ fn json_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &m
     line.word(field!("ending"), Some(ending.word()));
     line.text(field!("code"), record.code);
     line.text(field!("cause"), record.cause);
+    line.text(field!("upstream_request_id"), record.upstream_id);
     line.flag(field!("stream"), record.stream);
     line.millis(field!("total_ms"), Some(record.total));
     line.millis(field!("first_byte_ms"), record.first_byte);

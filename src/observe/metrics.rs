@@ -20,12 +20,13 @@ const COMMON: [u16; 8] = [200, 400, 404, 429, 499, 502, 503, 504];
 
 /// The top-level fields of OpenAI's chat request and Galileo's own: those that have a counter of their own where they are
 /// lost. Any other name is a client's choice and counts as `other`.
-const FIELDS: [&str; 45] = [
+const FIELDS: [&str; 46] = [
     "audio",
     "echo",
     "frequency_penalty",
     "function_call",
     "functions",
+    "input",
     "logit_bias",
     "logprobs",
     "max_completion_tokens",
@@ -67,6 +68,13 @@ const FIELDS: [&str; 45] = [
     "dimensions",
     "encoding_format",
 ];
+
+/// The top-level field of OpenAI's or Galileo's at which `path` begins (`messages[2].content`); `None` for any other, which
+/// is a name of the client's own.
+pub fn known_field(path: &str) -> Option<&'static str> {
+    let top = path.split(['.', '[']).next().unwrap_or(path);
+    FIELDS.into_iter().find(|field| *field == top)
+}
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -298,8 +306,7 @@ impl IntegrationMetrics {
     /// Counts a field that did not reach the provider as the client wrote it, under its top-level name if that is one
     /// of [`FIELDS`]: a client cannot fill the memory with names.
     pub fn lost(&self, field: &str) {
-        let top = field.split(['.', '[']).next().unwrap_or(field);
-        let field = if FIELDS.contains(&top) { top } else { "other" };
+        let field = known_field(field).unwrap_or("other");
         self.all
             .lost
             .get_or_create(&FieldLabels { integration: self.name.clone(), field: field.to_owned() })

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::failure::{Failure, Refusal};
 use super::hide::Hidden;
 use super::worker;
-use crate::config::valid;
+use crate::config::valid::{self, Limits};
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Integration};
@@ -109,7 +109,9 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
     let stream = order.envelope.stream();
     let upstream = send(order).await?;
     let status = upstream.sent.head.status;
-    check_head(&upstream.sent.head)?;
+    if let Err(failure) = check_head(&upstream.sent.head) {
+        return Err(failure.after(&upstream.sent, &upstream.hidden));
+    }
     if !status.is_success() {
         return Err(refusal(upstream).await);
     }
@@ -130,7 +132,7 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     }
     let encoding = head.headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Failure::Garbled("it is compressed although `identity` was asked for".into()));
+        return Err(Failure::Compressed);
     }
     Ok(())
 }
@@ -189,12 +191,13 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     let mut body = BytesMut::new();
+    // More of it than can be told is not waited for.
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
-        return failure;
+        return failure.after(&upstream.sent, &upstream.hidden);
     }
     let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
-    Failure::Nonsense(upstream.hidden.strip(fault).words())
+    Failure::Nonsense(upstream.hidden.strip(fault).words()).after(&upstream.sent, &upstream.hidden)
 }
 
 async fn refusal(mut upstream: Box<Upstream>) -> Failure {
@@ -205,23 +208,31 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     let head = Head::from(&upstream.sent.head);
     let fault = upstream.hidden.strip(upstream.decoder.fault(head, &body));
     let refusal = Box::new(Refusal { fault, report: upstream.report });
-    match &upstream.lease {
+    let failure = match &upstream.lease {
         Some(_) => Failure::Raised(refusal, worker::kind(&upstream.sent.head.headers)),
         None => Failure::Upstream(refusal),
-    }
+    };
+    failure.after(&upstream.sent, &upstream.hidden)
 }
 
 async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
-    let limits = upstream.entry.settings.limits;
-    let body = gather(&mut upstream.sent.body, limits.max_answer, limits.idle).await?;
+    let body = match gather(&mut upstream.sent.body, upstream.entry.settings.limits).await {
+        Ok(body) => body,
+        Err(failure) => return Err(failure.after(&upstream.sent, &upstream.hidden)),
+    };
     let head = Head::from(&upstream.sent.head);
     let whole = match upstream.decoder.whole(head, &body) {
         Ok(whole) => whole,
-        Err(Broken::Upstream(fault)) => {
-            let fault = upstream.hidden.strip(*fault);
-            return Err(Failure::Upstream(Box::new(Refusal { fault, report: upstream.report })));
+        Err(broken) => {
+            let failure = match broken {
+                Broken::Upstream(fault) => {
+                    let fault = upstream.hidden.strip(*fault);
+                    Failure::Upstream(Box::new(Refusal { fault, report: upstream.report }))
+                }
+                Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
+            };
+            return Err(failure.after(&upstream.sent, &upstream.hidden));
         }
-        Err(Broken::Garbled(how)) => return Err(Failure::Nonsense(upstream.hidden.strip_text(how))),
     };
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     let usage = upstream.decoder.usage();
@@ -229,17 +240,23 @@ async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
     Ok(Opened::Translated(Box::new(Translated { json: json.into(), sent, usage, report })))
 }
 
-/// A whole body of at most `most` bytes, with no silence longer than `idle`.
-async fn gather(body: &mut Body, most: usize, idle: Duration) -> Result<BytesMut, Failure> {
+/// A whole body within `limits`.
+async fn gather(body: &mut Body, limits: Limits) -> Result<BytesMut, Failure> {
     let mut whole = BytesMut::new();
-    match read_into(&mut whole, body, most, idle).await? {
-        true => Ok(whole),
-        false => Err(Failure::Garbled(format!("it is longer than {most} bytes"))),
+    read_whole(&mut whole, body, limits).await.map(|()| whole)
+}
+
+/// Reads the rest of a body of which `whole` has come already, within `limits`.
+pub(super) async fn read_whole(whole: &mut BytesMut, body: &mut Body, limits: Limits) -> Result<(), Failure> {
+    let most = limits.max_answer;
+    match read_into(whole, body, most, limits.idle).await? {
+        true => Ok(()),
+        false => Err(Failure::Garbled(format!("it is longer than {most} bytes (limits.max_answer)"))),
     }
 }
 
 /// Reads until the end (`true`) or until `most` bytes are there (`false`).
-pub(super) async fn read_into(
+async fn read_into(
     whole: &mut BytesMut,
     body: &mut Body,
     most: usize,

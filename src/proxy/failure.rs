@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::heard::Answered;
 use super::hide::Masked;
 use crate::auth::AuthError;
 use crate::dialect::Untranslatable;
@@ -70,12 +71,18 @@ pub(super) enum Failure {
     Garbled(String),
     /// The same, in words that hold some of the upstream's: not for the log.
     Nonsense(Masked<String>),
+    /// The upstream compressed its answer, which was not asked for.
+    Compressed,
     /// The upstream answered with this redirect status.
     Redirect(u16),
     /// The upstream fell silent inside its answer.
     Silent(Duration),
     /// The client's own patience was about to end.
     Patience(Duration),
+    /// Any of them, before a body that was not read to its end: the connection cannot be used again.
+    Unread(Box<Self>),
+    /// Any of them, after the upstream's head had come.
+    Answered(Box<Answered>),
     /// Our own fault; the words are for the log alone.
     Internal(&'static str),
 }
@@ -88,10 +95,24 @@ pub(super) struct Refusal {
 }
 
 impl Failure {
+    /// Whether the connection ends with the answer anyway.
+    pub(super) fn closes(&self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::BodyTooSlow(_)
+                | Self::HeadTooLarge(_)
+                | Self::BodyTooLarge(_)
+                | Self::Draining
+                | Self::Unread(_)
+        )
+    }
+
     /// What did not reach the upstream that refused.
     pub(super) fn report(&self) -> Option<&Report> {
         match self {
             Self::Upstream(refusal) | Self::Raised(refusal, _) => Some(&refusal.report),
+            Self::Answered(answered) => answered.failure.report(),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::header::EXPECT;
 use http::{HeaderValue, Method, Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -14,11 +15,16 @@ use super::House;
 use super::failure::Failure;
 use super::head::Fields;
 use super::pass;
+use super::visit::Visit;
 use crate::openai::Operation;
 use crate::tasks::hush;
 
 /// The most room that is made for a body at once, in bytes.
 const STEP: usize = 1 << 20;
+
+/// How much of a body is read that nobody wants, in bytes, and for how long.
+const SMALL: usize = 256 << 10;
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a request asks for, by its path.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,6 +132,14 @@ pub(super) fn door(path: &str) -> Result<Door, Failure> {
     }
 }
 
+/// The integration that a path names, whether there is one or not.
+pub(super) fn named(path: &str) -> Option<String> {
+    match door(path).ok()? {
+        Door::Models { integration } | Door::Ask { integration, .. } => integration,
+        Door::Relay { integration, .. } => Some(integration),
+    }
+}
+
 fn check_type(fields: &Fields<'_>) -> Result<(), Failure> {
     if fields.content_encoding.is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Failure::UnsupportedMedia("a compressed request body (content-encoding) is not taken"));
@@ -138,8 +152,8 @@ fn check_type(fields: &Fields<'_>) -> Result<(), Failure> {
     Err(Failure::UnsupportedMedia("the content type must be application/json"))
 }
 
-/// Reads the body. A body of one frame is handed on as it came.
-pub(super) async fn body(mut body: Incoming, house: &House) -> Result<Bytes, Failure> {
+/// Reads the body, and tells `visit` how much of it has come. A body of one frame is handed on as it came.
+pub(super) async fn body(mut body: Incoming, house: &House, visit: &mut Visit) -> Result<Bytes, Failure> {
     let (max_body, body_timeout) = {
         let rules = house.rules.load();
         (rules.max_body, rules.body_timeout)
@@ -150,6 +164,7 @@ pub(super) async fn body(mut body: Incoming, house: &House) -> Result<Bytes, Fai
         return Err(Failure::BodyTooLarge(max_body));
     }
     let Some(first) = next(&mut body, body_timeout).await? else { return Ok(Bytes::new()) };
+    visit.took_in(first.len());
     if announced == Some(first.len() as u64) {
         return Ok(first);
     }
@@ -161,10 +176,35 @@ pub(super) async fn body(mut body: Incoming, house: &House) -> Result<Bytes, Fai
         }
         grow(&mut whole, piece.len(), announced);
         whole.extend_from_slice(&piece);
+        visit.took_in(whole.len());
         drop(piece);
         more = next(&mut body, body_timeout).await?;
     }
     Ok(whole.into())
+}
+
+/// Refuses `request` by `failure` before its body was read. A small body is read and thrown away, so that its client can
+/// use the connection again. Before any other the connection ends, and the answer says so (RFC 9112 §9.6).
+pub(super) async fn unread(failure: Failure, request: Request<Incoming>) -> Failure {
+    let (head, mut body) = request.into_parts();
+    if body.is_end_stream() || failure.closes() {
+        return failure;
+    }
+    // Who waits for a word before the body has the answer for one; reading would ask for the body.
+    let is_held = head.headers.contains_key(EXPECT);
+    let is_small = body.size_hint().upper().is_none_or(|most| most <= SMALL as u64);
+    let read = async {
+        let mut read = 0;
+        while let Some(piece) = next(&mut body, PATIENCE).await.ok()? {
+            read += piece.len();
+            if read > SMALL {
+                return None;
+            }
+        }
+        Some(())
+    };
+    let is_read = !is_held && is_small && matches!(tokio::time::timeout(PATIENCE, read).await, Ok(Some(())));
+    if is_read { failure } else { Failure::Unread(Box::new(failure)) }
 }
 
 /// Makes room for `more` bytes: doubling what is small, in steps of [`STEP`] beyond, and never for more than came

@@ -5,6 +5,7 @@ mod exchange;
 mod explain;
 mod failure;
 mod head;
+mod heard;
 mod hide;
 mod intake;
 mod models;
@@ -41,6 +42,7 @@ use crate::tasks::{Seat, Tasks};
 use exchange::{Opened, Order};
 use failure::Failure;
 use head::Fields;
+use heard::Heard;
 use intake::Door;
 use pass::Errand;
 use reply::Outcome;
@@ -104,7 +106,8 @@ pub async fn answer(request: Box<Request<Incoming>>, house: Arc<House>, seat: Se
             let journey = pin!(journey(request, admitted, &house, seat, &mut visit));
             until_cut(&house, journey).await
         }
-        Err(failure) => Err(failure),
+        // Boxed: what is refused should not make room in every request's future.
+        Err(failure) => Err(Box::pin(intake::unread(failure, *request)).await),
     };
     conclude(answered, visit)
 }
@@ -179,7 +182,10 @@ async fn journey(
     }
     let answer = pin!(async {
         match exchange::open(order).await? {
-            Opened::Passed(answer) => Ok(Outcome::Passed(whole::begin(answer, permit).await?)),
+            Opened::Passed(answer) => {
+                visit.answered(Heard::of(&answer.sent));
+                Ok(Outcome::Passed(whole::begin(answer, permit).await?))
+            }
             Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
             Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
         }
@@ -198,12 +204,11 @@ async fn take_in(
     visit: &mut Visit,
 ) -> Result<(Box<Order>, Permit, Option<Patience>), Failure> {
     let registry = house.registry.load_full();
-    if let Some(name) = path {
-        registry.integration(name)?;
+    if let Some(Err(unknown)) = path.map(|name| registry.integration(name)) {
+        return Err(Box::pin(intake::unread(unknown.into(), *request)).await);
     }
     let (Parts { headers, .. }, body) = request.into_parts();
-    let bytes = intake::body(body, house).await?;
-    visit.took_in(bytes.len());
+    let bytes = intake::body(body, house, visit).await?;
     let patience = patience.and_then(Patience::begin);
     let mut envelope = Envelope::read(bytes)?;
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::{self, Opened, Order, Upstream};
 use super::failure::Failure;
+use super::heard::Heard;
 use super::hide::Hidden;
 use super::reply;
 use super::visit::Visit;
@@ -58,8 +59,8 @@ pub(super) struct Stream {
     /// The upstream's headers, where they go on to the client.
     pub(super) headers: Option<HeaderMap>,
     pub(super) report: Report,
-    /// Whether the upstream has answered, and what connecting took.
-    pub(super) answered: Option<Option<Duration>>,
+    /// When the upstream has answered, if it has.
+    pub(super) answered: Option<Heard>,
 }
 
 enum Source {
@@ -92,9 +93,10 @@ pub(super) async fn open(
         Err(_) => Ok(Box::new(stream(Source::Opening(opening), None, Report::default(), None))),
         Ok(opened) => {
             let Upstream { sent, decoder, report, hidden, lease, .. } = *streamed(opened)?;
-            let Sent { head, body, connected } = *sent;
+            let heard = Heard::of(&sent);
+            let Sent { head, body, .. } = *sent;
             let headers = decoder.passes_whole().then_some(head.headers);
-            let stream = stream(Source::Open(body, decoder), headers, report, Some(connected));
+            let stream = stream(Source::Open(body, decoder), headers, report, Some(heard));
             let mut stream = Box::new(Stream { hidden, ..stream });
             stream.permit.hold(lease);
             Ok(stream)
@@ -191,6 +193,10 @@ impl Relay {
         }
     }
 
+    pub(super) fn visit(&mut self) -> &mut Visit {
+        &mut self.visit
+    }
+
     fn send(&mut self, bytes: Bytes) -> Poll<Option<Frame<Bytes>>> {
         self.visit.sent(bytes.len());
         self.spoke = true;
@@ -246,7 +252,7 @@ impl Relay {
     fn opened(&mut self, opened: Result<Opened, Failure>) {
         match streamed(opened) {
             Ok(upstream) => {
-                self.visit.answered(upstream.sent.connected);
+                self.visit.answered(Heard::of(&upstream.sent));
                 // The head is gone: of what was lost only the metrics can still tell.
                 upstream.report.lost().for_each(|change| self.visit.lost(&change.field));
                 self.hidden = upstream.hidden;
@@ -260,6 +266,7 @@ impl Relay {
                 let lost = failure.report().into_iter().flat_map(Report::lost);
                 lost.for_each(|change| self.visit.lost(&change.field));
                 sse::event(&mut self.out, |out| out.extend_from_slice(&told.json()));
+                self.visit.heard_of(&failure);
                 self.visit.failed(told.label(), told.cause());
                 self.close();
             }

@@ -8,7 +8,10 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::House;
+use super::failure::Failure;
 use super::head::{self, Fields};
+use super::heard::{Heard, UPSTREAM_REQUEST_ID};
+use super::intake;
 use crate::integration::Entry;
 use crate::observe::access::Record;
 use crate::observe::{Ending, IntegrationMetrics};
@@ -19,6 +22,12 @@ const COMPLETION: &str = "chatcmpl-";
 
 /// The code of an answer that is the provider's own refusal.
 pub(super) const UPSTREAM_ERROR: &str = "upstream_error";
+
+/// The code of an answer that its client does not take: for the log alone, since nobody can be told.
+const STALLED: &str = "client_stalled";
+
+/// How much of a path is kept for the log, in bytes: enough for any that is served.
+const LONGEST_PATH: usize = 512;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -40,6 +49,8 @@ pub(super) struct Visit {
     path: Box<str>,
     retry: Option<u32>,
     entry: Option<Arc<Entry>>,
+    /// Whether it counts among the integration's requests in flight.
+    served: bool,
     model: Arc<str>,
     stream: bool,
     status: u16,
@@ -50,6 +61,7 @@ pub(super) struct Visit {
     bytes_in: u64,
     bytes_out: u64,
     tokens: Option<(u64, u64)>,
+    upstream_id: Option<Box<str>>,
     ending: Option<Ending>,
 }
 
@@ -71,9 +83,10 @@ impl Visit {
             errand,
             started: Instant::now(),
             id: request_id(fields.request_id),
-            path: path.into(),
+            path: path[..path.floor_char_boundary(LONGEST_PATH)].into(),
             retry: head::text(fields.retry_count).and_then(|count| count.parse().ok()),
             entry: None,
+            served: false,
             model: Arc::default(),
             stream: false,
             status: 0,
@@ -84,6 +97,7 @@ impl Visit {
             bytes_in: 0,
             bytes_out: 0,
             tokens: None,
+            upstream_id: None,
             ending: None,
         })
     }
@@ -118,6 +132,7 @@ impl Visit {
         self.entry.as_ref().map(|e| e.settings.name.as_str())
     }
 
+    /// How much of the request's body has come.
     pub(super) fn took_in(&mut self, bytes: usize) {
         self.bytes_in = bytes as u64;
     }
@@ -125,15 +140,30 @@ impl Visit {
     pub(super) fn found(&mut self, entry: &Arc<Entry>, model: Arc<str>, stream: bool) {
         if !self.errand {
             entry.metrics.in_flight.inc();
+            self.served = true;
         }
         self.entry = Some(Arc::clone(entry));
         self.model = model;
         self.stream = stream;
     }
 
-    /// The upstream has answered.
-    pub(super) fn answered(&mut self, connected: Option<Duration>) {
-        let first_byte = self.started.elapsed();
+    /// Makes it the visit of the integration that its path names, if it ends before it was found otherwise.
+    pub(super) fn place(&mut self) {
+        if self.errand || self.entry.is_some() {
+            return;
+        }
+        let Some(name) = intake::named(&self.path) else { return };
+        let registry = self.house.registry.load();
+        self.entry = registry.integration(&name).ok().map(Arc::clone);
+    }
+
+    /// The upstream has answered. Only the first word of it counts.
+    pub(super) fn answered(&mut self, heard: Heard) {
+        if self.first_byte.is_some() {
+            return;
+        }
+        let Heard { at, connected } = heard;
+        let first_byte = at.saturating_duration_since(self.started);
         self.first_byte = Some(first_byte);
         self.connected = connected;
         if let Some(entry) = &self.entry {
@@ -144,6 +174,19 @@ impl Visit {
                 entry.metrics.connects.inc();
             }
         }
+    }
+
+    /// Notes what of the upstream's answer came before the failure.
+    pub(super) fn heard_of(&mut self, failure: &Failure) {
+        if let Failure::Answered(answered) = failure {
+            self.answered(answered.heard);
+            self.named_by_upstream(answered.headers.get(UPSTREAM_REQUEST_ID));
+        }
+    }
+
+    /// Notes the upstream's own id of a request that failed, if it is a sane one.
+    pub(super) fn named_by_upstream(&mut self, id: Option<&HeaderValue>) {
+        self.upstream_id = head::text(id).filter(|id| is_sane(id)).map(Box::from);
     }
 
     pub(super) fn status(&mut self, status: u16) {
@@ -168,6 +211,13 @@ impl Visit {
         self.code = Some(code.to_owned());
         self.cause = Some(cause);
         self.ending = Some(Ending::Failed);
+    }
+
+    /// Notes that the client is given up, unless it failed before: it took nothing of its answer for `patience`.
+    pub(super) fn stalled(&mut self, patience: Duration) {
+        if self.ending != Some(Ending::Failed) {
+            self.failed(STALLED, format!("the client took nothing of its answer for {patience:?}"));
+        }
     }
 
     /// Counts a field that did not reach the provider as the client wrote it.
@@ -222,12 +272,13 @@ impl Drop for Visit {
         if self.errand {
             return self.tell_errand(status, total);
         }
+        self.place();
         let metrics = self.metrics();
         metrics.ended(status, self.code.as_deref(), ending, total);
         if let Some((prompt, completion)) = self.tokens {
             metrics.used(prompt, completion);
         }
-        if self.entry.is_some() {
+        if self.served {
             metrics.in_flight.dec();
         }
         if let Some(access) = &self.house.access {
@@ -239,6 +290,7 @@ impl Drop for Visit {
                 status,
                 code: self.code.as_deref(),
                 cause: self.cause.as_deref(),
+                upstream_id: self.upstream_id.as_deref(),
                 stream: self.stream,
                 total,
                 first_byte: self.first_byte,

@@ -66,7 +66,10 @@ pub(super) async fn begin(mut upstream: Box<Upstream>, mut permit: Permit) -> Re
     let is_plain = opening::of(&first) == Opening::Answer && !ends_with_its_connection(&upstream.sent.head);
     let first = match is_plain {
         true => first,
-        false => Box::pin(look_into(first, &mut upstream, &permit)).await?,
+        false => match Box::pin(look_into(first, &mut upstream, &permit)).await {
+            Ok(first) => first,
+            Err(failure) => return Err(failure.after(&upstream.sent, &upstream.hidden)),
+        },
     };
     let Upstream { sent, report, .. } = *upstream;
     let tail = Some(Tail::default());
@@ -91,7 +94,8 @@ async fn look_into(first: Bytes, upstream: &mut Upstream, permit: &Permit) -> Re
     if opening == Opening::Nonsense {
         let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let kind = kind.unwrap_or("of no content type");
-        return Err(Failure::Garbled(format!("it is not a JSON object ({kind})")));
+        let how = format!("it is not a JSON object ({kind})");
+        return Err(Failure::Nonsense(upstream.hidden.strip_text(how)));
     }
     if opening != Opening::Error && !ends_with_its_connection(&sent.head) {
         return Ok(first.freeze());
@@ -130,9 +134,7 @@ pub(super) fn ends_with_its_connection(parts: &Parts) -> bool {
 
 /// The whole of a body that begins with `whole`, if it is one JSON value.
 async fn rest_of(mut whole: BytesMut, body: &mut Body, limits: Limits) -> Result<Bytes, Failure> {
-    if !exchange::read_into(&mut whole, body, limits.max_answer, limits.idle).await? {
-        return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
-    }
+    exchange::read_whole(&mut whole, body, limits).await?;
     check_complete(&whole).map(|()| whole.freeze())
 }
 
@@ -226,6 +228,10 @@ impl Whole {
         }
         self.visit.ended();
         self.begun.permit = None;
+    }
+
+    pub(super) fn visit(&mut self) -> &mut Visit {
+        &mut self.visit
     }
 
     pub(super) fn is_end(&self) -> bool {

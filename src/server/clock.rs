@@ -20,11 +20,13 @@ pub(super) struct Clock {
     state: AtomicU64,
     /// Since when the client has taken nothing of what is to be written, in milliseconds since `born`; 0 while it does.
     stuck: AtomicU64,
+    /// How long it may.
+    patience: Duration,
 }
 
 /// How long a client may take nothing of its answer: as long as with nginx (`send_timeout`). One that stalls longer
 /// would hold its slot and the upstream for as long as it likes.
-const STUCK: Duration = Duration::from_secs(60);
+pub(super) const STUCK: Duration = Duration::from_secs(60);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +40,10 @@ pub(super) enum Wait {
 }
 
 impl Clock {
-    pub(super) fn new() -> Arc<Self> {
+    /// That of a connection whose client may take nothing of its answer for `patience`.
+    pub(super) fn new(patience: Duration) -> Arc<Self> {
         let (state, stuck) = (AtomicU64::new(Wait::Idle as u64), AtomicU64::new(0));
-        Arc::new(Self { born: Instant::now(), state, stuck })
+        Arc::new(Self { born: Instant::now(), state, stuck, patience })
     }
 
     pub(super) fn set(&self, wait: Wait) {
@@ -87,10 +90,16 @@ impl Clock {
         self.get().0 == Wait::Head
     }
 
-    /// Whether the present wait has lasted too long, or the client has taken nothing for [`STUCK`].
-    pub(super) fn is_over(&self, header: Duration, idle: Duration) -> bool {
+    /// For how long the client may take nothing of its answer, if it has taken nothing for that long.
+    pub(super) fn stalled(&self) -> Option<Duration> {
         let stuck = self.stuck.load(Ordering::Relaxed);
-        if stuck != 0 && (self.born + Duration::from_millis(stuck)).elapsed() >= STUCK {
+        let is_over = stuck != 0 && (self.born + Duration::from_millis(stuck)).elapsed() >= self.patience;
+        is_over.then_some(self.patience)
+    }
+
+    /// Whether the present wait has lasted too long, or the client has taken nothing of its answer for too long.
+    pub(super) fn is_over(&self, header: Duration, idle: Duration) -> bool {
+        if self.stalled().is_some() {
             return true;
         }
         match self.get() {
@@ -169,7 +178,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_and_an_idle_time_have_limits_of_their_own() {
-        let clock = Clock::new();
+        let clock = Clock::new(STUCK);
         let (mut client, server) = tokio::io::duplex(64);
         let mut server = Clocked::new(server, Arc::clone(&clock));
         tokio::time::advance(HEADER * 2).await;
@@ -195,7 +204,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
-        let clock = Clock::new();
+        let clock = Clock::new(STUCK);
         clock.set(Wait::Answer);
         let (mut client, server) = tokio::io::duplex(4);
         let mut server = Clocked::new(server, Arc::clone(&clock));
@@ -216,7 +225,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_begins_late_in_an_idle_time_is_noticed_in_time() {
-        let clock = Clock::new();
+        let clock = Clock::new(STUCK);
         assert_eq!(clock.deadline(HEADER, IDLE), Instant::now() + HEADER);
         tokio::time::advance(IDLE - Duration::from_secs(1)).await;
         assert_eq!(clock.deadline(HEADER, IDLE), Instant::now() + Duration::from_secs(1));

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::bell::Bell;
-use super::clock::{Clock, Clocked, Wait};
+use super::clock::{Clock, Clocked, STUCK, Wait};
 use super::handshake;
 use super::listen::Stream;
 use super::shell::{self, Host};
@@ -36,6 +36,8 @@ pub(super) struct Limits {
     pub(super) header: Duration,
     idle: Duration,
     max_header_bytes: usize,
+    /// How long a client may take nothing of its answer.
+    pub(super) stuck: Duration,
 }
 
 impl Limits {
@@ -44,6 +46,7 @@ impl Limits {
             header: settings.header_timeout,
             idle: settings.idle_timeout,
             max_header_bytes: settings.max_header_bytes,
+            stuck: STUCK,
         }
     }
 }
@@ -82,7 +85,7 @@ async fn talk<S>(stream: S, host: Host, limits: Limits, mut stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let clock = Clock::new();
+    let clock = Clock::new(limits.stuck);
     let io = TokioIo::new(Clocked::new(stream, Arc::clone(&clock)));
     let service = shell::service(host, Arc::clone(&clock));
     let connection = http1::Builder::new()
@@ -203,6 +206,10 @@ impl Body for Timed {
 
 impl Drop for Timed {
     fn drop(&mut self) {
+        // Still unfinished, and its client took nothing of it: that is why the connection ends.
+        if let Some(patience) = self.clock.stalled() {
+            self.answer.stalled(patience);
+        }
         self.clock.set(Wait::Idle);
     }
 }

@@ -35,6 +35,11 @@ struct Sidecar {
 impl Sidecar {
     /// `lines` are those of the integration, `server` those of `[server]`.
     fn before(provider: &Provider, lines: &str, server: &str) -> Self {
+        Self::patient(provider, lines, server, clock::STUCK)
+    }
+
+    /// The same, whose clients may take nothing of their answers for `stuck`.
+    fn patient(provider: &Provider, lines: &str, server: &str, stuck: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
             "[server]\nworkers = 1\n{server}\n[integrations.acme]\nendpoint = \"http://{}/v1\"\nmodels = [\"m\"]\n{lines}\n",
@@ -57,7 +62,8 @@ impl Sidecar {
         let base = house.door.as_ref().unwrap().base("acme").unwrap();
         let way = base.strip_prefix(&format!("http://{door}")).unwrap().to_owned();
         let (stopper, stop) = Stopper::new();
-        let serving = Serving::crew(&house, &settings.server, &Tasks::new(), &stop, None).remove(0);
+        let mut serving = Serving::crew(&house, &settings.server, &Tasks::new(), &stop, None).remove(0);
+        serving.clients.limits.stuck = stuck;
         let running = house.tasks.spawn(serving.run(doors));
         Self { house, clients, door, way, stopper, running }
     }
@@ -488,4 +494,38 @@ async fn a_cut_ends_what_a_handler_waits_for() {
     peer.closed().await;
     drop(client);
     soon(sidecar.running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_given_up_under_a_code_of_its_own() {
+    let bodies = ["/v1/chat/completions HTTP/1.1", "/acme/v1/files HTTP/1.1"];
+    for (number, line) in bodies.into_iter().enumerate() {
+        let provider = Provider::bind().await;
+        let (lines, stuck) = ("authentication_type = \"none\"", Duration::from_millis(200));
+        let sidecar = Sidecar::patient(&provider, lines, "header_timeout = \"100ms\"", stuck);
+        let body = "{\"model\":\"m\",\"messages\":[],\"stream\":true}";
+        let mut client = Peer::new(TcpStream::connect(sidecar.clients).await.unwrap());
+        let asked = format!(
+            "POST {line}\r\nhost: x\r\nauthorization: Bearer callers-key\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        client.say(&asked).await;
+        let mut peer = provider.accept().await;
+        peer.message().await;
+        peer.say("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").await;
+        let event = format!("data: {{\"choices\":[],\"x\":\"{}\"}}\n\n", "x".repeat(60_000));
+        // More than any buffer on the way holds, until the provider is left too.
+        soon(async { while peer.io.write_all(event.as_bytes()).await.is_ok() {} }).await;
+        let wanted = "outrider_errors_total{integration=\"acme\",code=\"client_stalled\"} 1";
+        soon(async {
+            while !sidecar.house.metrics.text().contains(wanted) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let ended = "outrider_endings_total{integration=\"acme\",ending=\"failed\"} 1";
+        let metrics = sidecar.house.metrics.text();
+        assert!(metrics.contains(ended), "{number}: {metrics}");
+        drop(client);
+    }
 }

@@ -89,7 +89,8 @@ impl Lease {
             | SendError::Connect(_)
             | SendError::ConnectTimeout(_)
             | SendError::Tls(_)
-            | SendError::Proxy(_) => {
+            | SendError::Proxy(_)
+            | SendError::ProxyAuth(_) => {
                 HandlerFailure::Unreachable(format!("the handler's process could not be reached: {error}"))
             }
             SendError::FirstByteTimeout(_) => HandlerFailure::TimedOut(format!(

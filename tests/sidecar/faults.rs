@@ -146,7 +146,9 @@ fn an_answer_compressed_unasked_is_garbled() {
         let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
         turn.answer_with(200, &headers, b"\x1f\x8b\x08\x00");
     };
-    refused(&answer_to("", compressed), 502, "upstream_garbled");
+    let answer = answer_to("", compressed);
+    refused(&answer, 502, "upstream_garbled");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
     let identity: fn(&mut Turn) = |turn| {
         turn.answer_with(
             200,

@@ -241,7 +241,8 @@ fn an_answer_over_its_limit_is_not_read() {
         let content = json!([{"type": "text", "text": "x".repeat(8192)}]);
         turn.answer(200, message(&content, "end_turn"));
     });
-    sidecar.ask(&Call::say("m", "hi")).refusal(502, "upstream_garbled");
+    let message = sidecar.ask(&Call::say("m", "hi")).refusal(502, "upstream_garbled");
+    assert!(message.ends_with("it is longer than 4096 bytes (limits.max_answer)"), "{message}");
 }
 
 #[test]
@@ -282,4 +283,38 @@ fn what_the_format_cannot_express_is_refused_or_dropped_visibly() {
     refused.refusal(400, "unsupported_parameter");
     assert_eq!(refused.json()["error"]["param"], "seed");
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn a_refused_field_is_named_in_the_message_with_its_integration_in_every_format() {
+    let upstream = Upstream::saying("unreached");
+    for format in ["anthropic", "gemini", "vertex", "mistral", "cohere", "ollama", "bedrock"] {
+        let lines = format!("format = \"{format}\"\nstrict = true");
+        let sidecar = Setup::new(integration("acme", &upstream.url(""), &lines)).start();
+        let message = json!([{"role": "user", "content": "hi"}]);
+        for (field, code, body) in [
+            ("messages", "invalid_body", json!({"model": "m"})),
+            ("temperature", "invalid_body", json!({"model": "m", "messages": message, "temperature": "hot"})),
+            (
+                "logit_bias",
+                "unsupported_parameter",
+                json!({"model": "m", "messages": message, "logit_bias": {"1": 2}}),
+            ),
+        ] {
+            let answer = sidecar.ask(&Call::chat(body.to_string()));
+            let told = answer.refusal(400, code);
+            assert!(told.starts_with("integration `acme`: "), "{format}: {told}");
+            assert_eq!(told.matches(&format!("`{field}`")).count(), 1, "{format}: {told}");
+            assert_eq!(answer.json()["error"]["param"], field, "{format}");
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn an_operation_that_the_format_lacks_is_refused_without_an_empty_field() {
+    let (_upstream, sidecar) = anthropic("", |_| ());
+    let answer = sidecar.ask(&Call::post("/v1/embeddings", r#"{"model":"m","input":"x"}"#));
+    answer.refusal(400, "unsupported_parameter");
+    assert_eq!(answer.json()["error"]["param"], Value::Null);
 }

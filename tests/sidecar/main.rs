@@ -2,6 +2,7 @@
 
 mod support;
 
+mod access;
 mod admin;
 mod auth_api_key;
 mod auth_aws;

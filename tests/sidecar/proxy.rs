@@ -193,7 +193,10 @@ fn a_proxy_that_refuses_or_makes_no_sense_says_so_itself() {
     ] {
         let via = Via::start(Doing::Say(answer));
         let sidecar = through(&via.url(credentials), "https://llm.corp.example/v1", "").start();
-        let message = sidecar.ask(&Call::say("m", "hi")).refusal(502, "proxy_refused");
+        let told = sidecar.ask(&Call::say("m", "hi"));
+        let message = told.refusal(502, "proxy_refused");
+        let is_hopeless = told.header("x-should-retry") == Some("false");
+        assert_eq!(is_hopeless, words.contains("407"), "{message}");
         let shown = format!("the proxy {}", via.url(""));
         assert!(message.contains("acme") && message.contains(&shown) && message.contains(words), "{message}");
         assert!(!message.contains("SENTINEL") && !sidecar.output().contains("SENTINEL"), "{message}");

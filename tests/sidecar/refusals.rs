@@ -155,3 +155,65 @@ fn framing_that_two_readers_would_read_differently_never_reaches_the_upstream() 
     }
     assert_eq!(upstream.count(), 0);
 }
+
+/// The heads of requests that are refused before their bodies are read, each with its status.
+const EARLY: [(u16, &str); 6] = [
+    (401, "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"),
+    (404, "POST /nowhere HTTP/1.1\r\nhost: x\r\nauthorization: Bearer K\r\n"),
+    (404, "POST /nobody/v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer K\r\n"),
+    (404, "POST /nobody/v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer K\r\n"),
+    (405, "PUT /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer K\r\n"),
+    (
+        415,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer K\r\ncontent-encoding: gzip\r\n",
+    ),
+];
+
+#[test]
+fn a_connection_lives_on_when_a_request_with_a_small_body_is_refused_by_its_head() {
+    let upstream = Upstream::saying("unreached");
+    let sidecar = Setup::before(&upstream, "").server("api_key = \"K\"").start();
+    let body = r#"{"model":"m","messages":[]}"#;
+    let models = Call::get("/v1/models").header("authorization", "Bearer K");
+    for (status, head) in EARLY {
+        for framing in ["content-length", "chunked"] {
+            let mut connection = sidecar.connect();
+            let (first, rest) = match framing {
+                "chunked" => (
+                    format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n", body.len()),
+                    "0\r\n\r\n".to_owned(),
+                ),
+                _ => (format!("{head}content-length: {}\r\n\r\n", body.len()), body.to_owned()),
+            };
+            connection.send_raw(first.as_bytes());
+            // What another connection is answered shows that the head has been seen long since.
+            assert_eq!(sidecar.ask(&models).status, 200);
+            connection.send_raw(rest.as_bytes());
+            let answer = connection.answer();
+            assert_eq!(answer.status, status, "{head}: {}", answer.text());
+            assert_eq!(answer.header("connection"), None, "{head}");
+            assert_eq!(answer.header("allow").is_some(), status == 405, "{head}");
+            assert_eq!(connection.send(&models).answer().status, 200, "{head} {framing}");
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn a_connection_that_ends_before_an_unread_body_says_so() {
+    let upstream = Upstream::saying("unreached");
+    let sidecar = Setup::before(&upstream, "").server("api_key = \"K\"").start();
+    for (status, head) in EARLY {
+        // Large, held back until we ask for it, and never to come.
+        for body in
+            ["content-length: 10000000", "expect: 100-continue\r\ncontent-length: 9", "content-length: 9"]
+        {
+            let mut connection = sidecar.connect();
+            connection.send_raw(format!("{head}{body}\r\n\r\n").as_bytes());
+            let (got, fields) = connection.head();
+            assert_eq!((got, fields.header("connection")), (status, Some("close")), "{head}{body}");
+            assert!(fields.header("allow").is_some() == (status == 405), "{head}{body}");
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+}

@@ -22,6 +22,7 @@ use crate::outbound::{Segments, Unsigned};
 use crate::proxy::House;
 use crate::proxy::failure::Failure;
 use crate::proxy::head::Fields;
+use crate::proxy::heard::Heard;
 use crate::proxy::intake;
 use crate::proxy::reply::Outcome;
 use crate::proxy::visit::Visit;
@@ -85,10 +86,10 @@ impl Errand {
         path::check_below(&self.tail).map_err(Failure::BadRequest)?;
         let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
         let (head, body) = request.into_parts();
-        let body = intake::body(body, house).await?;
-        visit.took_in(body.len());
+        let body = intake::body(body, house, visit).await?;
         let unsigned = dress(ready, &self.tail, &head, body)?;
         let upstream = send(entry, ready, seat, unsigned).await?;
+        visit.answered(Heard::of(&upstream.sent));
         match upstream.take_whole(&head.method).await? {
             Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
             Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(None))),

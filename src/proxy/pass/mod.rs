@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 
 use super::exchange;
 use super::failure::Failure;
+use super::heard::Heard;
 use super::hide::Hidden;
 use super::intake;
 use super::reply::Outcome;
@@ -27,7 +28,7 @@ use super::visit::Visit;
 use super::whole::{self, Begun};
 use super::{House, Patience, within};
 use crate::egress::Sent;
-use crate::integration::{Entry, Integration, Permit};
+use crate::integration::{Entry, Integration, Permit, Registry};
 use crate::outbound::{Segments, Unsigned};
 use crate::tasks::Seat;
 
@@ -72,25 +73,43 @@ pub(super) async fn relay(
     visit: &mut Visit,
 ) -> Result<Outcome, Failure> {
     let registry = house.registry.load_full();
-    let entry = registry.integration(integration)?;
-    visit.found(entry, Arc::default(), false);
-    let Ok(ready) = &entry.state else { return Err(Failure::unavailable(entry)) };
-    check(ready, rest)?;
+    let entered = enter(&registry, integration, visit).and_then(|(entry, ready)| {
+        check(ready, rest)?;
+        Ok((entry, ready))
+    });
+    let (entry, ready) = match entered {
+        Ok(entered) => entered,
+        Err(failure) => return Err(intake::unread(failure, *request).await),
+    };
     let (head, body) = request.into_parts();
-    let body = intake::body(body, house).await?;
-    visit.took_in(body.len());
+    let body = intake::body(body, house, visit).await?;
     let unsigned = dress(ready, rest, &head, body)?;
     let patience = patience.and_then(Patience::begin);
     let permit = pin!(async { Ok(ready.permit(&entry.metrics).await?) });
     let permit = within(patience, permit).await?;
     let answer = pin!(async {
         let upstream = send(entry, ready, seat, unsigned).await?;
+        visit.answered(Heard::of(&upstream.sent));
         match upstream.take_whole(&head.method).await? {
             Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
             Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(Some(permit)))),
         }
     });
     within(patience, answer).await
+}
+
+/// The integration of that name, if it can serve.
+fn enter<'a>(
+    registry: &'a Registry,
+    name: &str,
+    visit: &mut Visit,
+) -> Result<(&'a Arc<Entry>, &'a Integration), Failure> {
+    let entry = registry.integration(name)?;
+    visit.found(entry, Arc::default(), false);
+    match &entry.state {
+        Ok(ready) => Ok((entry, ready)),
+        Err(_) => Err(Failure::unavailable(entry)),
+    }
 }
 
 /// Checks that `integration` takes other paths, and that `rest` may be one.
@@ -171,10 +190,7 @@ impl Upstream {
         let length = self.sent.head.headers.get(CONTENT_LENGTH).cloned().filter(|_| *method == Method::HEAD);
         let mut body = BytesMut::new();
         if !is_bare {
-            let limits = self.entry.settings.limits;
-            if !exchange::read_into(&mut body, &mut self.sent.body, limits.max_answer, limits.idle).await? {
-                return Err(Failure::Garbled(format!("it is longer than {} bytes", limits.max_answer)));
-            }
+            exchange::read_whole(&mut body, &mut self.sent.body, self.entry.settings.limits).await?;
         }
         if is_open_json && !is_error {
             whole::check_complete(&body)?;

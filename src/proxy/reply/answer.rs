@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -38,6 +39,16 @@ impl Answer {
 
     pub(super) fn stream(relay: Relay) -> Self {
         Self(Kind::Stream(Box::new(relay)))
+    }
+
+    /// Notes that the client is given up: it took nothing of this for `patience`.
+    pub fn stalled(&mut self, patience: Duration) {
+        match &mut self.0 {
+            Kind::Full(_, None) => {}
+            Kind::Full(_, Some(visit)) => visit.stalled(patience),
+            Kind::Whole(whole) => whole.visit().stalled(patience),
+            Kind::Stream(relay) => relay.visit().stalled(patience),
+        }
     }
 }
 

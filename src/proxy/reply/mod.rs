@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::exchange::Translated;
 use super::failure::Failure;
+use super::heard::{Heard, UPSTREAM_REQUEST_ID};
 use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
@@ -24,7 +25,6 @@ pub use answer::Answer;
 pub(super) use tell::tell;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -62,7 +62,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
     match outcome {
         Outcome::Models(json) => full(StatusCode::OK, json, HeaderMap::new(), visit),
         Outcome::Translated(answer) => {
-            visit.answered(answer.sent.connected);
+            visit.answered(Heard::of(&answer.sent));
             visit.used(answer.usage.as_ref());
             let mut headers = HeaderMap::new();
             if let Some(id) = answer.sent.head.headers.get(REQUEST_ID) {
@@ -72,7 +72,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
             full(StatusCode::OK, answer.json, headers, visit)
         }
         Outcome::Passed(mut begun) => {
-            visit.answered(begun.sent.connected);
+            visit.answered(Heard::of(&begun.sent));
             let mut headers = relayed(std::mem::take(&mut begun.sent.head.headers), visit.is_errand());
             note_lost(&begun.report, &mut headers, &visit);
             let status = begun.sent.head.status;
@@ -84,7 +84,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
 }
 
 fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
-    visit.answered(answer.sent.connected);
+    visit.answered(Heard::of(&answer.sent));
     let Parts { status, headers, .. } = answer.sent.head;
     let mut headers = relayed(headers, visit.is_errand());
     headers.extend(answer.length.map(|length| (CONTENT_LENGTH, length)));
@@ -92,14 +92,15 @@ fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
         visit.ended();
     } else {
         let words = format!("the upstream answered {} to what was relayed", status.as_u16());
+        visit.named_by_upstream(headers.get(UPSTREAM_REQUEST_ID));
         visit.failed(UPSTREAM_ERROR, words);
     }
     send(status, headers, visit, |visit| Answer::full(answer.body, visit))
 }
 
 fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
-    if let Some(connected) = stream.answered {
-        visit.answered(connected);
+    if let Some(heard) = stream.answered {
+        visit.answered(heard);
     }
     let mut headers = stream.headers.take().map(|headers| relayed(headers, false)).unwrap_or_default();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -110,8 +111,13 @@ fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
 
 /// Turns a failure into an OpenAI-shaped error.
 pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answer> {
+    visit.place();
+    visit.heard_of(failure);
     let told = tell(failure, visit.integration());
-    let mut headers = HeaderMap::new();
+    let mut headers = match failure {
+        Failure::Answered(answered) => answered.headers.clone(),
+        _ => HeaderMap::new(),
+    };
     for (name, value) in &told.headers {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(*name, value);
@@ -123,7 +129,7 @@ pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answe
     if told.hopeless {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
-    if let Failure::MethodNotAllowed(methods) = failure {
+    if let Some(methods) = allowed(failure) {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     if told.close {
@@ -134,6 +140,14 @@ pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answe
     }
     visit.failed(told.label(), told.cause());
     full(told.status, told.json().into(), headers, visit)
+}
+
+fn allowed(failure: &Failure) -> Option<&'static str> {
+    match failure {
+        Failure::MethodNotAllowed(methods) => Some(methods),
+        Failure::Unread(failure) => allowed(failure),
+        _ => None,
+    }
 }
 
 /// The answer to a request whose handling panicked: a 500 that tells nothing.

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::auth::AuthError;
 use crate::egress::SendError;
 use crate::integration::NotFound;
+use crate::observe::metrics::known_field;
 use crate::openai::Fault;
 use crate::proxy::failure::Failure;
 use crate::workers::{Absent, HandlerFailure};
@@ -141,6 +142,8 @@ impl Told {
 pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> Told {
     let at = integration.map_or_else(String::new, |name| format!("integration `{name}`: "));
     match failure {
+        Failure::Answered(answered) => tell(&answered.failure, integration),
+        Failure::Unread(failure) => tell(failure, integration).closing(),
         Failure::Token(error) => token(error, &at),
         Failure::Send(error) => sending(error, &at),
         Failure::Upstream(refusal) => upstream(&refusal.fault, &at),
@@ -151,6 +154,11 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
         Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {}", &**how))
             .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
+        // It would compress the next one too.
+        Failure::Compressed => garbled(format!(
+            "{at}the upstream's answer cannot be used: it is compressed although `identity` was asked for"
+        ))
+        .hopeless(),
         Failure::Untranslated { message, param } => Told::new(
             StatusCode::BAD_GATEWAY,
             "translation_failed",
@@ -186,22 +194,40 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
     }
 }
 
-fn clients_fault(failure: &Failure, at: &str) -> Told {
-    let bad = |code, message| Told::new(StatusCode::BAD_REQUEST, code, message);
+fn bad(code: &'static str, message: String) -> Told {
+    Told::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+fn bodys_fault(failure: &Failure, at: &str) -> Told {
     match failure {
-        Failure::InvalidBody { message, param: None } => bad("invalid_body", message.clone()),
-        Failure::InvalidBody { message, param: Some(param) } => bad("invalid_body", message.clone())
-            .param(Some(param.clone()))
-            .logged(format!("{at}`{}` is malformed (the client was told how)", short(param))),
-        Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
+        Failure::InvalidBody { message, param: None } => bad("invalid_body", format!("{at}{message}")),
+        Failure::InvalidBody { message, param: Some(param) } => {
+            let words = format!("{at}{} is malformed (the client was told how)", field(param));
+            bad("invalid_body", format!("{at}{}", naming(param, message)))
+                .param(Some(param.clone()))
+                .logged(words)
+        }
+        // What is asked for as a whole has no field to blame.
+        Failure::Unsupported { message, param } if param.is_empty() => {
+            bad("unsupported_parameter", format!("{at}{message}"))
+        }
         Failure::Unsupported { message, param } => {
-            let words = format!("{at}`{}` cannot be sent (the client was told why)", short(param));
-            bad("unsupported_parameter", format!("{at}{message}")).param(Some(param.clone())).logged(words)
+            let words = format!("{at}{} cannot be sent (the client was told why)", field(param));
+            bad("unsupported_parameter", format!("{at}{}", naming(param, message)))
+                .param(Some(param.clone()))
+                .logged(words)
         }
         Failure::MediaLimit(limit) => {
             bad("media_limit", format!("{at}{} (multi_modal_config)", limit.message))
                 .param(Some(limit.param.clone()))
         }
+        _ => internal(),
+    }
+}
+
+fn clients_fault(failure: &Failure, at: &str) -> Told {
+    match failure {
+        Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
         Failure::CallerUnauthorized => Told::new(
             StatusCode::UNAUTHORIZED,
             "caller_unauthorized",
@@ -213,7 +239,8 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
             format!(
                 "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
             ),
-        ),
+        )
+        .logged("there is nothing at this path"),
         Failure::NotRelayed { integration, format } => not_relayed(integration, format),
         Failure::MethodNotAllowed(methods) => Told::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -241,8 +268,23 @@ fn clients_fault(failure: &Failure, at: &str) -> Told {
             format!("the request body is longer than {most} bytes (server.max_body)"),
         )
         .closing(),
-        _ => internal(),
+        body => bodys_fault(body, at),
     }
+}
+
+/// The top-level field of a path, for the log: what stands below may be a name of the client's.
+fn field(param: &str) -> String {
+    known_field(param).map_or_else(|| "a field".to_owned(), |name| format!("`{name}`"))
+}
+
+/// `message` with the field's path before it, unless it names the field itself: the message is all that many a client
+/// shows.
+fn naming(param: &str, message: &str) -> String {
+    let path = short(param);
+    let names_it = param.is_empty()
+        || message.contains(&format!("`{path}`"))
+        || message.strip_prefix(param).is_some_and(|rest| rest.starts_with(' '));
+    if names_it { message.to_owned() } else { format!("`{path}`: {message}") }
 }
 
 fn not_relayed(integration: &str, format: &str) -> Told {
@@ -267,14 +309,17 @@ fn routing(not_found: &NotFound) -> Told {
             StatusCode::NOT_FOUND,
             "model_not_found",
             format!("there is no integration `{}`; {}", short(name), meant(near, "/v1/models")),
-        ),
+        )
+        .logged("there is no integration of the name in the path (the client was told which are near)"),
         NotFound::Model { model, integration, near } => {
             let (within, list) = match integration {
                 Some(name) => (format!("integration `{name}` has"), format!("/{name}/v1/models")),
                 None => ("there is".to_owned(), "/v1/models".to_owned()),
             };
             let message = format!("{within} no model `{}`; {}", short(model), meant(near, &list));
-            Told::new(StatusCode::NOT_FOUND, "model_not_found", message).param(Some("model".into()))
+            Told::new(StatusCode::NOT_FOUND, "model_not_found", message)
+                .param(Some("model".into()))
+                .logged(format!("{within} no such model (the client was told which are near)"))
         }
         NotFound::Ambiguous(model, forms) => Told::new(
             StatusCode::BAD_REQUEST,
@@ -314,7 +359,7 @@ fn meant(near: &[String], list: &str) -> String {
 }
 
 fn token(error: &AuthError, at: &str) -> Told {
-    match error {
+    let told = match error {
         AuthError::Refused { .. } => {
             Told::new(StatusCode::BAD_GATEWAY, "token_refused", format!("{at}{error}")).hopeless()
         }
@@ -325,7 +370,9 @@ fn token(error: &AuthError, at: &str) -> Told {
         AuthError::Unsignable(_) => {
             Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{at}{error}")).hopeless()
         }
-    }
+    };
+    // The endpoint's own words stand in the log once for each time that it was asked, not once for each request.
+    told.logged(format!("{at}{}", error.in_our_words()))
 }
 
 fn sending(error: &SendError, at: &str) -> Told {
@@ -336,6 +383,7 @@ fn sending(error: &SendError, at: &str) -> Told {
         }
         SendError::Tls(_) => gateway("upstream_tls").hopeless(),
         SendError::Proxy(_) => gateway("proxy_refused"),
+        SendError::ProxyAuth(_) => gateway("proxy_refused").hopeless(),
         SendError::Garbled(_) => gateway("upstream_garbled"),
         SendError::ConnectTimeout(_) | SendError::FirstByteTimeout(_) => timeout(format!("{at}{error}")),
     }
@@ -466,5 +514,30 @@ mod tests {
             None,
         );
         assert!(told.message.len() < 300);
+    }
+
+    #[test]
+    fn a_refused_body_names_the_integration_and_the_field_once() {
+        let said = |failure: &Failure| tell(failure, Some("acme")).message;
+        let invalid = |message: &str, param: Option<&str>| Failure::InvalidBody {
+            message: message.into(),
+            param: param.map(Into::into),
+        };
+        let lacking = |message: &str, param: &str| Failure::Unsupported {
+            message: message.into(),
+            param: param.into(),
+        };
+        for (failure, wanted) in [
+            (invalid("this field is required", Some("messages")), "`messages`: this field is required"),
+            (invalid("`model` must be a string", Some("model")), "`model` must be a string"),
+            (invalid("metadata.a goes into a header", Some("metadata.a")), "metadata.a goes into a header"),
+            (invalid("metadata.ab is odd", Some("metadata.a")), "`metadata.a`: metadata.ab is odd"),
+            (invalid("not JSON at byte 1", None), "not JSON at byte 1"),
+            (lacking("one answer a request", "n"), "`n`: one answer a request"),
+            (lacking("chat only", ""), "chat only"),
+        ] {
+            assert_eq!(said(&failure), format!("integration `acme`: {wanted}"));
+        }
+        assert_eq!(tell(&lacking("chat only", ""), None).param, None);
     }
 }
