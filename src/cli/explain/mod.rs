@@ -209,7 +209,7 @@ mod tests {
         insta::assert_snapshot!(text, @r#"
     refused with status 400; nothing is sent
 
-    {"error":{"message":"not JSON at byte 22: expected a value","type":"invalid_request_error","param":null,"code":"invalid_body"}}
+    {"error":{"message":"integration `acme`: not JSON at byte 22: expected a value","type":"invalid_request_error","param":null,"code":"invalid_body"}}
 
     at DIR/request.json:2:7
     "#);
