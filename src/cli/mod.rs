@@ -5,7 +5,9 @@ mod console;
 mod demo;
 mod explain;
 mod healthcheck;
+mod import;
 mod reload;
+mod schema;
 mod serve;
 
 use std::io::{self, Write};
@@ -51,6 +53,10 @@ enum Command {
     Explain(explain::Explain),
     /// Print the JSON to paste into Galileo, so that its runners call Outrider
     Console(console::Console),
+    /// Print Galileo's JSON as the TOML that means the same, without its secrets
+    Import(import::Import),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
     /// Ask the running process to read its configuration again
     Reload(reload::Reload),
     /// Ask the running sidecar whether it lives (exit code 0 or 1), for images without curl
@@ -88,6 +94,8 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Explain(explain)) => explain::run(&explain),
         Some(Command::Console(console)) => console::run(&console),
+        Some(Command::Import(import)) => import::run(&import),
+        Some(Command::Schema) => schema::run(),
         Some(Command::Reload(reload)) => reload::run(&reload),
         Some(Command::Healthcheck(check)) => healthcheck::run(&check),
         Some(Command::Completions { shell }) => {

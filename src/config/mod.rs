@@ -3,13 +3,17 @@
 //! `source` reads the layers and figment merges them, `text` turns TOML and JSON into values and `places` remembers
 //! where each stands; `expand` fills in `${…}`; `raw` mirrors what a user may write and `read` takes it field by field;
 //! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it; `veil` remembers what came from elsewhere than the files.
+//! `shape` and `schema` describe what may be written, and `import` writes Galileo's JSON as TOML.
 
 mod expand;
+mod import;
 mod mask;
 mod places;
 mod problem;
 mod raw;
 mod read;
+mod schema;
+mod shape;
 mod source;
 mod text;
 mod twins;
@@ -34,8 +38,10 @@ use self::veil::Foreign;
 use crate::files::Prints;
 
 pub use self::expand::plain;
+pub use self::import::{Definition, Imported, Reference, import};
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
+pub use self::schema::schema;
 pub use self::source::{Environment, Options, Texts};
 pub use self::valid::Veil;
 
@@ -84,9 +90,13 @@ pub fn load(options: &Options) -> Result<Loaded, Problems> {
 /// Likewise; `files` gets everything that was read or looked for, also where the configuration is refused: what must
 /// change before another try makes sense.
 pub fn load_watched(options: &Options, files: &mut Prints) -> Result<Loaded, Problems> {
-    let mut sources = source::read(options, files)?;
+    checked(source::read(options, files)?, &options.env, files)
+}
+
+/// What `sources` say, checked.
+fn checked(mut sources: Sources, env: &Environment, files: &mut Prints) -> Result<Loaded, Problems> {
     let mut merged = Value::from(std::mem::take(&mut sources.merged));
-    let mut reading = Reading::new(&options.env, &sources.places);
+    let mut reading = Reading::new(env, &sources.places);
     reading.problems = sources.problems;
     reading.expand(&mut merged, &Path::root());
     let root = Root::read(&merged, &Path::root(), &mut reading);

@@ -279,7 +279,10 @@ impl<'a> Reading<'a> {
         for key in dict.keys().filter(|key| !known.contains(&key.as_str())) {
             let help = match nearest(key, known.iter().copied()) {
                 Some(near) => {
-                    self.meant.insert(at.key(near));
+                    // Where it is only a warning, what it meant is missed.
+                    if !self.is_galileo(&at.key(key)) {
+                        self.meant.insert(at.key(near));
+                    }
                     format!("did you mean `{near}`?")
                 }
                 None => match elsewhere.iter().find(|(other, _)| other == key) {

@@ -43,6 +43,18 @@ impl Environment {
         self.0.iter().filter(|(name, _)| wanted(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
     }
 
+    /// The same without the variables that `unwanted` names, and with `more`.
+    pub(super) fn changed(
+        &self,
+        unwanted: impl Fn(&str) -> bool,
+        more: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let mut variables = self.0.clone();
+        variables.retain(|name, _| !unwanted(name));
+        variables.extend(more);
+        Self(variables)
+    }
+
     /// The first of `names` that is set and not empty, with its name.
     pub fn first<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
         names.iter().find_map(|name| Some((*name, self.get(name).filter(|v| !v.is_empty())?)))
@@ -71,6 +83,11 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// The text of a configuration that is to be the file `file`.
+    pub(super) fn of(file: PathBuf, text: String) -> Self {
+        Self { texts: BTreeMap::from([(file.clone(), text)]), file }
+    }
+
     /// The configuration's file.
     pub fn file(&self) -> &Path {
         &self.file
@@ -259,11 +276,17 @@ fn is_definition(path: &Path) -> bool {
 }
 
 fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problems> {
-    let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+    let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default();
     let text = options.read(path).map_err(|e| unreadable(options, path, &plain(&e)))?;
-    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    let parsed = text::json(&text);
-    let mut layer = layer_of(options, Origin::Galileo, path, text);
+    let (layer, dict) = parse_definition(layer_of(options, Origin::Galileo, path, text), name)?;
+    Ok((layer, as_integration(name, dict)))
+}
+
+/// Reads the text of `layer` as Galileo's JSON for the integration `name`.
+pub(super) fn parse_definition(mut layer: Layer, name: &str) -> Result<(Layer, Dict), Problems> {
+    if let Some(text) = layer.text.strip_prefix('\u{feff}') {
+        layer.text = text.to_owned();
+    }
     if let Err(bad) = name.parse::<IntegrationName>() {
         let message = format!("`{name}` cannot name an integration: {bad}");
         let place =
@@ -272,11 +295,17 @@ fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Prob
         let help = "rename the file: an integration is called what its file is called";
         return Err(problem.with_help(help).into());
     }
-    layer.at = At::integration(&name);
-    let (dict, root) = parsed.map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
+    layer.at = At::integration(name);
+    let (dict, root) =
+        text::json(&layer.text).map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
     layer.root = root;
-    let integrations = Dict::from([(name, Value::from(dict))]);
-    Ok((layer, Dict::from([("integrations".to_owned(), Value::from(integrations))])))
+    Ok((layer, dict))
+}
+
+/// The whole configuration of which `dict` is the integration `name`.
+pub(super) fn as_integration(name: &str, dict: Dict) -> Dict {
+    let integrations = Dict::from([(name.to_owned(), Value::from(dict))]);
+    Dict::from([("integrations".to_owned(), Value::from(integrations))])
 }
 
 /// The layer of `OUTRIDER_SERVER__LISTEN` and the like. Values stay text, whatever they look like: an API key of

@@ -103,7 +103,8 @@ fn byte_of(text: &str, line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(text.len())
 }
 
-fn from_json(value: serde_json::Value) -> Value {
+/// A JSON value as one of the configuration.
+pub(super) fn from_json(value: serde_json::Value) -> Value {
     use serde_json::Value as Json;
     match value {
         Json::Null => Value::Empty(Tag::Default, Empty::None),

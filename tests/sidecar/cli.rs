@@ -72,7 +72,7 @@ fn help_and_version_are_there() {
     let setup = Setup::new("");
     let help = setup.run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["check", "console", "demo", "explain"] {
+    for command in ["check", "console", "demo", "explain", "import", "schema"] {
         assert!(help.stdout.contains(command), "{}", help.stdout);
     }
     assert!(setup.run(&["--version"]).stdout.contains(env!("CARGO_PKG_VERSION")));

@@ -195,6 +195,16 @@ fn explain_prints_what_the_readme_shows() {
 }
 
 #[test]
+fn import_prints_what_the_readme_shows() {
+    let command = commands().into_iter().find(|line| line.starts_with("outrider import "));
+    let command = command.expect("the README imports its JSON");
+    let args: Vec<&str> = command.split(' ').skip(1).take_while(|word| *word != ">>").collect();
+    let shown = blocks("toml").into_iter().find(|block| block.starts_with("# From "));
+    let ended = newcomer("").run(&args);
+    assert_eq!((ended.code, ended.stdout), (0, shown.expect("the README shows it")), "{}", ended.stderr);
+}
+
+#[test]
 fn every_integration_of_the_readme_can_be_explained() {
     for (n, block) in blocks("toml").iter().enumerate() {
         let name = format!("readme-{n}.toml");

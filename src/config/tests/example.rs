@@ -6,7 +6,7 @@ use crate::config::raw;
 const EXAMPLE: &str = include_str!("../../../config.toml.example");
 
 /// The examples that are switched off: runs of lines that begin with `#` and no space, as ranges of lines.
-fn blocks() -> Vec<std::ops::Range<usize>> {
+pub(super) fn blocks() -> Vec<std::ops::Range<usize>> {
     let lines: Vec<_> = EXAMPLE.lines().collect();
     let off = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
     let mut blocks: Vec<std::ops::Range<usize>> = Vec::new();
@@ -21,7 +21,7 @@ fn blocks() -> Vec<std::ops::Range<usize>> {
 }
 
 /// The example with the lines of `block` switched on; a key that stands there already is switched off.
-fn switched_on(block: &std::ops::Range<usize>) -> String {
+pub(super) fn switched_on(block: &std::ops::Range<usize>) -> String {
     let first = EXAMPLE.lines().nth(block.start).unwrap();
     let key = first[1..].split(" =").next().unwrap();
     let is_same = |n: usize, line: &str| n + 1 == block.start && line.starts_with(&format!("{key} ="));

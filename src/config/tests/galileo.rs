@@ -6,7 +6,7 @@ use crate::config::valid::{Authorization, Integration, SecretSource};
 use crate::dialect::Format;
 
 /// The payloads that people have, shaped like those of Galileo's documentation.
-const PAYLOADS: [(&str, &str); 6] = [
+pub(super) const PAYLOADS: [(&str, &str); 6] = [
     (
         "portkey",
         r#"{"authentication_type": "api_key", "endpoint": "https://gateway.example/v1",
@@ -205,6 +205,15 @@ fn an_export_without_its_secret_says_which_to_set() {
 
     3 errors
     "#);
+}
+
+#[test]
+fn a_misspelt_key_is_a_warning_and_what_it_meant_is_missed() {
+    let text = r#"{"endpont": "https://a.example/v1", "models": ["m"], "authentication_type": "none"}"#;
+    let report = House::new("integrations_dir = \"d\"").with("d/a.json", text).report();
+    for words in ["did you mean `endpoint`?", "`integrations.a` has no `endpoint`", "1 error, 1 warning"] {
+        assert!(report.contains(words), "{report}");
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@ mod clouds;
 mod declared;
 mod example;
 mod galileo;
+mod import;
 mod layers;
 mod mistakes;
+mod schema;
 mod secrets;
 mod server;
 mod settings;
@@ -44,7 +46,16 @@ impl House {
         self.dir.path()
     }
 
+    /// What loading gives, held against the schema.
     fn load(&self) -> Result<Loaded, Problems> {
+        let result = self.load_unchecked();
+        if let Ok(text) = std::fs::read_to_string(self.path().join("config.toml")) {
+            schema::agrees(&text, &result);
+        }
+        result
+    }
+
+    fn load_unchecked(&self) -> Result<Loaded, Problems> {
         load(&Options {
             file: None,
             env: self.env.clone(),

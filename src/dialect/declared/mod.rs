@@ -7,6 +7,7 @@
 mod check;
 mod engine;
 mod filters;
+mod keys;
 mod lint;
 mod message;
 mod messages;
@@ -30,6 +31,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
 pub use self::check::check;
+pub use self::keys::{COUNTS, FRAMINGS, RESPONSE, STREAM, meaning};
 pub use self::tables::{At, Mistake, Step};
 
 use self::stream::Stream;

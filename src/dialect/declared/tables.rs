@@ -7,6 +7,7 @@ use minijinja::Value;
 use serde_json::Value as Json;
 
 use super::engine::{self, Code, Misspelt, Wrong};
+use super::keys::{COUNTS, FRAMINGS, RESPONSE, STREAM};
 use super::{lint, wire};
 
 /// All tables of one integration.
@@ -209,42 +210,6 @@ pub struct Mistake {
     /// Whether the tables can be used all the same.
     pub is_warning: bool,
 }
-
-/// The keys of `response`.
-const RESPONSE: &[&str] = &[
-    "content",
-    "finish_reason",
-    "usage",
-    "error",
-    "error_status",
-    "tool_calls",
-    "reasoning_content",
-    "reasoning",
-    "refusal",
-    "id",
-];
-
-/// The keys of `stream`.
-const STREAM: &[&str] = &[
-    "framing",
-    "delta",
-    "finish_reason",
-    "usage",
-    "done",
-    "error",
-    "error_status",
-    "tool_calls",
-    "reasoning",
-    "reasoning_content",
-    "refusal",
-    "id",
-];
-
-/// The keys of `usage`.
-pub(super) const COUNTS: &[&str] =
-    &["prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"];
-
-const FRAMINGS: &[&str] = &["sse", "ndjson", "json_array"];
 
 /// Compiles `tables`, an object with `request`, `response` and perhaps `stream`, of the integration `name`; all
 /// mistakes at once.

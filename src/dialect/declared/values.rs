@@ -7,7 +7,8 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ValueKind};
 
 use super::engine::is_nothing;
-use super::tables::{COUNTS, Failed, Leaf, Rules};
+use super::keys::COUNTS;
+use super::tables::{Failed, Leaf, Rules};
 use crate::dialect::Broken;
 use crate::openai::completion::{CompletionDetails, FinishReason, Function, PromptDetails};
 use crate::openai::{Fault, Usage, excerpt};

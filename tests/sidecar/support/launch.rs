@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::client::{Answer, Call, Connection};
 use super::upstream::Upstream;
-use super::{PATIENCE, Watched};
+use super::{PATIENCE, Watched, schema};
 
 /// What a sidecar is started with. The proxy and the admin listener take free ports.
 pub(crate) struct Setup {
@@ -142,12 +142,20 @@ impl Setup {
     pub(crate) fn start(self) -> Sidecar {
         let config = self.write();
         let command = self.command(&["--config", &config.to_string_lossy()]);
-        Sidecar::watch(Process::new(command), self)
+        let sidecar = Sidecar::watch(Process::new(command), self);
+        schema::holds(&config);
+        sidecar
     }
 
     /// Runs the binary with `args` until it ends by itself; fails loudly if it does not.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        run_to_end(self.command(args), &format!("`outrider {}`", args.join(" ")))
+        let ended = run_to_end(self.command(args), &format!("`outrider {}`", args.join(" ")));
+        if let ["check", file, ..] = args
+            && ended.code == 0
+        {
+            schema::holds(&self.dir.path().join(file));
+        }
+        ended
     }
 
     /// Likewise, with `input` on its stdin.

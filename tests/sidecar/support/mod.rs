@@ -7,6 +7,7 @@ pub(crate) mod launch;
 pub(crate) mod page;
 pub(crate) mod provider;
 pub(crate) mod python;
+pub(crate) mod schema;
 pub(crate) mod tls;
 pub(crate) mod token_server;
 pub(crate) mod upstream;
