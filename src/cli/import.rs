@@ -229,10 +229,7 @@ mod tests {
             toml.contains("[integrations.a]") && toml.contains("\n\n# From b.json.\n[integrations.c]"),
             "{toml}"
         );
-        assert_eq!(
-            notes,
-            "a.json: [integrations.a]\nb.json: [integrations.c]\nignored, for it has no effect here: `name`\n"
-        );
+        assert_eq!(notes, "a.json: [integrations.a]\nb.json: [integrations.c]\n");
         let (exit, why) = import(&["a.json", "c.json", "d.json"], None).unwrap_err();
         assert_eq!(exit, Exit::Config);
         assert!(why.contains("c.json:1:2") && why.contains("d.json:1:1"), "{why}");

@@ -71,7 +71,9 @@ pub fn import(
         return Err(Problem::nowhere(Severity::Error, "expected an object, `{…}`").into());
     };
     let missing = token::fill(&mut json);
-    let env = env.changed(is_elsewhere, token::stand_ins(&json, env));
+    let is_named = |variable: &str| definition.text.contains(&format!("${{{variable}"));
+    let is_unwanted = |variable: &str| is_elsewhere(variable) && !is_named(variable);
+    let env = env.changed(is_unwanted, token::stand_ins(&json, env));
     let read = read(layer, name, &json, &env)?;
     let page = page::page(name.as_str(), &json, &definition.dir, &missing);
     let loaded = again(definition, name, &page, &env, &read)?;

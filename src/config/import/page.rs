@@ -77,7 +77,7 @@ const SECRETS: [(&str, &str); 4] = [
 /// Makes the table of the integration `name`, whose JSON is `json` and stands in `dir`; of its credentials those in
 /// `missing` stand in for what it lacks.
 pub(super) fn page(name: &str, json: &Map<String, Value>, dir: &Path, missing: &[&str]) -> Page {
-    let mut writer = Writer { name, dir, missing, page: Page::default() };
+    let mut writer = Writer { name, dir, missing, lists: 0, page: Page::default() };
     let kind = kind(json);
     let fields = writer.fields(json, &kind);
     writer.explain(&fields, &kind);
@@ -102,6 +102,8 @@ struct Writer<'a> {
     name: &'a str,
     dir: &'a Path,
     missing: &'a [&'a str],
+    /// How many lists the value at hand is in.
+    lists: usize,
     page: Page,
 }
 
@@ -117,7 +119,9 @@ impl Writer<'_> {
         for (key, value) in json {
             let is_empty = is_unfilled(value) || value.as_array().is_some_and(Vec::is_empty);
             let is_empty = is_empty || value.as_object().is_some_and(Map::is_empty);
-            if raw::Integration::IGNORED.contains(&key.as_str()) {
+            if key == "name" {
+                // It named the table, or gave way to another name.
+            } else if raw::Integration::IGNORED.contains(&key.as_str()) {
                 self.page.ignored.push(key.clone());
             } else if is_empty || !raw::Integration::KEYS.contains(&key.as_str()) {
                 // An empty one means nothing, and of an unknown one the reader has warned.
@@ -172,8 +176,11 @@ impl Writer<'_> {
                 if values.iter().any(Value::is_null) && is_free(&shape["items"]) {
                     self.lose_null(path);
                 }
+                self.lists += 1;
                 let one = |value| self.cleaned(path, value, &shape["items"]);
-                Some(Value::Array(values.iter().filter_map(one).collect()))
+                let kept = values.iter().filter_map(one).collect();
+                self.lists -= 1;
+                Some(Value::Array(kept))
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(value.clone()),
         }
@@ -232,6 +239,12 @@ impl Writer<'_> {
             let mut id = credentials.client_id.map(Value::from);
             if self.missing.contains(&"client_id") {
                 id = id.map(|id| self.reference(&["oauth2", "client_id"], &id));
+                if let Some(told) = self.page.references.last_mut() {
+                    *told = Reference {
+                        key: "token".to_owned(),
+                        what: told.what.replace("put it", "put its client_id"),
+                    };
+                }
             }
             own.extend(id.map(|id| ("client_id".to_owned(), id)));
         }
@@ -254,7 +267,8 @@ impl Writer<'_> {
         let whole = self.whole(key, secret);
         let short = key.strip_suffix("_value").unwrap_or(key).replace('_', "-");
         let file = format!("{}-{short}", self.name);
-        let what = format!("put it into the file `{file}` beside config.toml{whole}");
+        let it = if told == "token" && key == "client_secret" { "its client_secret" } else { "it" };
+        let what = format!("put {it} into the file `{file}` beside config.toml{whole}");
         let line = if line == "api_key_value" { "api_key_value_file" } else { line };
         self.page
             .comments
@@ -294,6 +308,10 @@ impl Writer<'_> {
         let mut what = format!("put it into the environment variable `{variable}`");
         // There a text that is a value of TOML is taken as that.
         let is_typed = matches!(path, ["defaults", _] | ["custom_llm_config", "init_kwargs", _]);
+        let is_typed = is_typed && self.lists == 0;
+        if value.is_number() && !(is_typed || matches!(path, ["query", _] | ["oauth2", "extra_params", _])) {
+            self.lose(format!("`{key}` is a number, and what comes from the environment is text there"));
+        }
         let is_typed = is_typed && value.as_str().is_some_and(|text| text::toml_value(text).is_some());
         let set = if is_typed {
             what.push_str(", in quotes, \"…\": so it stays text");

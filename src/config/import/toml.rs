@@ -32,32 +32,49 @@ pub(super) fn value(json: &Value) -> String {
     }
 }
 
-/// What stands in a table, a line or more for each key, and below it the tables in it that are too wide for one line.
-/// `path` is the table's own, as it is written in its header; `comment` is what stands above a key of it, each line a comment.
+/// What stands in the table of an integration, a line or more for each key, and below it the tables in it that are too wide
+/// for one line. `path` is the table's own, as it is written in its header; `comment` gives the lines above a key.
 pub(super) fn table(path: &str, table: &Map<String, Value>, comment: &dyn Fn(&str) -> String) -> String {
     let (mut lines, mut below) = (String::new(), String::new());
-    for (name, one) in table {
-        let (written, above) = (format!("{} = {}", key(name), value(one)), comment(name));
-        let is_wide = written.chars().count() > WIDTH;
-        match one {
-            Value::Object(inner) if is_wide => {
+    for (name, value) in table {
+        match value {
+            Value::Object(inner) if is_wide(name, value) => {
                 let path = format!("{path}.{}", key(name));
-                below.push_str(&format!(
-                    "\n{above}[{path}]\n{}",
-                    self::table(&path, inner, &|_| String::new())
-                ));
+                below.push_str(&format!("\n{}[{path}]\n{}", comment(name), section(&path, inner)));
             }
-            Value::Array(values) if is_wide => {
-                lines.push_str(&format!("{above}{} = [\n", key(name)));
-                for one in values.iter().filter(|one| !one.is_null()) {
-                    lines.push_str(&format!("    {},\n", value(one)));
-                }
-                lines.push_str("]\n");
-            }
-            _ => lines.push_str(&format!("{above}{written}\n")),
+            _ => lines.push_str(&format!("{}{}", comment(name), entry(name, value))),
         }
     }
     lines + &below
+}
+
+/// Likewise for a table in it, whose order may count: only what is last in it may have a section of its own.
+fn section(path: &str, table: &Map<String, Value>) -> String {
+    let has_own = |(name, value): &(&String, &Value)| value.is_object() && is_wide(name, value);
+    let own = table.iter().rev().take_while(has_own).count();
+    let mut lines: String =
+        table.iter().take(table.len() - own).map(|(name, value)| entry(name, value)).collect();
+    for (name, value) in table.iter().skip(table.len() - own) {
+        let (path, empty) = (format!("{path}.{}", key(name)), Map::new());
+        lines.push_str(&format!("\n[{path}]\n{}", section(&path, value.as_object().unwrap_or(&empty))));
+    }
+    lines
+}
+
+/// A key and its value, a list on several lines if it is wide.
+fn entry(name: &str, one: &Value) -> String {
+    match one {
+        Value::Array(values) if is_wide(name, one) => {
+            let values = values.iter().filter(|one| !one.is_null());
+            let lines: String = values.map(|one| format!("    {},\n", value(one))).collect();
+            format!("{} = [\n{lines}]\n", key(name))
+        }
+        _ => format!("{} = {}\n", key(name), value(one)),
+    }
+}
+
+fn is_wide(name: &str, one: &Value) -> bool {
+    key(name).chars().count() + " = ".len() + value(one).chars().count() > WIDTH
 }
 
 /// A string: literal where a basic one would be full of backslashes.
@@ -118,6 +135,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_written_is_read_as_it_was(pairs in prop::collection::vec((any::<String>(), tree()), 0..6)) {
             let json = json!({ "t": Value::Object(pairs.into_iter().collect()) });

@@ -1,6 +1,7 @@
 //! What `import` writes means what the JSON means, holds no secret, and its mistakes are those of `integrations_dir`.
 
-use serde_json::{Value, json};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
 
 use super::House;
 use super::galileo::PAYLOADS;
@@ -33,7 +34,7 @@ fn definitions() -> Vec<(&'static str, Value)> {
                 "custom_llm_config": {"file_name": "h.py", "class_name": "H", "init_kwargs": {
                     "z": 1, "api_key": "s3nt1nel", "ratio": 0.5, "big": 18446744073709551615u64, "negative": -3, "password": "s3nt1nel 7",
                     "pin_token": "true", "nothing": null,
-                    "deep": {"list": [1, {"secret": "s3nt1nel-deep"}, ["a", []]], "empty": {}, "long": "x".repeat(90)}}}}),
+                    "keys": ["123"], "deep": {"list": [1, {"secret": "s3nt1nel-deep"}, ["a", []]], "empty": {}, "long": "x".repeat(90)}}}}),
         ),
         (
             "a client with more than its token says",
@@ -100,6 +101,7 @@ fn secret(json: &Value, key: &str) -> String {
         let (first, after) = rest.split_once('.').unwrap_or((rest, ""));
         (place, rest) = (&place[first], after);
     }
+    let place = place.as_array().map_or(place, |values| &values[0]);
     let text = place.as_str().unwrap_or_else(|| panic!("{key} is no text in {json}"));
     match (key, serde_json::from_str::<Value>(text)) {
         ("token", Ok(token)) => token["client_secret"].as_str().unwrap().to_owned(),
@@ -230,7 +232,6 @@ fn the_table_is_one_that_a_person_would_write() {
         imported.ignored,
         [
             "id",
-            "name",
             "provider",
             "extra",
             "created_at",
@@ -354,6 +355,11 @@ fn what_toml_cannot_say_is_told() {
     let imported_null = imported(&null.to_string()).unwrap();
     assert_eq!(imported_null.losses.len(), 2, "{:?}", imported_null.losses);
     assert!(imported_null.toml.contains("a = { c = [1] }"), "{}", imported_null.toml);
+    let number = json!({"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"],
+        "custom_llm_config": {"file_name": "h.py", "class_name": "H", "init_kwargs": {"password": 12345, "db": {"password": 12345}}}});
+    let Imported { toml, losses, .. } = imported(&number.to_string()).unwrap();
+    assert!(losses.len() == 1 && losses[0].contains("db.password"), "{losses:?}");
+    assert!(!toml.contains("12345"), "{toml}");
     let unknown = json!({"authentication_type": "none", "endpoint": "https://a.example/v1",
         "model_properties": [{"name": "m", "supported_parameters": ["brand_new"]}]});
     assert!(imported(&unknown.to_string()).unwrap().losses[0].contains("supported_parameters"));
@@ -381,6 +387,29 @@ fn a_secret_in_the_wrong_place_is_not_printed_either() {
 }
 
 #[test]
+fn relative_paths_are_pointed_out() {
+    let json = json!({"authentication_type": "oauth2", "endpoint": "https://a.example/v1", "models": ["m"], "token_file": "token.json",
+        "headers": {"x-a": "${file:team}", "x-b": "${file:/etc/team}"}, "tls": {"ca_file": "/etc/ca.pem"}});
+    let toml = imported(&json.to_string()).unwrap().toml;
+    let lines: Vec<_> = toml.lines().collect();
+    for (key, is_relative) in [("token_file", true), ("headers", true), ("tls", false)] {
+        let n = lines.iter().position(|line| line.starts_with(key)).unwrap();
+        assert_eq!(lines[n - 1].contains("relative to config.toml"), is_relative, "{key}: {toml}");
+    }
+}
+
+#[test]
+fn a_proxy_that_the_json_takes_from_the_environment_is_read_there() {
+    let json = json!({"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"], "proxy": "${HTTPS_PROXY}"});
+    let import = |proxy: &str| {
+        let env = Environment::of([("HTTPS_PROXY", proxy)]);
+        import(&definition(&json.to_string()), &"acme".parse().unwrap(), &env)
+    };
+    assert!(import("http://proxy:3128").unwrap().toml.contains("proxy = \"${HTTPS_PROXY}\""));
+    assert!(import("http://proxy/path").err().unwrap().render(false).contains("must not have a path"));
+}
+
+#[test]
 fn the_environment_of_the_machine_does_not_matter() {
     let env = Environment::of([
         ("OUTRIDER_INTEGRATIONS__ACME__ENDPOINT", "nonsense"),
@@ -389,4 +418,68 @@ fn the_environment_of_the_machine_does_not_matter() {
     ]);
     let imported = import(&definition(PAYLOADS[4].1), &"acme".parse().unwrap(), &env);
     assert!(imported.is_ok_and(|imported| imported.warnings.is_empty()));
+}
+
+/// What may stand in the tables whose keys are the user's own.
+fn tree() -> impl Strategy<Value = Value> {
+    let words = [
+        "",
+        "a",
+        "${A:-b}",
+        "${A:-1}",
+        "$${x}",
+        "a'b\"c\\",
+        "123",
+        "true",
+        "{ a = 1 }",
+        "[1]",
+        "s3nt1nel",
+        "{{ user }}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        prop::sample::select(words.to_vec()).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            table(inner).prop_map(Value::Object),
+        ]
+    })
+}
+
+fn table(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<String, Value>> {
+    let name = prop_oneof!["[a-z]{1,3}", "(api_key|password|x-a.b|token)", any::<String>()];
+    prop::collection::vec((name, value), 0..4).prop_map(|pairs| pairs.into_iter().collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_integrations_dir_takes_import_takes(
+        defaults in table(tree()),
+        kwargs in table(tree()),
+        query in table(prop_oneof![any::<i64>().prop_map(Value::from), any::<String>().prop_map(Value::from)]),
+        headers in prop::collection::vec(("[a-z-]{1,6}", "[ -~]{0,30}"), 0..4),
+        alias in prop::option::of(any::<String>()),
+    ) {
+        let headers: Map<_, _> = headers.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+        let json = json!({
+            "authentication_type": "none", "endpoint": "https://a.example/v1", "defaults": defaults, "query": query, "headers": headers,
+            "custom_llm_config": {"file_name": "h.py", "class_name": "H", "init_kwargs": kwargs},
+            "model_properties": [{"name": "m", "alias": alias}],
+        });
+        let text = json.to_string();
+        let errors = |problems: &Problems| problems.iter().filter(|p| p.severity == Severity::Error).count();
+        match (imported(&text), of_directory(&text).load_unchecked()) {
+            (Ok(_), Ok(loaded)) => prop_assert!(!loaded.warnings.has_errors()),
+            (Err(one), Err(other)) => prop_assert_eq!(errors(&one), errors(&other), "{}{}", one, other),
+            (Err(only), Ok(_)) => prop_assert!(false, "import alone refuses {}: {}", text, only),
+            (Ok(_), Err(only)) => prop_assert!(false, "integrations_dir alone refuses {}: {}", text, only),
+        }
+    }
 }
