@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use outrider::dialect::Format;
 use serde_json::json;
 
-use crate::support::handlers::{handler, setup};
+use crate::support::handlers::{handler, handler_at, setup};
 use crate::support::provider::{self, needs};
 use crate::support::tls::Authority;
 use crate::support::{Ended, Gate, Setup, TokenServer, Upstream, integration};
@@ -24,7 +24,8 @@ fn attempt(setup: &Setup, more: &[&str]) -> Ended {
 /// What stands behind `label`.
 fn fact<'a>(ended: &'a Ended, label: &str) -> &'a str {
     let line = ended.stdout.lines().find(|line| line.split("  ").next() == Some(label));
-    line.map(|line| line[label.len()..].trim()).unwrap_or_else(|| panic!("no `{label}`:\n{}", ended.output()))
+    assert!(line.is_some(), "no `{label}`:\n{}", ended.output());
+    line.map_or("", |line| line[label.len()..].trim())
 }
 
 /// Fails unless it ended with `code` and said `words` behind `failed`.
@@ -131,13 +132,14 @@ fn a_token_is_fetched_and_told_of_but_not_shown() {
 fn every_format_is_tried_whole_and_streamed() {
     for (word, format) in Format::ALL.iter().map(|(word, format)| (*word, *format)) {
         let upstream = Upstream::start(move |turn| provider::answer(turn, format));
-        let (path, lines) = needs(format, "acme");
-        let setup = Setup::new(integration("acme", &upstream.url(path), &lines));
+        let (lines, tables) = needs(format, "acme");
+        let lines = format!("format = \"{word}\"\n{lines}");
+        let setup = Setup::new(integration("acme", &upstream.url("/base"), &lines) + &tables);
         for more in [&[][..], &["--stream"]] {
             let ended = attempt(&setup, more);
             assert_eq!(ended.code, 0, "{word} {more:?}: {}", ended.output());
             assert!(fact(&ended, "integration").ends_with(&format!("format {word}")), "{}", ended.stdout);
-            assert!(!fact(&ended, "answer").is_empty() && fact(&ended, "usage").contains("tokens"), "{word}");
+            assert_eq!(fact(&ended, "answer"), "hello", "{word} {more:?}");
         }
     }
 }
@@ -156,9 +158,7 @@ fn neither_the_listeners_nor_another_integration_stand_in_the_way() {
     let setup = Setup::new(tables)
         .server(&format!("listen = \"{address}\""))
         .server("start = \"strict\"\napi_key = \"caller-SENTINEL\"\ntls = { cert_file = \"no\", key_file = \"no\" }")
-        .admin(&format!("listen = \"{address}\""));
-    // One address for both would be a mistake in the text.
-    let setup = setup.admin("listen = \"off\"");
+        .admin("listen = \"off\"");
     let ended = attempt(&setup, &[]);
     assert_eq!((ended.code, fact(&ended, "answer")), (0, "hello"), "{}", ended.output());
     assert_eq!(
@@ -207,7 +207,9 @@ fn an_unknown_authority_is_exit_69_and_a_known_one_is_told() {
 
 #[test]
 fn an_upstream_that_is_silent_is_exit_69() {
-    let upstream = Upstream::start(|turn| drop(turn.until_left()));
+    let upstream = Upstream::start(|turn| {
+        turn.until_left();
+    });
     let ended = attempt(&Setup::before(&upstream, "limits = { first_byte = \"50ms\" }"), &[]);
     failed(&ended, 69, &["first_byte"]);
 }
@@ -355,7 +357,9 @@ fn an_integration_that_the_world_fails_says_why_and_is_exit_78() {
 #[test]
 fn ctrl_c_ends_it_at_once() {
     for name in ["INT", "TERM"] {
-        let upstream = Upstream::start(|turn| drop(turn.until_left()));
+        let upstream = Upstream::start(|turn| {
+            turn.until_left();
+        });
         let setup = Setup::before(&upstream, "");
         let config = setup.write();
         let begun = setup.begin(&["try", "acme", "--config", &config.to_string_lossy()]);
@@ -372,18 +376,45 @@ fn ctrl_c_ends_it_at_once() {
 
 #[test]
 fn a_handler_is_loaded_and_answers() {
-    let setup = setup(&["public.py"], "", &handler("acme", "public.py", "Handler", ""));
-    for more in [&[][..], &["--stream"]] {
+    let setup = setup(&["bad.py"], "", &handler("acme", "bad.py", "Handler", ""));
+    for more in [&["--prompt", "hello"][..], &["--prompt", "hello", "--stream"]] {
         let ended = attempt(&setup, more);
         assert_eq!(ended.code, 0, "{}", ended.output());
-        assert!(
-            fact(&ended, "integration").ends_with("handler public.py, class Handler"),
-            "{}",
-            ended.stdout
-        );
+        assert!(fact(&ended, "integration").ends_with("handler bad.py, class Handler"), "{}", ended.stdout);
         assert!(fact(&ended, "handler").contains("Handler loads: "), "{}", ended.stdout);
-        assert!(!fact(&ended, "answer").is_empty(), "{}", ended.stdout);
+        assert!(fact(&ended, "answer").ends_with(" hello"), "{}", ended.stdout);
+        let lines = ["authorization", "endpoint"].map(|label| fact(&ended, label));
+        assert_eq!(lines, ["none", "http://127.0.0.1:9/base: the handler connects by itself"]);
     }
+    let ended = attempt(&setup, &["--prompt", "no number"]);
+    failed(&ended, 1, &["the handler raised ValueError"]);
+    assert!(ended.stderr.contains("Traceback"), "the log goes to stderr: {}", ended.stderr);
+}
+
+const CALLS: &str = r#"
+import json, urllib.request
+from litellm import CustomLLM
+
+class Handler(CustomLLM):
+    async def acompletion(self, *args, **kwargs):
+        request = urllib.request.Request(kwargs["api_base"] + "/generate", data=b"{}")
+        response = kwargs["model_response"]
+        response.choices[0].message.content = json.load(urllib.request.urlopen(request))["text"]
+        return response
+"#;
+
+#[test]
+fn what_a_handler_sends_leaves_with_the_integrations_token_where_it_is_to() {
+    let tokens = TokenServer::issuing();
+    let upstream = Upstream::start(|turn| turn.answer(200, r#"{"text": "hello"}"#));
+    let tables = handler_at(&upstream.url("/base"), "acme", ("calls.py", "Handler"), &behind(&tokens));
+    let ended = attempt(&setup(&[], "egress = true", &tables).file("handlers/calls.py", CALLS), &[]);
+    assert_eq!((ended.code, fact(&ended, "answer")), (0, "hello"), "{}", ended.output());
+    assert_eq!(fact(&ended, "connects to"), format!("{} without TLS", upstream.address()));
+    assert!(fact(&ended, "token").starts_with("fetched from 127.0.0.1:"), "{}", ended.stdout);
+    let request = upstream.request();
+    assert_eq!(request.target(), "/base/generate");
+    assert_eq!(request.head.header("authorization"), Some("Bearer token-1"));
 }
 
 #[test]

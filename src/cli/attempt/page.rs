@@ -33,7 +33,7 @@ impl<W: Write> Page<W> {
     pub(super) fn fact(&mut self, label: &str, words: &str) {
         let words = self.veil.cover(words);
         let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.print(&format!("{label:LABEL$} {}\n", words.trim_end()));
+        self.print(&format!("{}\n", format!("{label:LABEL$} {words}").trim_end()));
     }
 
     /// More of the answer's text. What may begin a secret waits for what comes behind it.

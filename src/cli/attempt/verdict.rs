@@ -83,7 +83,7 @@ const TABLE: [(&str, Verdict); 32] = [
     ("upstream_error", verdict("answer", UPSTREAM, "", Exit::Failed)),
     (
         "handler_error",
-        verdict("answer", HANDLER, "read its message; the log above has the traceback", Exit::Failed),
+        verdict("answer", HANDLER, "read its message; the log on stderr has the traceback", Exit::Failed),
     ),
     (
         "token_refused",
@@ -179,12 +179,12 @@ const TABLE: [(&str, Verdict); 32] = [
         "handler_unavailable",
         verdict(
             "handler",
-            HANDLER,
-            "correct it; `outrider check --online` loads every handler",
+            "the handler's, or that of its interpreter (handlers.python)",
+            "do what the cause says; `outrider check --online` loads every handler",
             Exit::Config,
         ),
     ),
-    ("handler_crashed", verdict("handler", HANDLER, "the log above has what it last said", Exit::Failed)),
+    ("handler_crashed", verdict("handler", HANDLER, "the log on stderr has what it last said", Exit::Failed)),
     (
         "handler_garbled",
         verdict("handler", HANDLER, "it must return what litellm's CustomLLM returns", Exit::Failed),
