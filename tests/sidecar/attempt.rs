@@ -314,6 +314,21 @@ fn a_stream_that_breaks_is_exit_1_and_what_came_is_shown() {
 }
 
 #[test]
+fn an_error_inside_a_stream_is_told_by_its_type() {
+    for (kind, code) in [("authentication_error", 77), ("overloaded_error", 1)] {
+        let upstream = Upstream::start(move |turn| {
+            turn.open_stream();
+            turn.delta("one");
+            turn.event(json!({"error": {"message": "not you", "type": kind}}).to_string());
+            turn.end();
+        });
+        let ended = attempt(&Setup::before(&upstream, ""), &["--stream"]);
+        failed(&ended, code, &["not you"]);
+        assert_eq!((fact(&ended, "status"), fact(&ended, "answer")), ("200", "one"));
+    }
+}
+
+#[test]
 fn an_answer_that_is_no_completion_is_exit_1_though_it_passes_unread() {
     let upstream = Upstream::start(|turn| turn.answer(200, r#"{"hello": "w\u001b[2Jorld"}"#));
     let ended = attempt(&Setup::before(&upstream, ""), &[]);

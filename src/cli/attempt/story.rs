@@ -237,7 +237,7 @@ impl<W: Write> Story<'_, W> {
     /// `refused`: status and headers of the answer, where it was not a stream that had begun.
     fn failure(&mut self, wrong: &Wrong, record: &Record, refused: Option<(u16, &HeaderMap)>) -> Exit {
         let code = record.code.as_deref().or(wrong.code.as_deref()).unwrap_or_default();
-        let status = refused.map_or(200, |(status, _)| status);
+        let status = refused.map_or_else(|| status_of(&wrong.kind), |(status, _)| status);
         let verdict = Verdict::of(code, status);
         if let Some((status, headers)) = refused {
             let from = match code {
@@ -287,6 +287,17 @@ impl<W: Write> Story<'_, W> {
         if !words.is_empty() {
             self.page.fact("time", &words.join(", "));
         }
+    }
+}
+
+/// What an error in a stream would have had as its status, by its type.
+fn status_of(kind: &str) -> u16 {
+    match kind {
+        "invalid_request_error" => 400,
+        "authentication_error" => 401,
+        "permission_error" => 403,
+        "rate_limit_error" => 429,
+        _ => 500,
     }
 }
 
