@@ -81,7 +81,7 @@ fn help_and_version_are_there() {
 #[test]
 fn completions_know_every_command() {
     let script = Setup::new("").run(&["completions", "bash"]).stdout;
-    for words in ["outrider__try", "--prompt", "--stream"] {
+    for words in ["outrider,try)", "--prompt", "--stream"] {
         assert!(script.contains(words), "`{words}` is missing");
     }
 }

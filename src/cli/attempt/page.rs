@@ -4,10 +4,15 @@
 use std::io::Write;
 
 use crate::config::Veil;
+use crate::config::valid::STARS;
 use crate::secret::Secret;
 
 /// How wide the column of labels is.
 const LABEL: usize = 14;
+/// How many characters are shown of what is no answer.
+const EXCERPT: usize = 600;
+/// What is shorter is no part of a secret, but the end of a word.
+const LEAST: usize = 6;
 
 /// Prints to `out`. Whether anybody reads it does not matter: the exit code still says how it went.
 pub(super) struct Page<W> {
@@ -44,15 +49,29 @@ impl<W: Write> Page<W> {
         self.text(&covered);
     }
 
-    /// The answer's text is whole; `or` stands where it has none.
+    /// There is no more of the answer's text; `or` stands where it has none. It may have broken off inside a secret.
     pub(super) fn said(&mut self, or: &str) {
         let rest = std::mem::take(&mut self.held);
-        self.text(&rest);
+        self.text(if rest.len() < LEAST { &rest } else { STARS });
         match self.began {
             true => self.print("\n"),
             false => self.fact("answer", or),
         }
         self.began = false;
+    }
+
+    /// The beginning of an answer that is none.
+    pub(super) fn excerpt(&mut self, whole: &str) {
+        let mut covered = self.veil.cover(whole);
+        let hidden = covered.len() - self.veil.unsure_from(&covered);
+        if hidden >= LEAST {
+            covered.truncate(covered.len() - hidden);
+        }
+        if let Some((at, _)) = covered.char_indices().nth(EXCERPT) {
+            covered.truncate(at);
+        }
+        self.text(&covered);
+        self.said("it is empty");
     }
 
     fn text(&mut self, text: &str) {
@@ -124,6 +143,16 @@ mod tests {
         });
         assert_eq!(page, "answer         hello B\n");
         assert_eq!(printed(|page| page.said("no text")), "answer         no text\n");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_text_ends_inside_it_or_is_cut() {
+        let text = "the key Bearer sk-liv";
+        assert_eq!(printed(|page| (page.say(text), page.said("none")).1), "answer         the key ***\n");
+        assert_eq!(printed(|page| page.excerpt(text)), "answer         the key \n");
+        let page = printed(|page| page.excerpt(&format!("{} sk-live-1 and more", "é".repeat(EXCERPT - 3))));
+        assert_eq!(page, format!("answer         {} **\n", "é".repeat(EXCERPT - 3)));
+        assert_eq!(printed(|page| page.excerpt("")), "answer         it is empty\n");
     }
 
     #[test]

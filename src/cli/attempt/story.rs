@@ -47,7 +47,10 @@ enum End {
 impl<W: Write> Story<'_, W> {
     /// Sends `body` and tells everything; how the command ends.
     pub(super) async fn tell(mut self, alone: &mut Alone, body: Bytes) -> Exit {
-        let Some(entry) = alone.entry() else { return Exit::Failed };
+        let Some(entry) = alone.entry() else {
+            self.page.fact("failed", "this process has lost the integration");
+            return Exit::Failed;
+        };
         self.plan();
         if let Ok(integration) = &entry.state {
             self.handler(&entry).await;
@@ -119,8 +122,9 @@ impl<W: Write> Story<'_, W> {
                 self.page.fact(label, &words);
             }
         } else {
-            self.page
-                .fact("endpoint", &format!("{}: the handler connects by itself", self.settings.endpoint));
+            let endpoint = self.settings.endpoint.to_string();
+            let shown = endpoint.split('?').next().unwrap_or_default();
+            self.page.fact("endpoint", &format!("{shown}: the handler connects by itself"));
         }
     }
 
@@ -133,7 +137,7 @@ impl<W: Write> Story<'_, W> {
         let waiting = Arc::clone(&crew);
         let settled = spawn_blocking(move || waiting.wait_settled(most)).await;
         let words = match (settled, crew.status().loaded) {
-            (Ok(Err(why)), _) => format!("does not load: {why}"),
+            (Ok(Err(_)), _) => "does not load".to_owned(),
             (_, Some(loaded)) => format!(
                 "{} loads: {}; called {} style; Python {}, litellm {}",
                 loaded.class,
@@ -183,8 +187,7 @@ impl<W: Write> Story<'_, W> {
             }
             None => {
                 // Whoever reads this wants to see what else it was.
-                self.page.say(&String::from_utf8_lossy(&body[..body.len().min(600)]));
-                self.page.said("it is empty");
+                self.page.excerpt(&String::from_utf8_lossy(&body));
                 End::Strange(match body.len() < most {
                     true => "the answer is no chat completion",
                     false => "the answer is longer than limits.max_answer",
