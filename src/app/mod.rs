@@ -9,8 +9,8 @@ mod renew;
 mod watch;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -43,6 +43,8 @@ pub struct Running {
     pub proxy: Vec<Address>,
     /// Where the admin side listens.
     pub admin: Option<Address>,
+    /// Weak: what the house holds ends with the control thread.
+    house: Weak<House>,
     stopper: Stopper,
     control: JoinHandle<()>,
 }
@@ -116,6 +118,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     });
     let reading = Box::new(collect::Reading { house: Arc::downgrade(&house), inbound: inbound.clone() });
     house.metrics.register(|registry| registry.register_collector(reading));
+    let served = Arc::downgrade(&house);
     let (stopper, stop) = Stopper::new();
     let running = (doors.clients.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
     let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
@@ -125,12 +128,24 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
     let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source).with(inbound);
-    let control = Control { house, stopper: stopper.clone(), connections, tasks, keeper, signals: None };
+    let control = Control {
+        house: Arc::clone(&house),
+        stopper: stopper.clone(),
+        connections,
+        tasks,
+        keeper,
+        signals: None,
+    };
     let control = spawn_control(control, obeys, admins, stop, workers)?;
-    Ok(Running { proxy: running.0, admin: running.1, stopper, control })
+    Ok(Running { proxy: running.0, admin: running.1, house: served, stopper, control })
 }
 
 impl Running {
+    /// The integrations as they are served now; `None` once it has ended.
+    pub fn registry(&self) -> Option<Arc<Registry>> {
+        self.house.upgrade().map(|house| house.registry.load_full())
+    }
+
     /// Waits until it has stopped, by a signal or by [`Running::stop`].
     pub fn wait(self) {
         let _ = self.control.join();

@@ -1,5 +1,6 @@
 //! The command line: one file a command; `main` calls [`run`] and turns its [`Exit`] into the process's exit code.
 
+mod attempt;
 mod check;
 mod console;
 mod demo;
@@ -27,6 +28,8 @@ pub enum Exit {
     Usage = 2,
     /// An upstream cannot be reached.
     Unreachable = 69,
+    /// Credentials were refused.
+    Refused = 77,
     /// The configuration is wrong.
     Config = 78,
 }
@@ -51,6 +54,8 @@ enum Command {
     Check(check::Check),
     /// Show the exact request that a provider would get, and what was changed on the way; send nothing
     Explain(explain::Explain),
+    /// Send one request through an integration and tell step by step what happens; needs no running sidecar
+    Try(attempt::Try),
     /// Print the JSON to paste into Galileo, so that its runners call Outrider
     Console(console::Console),
     /// Print Galileo's JSON as the TOML that means the same, without its secrets
@@ -93,6 +98,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Demo(demo)) => demo::run(&demo),
         Some(Command::Check(check)) => check::run(&check),
         Some(Command::Explain(explain)) => explain::run(&explain),
+        Some(Command::Try(args)) => attempt::run(&args),
         Some(Command::Console(console)) => console::run(&console),
         Some(Command::Import(import)) => import::run(&import),
         Some(Command::Schema) => schema::run(),

@@ -61,7 +61,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
 
 /// Secrets are in our memory: it goes into no core dump, and no other process of the same user may read it, such as a
 /// handler. What the system does not allow is not worth failing for.
-fn shield() {
+pub(super) fn shield() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, none);

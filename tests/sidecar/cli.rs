@@ -72,10 +72,18 @@ fn help_and_version_are_there() {
     let setup = Setup::new("");
     let help = setup.run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["check", "console", "demo", "explain", "import", "schema"] {
+    for command in ["check", "console", "demo", "explain", "import", "schema", "try"] {
         assert!(help.stdout.contains(command), "{}", help.stdout);
     }
     assert!(setup.run(&["--version"]).stdout.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_know_every_command() {
+    let script = Setup::new("").run(&["completions", "bash"]).stdout;
+    for words in ["outrider,try)", "--prompt", "--stream"] {
+        assert!(script.contains(words), "`{words}` is missing");
+    }
 }
 
 #[test]

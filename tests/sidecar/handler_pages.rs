@@ -109,6 +109,11 @@ fn the_smallest_handler_is_checked_tried_by_itself_and_asked_past_outrider_as_th
     let ended = python::run(&format!("import sys; sys.path.insert(0, sys.argv[1]); {script}"), &[&dir]);
     assert!(ended.code == 0 && ended.stdout.contains("content='hi'"), "{}", ended.output());
 
+    let attempt = WRITERS.commands().into_iter().find(|line| line.starts_with("outrider try "));
+    let attempt = attempt.expect("the page tries it").replace("config.toml", &config);
+    let ended = setup.run(&attempt.split(' ').skip(1).collect::<Vec<_>>());
+    assert!(ended.code == 0 && ended.stdout.contains("You said: hi"), "{}", ended.output());
+
     let sidecar = setup.start();
     let curl = Call::post("/echo/v1/chat/completions", body_of("http://127.0.0.1:4010"));
     assert_eq!(sidecar.ask(&curl).content(), "You said: hi");

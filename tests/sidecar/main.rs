@@ -4,6 +4,7 @@ mod support;
 
 mod access;
 mod admin;
+mod attempt;
 mod auth_api_key;
 mod auth_aws;
 mod auth_gcp;

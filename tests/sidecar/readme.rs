@@ -194,6 +194,43 @@ fn explain_prints_what_the_readme_shows() {
     assert_eq!(ended.stdout, shown, "{}", ended.stderr);
 }
 
+/// The lines of a page of `try`, but for what differs from one network to another.
+fn steadily(page: &str) -> Vec<String> {
+    let elsewhere =
+        |line: &&str| ["time ", "connects to ", "configuration "].iter().any(|l| line.starts_with(l));
+    page.lines()
+        .map(|line| if elsewhere(&line) { line.split("  ").next().unwrap_or(line) } else { line }.to_owned())
+        .collect()
+}
+
+#[test]
+fn try_prints_what_the_readme_shows() {
+    let section = section("Trying an integration");
+    let command = commands().into_iter().find(|line| line.starts_with("outrider try "));
+    let command = command.expect("the README tries it");
+    assert!(section.contains(&command), "{command}");
+    let args: Vec<&str> = command.split(' ').skip(1).collect();
+    let shown: Vec<String> = blocks("text").into_iter().filter(|block| section.contains(block)).collect();
+    let [went_well, failed] = shown.as_slice() else { panic!("the README shows two pages: {shown:?}") };
+    let upstream = Upstream::start(|turn| {
+        let headers = [("content-type", "application/json"), ("x-request-id", "req-7")];
+        turn.answer_with(200, &headers, crate::support::upstream::completion("hello").to_string());
+    });
+    let printed = |tokens: &TokenServer| {
+        let changes = [(GATEWAY, upstream.url("")), (LOGIN, tokens.url())];
+        let text =
+            configuration("authentication_scope", &changes.each_ref().map(|(from, to)| (*from, to.as_str())));
+        let ended = newcomer("").file("config.toml", &text).run(&args);
+        let host = tokens.url().replace("http://", "").replace("/oauth2/token", "");
+        (ended.code, ended.stdout.replace(&tokens.url(), LOGIN).replace(&host, "login.corp.example"))
+    };
+    let (code, page) = printed(&TokenServer::issuing());
+    assert_eq!((code, steadily(&page)), (0, steadily(went_well)));
+    let refusing = TokenServer::start(|turn, _| turn.answer(401, r#"{"error": "invalid_client"}"#));
+    let (code, page) = printed(&refusing);
+    assert!(code == 77 && page.contains(failed.as_str()), "{page}");
+}
+
 #[test]
 fn import_prints_what_the_readme_shows() {
     let command = commands().into_iter().find(|line| line.starts_with("outrider import "));

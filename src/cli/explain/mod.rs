@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 
 use self::page::Page;
+pub(super) use self::page::way;
 use super::{Exit, console};
 use crate::config::valid::Integration;
 use crate::config::{self, Loaded, Options};

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::layout::laid_out;
 use crate::config::valid::Integration;
+use crate::egress::Route;
 use crate::files;
 use crate::outbound::{Change, Done};
 use crate::proxy::{Explained, Refusal, Shown};
@@ -117,7 +118,7 @@ impl Page<'_> {
         let change = |change: &Change| (word(change.what), format!("{}: {}", change.field, change.why));
         facts.extend(shown.report.changes.iter().map(change));
         facts.push(("authorized", shown.authorization.to_owned()));
-        facts.extend(self.way(shown));
+        facts.extend(way(&shown.route, &self.settings.tls));
         facts.push(("sent", "nothing, and no token was fetched".to_owned()));
         facts
     }
@@ -132,34 +133,6 @@ impl Page<'_> {
             Some(asked) if asked == name => format!("`{name}`"),
             Some(asked) => format!("`{asked}` is `{name}` there"),
         }
-    }
-
-    fn way(&self, shown: &Shown) -> Vec<(&'static str, String)> {
-        let route = &shown.route;
-        let tls = &self.settings.tls;
-        let mut words = match &route.tls {
-            None => format!("{} without TLS", route.to),
-            Some(secure) => {
-                format!("{} by TLS {} or later as {}", route.to, version(tls), secure.server_name)
-            }
-        };
-        if route.tls.as_ref().is_some_and(|secure| secure.offers_http2) {
-            words += ", over HTTP/2 if the other side takes it (then without `host`)";
-        }
-        let mut way = vec![("connects to", words)];
-        if let Some(proxy) = &route.proxy {
-            let how = if proxy.forwards { "which passes the request on" } else { "by CONNECT" };
-            let credentials = if proxy.has_credentials { ", with the credentials in its URL" } else { "" };
-            way.push(("proxy", format!("{}, {how}{credentials}", proxy.url)));
-        }
-        if let (Some(_), Some(file)) = (&route.tls, &tls.client_cert_file) {
-            let subject = tls::subject(tls).filter(|subject| !subject.is_empty());
-            way.push((
-                "certificate",
-                format!("{} ({})", subject.as_deref().unwrap_or("without a subject"), files::shown(file)),
-            ));
-        }
-        way
     }
 
     fn sheet<'s>(&'s self, shown: &'s Shown) -> Sheet<'s> {
@@ -208,6 +181,33 @@ impl Page<'_> {
             })),
         })
     }
+}
+
+/// Where requests go, line by line, and by which certificate we are known there. Blocks: it reads the certificate.
+pub(in crate::cli) fn way(route: &Route, tls: &tls::Profile) -> Vec<(&'static str, String)> {
+    let mut words = match &route.tls {
+        None => format!("{} without TLS", route.to),
+        Some(secure) => {
+            format!("{} by TLS {} or later as {}", route.to, version(tls), secure.server_name)
+        }
+    };
+    if route.tls.as_ref().is_some_and(|secure| secure.offers_http2) {
+        words += ", over HTTP/2 if the other side takes it (then without `host`)";
+    }
+    let mut way = vec![("connects to", words)];
+    if let Some(proxy) = &route.proxy {
+        let how = if proxy.forwards { "which passes the request on" } else { "by CONNECT" };
+        let credentials = if proxy.has_credentials { ", with the credentials in its URL" } else { "" };
+        way.push(("proxy", format!("{}, {how}{credentials}", proxy.url)));
+    }
+    if let (Some(_), Some(file)) = (&route.tls, &tls.client_cert_file) {
+        let subject = tls::subject(tls).filter(|subject| !subject.is_empty());
+        way.push((
+            "certificate",
+            format!("{} ({})", subject.as_deref().unwrap_or("without a subject"), files::shown(file)),
+        ));
+    }
+    way
 }
 
 fn version(profile: &tls::Profile) -> &'static str {

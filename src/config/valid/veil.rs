@@ -87,9 +87,14 @@ impl Veil {
                 texts.push(Secret::new(value.as_str()));
             }
         }
-        veil.forms = texts.iter().flat_map(forms).map(Secret::new).collect();
-        veil.forms.sort_by_key(|form| std::cmp::Reverse(form.expose().len()));
+        veil.hide(&texts);
         veil
+    }
+
+    /// Hides these, too, from now on.
+    pub fn hide(&mut self, texts: &[Secret]) {
+        self.forms.extend(texts.iter().flat_map(forms).map(Secret::new));
+        self.forms.sort_by_key(|form| std::cmp::Reverse(form.expose().len()));
     }
 
     /// Whether the configured header `name` may hold a secret: its value came from elsewhere, or looks like one.
@@ -112,6 +117,17 @@ impl Veil {
             }
         }
         covered
+    }
+
+    /// From where on the end of `text` may be the beginning of a secret; the length of `text` if it is of none. For a
+    /// text that comes in pieces: what stands before may be shown once it is covered.
+    pub fn unsure_from(&self, text: &str) -> usize {
+        let longest = self.forms.first().map_or(0, |form| form.expose().len());
+        let starts = text.char_indices().map(|(at, _)| at).filter(|at| text.len() - at < longest);
+        let begins = |rest: &str| {
+            self.forms.iter().any(|form| form.expose().len() > rest.len() && form.expose().starts_with(rest))
+        };
+        starts.into_iter().find(|at| begins(&text[*at..])).unwrap_or(text.len())
     }
 
     fn is_foreign(&self, table: &str, name: &str) -> bool {

@@ -167,6 +167,11 @@ impl Setup {
         run_to_end(command, &format!("`outrider {}`", args.join(" ")))
     }
 
+    /// Starts the binary with `args`, and does not wait.
+    pub(crate) fn begin(&self, args: &[&str]) -> Begun {
+        Begun(Process::new(self.command(args)))
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outrider"));
         command.args(args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
@@ -178,11 +183,7 @@ impl Setup {
 
 /// Runs `command` until it ends by itself; fails loudly if it does not. `what` names it.
 pub(crate) fn run_to_end(command: Command, what: &str) -> Ended {
-    let mut process = Process::new(command);
-    let status = process.wait();
-    assert!(status.is_some(), "{what} did not end in {PATIENCE:?}:\n{}", process.output());
-    let code = status.and_then(|s| s.code()).unwrap_or(-1);
-    Ended { code, stdout: text(&process.stdout), stderr: text(&process.stderr) }
+    Begun(Process::new(command)).end(what)
 }
 
 /// What came out of one pipe.
@@ -224,6 +225,12 @@ impl Process {
     fn output(&self) -> String {
         format!("{}{}", text(&self.stdout), text(&self.stderr))
     }
+
+    fn signal(&self, name: &str) {
+        // `kill` is a word of every shell; a program of that name is not on every machine.
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
+    }
 }
 
 impl Drop for Process {
@@ -251,6 +258,30 @@ fn listen_to(pipe: impl Read + Send + 'static) -> Arc<Watched<Pipe>> {
         into.change(|pipe| pipe.ended = true);
     });
     heard
+}
+
+/// A command that runs.
+pub(crate) struct Begun(Process);
+
+impl Begun {
+    /// Waits until a line of its stdout begins with `words`; fails loudly if none does.
+    pub(crate) fn heard(&self, words: &str) {
+        let found = self.0.heard(|lines| lines.iter().any(|line| line.starts_with(words)).then_some(()));
+        assert!(found.is_some(), "no line begins with `{words}`:\n{}", self.0.output());
+    }
+
+    /// Sends it the signal `name`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.0.signal(name);
+    }
+
+    /// Waits for its end; fails loudly if it does not come. `what` names it.
+    pub(crate) fn end(mut self, what: &str) -> Ended {
+        let status = self.0.wait();
+        assert!(status.is_some(), "{what} did not end in {PATIENCE:?}:\n{}", self.0.output());
+        let code = status.and_then(|s| s.code()).unwrap_or(-1);
+        Ended { code, stdout: text(&self.0.stdout), stderr: text(&self.0.stderr) }
+    }
 }
 
 /// A sidecar that listens.
@@ -375,10 +406,7 @@ impl Sidecar {
     }
 
     fn signal(&self, name: &str) {
-        // `kill` is a word of every shell; a program of that name is not on every machine.
-        let sent =
-            Command::new("sh").args(["-c", &format!("kill -{name} {}", self.process.child.id())]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
+        self.process.signal(name);
     }
 }
 
