@@ -3,6 +3,7 @@
 
 mod handlers;
 mod online;
+mod plain;
 pub(super) mod world;
 
 use std::io::{self, IsTerminal, Write};

@@ -1,12 +1,15 @@
 //! What is wrong in the world, and what this version has not: each integration is built as serving would build it.
 
+use std::sync::Arc;
+
+use super::plain;
 use crate::auth;
 use crate::config::valid::{Authorization, AwsKeys, Integration, SecretSource, Settings};
 use crate::config::{At, Loaded, Problems, Severity};
 use crate::integration::{Entry, Workshop, misplaced};
 use crate::tls;
 
-/// Everything that would fail an integration or the start, as errors.
+/// Everything that would fail an integration or the start, as errors; what would fail each request, as warnings.
 pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
     let mut problems = Problems::default();
     for (at, why) in of_server(&loaded.settings) {
@@ -16,13 +19,17 @@ pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());
         let mut wrong = of_integration(one, &at);
-        if let Err(why) = Entry::build(one.clone(), &workshop).state
+        let entry = Arc::new(Entry::build(one.clone(), &workshop));
+        if let Err(why) = &entry.state
             && !wrong.iter().any(|(_, known)| why.contains(known))
         {
-            wrong.push((at.key(first_word(&why)), why));
+            wrong.push((at.key(first_word(why)), why.clone()));
         }
         for (at, why) in wrong {
             problems.push(loaded.places.problem(Severity::Error, &at, named(&at, why)));
+        }
+        if let Some((at, why)) = plain::refused_default(loaded, &entry, &at) {
+            problems.push(loaded.places.problem(Severity::Warning, &at, why));
         }
     }
     problems
