@@ -18,6 +18,7 @@
 //! ```
 
 // words: values; no I/O, no async
+pub mod echo;
 pub mod names;
 pub mod secret;
 

@@ -10,7 +10,8 @@ use http::{HeaderName, HeaderValue, Uri};
 use super::answer::{self, Fields, Granted, Trouble};
 use super::credential::{Credential, Issuer, Proof, bearer, host_of};
 use super::fetch::{self, Way};
-use crate::config::valid::{ClientAuth, OAuth2};
+use crate::config::valid::{ClientAuth, OAuth2, is_suspect};
+use crate::echo::Needles;
 use crate::outbound::Unsigned;
 use crate::secret::Secret;
 use crate::tasks::Seat;
@@ -95,15 +96,19 @@ impl Client {
         request
     }
 
-    /// `text` without our secret in any form that we send it in: a token endpoint may echo what it was given.
+    /// `text` without what we send besides public words: a token endpoint may echo what it was given, in any form.
     fn hide(&self, text: &str) -> String {
-        let secret = self.secret.expose();
-        let encoded: String = byte_serialize(secret.as_bytes()).collect();
-        let mut shown = text.to_owned();
-        for form in [self.basic().as_str(), &encoded, secret] {
-            shown = shown.replace(form, "***");
-        }
-        shown
+        let basic = format!("Basic {}", self.basic());
+        let headers = self.headers.iter().map(|(_, value)| value.as_bytes());
+        let params = self.form.iter().filter(|(name, value)| !is_public(name) || is_suspect(name, value));
+        let params = params.map(|(_, value)| value.as_bytes());
+        let query = form_urlencoded::parse(self.url.query().unwrap_or_default().as_bytes());
+        // What has no `=` is a value without a name.
+        let query: Vec<_> = query.map(|(name, value)| if value.is_empty() { name } else { value }).collect();
+        let query = query.iter().map(|value| value.as_bytes());
+        let values = headers.chain(params).chain(query).chain([basic.as_bytes()]);
+        let needles = Needles::of(values).and_secret(self.secret.expose());
+        needles.clean_text(text).unwrap_or_else(|| text.to_owned())
     }
 
     /// RFC 6749 §2.3.1: both parts are form-encoded before they are joined.
@@ -130,6 +135,11 @@ impl Credential for Client {
     }
 }
 
+/// Whether the parameter `name` of a token request says nothing that a log may not hold.
+fn is_public(name: &str) -> bool {
+    ["grant_type", "scope", "audience", "resource"].contains(&name)
+}
+
 /// The form without the client's own proof; an extra parameter takes the place of one of ours by the same name,
 /// since none may stand twice (RFC 6749 §3.2).
 fn form(settings: &OAuth2) -> Vec<(String, String)> {
@@ -149,8 +159,9 @@ fn form(settings: &OAuth2) -> Vec<(String, String)> {
 mod tests {
     use http::header::CONTENT_TYPE;
 
-    use super::super::testing::settings;
+    use super::super::testing::{Endpoint, LIMIT, SEAT, answer, settings};
     use super::*;
+    use crate::config::valid::SecretSource;
 
     fn credential(settings: &OAuth2) -> Client {
         Client::read(settings, &tls::Profile::default()).unwrap()
@@ -230,6 +241,68 @@ mod tests {
         let credential = credential(&settings("http://idp.test/token"));
         let echo = format!("a s:e/c&r=t b s%3Ae%2Fc%26r%3Dt c {}", credential.basic());
         assert_eq!(credential.hide(&echo), "a *** b *** c ***");
+    }
+
+    #[tokio::test]
+    async fn what_a_token_endpoint_echoes_of_a_request_is_hidden() {
+        let secret = "s3cr3t&<0123456789abcdef0123456789>";
+        let texts = [
+            "bad url /token?api_key=url-secret-1&tenant=t",
+            "sent client_key=prm-secret-1&scope=read+all&audience=https%3A%2F%2Fapi.test x-extra: hdr-secret-1",
+            "secret s3cr3t&amp;&lt;0123456789abcdef0123456789&gt; of the id",
+            "secret s3cr3t%26%3C0123456789abcdef0123456789%3E of the id",
+            "secret s3cr3t\\u0026\\u003c0123456789abcdef0123456789\\u003e of the id",
+            "secret s3cr3t&<0123456789abcdef01234... of the id",
+        ];
+        let wants = [
+            "bad url /token?api_key=***&tenant=t",
+            "sent client_key=***&scope=read+all&audience=https%3A%2F%2Fapi.test x-extra: ***",
+            "secret *** of the id",
+            "secret *** of the id",
+            "secret *** of the id",
+            "secret ***... of the id",
+        ];
+        let endpoint = Endpoint::saying(move |n| {
+            let said = serde_json::json!({ "error": "invalid_client", "error_description": texts[n - 1] });
+            answer(401, &said.to_string())
+        })
+        .await;
+        let mut settings = endpoint.settings();
+        settings.token_url = format!("{}&api_key=url-secret-1", endpoint.url()).parse().unwrap();
+        settings.client_secret = SecretSource::Inline(Secret::new(secret));
+        settings.scope = Some("read all".into());
+        settings.audience = Some("https://api.test".into());
+        settings.extra_params = vec![("client_key".into(), "prm-secret-1".into())];
+        settings.extra_headers =
+            vec![(HeaderName::from_static("x-extra"), HeaderValue::from_static("hdr-secret-1"))];
+        let client = credential(&settings);
+        let way = Way { stops: [endpoint.egress()].into(), limit: LIMIT };
+        for want in wants {
+            match way.ask(SEAT, &client).await {
+                Err(Trouble::Refused { description: Some(told), .. }) => assert_eq!(told, want),
+                _ => panic!("no refusal where {want} was to be told"),
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_cut_behind_the_mask_and_nowhere_before() {
+        let mut settings = settings("http://idp.test/token");
+        settings.client_secret = SecretSource::Inline(Secret::new("s3cr3t-0123456789abcdef0123456789"));
+        let client = credential(&settings);
+        let hide = |text: &str| client.hide(text);
+        let fields =
+            Fields { token: "access_token", expires: "expires_in", help: "", url: "it", hide: &hide };
+        for at in 250..310 {
+            let said = format!("{}s3cr3t-0123456789abcdef0123456789", "x".repeat(at));
+            let body = serde_json::json!({ "error": "x", "error_description": said }).to_string();
+            let Err(Trouble::Refused { description: Some(told), .. }) =
+                answer::read(401, body.as_bytes(), &fields)
+            else {
+                panic!("no refusal at {at}")
+            };
+            assert!(!told.contains('s'), "{at}: {told}");
+        }
     }
 
     #[test]

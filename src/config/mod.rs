@@ -169,11 +169,19 @@ fn integrations(
             let key = |at: &Path| at.to_string().strip_prefix(&table).map(str::to_owned);
             integration.referred =
                 r.referred.iter().filter_map(|(at, path)| Some((key(at)?, path.clone()))).collect();
+            integration.hidden_query = foreign_query(&r.foreign, &name, &integration.query);
             all.insert(integration.name.clone(), integration);
         }
     }
     integration::warn_shared_models(&all.values(), r);
     all
+}
+
+/// The names in `query` of the integration `name` whose values came from elsewhere.
+fn foreign_query(foreign: &Foreign, name: &str, query: &[(String, String)]) -> Vec<String> {
+    let (keys, _) = foreign.of(name);
+    let is_foreign = |name: &str| keys.iter().any(|key| *key == ["query", &name.to_lowercase()]);
+    query.iter().map(|(name, _)| name).filter(|name| is_foreign(name)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -257,6 +257,7 @@ pub(super) mod tests {
             strict: false,
             declared: None,
             referred: vec![],
+            hidden_query: vec![],
             world: vec![],
         }
     }

@@ -6,24 +6,14 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HeaderMap;
 
 use crate::config::valid::is_suspect;
+use crate::echo::Needles;
 use crate::integration::Entry;
 use crate::openai::Fault;
-
-/// What stands in place of a credential.
-const STARS: &[u8] = b"***";
-
-/// Shorter than this, a credential is no secret and would be found in ordinary words.
-const LEAST: usize = 6;
-
-/// So many bytes of a credential's beginning are hidden too: some upstreams cut what they repeat.
-const ENOUGH: usize = 24;
 
 /// The values that were put on one request and are marked sensitive.
 #[derive(Debug, Default)]
@@ -70,8 +60,8 @@ impl Hidden {
         let Fault { message, kind, param, code, innererror, headers, .. } = &mut fault;
         let others = [kind, param, code, innererror].into_iter().flatten();
         for text in std::iter::once(message).chain(others).chain(headers.iter_mut().map(|(_, text)| text)) {
-            if let Some(clean) = clean(text.as_bytes(), &needles) {
-                *text = String::from_utf8_lossy(&clean).into_owned();
+            if let Some(clean) = needles.clean_text(text) {
+                *text = clean;
             }
         }
         fault.shorten();
@@ -80,16 +70,15 @@ impl Hidden {
 
     /// Takes them out of a body that goes on as it came.
     pub(super) fn strip_bytes(&self, body: Bytes) -> Bytes {
-        clean(&body, &self.needles()).map_or(body, Bytes::from)
+        self.needles().clean(&body).map_or(body, Bytes::from)
     }
 
     /// Takes them out of the headers of an answer that goes on as it came.
     pub(super) fn strip_headers(&self, headers: &mut HeaderMap) {
-        let mut needles = self.needles();
         // Nobody cuts a header, and a short one (`application/json`) may well begin like one of ours.
-        needles.iter_mut().for_each(|needle| needle.in_part = false);
+        let needles = self.needles().whole();
         for value in headers.values_mut() {
-            if let Some(clean) = clean(value.as_bytes(), &needles) {
+            if let Some(clean) = needles.clean(value.as_bytes()) {
                 *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***"));
             }
         }
@@ -100,17 +89,16 @@ impl Hidden {
         self.strip(Fault { message: text, is_page: true, ..Fault::default() }).words()
     }
 
-    /// Each with and without the scheme before it (`Bearer …`), and what that scheme makes of it. The longest first: one
-    /// may be in another.
-    fn needles(&self) -> Vec<Needle> {
+    fn needles(&self) -> Needles {
         let headers = self.headers.iter().map(HeaderValue::as_bytes);
-        let query = self.asked.iter().flat_map(|entry| &entry.settings.query);
-        let suspects =
-            query.filter(|(name, value)| is_suspect(name, value)).map(|(_, value)| value.as_bytes());
-        let mut needles: Vec<Needle> = headers.chain(suspects).flat_map(Needle::all).collect();
-        needles.retain(|needle| needle.secret.len() >= LEAST);
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.secret.len()));
-        needles
+        let asked = self.asked.iter().flat_map(|entry| {
+            let settings = &entry.settings;
+            let hides = |name: &String, value: &String| {
+                settings.hidden_query.contains(name) || is_suspect(name, value)
+            };
+            settings.query.iter().filter(move |(name, value)| hides(name, value))
+        });
+        Needles::of(headers.chain(asked.map(|(_, value)| value.as_bytes())))
     }
 }
 
@@ -118,138 +106,13 @@ fn sensitive(headers: &HeaderMap) -> Vec<HeaderValue> {
     headers.values().filter(|value| value.is_sensitive()).cloned().collect()
 }
 
-/// One form of a credential.
-struct Needle {
-    secret: Vec<u8>,
-    /// Whether its beginning is hidden too, and not only the whole.
-    in_part: bool,
-}
-
-impl Needle {
-    fn all(value: &[u8]) -> Vec<Self> {
-        let bare = value.rsplit(|byte| *byte == b' ').next().unwrap_or(value);
-        let needle = |secret: &[u8], in_part| Self { secret: secret.to_vec(), in_part };
-        let mut all = vec![needle(bare, true)];
-        if bare.len() < value.len() {
-            // The beginning of this is the scheme's own word.
-            all.push(needle(value, false));
-        }
-        // `Signature=…`; what ends in `=` is padded.
-        if let Some(at) = bare.iter().position(|byte| *byte == b'=') {
-            let given = &bare[at + 1..];
-            let quoted = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\""));
-            all.push(needle(quoted.unwrap_or(given), true));
-        }
-        if value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
-            && let Ok(pair) = BASE64_STANDARD.decode(bare)
-            && let Some(at) = pair.iter().position(|byte| *byte == b':')
-        {
-            all.push(needle(&pair[at + 1..], true));
-        }
-        all
-    }
-
-    /// How much of the beginning of `text` is this credential, or enough of its beginning to be no chance.
-    fn found(&self, text: &[u8]) -> Option<usize> {
-        let (mut at, mut found) = (0, 0);
-        for byte in &self.secret {
-            let Some(length) = spelled(&text[at..], *byte) else { break };
-            (at, found) = (at + length, found + 1);
-        }
-        let is_enough = found >= ENOUGH || (at == text.len() && found >= LEAST);
-        (found == self.secret.len() || self.in_part && is_enough).then_some(at)
-    }
-}
-
-/// `text` without any of the `needles`; nothing if there are none in it.
-fn clean(text: &[u8], needles: &[Needle]) -> Option<Vec<u8>> {
-    let mut clean = None;
-    for needle in needles {
-        let hidden = hide(clean.as_deref().unwrap_or(text), needle);
-        clean = hidden.or(clean);
-    }
-    clean
-}
-
-fn hide(text: &[u8], needle: &Needle) -> Option<Vec<u8>> {
-    let first = *needle.secret.first()?;
-    let (mut clean, mut from, mut at) = (Vec::new(), 0, 0);
-    while at < text.len() {
-        let may_begin = text[at] == first || ESCAPES.contains(&text[at]);
-        match may_begin.then(|| needle.found(&text[at..])).flatten() {
-            Some(length) => {
-                clean.extend_from_slice(&text[from..at]);
-                clean.extend_from_slice(STARS);
-                at += length;
-                from = at;
-            }
-            None => at += 1,
-        }
-    }
-    if from == 0 {
-        return None;
-    }
-    clean.extend_from_slice(&text[from..]);
-    Some(clean)
-}
-
-/// How an escaped character begins: in JSON, in a URL, in HTML.
-const ESCAPES: [u8; 3] = *b"\\%&";
-
-/// How many bytes at the beginning of `text` spell `byte`, in any way in which an upstream may repeat it.
-fn spelled(text: &[u8], byte: u8) -> Option<usize> {
-    let [first, rest @ ..] = text else { return None };
-    let escaped = match first {
-        b'\\' => in_json(rest, byte),
-        b'%' => is_hex(rest, 2, byte).then_some(2),
-        b'&' => in_html(rest, byte),
-        b'+' if byte == b' ' => Some(0),
-        _ => None,
-    };
-    escaped.map(|length| length + 1).or_else(|| (*first == byte).then_some(1))
-}
-
-/// Behind a backslash.
-fn in_json(text: &[u8], byte: u8) -> Option<usize> {
-    match text {
-        [b'u', digits @ ..] => is_hex(digits, 4, byte).then_some(5),
-        [b'x', digits @ ..] => is_hex(digits, 2, byte).then_some(3),
-        [b'"' | b'\'' | b'\\' | b'/', ..] => (text[0] == byte).then_some(1),
-        _ => None,
-    }
-}
-
-/// Behind an ampersand.
-fn in_html(text: &[u8], byte: u8) -> Option<usize> {
-    let end = text.iter().take(8).position(|b| *b == b';')?;
-    let name = str::from_utf8(&text[..end]).ok()?;
-    let code = match name {
-        "amp" => b'&',
-        "lt" => b'<',
-        "gt" => b'>',
-        "quot" => b'"',
-        "apos" => b'\'',
-        _ => {
-            let number = name.strip_prefix('#')?;
-            match number.strip_prefix(['x', 'X']) {
-                Some(hex) => u8::from_str_radix(hex, 16).ok()?,
-                None => number.parse().ok()?,
-            }
-        }
-    };
-    (code == byte).then_some(end + 1)
-}
-
-/// Whether `text` begins with `byte` in so many hexadecimal digits.
-fn is_hex(text: &[u8], digits: usize, byte: u8) -> bool {
-    let digits = text.get(..digits).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    let number = digits.and_then(|digits| u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-    number == Some(u16::from(byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The least that is hidden, and what is enough of a beginning.
+    const LEAST: usize = 6;
+    const ENOUGH: usize = 24;
 
     fn hidden(values: &[&str]) -> Hidden {
         let mut headers = HeaderMap::new();

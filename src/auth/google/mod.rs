@@ -16,6 +16,7 @@ use super::answer::{self, Fields, Granted, Trouble};
 use super::credential::{Credential, Issuer, Proof, bearer, host_of};
 use super::fetch::{self, Way};
 use crate::config::valid::{Gcp, GcpSource};
+use crate::echo::Needles;
 use crate::files;
 use crate::observe::clock;
 use crate::outbound::{Segments, Unsigned};
@@ -369,7 +370,9 @@ fn of_the_machine(url: &Uri, scope: Option<&str>) -> Box<Unsigned> {
 }
 
 fn hidden(text: &str, secrets: &[Secret]) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"))
+    let needles =
+        secrets.iter().fold(Needles::default(), |needles, secret| needles.and_secret(secret.expose()));
+    needles.clean_text(text).unwrap_or_else(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ pub(in crate::config) fn integration(
         declared: declared(format, [raw.request, raw.response, raw.stream], &edits, &at, r),
         edits,
         referred: Vec::new(),
+        hidden_query: Vec::new(),
         world: Vec::new(),
         endpoint,
         authorization,

@@ -273,6 +273,9 @@ pub struct Integration {
     pub declared: Option<serde_json::Value>,
     /// The files that `${file:…}` in its values names, each with the key of the value.
     pub referred: Vec<(String, PathBuf)>,
+    /// The names in `query` whose values came from elsewhere than the configuration's files (the environment, `${…}`):
+    /// they may be secrets.
+    pub hidden_query: Vec<String>,
     /// What is wrong in the world already while reading (an unreadable `${file:…}`): fails this integration.
     pub world: Vec<String>,
 }

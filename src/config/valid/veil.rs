@@ -270,7 +270,17 @@ mod tests {
         let (veil, settings) = veil(toml, &env);
         assert_eq!(hidden(&veil, &settings), ["x-team"]);
         assert!(veil.hides_query("v", "2") && !veil.hides_query("w", "2"));
+        assert_eq!(settings.hidden_query, ["v"]);
         assert_eq!(veil.cover("default-user"), STARS);
+    }
+
+    #[test]
+    fn a_query_value_put_together_from_elsewhere_is_known_as_such() {
+        let toml = "authentication_type = \"none\"\n\
+                    query = { Code = \"${A}\", f = \"x-${file:key}\", api-version = \"2024-10-21\" }";
+        let (_, mut settings) = veil(toml, &[("A", "from-env-1")]);
+        settings.hidden_query.sort();
+        assert_eq!(settings.hidden_query, ["Code", "f"]);
     }
 
     #[test]
