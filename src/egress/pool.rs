@@ -416,6 +416,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_answers_early_and_then_neither_reads_nor_closes_is_left() {
+        for answer in [OK, "HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n", &format!("{CHUNK}0\r\n\r\n")] {
+            let upstream = Upstream::bind().await;
+            let tasks = Tasks::new();
+            let clients = Clients::new(1, tasks.clone());
+            let egress =
+                clients.egress(&upstream.url("http"), &Default::default(), &Proxy::Direct, &LIMITS).unwrap();
+            let mut request = post(&[]);
+            request.request.body = crate::outbound::Segments::one(vec![b'x'; 32 << 20].into());
+            let (sent, _peer) = tokio::join!(egress.send(SEAT, request), async {
+                let mut peer = upstream.accept().await;
+                peer.io.read_exact(&mut [0; 64]).await.unwrap();
+                peer.say(answer).await;
+                peer
+            });
+            text(sent.unwrap()).await;
+            // The only task is the connection's: it has the socket and what is left of the request.
+            soon(tasks.finished()).await;
+        }
+    }
+
+    #[tokio::test]
     async fn an_idle_connection_is_closed_at_its_limit_and_an_old_one_at_its_age() {
         for limits in [
             EgressLimits { pool_idle: SHORT, ..LIMITS },

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use futures_util::task::AtomicWaker;
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -22,6 +23,8 @@ pub(super) struct Pulse {
     waiting: AtomicBool,
     heard: AtomicUsize,
     abandoned: AtomicBool,
+    /// Who waits for the socket to take more.
+    blocked: AtomicWaker,
     spoke_tls: AtomicBool,
     /// The other side may ask for another TLS handshake.
     renegotiable: bool,
@@ -48,6 +51,8 @@ impl Pulse {
     /// Nobody wants the connection any more: it must close without waiting for the peer.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
+        // A peer that does not read would else keep connection and request as long as it likes.
+        self.blocked.wake();
     }
 
     /// Whether what came where an answer should begin looks like TLS.
@@ -198,6 +203,13 @@ impl Wire {
     fn wanted(&self) -> io::Result<()> {
         if self.pulse.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
+
+    /// Notes who is to be called if the connection is abandoned while the socket takes nothing.
+    fn blocked_if(&self, is_blocked: bool, cx: &Context<'_>) {
+        if is_blocked {
+            self.pulse.blocked.register(cx.waker());
+        }
+    }
 }
 
 impl AsyncRead for Wire {
@@ -220,7 +232,9 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        with!(&mut self.stream, io => io.poll_write(cx, bytes))
+        let wrote = with!(&mut self.stream, io => io.poll_write(cx, bytes));
+        self.blocked_if(wrote.is_pending(), cx);
+        wrote
     }
 
     fn poll_write_vectored(
@@ -229,7 +243,9 @@ impl AsyncWrite for Wire {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        with!(&mut self.stream, io => io.poll_write_vectored(cx, pieces))
+        let wrote = with!(&mut self.stream, io => io.poll_write_vectored(cx, pieces));
+        self.blocked_if(wrote.is_pending(), cx);
+        wrote
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -238,7 +254,9 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wanted()?;
-        with!(&mut self.stream, io => io.poll_flush(cx))
+        let flushed = with!(&mut self.stream, io => io.poll_flush(cx));
+        self.blocked_if(flushed.is_pending(), cx);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -70,14 +70,24 @@ impl Clock {
         let stuck = self.stuck.load(Ordering::Relaxed);
         if taken && stuck != 0 {
             self.stuck.store(0, Ordering::Relaxed);
+            // The end of an answer goes out after hyper is done with its body: the idle time begins behind it.
+            if self.get().0 == Wait::Idle {
+                self.set(Wait::Idle);
+            }
         } else if !taken && stuck == 0 {
             self.stuck.store((self.born.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
         }
     }
 
+    /// Whether something is to be written that the client has not taken yet.
+    fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed) != 0
+    }
+
     /// When the present wait is over, or when to look again.
     pub(super) fn deadline(&self, header: Duration, idle: Duration) -> Instant {
         match self.get() {
+            (Wait::Idle, _) if self.is_stuck() => Instant::now() + header.min(idle),
             // A head may begin at any moment of an idle time, and must then be noticed in time.
             (Wait::Idle, since) => (since + idle).min(Instant::now() + header),
             (Wait::Head, since) => since + header,
@@ -103,7 +113,7 @@ impl Clock {
             return true;
         }
         match self.get() {
-            (Wait::Idle, since) => since.elapsed() >= idle,
+            (Wait::Idle, since) => !self.is_stuck() && since.elapsed() >= idle,
             (Wait::Head, since) => since.elapsed() >= header,
             (Wait::Answer, _) => false,
         }
@@ -218,6 +228,27 @@ mod tests {
         server.write_all(b"m").await.unwrap();
         assert!(futures_util::poll!(std::pin::pin!(server.write(b"ore"))).is_pending());
         tokio::time::advance(STUCK - Duration::from_millis(2)).await;
+        assert!(!clock.is_over(HEADER, IDLE));
+        tokio::time::advance(Duration::from_millis(4)).await;
+        assert!(clock.is_over(HEADER, IDLE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_time_begins_when_the_client_has_taken_the_end_of_its_answer() {
+        let clock = Clock::new(STUCK);
+        let (mut client, server) = tokio::io::duplex(4);
+        let mut server = Clocked::new(server, Arc::clone(&clock));
+        clock.set(Wait::Idle);
+        server.write_all(b"four").await.unwrap();
+        for _ in 0..10 {
+            assert!(futures_util::poll!(std::pin::pin!(server.write(b"m"))).is_pending());
+            tokio::time::advance(STUCK / 2).await;
+            assert!(!clock.is_over(HEADER, IDLE));
+            assert!(clock.deadline(HEADER, IDLE) > Instant::now());
+            client.read_u8().await.unwrap();
+            server.write_all(b"m").await.unwrap();
+        }
+        tokio::time::advance(IDLE - Duration::from_millis(2)).await;
         assert!(!clock.is_over(HEADER, IDLE));
         tokio::time::advance(Duration::from_millis(4)).await;
         assert!(clock.is_over(HEADER, IDLE));
