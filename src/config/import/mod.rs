@@ -160,13 +160,14 @@ fn filled(value: &Value, dir: &Path, env: &Environment) -> String {
     expander.expand(&text).map_or_else(|_| text.clone(), std::borrow::Cow::into_owned)
 }
 
-/// What counts of an integration: not where it stands, not whether its secrets are in a file, and none of the parameters
+/// What counts of an integration: not where it or its values stand, not whether its secrets are in a file, and none of the parameters
 /// that are never filtered.
 fn effect(integration: &Integration) -> Integration {
     let mut one = integration.clone();
     one.origin.clear();
     one.referred.clear();
     one.world.clear();
+    one.hidden_query.clear();
     for listed in one.models.iter_mut().filter_map(|model| model.supported.as_mut()) {
         listed.retain(|name| PARAMETERS.iter().any(|(_, wire)| wire == name));
     }

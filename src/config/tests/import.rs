@@ -131,11 +131,12 @@ fn of_toml(json: &Value, imported: &Imported) -> House {
     house.env(variables.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
-/// The integration without what differs by design: where it stands, and whether its secrets are in files.
+/// The integration without what differs by design: where it and its values stand, and whether its secrets are in files.
 fn bare(house: &House) -> Integration {
     let mut one = house.loaded().settings.integrations["acme"].clone();
     one.origin.clear();
     one.referred.clear();
+    one.hidden_query.clear();
     assert!(one.world.is_empty(), "{:?}", one.world);
     let inline = |source: &mut SecretSource| {
         let text = source.load().unwrap().expose().to_owned();
