@@ -206,3 +206,22 @@ fn what_is_no_error_inside_a_200_passes_byte_for_byte() {
     let relayed = sidecar.ask(&Call::get("/openai/v1/files"));
     assert_eq!((relayed.status, relayed.text()), (200, IN_A_200), "another path is relayed as it comes");
 }
+
+#[test]
+fn a_value_of_the_query_that_came_from_elsewhere_is_told_by_no_refusal_and_a_plain_one_is() {
+    let upstream = Upstream::start(|turn| {
+        let target = turn.request.target().to_owned();
+        let body = json!({"error": {"message": format!("no such place: {target}")}}).to_string();
+        turn.answer_with(404, &[("content-type", "application/json")], &body);
+    });
+    let query = "query = { code = \"${FUNCTION_KEY}\", api-version = \"2024-10-21\" }\nauthentication_type = \"none\"";
+    let setup = Setup::new(integration("acme", &upstream.url("/v1"), query));
+    let sidecar = setup.env("FUNCTION_KEY", "fn-0123456789abcdef").start();
+    for call in [Call::say("m", "hi"), Call::post("/acme/v1/files", "{}")] {
+        let answer = sidecar.ask(&call);
+        let words = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 404);
+        assert!(words.contains("code=***"), "{words}");
+        assert!(!words.contains("fn-01") && words.contains("api-version=2024-10-21"), "{words}");
+    }
+}
