@@ -35,13 +35,7 @@ pub(in crate::config) fn integration(
     r: &mut Reading<'_>,
 ) -> Option<Integration> {
     let at = At::integration(name);
-    let name: IntegrationName = match name.parse() {
-        Ok(name) => name,
-        Err(bad) => {
-            r.error(&at, format!("`{name}` cannot name an integration: {bad}"));
-            return None;
-        }
-    };
+    let name = name_of(name, &at, r)?;
     let handler = handler(raw.custom_llm_config, raw.call_style, common, &at, r);
     let format = raw.format.or(Format::OpenAi);
     let endpoint = endpoint(&raw.endpoint, format, handler.is_some(), &at, r);
@@ -95,6 +89,16 @@ pub(in crate::config) fn integration(
         authorization,
         name,
     })
+}
+
+fn name_of(name: &str, at: &At, r: &mut Reading<'_>) -> Option<IntegrationName> {
+    match name.parse() {
+        Ok(name) => Some(name),
+        Err(bad) => {
+            r.error(at, format!("`{name}` cannot name an integration: {bad}"));
+            None
+        }
+    }
 }
 
 /// The ways to the endpoint and to token endpoints.
