@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use super::places::{At, Inside, Layer, Node, Origin, floor};
 use super::problem::Snippet;
+use super::valid::{holds_credential, is_random};
 
 /// The line that `mark` begins in, masked, with `mark` underlined.
 pub(super) fn line(layer: &Layer, mark: &Range<usize>) -> Option<Snippet> {
     let start = layer.text[..floor(&layer.text, mark.start)].rfind('\n').map_or(0, |n| n + 1);
     let end = layer.text[start..].find('\n').map_or(layer.text.len(), |n| start + n);
     let mut hidden = Vec::new();
-    secrets(&layer.root, &layer.at, &(start..end), &mut hidden);
+    secrets(&layer.root, (&layer.at, &layer.text), &(start..end), &mut hidden);
     Some(Line { layer, span: start..end, hidden }.masked(mark))
 }
 
@@ -59,16 +60,28 @@ pub(super) fn is_harmless(at: &At) -> bool {
     }
 }
 
+/// Whether the value `text` may be a secret, although its key holds none.
+pub(super) fn may_be_secret(text: &str) -> bool {
+    holds_credential(text) || is_random(text)
+}
+
 /// The spans in `window` whose text must not be shown.
-fn secrets(node: &Node, at: &At, window: &Range<usize>, found: &mut Vec<Range<usize>>) {
+fn secrets(node: &Node, (at, text): (&At, &str), window: &Range<usize>, found: &mut Vec<Range<usize>>) {
     match &node.inside {
         Inside::Table(table) => {
-            table.iter().for_each(|(key, node)| secrets(node, &at.key(key), window, found))
+            for (key, node) in table {
+                if holds_credential(key) {
+                    found.push(node.mark.clone());
+                }
+                secrets(node, (&at.key(key), text), window, found);
+            }
         }
-        Inside::Array(array) => array.iter().for_each(|node| secrets(node, at, window, found)),
+        Inside::Array(array) => array.iter().for_each(|node| secrets(node, (at, text), window, found)),
         Inside::Nothing => {
             let touches = node.span.start < window.end && node.span.end > window.start;
-            if touches && !is_harmless(at) {
+            // What is put where no secret belongs may be one nevertheless.
+            let value = text.get(node.span.clone()).unwrap_or_default();
+            if touches && (!is_harmless(at) || may_be_secret(value)) {
                 found.push(node.span.clone());
             }
         }

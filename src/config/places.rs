@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::mask;
 use super::problem::{Place, Problem, Severity, Snippet};
+use super::valid::{STARS, holds_credential};
 
 /// The path of one value in the merged configuration (`integrations.acme.model_properties[0].alias`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,13 +76,18 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if n == 0 => f.write_str(key)?,
-                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Key(key) if n == 0 => f.write_str(shown_key(key))?,
+                Step::Key(key) => write!(f, ".{}", shown_key(key))?,
                 Step::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
     }
+}
+
+/// A key as it may be shown: some paste a whole header where its name belongs.
+pub(super) fn shown_key(key: &str) -> &str {
+    if holds_credential(key) { STARS } else { key }
 }
 
 /// What one layer is.

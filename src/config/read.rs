@@ -15,7 +15,7 @@ use super::problem::{Problem, Problems, Severity};
 use super::source::Environment;
 use super::valid::SecretSource;
 use super::veil::Foreign;
-use super::{mask, text, units};
+use super::{mask, places, text, units};
 use crate::files::Prints;
 use crate::secret::Secret;
 
@@ -292,16 +292,17 @@ impl<'a> Reading<'a> {
                     None => format!("known here: {}", known.join(", ")),
                 },
             };
-            self.error_unless_galileo(&at.key(key), format!("unknown key `{key}`")).help(help);
+            self.error_unless_galileo(&at.key(key), format!("unknown key `{}`", places::shown_key(key)))
+                .help(help);
         }
     }
 
     /// Notes that `value` is not what was expected. The value is quoted only where it is known to be harmless.
     pub(super) fn mismatch<T>(&mut self, value: &Value, at: &At, expected: &str) -> Option<T> {
         let found = match value {
-            Value::String(_, text) if self.may_show(at) => format!("{text:?}"),
-            Value::Num(_, number) if self.may_show(at) => shown_number(*number),
-            Value::Bool(_, flag) if self.may_show(at) => flag.to_string(),
+            Value::String(_, text) if self.may_show(at, text) => format!("{text:?}"),
+            Value::Num(_, number) if self.may_show(at, "") => shown_number(*number),
+            Value::Bool(_, flag) if self.may_show(at, "") => flag.to_string(),
             Value::String(..) | Value::Char(..) => "a string".to_owned(),
             Value::Num(..) => "a number".to_owned(),
             Value::Bool(..) => "true or false".to_owned(),
@@ -320,9 +321,9 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whether the value at `at` may be quoted: its key is harmless, and it was not put together from variables.
-    pub(super) fn may_show(&self, at: &At) -> bool {
-        mask::is_harmless(at) && !self.expanded.contains(at)
+    /// Whether the value at `at` may be quoted: its key is harmless, its `text` is, and it was not put together from variables.
+    pub(super) fn may_show(&self, at: &At, text: &str) -> bool {
+        mask::is_harmless(at) && !mask::may_be_secret(text) && !self.expanded.contains(at)
     }
 
     /// Whether the value at `at` was put together from variables or files.

@@ -8,10 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::expand::is_name;
-use crate::config::valid::is_suspect;
-
-/// A run of so many letters and digits is no word.
-const WORD: usize = 16;
+use crate::config::valid::{is_random, is_suspect};
 
 /// What stands before a credential in a header.
 const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "api-key"];
@@ -136,21 +133,6 @@ fn has_secret(query: &str) -> bool {
 /// Whether the value that goes by `name` looks like a secret: by the words for such, or because it is no word.
 fn looks_secret(name: &str, text: &str) -> bool {
     is_suspect(name, text) || is_random(text)
-}
-
-/// Whether a piece of `text` is a key, a digest or a UUID rather than words.
-fn is_random(text: &str) -> bool {
-    let is_long = |run: &str| {
-        run.len() >= WORD
-            && run.bytes().any(|b| b.is_ascii_digit())
-            && run.bytes().any(|b| b.is_ascii_alphabetic())
-    };
-    let runs = |keep: fn(char) -> bool| text.split(move |c: char| !(c.is_ascii_alphanumeric() || keep(c)));
-    let is_uuid = |run: &str| {
-        let parts: Vec<_> = run.split('-').map(str::len).collect();
-        parts == [8, 4, 4, 4, 12] && run.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
-    };
-    runs(|c| matches!(c, '+' | '=' | '_')).any(is_long) || runs(|c| c == '-').any(is_uuid)
 }
 
 /// Whether what stands where the path of a file belongs is what should be in the file.

@@ -107,7 +107,7 @@ impl<T: Word> Read for T {
         let names = T::WORDS.iter().map(|(word, _)| *word);
         let near = nearest(&text, names.clone());
         let all = names.map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        let shown = if reading.may_show(at) { format!(", found {text:?}") } else { String::new() };
+        let shown = if reading.may_show(at, &text) { format!(", found {text:?}") } else { String::new() };
         let problem = reading.error(at, format!("`{at}` must be one of {all}{shown}"));
         if let Some(near) = near {
             problem.help(format!("did you mean \"{near}\"?"));

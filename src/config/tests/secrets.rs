@@ -56,6 +56,20 @@ const PLACES: &[&str] = &[
     "apikey = { value = \"@\" }",
 ];
 
+/// Places where no secret belongs. One in them is known by how it begins.
+const MISPLACED: &[&str] = &[
+    "api_key_header = \"Authorization: Bearer @\"",
+    "api_key_header = \"sk-@\"",
+    "format = \"Bearer @\"",
+    "default_model = \"sk-@\"",
+    "forward_headers = [\"authorization: Bearer @\"]",
+    "limits = { token = '{\"client_id\": \"me\", \"client_secret\": \"@\"}' }",
+    "limits = { connect = \"Basic @\" }",
+    "headers = { \"Authorization: Bearer @\" = \"x\" }",
+    "\"Authorization: Bearer @\" = 5",
+    "authentication_type = \"token @\"",
+];
+
 /// How a line may be broken.
 const BREAKS: &[fn(&str) -> String] = &[
     |line| line.to_owned(),
@@ -89,7 +103,7 @@ fn report(toml: &str) -> String {
 
 #[test]
 fn no_place_and_no_mistake_shows_a_secret() {
-    for place in PLACES {
+    for place in PLACES.iter().chain(MISPLACED) {
         for (n, broken) in BREAKS.iter().enumerate() {
             let line = broken(
                 &place

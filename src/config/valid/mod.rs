@@ -25,7 +25,7 @@ use http::{HeaderName, HeaderValue, Uri};
 
 pub use proxy::Entrance;
 pub use routes::Routes;
-pub use veil::{STARS, Veil, is_suspect};
+pub use veil::{STARS, Veil, holds_credential, is_random, is_suspect};
 
 use crate::dialect::Format;
 use crate::names::{IntegrationName, ModelName};

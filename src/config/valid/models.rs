@@ -58,7 +58,7 @@ pub(super) fn default_model(
             "name one of `model_properties` or `models`, or leave it out: the first is the default".to_owned()
         }
     };
-    let shown = if r.may_show(&at) { format!(": `{text}`") } else { String::new() };
+    let shown = if r.may_show(&at, &text) { format!(": `{text}`") } else { String::new() };
     r.error(&at, format!("`default_model` is none of the integration's models{shown}")).help(help);
     None
 }
@@ -122,7 +122,7 @@ fn wire_names(list: &[String], at: &At, r: &mut Reading<'_>) -> Vec<String> {
             },
         };
         let at = at.index(n);
-        let shown = if r.may_show(&at) { format!(" `{text}`") } else { String::new() };
+        let shown = if r.may_show(&at, text) { format!(" `{text}`") } else { String::new() };
         r.error_unless_galileo(&at, format!("unknown parameter{shown}")).help(help);
         wire.push(text.clone());
     }

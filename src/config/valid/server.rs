@@ -308,7 +308,7 @@ fn address(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Listen> {
     if let Ok(address) = text.parse() {
         return Some(Listen::Tcp(address));
     }
-    let shown = if r.may_show(at) { format!(", found {text:?}") } else { String::new() };
+    let shown = if r.may_show(at, text) { format!(", found {text:?}") } else { String::new() };
     let help = match text.rsplit_once(':') {
         Some(("localhost", port)) => {
             format!("write 127.0.0.1:{port}: a container may resolve localhost to ::1 first")

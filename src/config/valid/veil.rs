@@ -42,6 +42,9 @@ const SUSPECT: [&str; 16] = [
 /// How values begin that are secrets, in small letters.
 const BEGINNINGS: [&str; 6] = ["bearer ", "basic ", "token ", "apikey ", "sk-", "eyj"];
 
+/// A run of so many letters and digits is no word.
+const WORD: usize = 16;
+
 /// What is not to be shown of the requests of one integration: its secrets, and what came from elsewhere than the
 /// configuration's files (the environment, `${…}`), in any form in which a request may hold them.
 #[derive(Clone)]
@@ -195,6 +198,32 @@ fn suspects(name: &str, value: &serde_json::Value, into: &mut Vec<Secret>) {
         | serde_json::Value::Bool(_)
         | serde_json::Value::Number(_) => {}
     }
+}
+
+/// Whether `text`, which stands where no secret belongs, holds what looks like one: a credential, its scheme, or JSON with
+/// one in it.
+pub fn holds_credential(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let holds_one = lower.contains('{') && SUSPECT.iter().any(|piece| lower.contains(piece));
+    let begins = |word: &str| BEGINNINGS.iter().any(|with| word.starts_with(with));
+    let starts = lower.char_indices().map(|(at, _)| at);
+    let mut words = starts.filter(|at| !lower[..*at].ends_with(|c: char| c.is_ascii_alphanumeric()));
+    holds_one || words.any(|at| begins(&lower[at..]))
+}
+
+/// Whether a piece of `text` is a key, a digest or a UUID rather than words.
+pub fn is_random(text: &str) -> bool {
+    let is_long = |run: &str| {
+        run.len() >= WORD
+            && run.bytes().any(|b| b.is_ascii_digit())
+            && run.bytes().any(|b| b.is_ascii_alphabetic())
+    };
+    let runs = |keep: fn(char) -> bool| text.split(move |c: char| !(c.is_ascii_alphanumeric() || keep(c)));
+    let is_uuid = |run: &str| {
+        let parts: Vec<_> = run.split('-').map(str::len).collect();
+        parts == [8, 4, 4, 4, 12] && run.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+    };
+    runs(|c| matches!(c, '+' | '=' | '_')).any(is_long) || runs(|c| c == '-').any(is_uuid)
 }
 
 /// Whether the value that goes by `name` looks like a secret.
