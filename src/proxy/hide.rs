@@ -78,10 +78,15 @@ impl Hidden {
         // Nobody cuts a header, and a short one (`application/json`) may well begin like one of ours.
         let needles = self.needles().whole();
         for value in headers.values_mut() {
-            if let Some(clean) = needles.clean(value.as_bytes()) {
-                *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***"));
+            if let Some(clean) = cleaned(&needles, value) {
+                *value = clean;
             }
         }
+    }
+
+    /// Takes them out of one header.
+    pub(super) fn strip_header(&self, value: &HeaderValue) -> HeaderValue {
+        cleaned(&self.needles().whole(), value).unwrap_or_else(|| value.clone())
     }
 
     /// Takes them out of words that hold some of the upstream's, and then cuts these.
@@ -100,6 +105,12 @@ impl Hidden {
         });
         Needles::of(headers.chain(asked.map(|(_, value)| value.as_bytes())))
     }
+}
+
+/// A header without what is hidden; nothing if there is none of it in it.
+fn cleaned(needles: &Needles, value: &HeaderValue) -> Option<HeaderValue> {
+    let clean = needles.clean(value.as_bytes())?;
+    Some(HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***")))
 }
 
 fn sensitive(headers: &HeaderMap) -> Vec<HeaderValue> {
