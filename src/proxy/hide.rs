@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HeaderMap;
 
-use crate::config::valid::is_suspect;
 use crate::echo::Needles;
 use crate::integration::Entry;
 use crate::openai::Fault;
@@ -19,7 +18,7 @@ use crate::openai::Fault;
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
     headers: Vec<HeaderValue>,
-    /// Whose configured parameters stand in the request's URL, if any do.
+    /// In whose URLs something may stand that must not come back, if in any.
     asked: Option<Arc<Entry>>,
 }
 
@@ -50,7 +49,8 @@ impl Masked<Fault> {
 impl Hidden {
     /// Those of a request of `entry` with `headers`.
     pub(super) fn of(headers: &HeaderMap, entry: &Arc<Entry>) -> Self {
-        let asked = (!entry.settings.query.is_empty()).then(|| Arc::clone(entry));
+        let has_any = !entry.settings.query.is_empty() || !entry.settings.hidden_path.is_empty();
+        let asked = has_any.then(|| Arc::clone(entry));
         Self { headers: sensitive(headers), asked }
     }
 
@@ -96,14 +96,8 @@ impl Hidden {
 
     fn needles(&self) -> Needles {
         let headers = self.headers.iter().map(HeaderValue::as_bytes);
-        let asked = self.asked.iter().flat_map(|entry| {
-            let settings = &entry.settings;
-            let hides = |name: &String, value: &String| {
-                settings.hidden_query.contains(name) || is_suspect(name, value)
-            };
-            settings.query.iter().filter(move |(name, value)| hides(name, value))
-        });
-        Needles::of(headers.chain(asked.map(|(_, value)| value.as_bytes())))
+        let asked = self.asked.iter().flat_map(|entry| entry.settings.hidden_in_urls());
+        Needles::of(headers.chain(asked.map(str::as_bytes)))
     }
 }
 
