@@ -198,6 +198,7 @@ pub(super) struct Whole {
     /// Nothing once it is over.
     begun: Option<Box<Begun>>,
     visit: Box<Visit>,
+    broken: bool,
 }
 
 /// The upstream broke off: the connection to the client is cut, since the answer must not look complete.
@@ -207,11 +208,13 @@ pub struct Cut;
 
 impl Whole {
     pub(super) fn new(begun: Box<Begun>, visit: Box<Visit>) -> Self {
-        Self { begun: Some(begun), visit }
+        Self { begun: Some(begun), visit, broken: false }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Some(begun) = &mut self.begun else { return Poll::Ready(None) };
+        let Some(begun) = &mut self.begun else {
+            return Poll::Ready(self.broken.then_some(Err(Cut)));
+        };
         let data = if begun.first.is_empty() {
             match Pin::new(&mut begun.sent.body).poll_frame(cx) {
                 Poll::Pending => return self.poll_silence(cx).map(|()| Some(Err(Cut))),
@@ -222,7 +225,9 @@ impl Whole {
                 Poll::Ready(Some(Err(error))) => {
                     let code = if begun.is_of_a_handler() { "handler_crashed" } else { "upstream_garbled" };
                     self.fail(code, format!("the answer broke off: {error}"));
-                    return Poll::Ready(Some(Err(Cut)));
+                    // A turn later: hyper drops what it has not written yet, which may be all of it, head included.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => data,
@@ -267,6 +272,7 @@ impl Whole {
             begun.name(&mut self.visit);
         }
         self.visit.failed(code, cause);
+        self.broken = true;
     }
 
     fn end(&mut self) -> Option<Box<Begun>> {
@@ -291,7 +297,7 @@ impl Whole {
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.begun.is_none()
+        self.begun.is_none() && !self.broken
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
