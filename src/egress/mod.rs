@@ -13,6 +13,7 @@ mod error;
 mod message;
 mod pool;
 mod preview;
+mod reach;
 mod secure;
 mod shared;
 mod socket;
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 pub use body::Body;
 pub use error::SendError;
 pub use preview::{ProxyRoute, Route, TlsRoute};
+pub use reach::{Met, MetTls};
 
 use crate::config::valid;
 use crate::outbound::Signed;

@@ -58,10 +58,13 @@ impl fmt::Display for Tried {
     }
 }
 
-/// Loads every handler, all at once, each in one process.
-pub(super) fn load(settings: &Settings) -> Vec<Tried> {
-    let with_handlers: Vec<Integration> =
-        settings.integrations.values().filter(|one| one.handler.is_some()).cloned().map(alone).collect();
+/// Loads the handler of each integration that could be built, all at once, each in one process.
+pub(super) fn load(settings: &Settings, built: &[Arc<Entry>]) -> Vec<Tried> {
+    let with_handlers: Vec<Integration> = built
+        .iter()
+        .filter(|entry| entry.state.is_ok() && entry.settings.handler.is_some())
+        .map(|entry| alone(Integration::clone(&entry.settings)))
+        .collect();
     if with_handlers.is_empty() {
         return Vec::new();
     }
