@@ -26,6 +26,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line made no sense.
     Usage = 2,
+    /// A reload was taken, and an integration cannot serve, or not what is new of it.
+    Partly = 3,
     /// An upstream cannot be reached.
     Unreachable = 69,
     /// Credentials were refused.
