@@ -10,6 +10,7 @@ mod import;
 mod reload;
 mod schema;
 mod serve;
+mod terminal;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

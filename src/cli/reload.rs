@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Exit;
+use super::{Exit, terminal};
 use crate::config::valid::Listen;
 use crate::config::{self, Options};
 
@@ -160,7 +160,7 @@ impl State {
         let mut notes = String::new();
         for One { name, is_settling, trouble } in &self.integrations {
             match trouble {
-                Some(why) => notes += &format!("error: integration `{name}` {why}\n"),
+                Some(why) => notes += &format!("error: integration `{name}` {}\n", terminal::line(why)),
                 None if *is_settling => {
                     notes +=
                         &format!("error: integration `{name}`: its handler is not ready after {PATIENCE:?}\n")

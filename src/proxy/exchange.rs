@@ -225,7 +225,8 @@ async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
         Ok(whole) => whole,
         Err(broken) => {
             let failure = match broken {
-                Broken::Upstream(fault) => {
+                Broken::Upstream(mut fault) => {
+                    fault.in_success = true;
                     let fault = upstream.hidden.strip(*fault);
                     Failure::Upstream(Box::new(Refusal { fault, report: upstream.report }))
                 }

@@ -103,7 +103,8 @@ async fn look_into(first: Bytes, upstream: &mut Upstream, permit: &Permit) -> Re
     let whole = rest_of(first, &mut sent.body, limits).await?;
     match opening::error(&whole).filter(|_| opening == Opening::Error) {
         None => Ok(whole),
-        Some(fault) => {
+        Some(mut fault) => {
+            fault.in_success = true;
             let (fault, report) = (upstream.hidden.strip(fault), std::mem::take(&mut upstream.report));
             let refusal = Box::new(Refusal { fault, report });
             Err(match permit.lease() {

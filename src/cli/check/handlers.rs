@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::terminal;
 use crate::config::valid::{Handlers, Integration, Settings};
 use crate::integration::{Entry, Stable, Workshop};
 use crate::workers::{Loaded, Workers};
@@ -44,7 +45,7 @@ impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.integration;
         match &self.outcome {
-            Err(why) => write!(f, "{name:24} handler: does not load: {why}"),
+            Err(why) => write!(f, "{name:24} handler: does not load: {}", terminal::line(why)),
             Ok(loaded) => {
                 let Loaded { class, methods, style, warnings, python, litellm } = loaded;
                 let methods = methods.join(", ");
@@ -52,7 +53,10 @@ impl fmt::Display for Tried {
                     f,
                     "{name:24} handler: {class} loads: {methods}; called {style} style; Python {python}, litellm {litellm}"
                 )?;
-                warnings.iter().try_for_each(|warning| write!(f, "\n{name:24} handler: warning: {warning}"))
+                warnings
+                    .iter()
+                    .map(|warning| terminal::line(warning))
+                    .try_for_each(|warning| write!(f, "\n{name:24} handler: warning: {warning}"))
             }
         }
     }
