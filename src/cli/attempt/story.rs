@@ -173,7 +173,8 @@ impl<W: Write> Story<'_, W> {
         let waiting = Arc::clone(&crew);
         let settled = spawn_blocking(move || waiting.wait_settled(most)).await;
         let words = match (settled, crew.status().loaded) {
-            (Ok(Err(_)), _) => "does not load".to_owned(),
+            // It is told as what failed, with its cause.
+            (Ok(Err(_)), _) => return,
             (_, Some(loaded)) => format!(
                 "{} loads: {}; called {} style; Python {}, litellm {}",
                 loaded.class,
@@ -293,8 +294,11 @@ impl<W: Write> Story<'_, W> {
             self.page.fact("status", &format!("{status}{from}"));
             self.headers(&ended.headers);
         }
-        self.page.fact("failed", &format!("{}: {}", verdict.step, wrong.message));
-        if let Some(cause) = record.cause.as_deref().filter(|_| TOLD_LESS.contains(&code)) {
+        // Clients are told less of what is wrong on our side.
+        let cause = record.cause.as_deref();
+        let words = cause.filter(|_| code == "handler_unavailable").unwrap_or(&wrong.message);
+        self.page.fact("failed", &format!("{}: {words}", verdict.step));
+        if let Some(cause) = cause.filter(|_| code == "internal") {
             self.page.fact("cause", cause);
         }
         let word = wrong.code.as_deref().unwrap_or("none");
@@ -391,9 +395,6 @@ fn status_of(kind: &str) -> u16 {
 
 /// The upstream's own request id.
 const UPSTREAM_ID: &str = "x-upstream-request-id";
-
-/// The codes of which clients are told no cause.
-const TOLD_LESS: [&str; 2] = ["internal", "handler_unavailable"];
 
 /// The interpreter starts first, and then the worker; one that fails is tried again.
 fn settling(handlers: &Handlers) -> Duration {

@@ -181,7 +181,7 @@ static TABLE: [(&str, Verdict); 32] = [
         verdict(
             "handler",
             "the handler's, or that of its interpreter (handlers.python)",
-            "do what the cause says; `outrider check --online` loads every handler",
+            "do what the message says; `outrider check --online` loads every handler",
             Exit::Config,
         ),
     ),
