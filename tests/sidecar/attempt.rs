@@ -463,6 +463,8 @@ fn an_unknown_name_is_wrong_usage_with_a_guess() {
     assert!(ended.stderr.contains("did you mean `acme`?"), "{}", ended.stderr);
     let ended = setup.run(&["try", "something-else", "--config", &config.to_string_lossy()]);
     assert!(ended.code == 2 && ended.stderr.contains("there are: acme"), "{}", ended.stderr);
+    let ended = setup.run(&["try", "config.toml"]);
+    assert!(ended.code == 2 && ended.stderr.contains("the file behind --config"), "{}", ended.stderr);
     let ended = attempt(&setup, &["--model", "gpt"]);
     failed(&ended, 2, &["has no model `gpt`"]);
     assert!(fact(&ended, "next").ends_with("`m`, `plain`"), "{}", ended.stdout);
