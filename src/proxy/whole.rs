@@ -152,6 +152,7 @@ pub(super) fn check_complete(body: &[u8]) -> Result<(), Failure> {
 pub(super) struct Whole {
     begun: Box<Begun>,
     visit: Box<Visit>,
+    broken: bool,
 }
 
 /// The upstream broke off: the connection to the client is cut, since the answer must not look complete.
@@ -161,7 +162,7 @@ pub struct Cut;
 
 impl Whole {
     pub(super) fn new(begun: Box<Begun>, visit: Box<Visit>) -> Self {
-        Self { begun, visit }
+        Self { begun, visit, broken: false }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -172,6 +173,9 @@ impl Whole {
                 self.end();
             }
             return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if self.broken {
+            return Poll::Ready(Some(Err(Cut)));
         }
         match Pin::new(&mut self.begun.sent.body).poll_frame(cx) {
             Poll::Ready(None) => {
@@ -192,7 +196,10 @@ impl Whole {
             Poll::Ready(Some(Err(error))) => {
                 let code = if self.is_of_a_handler() { "handler_crashed" } else { "upstream_garbled" };
                 self.visit.failed(code, format!("the answer broke off: {error}"));
-                Poll::Ready(Some(Err(Cut)))
+                // A turn later: hyper drops what it has not written yet, which may be all of it, head included.
+                self.broken = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Pending => self.poll_silence(cx),
         }
