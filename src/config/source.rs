@@ -135,7 +135,10 @@ impl Options {
     /// How messages call the file at `path`.
     fn shown(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.dir).ok().filter(|_| self.dir.parent().is_some());
-        below.unwrap_or(path).display().to_string()
+        match below.unwrap_or(path).display().to_string() {
+            shown if shown.is_empty() => ".".to_owned(),
+            shown => shown,
+        }
     }
 }
 
@@ -378,7 +381,16 @@ fn layer_of(options: &Options, origin: Origin, path: &Path, text: String) -> Lay
 fn unreadable(options: &Options, path: &Path, why: &str) -> Problem {
     let shown = options.shown(path);
     let place = Place { file: Some(shown.clone()), variable: None, line: None, column: None, snippet: None };
-    Problem { place: Some(place), ..Problem::nowhere(Severity::Error, format!("cannot read {shown}: {why}")) }
+    let problem = |why: &str| Problem {
+        place: Some(place.clone()),
+        ..Problem::nowhere(Severity::Error, format!("cannot read {shown}: {why}"))
+    };
+    match path.is_dir() {
+        true => {
+            problem("it is a directory").with_help("name the file in it: config.toml, most likely".to_owned())
+        }
+        false => problem(why),
+    }
 }
 
 fn broken(layer: &Layer, garbled: &text::Garbled, what: &str) -> Problem {
