@@ -108,6 +108,11 @@ fn checked(mut sources: Sources, env: &Environment, files: &mut Prints) -> Resul
         return Err(problems);
     }
     let Sources { texts, places, .. } = sources;
+    for (at, doubt) in valid::doubt::of_files(&settings) {
+        let message = format!("`{at}`: what the file holds {doubt}");
+        problems.push(places.problem(Severity::Warning, &at, message).with_help(doubt.help("")));
+    }
+    problems.sort();
     Ok(Loaded { settings, warnings: problems, files: files.clone(), texts, places, foreign })
 }
 

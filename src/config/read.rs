@@ -14,6 +14,7 @@ use super::places::{At, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
 use super::source::Environment;
 use super::valid::SecretSource;
+use super::valid::doubt::{self, Doubt};
 use super::veil::Foreign;
 use super::{mask, places, text, units};
 use crate::files::Prints;
@@ -248,11 +249,31 @@ impl<'a> Reading<'a> {
         // Lines may lay out the JSON in a token; each text in it is checked by itself.
         let flat = if is_token(at) { text.replace(char::is_control, " ") } else { text.clone() };
         match super::valid::credential::check(&flat) {
-            Ok(()) => Field::Given(SecretSource::Inline(Secret::new(text))),
+            Ok(()) => {
+                self.doubt(&text, at);
+                Field::Given(SecretSource::Inline(Secret::new(text)))
+            }
             Err(flaw) => {
                 self.error(at, format!("`{at}` {flaw}")).help(flaw.help());
                 Field::Bad
             }
+        }
+    }
+
+    /// Warns of a secret that is probably not what was meant. The texts in a token are looked at by themselves.
+    fn doubt(&mut self, text: &str, at: &At) {
+        if is_token(at) {
+            return;
+        }
+        let is_path = doubt::is_path(self.places.dir_of(at), text);
+        let is_caller_key = at.keys() == ["server", "api_key"];
+        let doubt = is_path
+            .then_some(Doubt::Path)
+            .or_else(|| doubt::doubt(text))
+            .or_else(|| is_caller_key.then(|| doubt::doubt_of_caller(text)).flatten());
+        if let Some(doubt) = doubt {
+            let key = at.keys().last().copied().unwrap_or_default().to_owned();
+            self.warning(at, format!("`{at}` {doubt}")).help(doubt.help(&key));
         }
     }
 

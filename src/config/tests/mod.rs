@@ -2,6 +2,7 @@
 
 mod clouds;
 mod declared;
+mod doubts;
 mod example;
 mod galileo;
 mod import;
