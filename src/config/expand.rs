@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::read::is_home;
 use super::source::Environment;
 use crate::files::{self, Prints};
 
@@ -97,6 +98,12 @@ impl Expander<'_> {
     }
 
     fn file(&mut self, path: &str) -> Result<String, Failure> {
+        if is_home(path) {
+            return Err(wrong(
+                "the path of a file begins with `~`, which only a shell fills in".to_owned(),
+                "write the whole path",
+            ));
+        }
         let path = self.dir.join(path);
         // The print comes first: what changes in between is then seen as a change.
         self.files.insert(path.clone(), files::print(&path));

@@ -16,12 +16,9 @@ use super::source::Environment;
 use super::valid::SecretSource;
 use super::valid::doubt::{self, Doubt};
 use super::veil::Foreign;
-use super::{mask, places, text, units};
+use super::{mask, text, units};
 use crate::files::Prints;
 use crate::secret::Secret;
-
-/// So many keys of a table are listed where an unknown one is like none of them.
-const FEW: usize = 16;
 
 /// A field as it was found.
 #[derive(Clone, Debug)]
@@ -95,7 +92,7 @@ pub(super) struct Reading<'a> {
     /// Values that could not be expanded.
     failed: BTreeSet<At>,
     /// Keys that a misspelt one probably meant: nobody misses them.
-    meant: BTreeSet<At>,
+    pub(super) meant: BTreeSet<At>,
     /// Values that were: they are text, whatever the field wants.
     expanded: BTreeSet<At>,
     /// What came from elsewhere than the files themselves.
@@ -289,35 +286,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Notes every key of `dict` that is not `known`.
-    pub(super) fn refuse_unknown(
-        &mut self,
-        dict: &Dict,
-        at: &At,
-        known: &[&str],
-        elsewhere: &[(&str, &str)],
-    ) {
-        for key in dict.keys().filter(|key| !known.contains(&key.as_str())) {
-            let help = match nearest(key, known.iter().copied()) {
-                Some(near) => {
-                    // Where it is only a warning, what it meant is missed.
-                    if !self.is_galileo(&at.key(key)) {
-                        self.meant.insert(at.key(near));
-                    }
-                    format!("did you mean `{near}`?")
-                }
-                None => match elsewhere.iter().find(|(other, _)| other == key) {
-                    Some((_, table)) => format!("`{key}` belongs in [{table}]"),
-                    None if self.is_galileo(&at.key(key)) => "it is ignored".to_owned(),
-                    None if known.len() > FEW => "config.toml.example shows every key".to_owned(),
-                    None => format!("known here: {}", known.join(", ")),
-                },
-            };
-            self.error_unless_galileo(&at.key(key), format!("unknown key `{}`", places::shown_key(key)))
-                .help(help);
-        }
-    }
-
     /// Notes that `value` is not what was expected. The value is quoted only where it is known to be harmless.
     pub(super) fn mismatch<T>(&mut self, value: &Value, at: &At, expected: &str) -> Option<T> {
         let found = match value {
@@ -340,6 +308,15 @@ impl<'a> Reading<'a> {
         if let Some(problem) = self.problems.last() {
             problem.help(help);
         }
+    }
+
+    /// Notes that the path `path` begins with `~`, if it does.
+    pub(super) fn refuse_home(&mut self, path: &str, at: &At) -> bool {
+        let is_home = is_home(path);
+        if is_home {
+            self.error(at, format!("`{at}` begins with `~`, which only a shell fills in")).help(HOME_HELP);
+        }
+        is_home
     }
 
     /// Whether the value at `at` may be quoted: its key is harmless, its `text` is, and it was not put together from variables.
@@ -370,6 +347,14 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     let far = |near: &str| strsim::damerau_levenshtein(&lower, near);
     let best = known.into_iter().map(|near| (far(near), near)).min_by_key(|(distance, _)| *distance)?;
     (best.0 <= (lower.chars().count() / 3).max(1)).then_some(best.1)
+}
+
+/// What to do about `~`.
+pub(super) const HOME_HELP: &str = "write the whole path, or \"${HOME}/…\"";
+
+/// Whether `path` begins with the shell's word for a home.
+pub(super) fn is_home(path: &str) -> bool {
+    path == "~" || path.starts_with("~/")
 }
 
 fn is_token(at: &At) -> bool {
@@ -458,6 +443,7 @@ impl Read for PathBuf {
                 reading.error(at, format!("`{at}` is empty")).help("name a file, or leave the key out");
                 Field::Bad
             }
+            Field::Given(path) if reading.refuse_home(&path, at) => Field::Bad,
             path => path.map(|path| reading.places.dir_of(at).join(path)),
         }
     }

@@ -7,6 +7,7 @@ mod example;
 mod galileo;
 mod import;
 mod layers;
+mod meant;
 mod mistakes;
 mod schema;
 mod secrets;
