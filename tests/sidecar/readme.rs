@@ -164,7 +164,10 @@ fn the_configuration_behind_oauth2_serves_it_with_a_token() {
     assert_eq!(newcomer(&text).start().ask(&curl()).content(), "hello");
     assert_eq!(upstream.request().head.header("authorization"), Some("Bearer token-1"));
     let form = tokens.requests(1)[0].text().to_owned();
-    assert!(form.contains("scope=inference") && form.contains("client_secret=s3cret-client-secret"), "{form}");
+    assert!(
+        form.contains("scope=inference") && form.contains("client_secret=s3cret-client-secret"),
+        "{form}"
+    );
 }
 
 #[test]
