@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::read::is_home;
 use super::source::Environment;
+pub use crate::files::plain;
 use crate::files::{self, Prints};
 
 /// The longest file that `${file:…}` reads, in bytes.
@@ -129,12 +130,6 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
         }
     }
     Ok(text)
-}
-
-/// An I/O error without `(os error 2)`.
-pub fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Whether a variable may be called so.

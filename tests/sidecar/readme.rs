@@ -8,6 +8,7 @@ use outrider::dialect::Format;
 use serde_json::{Value, json};
 
 use crate::support::page::{Page, names, spans, table};
+use crate::support::tls::Authority;
 use crate::support::{Call, Setup, Sidecar, TokenServer, Upstream, integration};
 
 const HANDSHAKE: &str = include_str!("../../src/server/handshake.rs");
@@ -51,6 +52,10 @@ fn newcomer(tables: &str) -> Setup {
         setup = setup.env(name, &real(value.trim_matches('\'')));
     }
     let handler = blocks("python").concat();
+    let authority = Authority::new();
+    let (certificate, key) = authority.client();
+    let setup =
+        setup.file("client.crt", &certificate).file("client.key", &key).file("corp-ca.pem", &authority.pem());
     setup.file("integrations/enterprise.json", &definition()).file("custom_llms/echo.py", &handler)
 }
 
