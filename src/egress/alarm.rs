@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -21,14 +21,14 @@ impl Alarm {
     pub(super) fn bound<T>(
         &mut self,
         limit: Duration,
-        mut work: Pin<&mut impl Future<Output = T>>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> impl Future<Output = Option<T>> {
         let end = Instant::now() + limit;
         if self.0.deadline() > end {
             self.0.as_mut().reset(end);
         }
         poll_fn(move |cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            if let Poll::Ready(done) = work(cx) {
                 return Poll::Ready(Some(done));
             }
             // It rings for an earlier wait: too early for this one.
@@ -45,9 +45,6 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
-    use std::pin::pin;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -55,8 +52,8 @@ mod tests {
         let mut alarm = Alarm::new();
         for seconds in [5, 600, 1, 7, 0, 3] {
             let (limit, begun) = (Duration::from_secs(seconds), Instant::now());
-            assert_eq!(alarm.bound(limit, pin!(ready(1))).await, Some(1));
-            assert_eq!(alarm.bound(limit, pin!(pending::<()>())).await, None);
+            assert_eq!(alarm.bound(limit, |_| Poll::Ready(1)).await, Some(1));
+            assert_eq!(alarm.bound(limit, |_| Poll::<()>::Pending).await, None);
             assert_eq!(begun.elapsed().as_secs(), seconds);
         }
     }
@@ -64,9 +61,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_that_ends_in_time_is_not_cut_by_an_alarm_set_before() {
         let mut alarm = Alarm::new();
-        let nap = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
-        assert!(alarm.bound(Duration::from_secs(10), pin!(nap(6))).await.is_some());
-        assert!(alarm.bound(Duration::from_secs(10), pin!(nap(9))).await.is_some());
-        assert!(alarm.bound(Duration::from_secs(10), pin!(nap(11))).await.is_none());
+        for (seconds, is_in_time) in [(6, true), (9, true), (11, false)] {
+            let mut nap = Box::pin(tokio::time::sleep(Duration::from_secs(seconds)));
+            let done = alarm.bound(Duration::from_secs(10), |cx| nap.as_mut().poll(cx)).await;
+            assert_eq!(done.is_some(), is_in_time);
+        }
     }
 }

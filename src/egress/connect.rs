@@ -1,19 +1,18 @@
 //! From a destination to a connected stream: a proxy or the straight way, DNS, TCP, TLS; or a Unix socket.
 
-use std::io;
-
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
 use super::address::Address;
 use super::clock::Clock;
-use super::error::{SendError, cause};
+use super::error::{LineError, SendError};
 use super::message;
 use super::preview::Route;
 use super::secure::{Secure, rustls_error};
 use super::socket::{self, Socket};
 use super::through::Through;
-use super::wire::{Pulse, Stream};
+use super::wire::Stream;
+use crate::outbound::Unsigned;
 
 /// Where requests go, and how.
 #[derive(Debug)]
@@ -47,12 +46,6 @@ pub(super) struct Moment {
     pub(super) renegotiable: bool,
     /// What came begins like TLS.
     pub(super) spoke_tls: bool,
-}
-
-impl Moment {
-    pub(super) fn of(pulse: &Pulse, unsent: bool, fresh: bool) -> Self {
-        Self { unsent, fresh, renegotiable: pulse.is_renegotiable(), spoke_tls: pulse.spoke_tls() }
-    }
 }
 
 impl Destination {
@@ -107,6 +100,13 @@ impl Destination {
         }
     }
 
+    /// The head of `request` as it goes on a connection of HTTP/1.1.
+    pub(super) fn head(&self, request: &Unsigned) -> Vec<u8> {
+        let proxy = self.through.as_ref().filter(|_| self.forwards);
+        let forward = proxy.map(|proxy| (&self.authority, proxy.authorization()));
+        message::head(request, self.host_field(), forward)
+    }
+
     /// Addresses a request that is in origin form: a proxy that passes it on must know where to.
     pub(super) fn address<B>(&self, request: &mut Request<B>) {
         if let Some(proxy) = self.through.as_ref().filter(|_| self.forwards) {
@@ -133,9 +133,9 @@ impl Destination {
         is_its.then(|| proxy.refuses(self.place.shown(), status, fields))
     }
 
-    /// What a failure of hyper's means here.
-    pub(super) fn explain(&self, error: &hyper::Error, met: Moment) -> SendError {
-        let failure = cause::<io::Error>(error).and_then(rustls_error);
+    /// What `error` means here.
+    pub(super) fn explain(&self, error: &LineError, met: Moment) -> SendError {
+        let failure = error.io().and_then(rustls_error);
         if let Some(words) = failure.and_then(|it| self.late(it, met.fresh, met.renegotiable)) {
             return SendError::Tls(words);
         }
@@ -145,7 +145,7 @@ impl Destination {
                 "{shown} speaks TLS on this port: should the URL begin with https:// ?"
             ));
         }
-        match SendError::from_hyper(self.shown(), error, met.unsent) {
+        match SendError::of(self.shown(), error, met.unsent) {
             SendError::Connect(words) if self.forwards => SendError::Proxy(words),
             other => other,
         }

@@ -5,8 +5,36 @@ use std::fmt::Display;
 use std::io;
 use std::time::Duration;
 
-use super::pool::MAX_HEAD;
-use super::wire::Flood;
+/// Why an answer has no head, or its body no end.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// It makes no sense as HTTP/1.1; in words.
+    #[error("{0}")]
+    Garbled(String),
+    /// The connection was closed where an answer should begin.
+    #[error("the connection was closed")]
+    Closed,
+    /// The connection was closed inside the body.
+    #[error("the connection was closed before its end")]
+    Cut,
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// What hyper says of HTTP/2.
+    #[error("{0}")]
+    Http2(#[from] hyper::Error),
+}
+
+impl LineError {
+    /// What the system or TLS says, where one of them does.
+    pub(super) fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io(io) => Some(io),
+            Self::Http2(error) => cause(error),
+            Self::Garbled(_) | Self::Closed | Self::Cut => None,
+        }
+    }
+}
 
 /// Why a request got no answer. Each holds the words for the client: they name the upstream host and no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,32 +90,23 @@ impl SendError {
         Self::Garbled(format!("the answer of {host} cannot be used: {why}"))
     }
 
-    /// What a failure of hyper's means; `unsent`: no byte of the request was written.
-    pub(super) fn from_hyper(host: &str, error: &hyper::Error, unsent: bool) -> Self {
-        if unsent
-            && cause::<hyper::Error>(error)
-                .is_some_and(|inner| inner.to_string().contains("unexpected message"))
-        {
-            return Self::Connect(format!("{host} spoke before it was asked: is it an HTTP server?"));
-        }
+    /// What `error` means; `unsent`: no byte of the request was written.
+    pub(super) fn of(host: &str, error: &LineError, unsent: bool) -> Self {
         if unsent {
             return Self::Connect(format!("{host} closed the connection before the request was sent"));
         }
-        if error.is_parse() {
-            let mut why = error.to_string();
-            if why.contains("too large") {
-                why = format!("its head has more than {} KiB or 100 fields", MAX_HEAD >> 10);
-            }
+        if let LineError::Garbled(why) = error {
             return Self::garbled(host, why);
         }
-        if let Some(h2) = cause::<h2::Error>(error).filter(|h2| !h2.is_io()) {
+        if let LineError::Http2(error) = error
+            && let Some(h2) = cause::<h2::Error>(error).filter(|h2| !h2.is_io())
+        {
             return Self::Closed(format!("{host} ended the request before it answered: {h2}"));
         }
-        match cause::<io::Error>(error) {
-            Some(io) if io.get_ref().is_some_and(|inner| inner.is::<Flood>()) => Self::garbled(host, io),
-            Some(io) => Self::Closed(format!("{host} broke the connection before it answered: {io}")),
-            None => Self::Closed(format!("{host} closed the connection before it answered")),
-        }
+        Self::Closed(match error.io() {
+            Some(io) => format!("{host} broke the connection before it answered: {io}"),
+            None => format!("{host} closed the connection before it answered"),
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The request as it goes on the wire, and the rules that a response head must keep beyond hyper's own.
+//! The request as it goes on the wire, and the rules that the framing of an answer must keep.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,16 +6,16 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 
-use crate::outbound::{Segments, Signed, Unsigned};
+use crate::outbound::{Segments, Unsigned};
 
 /// What names us upstream.
 pub(super) const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
 
-/// Whether a field belongs to one connection or to its framing (RFC 9110 §7.6.1): set by hyper, never copied.
+/// Whether a field belongs to one connection or to its framing (RFC 9110 §7.6.1): set by us, never copied.
 fn is_framing(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -23,13 +23,58 @@ fn is_framing(name: &HeaderName) -> bool {
     )
 }
 
-/// Makes `signed` ready for a connection to `host`: origin form, our own host and framing.
-pub(super) fn dress(signed: Signed, host: &HeaderValue) -> Request<Outgoing> {
-    let Unsigned { method, uri, headers, body, tail: _ } = *signed.request;
-    compose(method, &uri, headers, body, host)
+/// The head of `request` as text (RFC 9112 §3, §5): origin form, our own host and framing; or through a proxy that
+/// passes it on to the authority of `forward`, absolute form and what proves who we are.
+pub(super) fn head(
+    request: &Unsigned,
+    host: &HeaderValue,
+    forward: Option<(&Authority, Option<&HeaderValue>)>,
+) -> Vec<u8> {
+    let mut head = Vec::with_capacity(1000);
+    head.extend_from_slice(request.method.as_str().as_bytes());
+    head.push(b' ');
+    if let Some((authority, _)) = forward {
+        head.extend_from_slice(b"http://");
+        head.extend_from_slice(authority.as_str().as_bytes());
+    }
+    let path = request.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    head.extend_from_slice(path.as_bytes());
+    head.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut is_named = false;
+    for (name, value) in &request.headers {
+        if name != header::HOST && !is_framing(name) {
+            is_named = is_named || name == header::USER_AGENT;
+            line(&mut head, name, value.as_bytes());
+        }
+    }
+    line(&mut head, &header::HOST, host.as_bytes());
+    if !is_named {
+        line(&mut head, &header::USER_AGENT, USER_AGENT.as_bytes());
+    }
+    if let Some((_, Some(authorization))) = forward {
+        line(&mut head, &header::PROXY_AUTHORIZATION, authorization.as_bytes());
+    }
+    let length = request.body.len();
+    if length > 0 || expects_body(&request.method) {
+        line(&mut head, &header::CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
-/// Likewise, of its parts.
+fn line(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Whether an empty body must be said to be one (RFC 9110 §8.6).
+fn expects_body(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Makes a request ready for a connection to `host`, for HTTP/2 and to be shown: origin form, our own host and framing.
 pub(super) fn compose(
     method: Method,
     uri: &Uri,
@@ -47,8 +92,8 @@ pub(super) fn compose(
     headers.insert(header::HOST, host.clone());
     headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
     let body = Outgoing::new(body);
-    if body.left == 0 && !matches!(method, Method::GET | Method::HEAD) {
-        // hyper says nothing about an empty body; RFC 9110 §8.6 wants it said where the method expects one.
+    if body.left == 0 && expects_body(&method) {
+        // hyper says nothing about an empty body.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     let path = uri.path_and_query().cloned();
@@ -67,13 +112,12 @@ pub(super) fn absolute<B>(request: &mut Request<B>, scheme: Scheme, authority: &
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// What is wrong with the framing of `response`, in words: hyper lets these pass, RFC 9112 §6 does not, and a proxy
-/// that guesses lets one answer be smuggled into the next.
-pub(super) fn check<B>(response: &Response<B>) -> Result<(), &'static str> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+/// What is wrong with the framing of an answer, in words (RFC 9112 §6): a proxy that guesses lets one answer be smuggled
+/// into the next.
+pub(super) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), &'static str> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("it answered 101 Switching Protocols, which nobody asked for");
     }
-    let headers: &HeaderMap = response.headers();
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     if headers.contains_key(header::CONTENT_LENGTH) {
@@ -126,35 +170,45 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::outbound::Stamp;
 
-    fn signed(method: Method, uri: &'static str, pieces: Vec<Bytes>) -> Signed {
-        let mut request = Unsigned::new(method, "", HeaderMap::new(), Segments::many(pieces));
+    fn request(method: Method, uri: &'static str) -> Box<Unsigned> {
+        let mut request = Unsigned::new(method, "", HeaderMap::new(), Segments::default());
         request.uri = Uri::from_static(uri);
-        Signed { request, stamp: Stamp::default() }
+        request
+    }
+
+    /// `request` as it goes to `a.example` over either version.
+    fn written(request: &Unsigned) -> (String, Request<Outgoing>) {
+        let host = HeaderValue::from_static("a.example");
+        let text = String::from_utf8(head(request, &host, None)).unwrap();
+        let Unsigned { method, uri, headers, body, .. } = request.clone();
+        (text, compose(method, &uri, headers, body, &host))
     }
 
     #[test]
     fn an_empty_post_says_its_length_and_a_get_has_none() {
-        let host = HeaderValue::from_static("a.example");
-        let length = |method| {
-            let request = dress(signed(method, "http://b.example", vec![]), &host);
+        for (method, says) in [(Method::POST, true), (Method::GET, false)] {
+            let (text, request) = written(&request(method, "http://b.example"));
+            assert!(text.contains(" / HTTP/1.1\r\nhost: a.example\r\n"), "{text}");
             assert_eq!(
-                (request.uri().path(), request.headers()["host"].as_bytes()),
-                ("/", b"a.example".as_slice())
+                (request.uri().path(), &request.headers()["host"]),
+                ("/", &HeaderValue::from_static("a.example"))
             );
-            request.headers().get("content-length").cloned()
-        };
-        assert_eq!(length(Method::POST).unwrap(), "0");
-        assert_eq!(length(Method::GET), None);
+            assert_eq!(text.contains("\r\ncontent-length: 0\r\n"), says, "{text}");
+            assert_eq!(request.headers().get("content-length").is_some_and(|it| it == "0"), says);
+        }
     }
 
     #[test]
     fn a_user_agent_that_was_configured_stays() {
-        let mut request = signed(Method::POST, "http://b.example/x", vec![]);
-        request.request.headers.insert("user-agent", HeaderValue::from_static("ours/1"));
-        let request = dress(request, &HeaderValue::from_static("a.example"));
-        assert_eq!(request.headers()["user-agent"], "ours/1");
+        let mut request = request(Method::POST, "http://b.example/x");
+        request.headers.insert("user-agent", HeaderValue::from_static("ours/1"));
+        let (text, composed) = written(&request);
+        assert_eq!(
+            (text.matches("user-agent").count(), text.contains("\r\nuser-agent: ours/1\r\n")),
+            (1, true)
+        );
+        assert_eq!(composed.headers()["user-agent"], "ours/1");
     }
 
     #[tokio::test]

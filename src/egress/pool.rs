@@ -1,30 +1,29 @@
 //! The connections of one destination: kept per seat, used again last in first out, closed when idle or old.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::clock::Clock;
-use super::connect::{Destination, Moment};
+use super::connect::Destination;
 use super::error::SendError;
-use super::message::Outgoing;
+use super::http1::Line;
 use super::shared::{Shared, Slot};
-use super::wire::{Pulse, Stream, Wire};
-use crate::tasks::{Seat, Tasks, hush};
+use super::wire::{Seen, Stream};
+use crate::tasks::{Seat, Tasks};
 
-/// The longest response head, and the longest trailers, in bytes. hyper takes at most 100 fields.
+/// The longest response head, and the longest trailers, in bytes.
 pub(super) const MAX_HEAD: usize = 64 << 10;
 
-/// Idle for longer than this, a connection is given one turn of the runtime to notice that its peer has closed it.
-const NOTICE: Duration = Duration::from_millis(500);
+/// Idle for longer than this, a connection is looked at before it is used again: its peer may have closed it, and the
+/// runtime not yet noticed.
+pub(super) const NOTICE: Duration = Duration::from_millis(1);
 
 /// The least time after which a busy connection is looked at again.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -57,8 +56,10 @@ struct Shelf {
     idle: Vec<Idle>,
     /// Connections of HTTP/2, with streams or without.
     shared: Vec<Arc<Shared>>,
-    /// Whether a task is there that closes what has expired.
+    /// Whether a task is there that closes what has expired, or what its peer has closed.
     reaped: bool,
+    /// Calls that task.
+    reaper: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -75,19 +76,6 @@ pub(super) enum Lease {
     /// A stream of HTTP/2.
     Slot(Slot),
 }
-
-/// One open connection. Dropped, it closes at once. It is kept in a box: each request hands it on a good many times.
-#[derive(Debug)]
-pub(super) struct Line {
-    sender: SendRequest<Outgoing>,
-    pulse: Arc<Pulse>,
-    /// For the wait for a head.
-    alarm: Alarm,
-    born: Instant,
-}
-
-/// What comes of a request: the head of its answer.
-pub(super) type Asked = Result<http::Response<hyper::body::Incoming>, TrySendError<http::Request<Outgoing>>>;
 
 impl Pool {
     pub(super) fn new(destination: Destination, keep: Keep, seats: usize, tasks: Tasks) -> Arc<Self> {
@@ -113,17 +101,7 @@ impl Pool {
             return Ok((Lease::Slot(self.share(seat, stream, clock).await?), begin.elapsed()));
         }
         self.single.store(true, Ordering::Relaxed);
-        let pulse = Arc::new(Pulse::of(&stream));
-        let wire = TokioIo::new(Wire::new(stream, Arc::clone(&pulse)));
-        let handshake = Builder::new().max_header_size(MAX_HEAD).handshake(wire).await;
-        let (sender, connection) =
-            handshake.map_err(|error| self.destination.explain(&error, Moment::of(&pulse, true, true)))?;
-        self.tasks.spawn(async move {
-            // Its errors reach whoever waits for an answer; an idle connection ends without a word.
-            let _ = hush::drive(connection).await;
-        });
-        let born = Instant::now();
-        Ok((Lease::Line(Box::new(Line { sender, pulse, alarm: Alarm::new(), born })), born - begin))
+        Ok((Lease::Line(Box::new(Line::new(stream))), begin.elapsed()))
     }
 
     /// A stream of a connection that others use too, if there is one with room.
@@ -184,31 +162,40 @@ impl Pool {
     /// The connection last given back that is still good.
     pub(super) async fn reuse(&self, seat: Seat) -> Option<Box<Line>> {
         loop {
-            let idle = self.shelf(seat)?.idle.pop()?;
+            let mut idle = self.shelf(seat)?.idle.pop()?;
             let now = Instant::now();
-            if !self.is_good(&idle, now) {
+            if now >= self.expiry(&idle) {
                 continue;
             }
             if now - idle.since > NOTICE {
-                tokio::task::yield_now().await;
-                if !idle.line.sender.is_ready() {
-                    continue;
+                match idle.line.look() {
+                    Seen::End => continue,
+                    // Lets the runtime see it too.
+                    Seen::Bytes => tokio::task::yield_now().await,
+                    Seen::Nothing => {}
                 }
             }
-            return Some(idle.line);
+            if idle.line.is_quiet(&mut Context::from_waker(Waker::noop())) {
+                return Some(idle.line);
+            }
         }
     }
 
     /// Keeps `line` for the next request, unless it is busy (the upstream answered before it had read everything),
     /// closed or too old.
-    pub(super) fn give_back(self: &Arc<Self>, seat: Seat, line: Box<Line>) {
-        let idle = Idle { line, since: Instant::now() };
-        if *self.closed.borrow() || !self.is_good(&idle, idle.since) {
+    pub(super) fn give_back(self: &Arc<Self>, seat: Seat, mut line: Box<Line>) {
+        if *self.closed.borrow() || !line.rest() {
             return;
         }
+        let now = Instant::now();
+        let mut idle = Idle { line, since: now };
         let Some(mut shelf) = self.shelf(seat) else { return };
-        shelf.idle.push(idle);
-        self.reap(seat, shelf);
+        // The task that closes connections is called when something comes on this one.
+        let reaper = shelf.reaper.as_ref().unwrap_or(Waker::noop());
+        if self.is_good(&mut idle, now, &mut Context::from_waker(reaper)) {
+            shelf.idle.push(idle);
+            self.reap(seat, shelf);
+        }
     }
 
     /// Closes what is idle, now and from now on.
@@ -221,11 +208,12 @@ impl Pool {
         }
     }
 
-    /// Closes what has expired; when to look again, or `None` if nothing is left to look after.
-    fn sweep(&self, seat: Seat) -> Option<Instant> {
+    /// Closes what has expired, and what its peer has closed; when to look again, or `None` if nothing is left to look
+    /// after. Who calls is called when something comes on an idle connection.
+    fn sweep(&self, seat: Seat, cx: &mut Context<'_>) -> Option<Instant> {
         let now = Instant::now();
         let mut shelf = self.shelf(seat)?;
-        shelf.idle.retain(|idle| self.is_good(idle, now));
+        shelf.idle.retain_mut(|idle| self.is_good(idle, now, cx));
         shelf.shared.retain(|shared| self.may_stay(shared, now));
         let shared = shelf.shared.iter().map(|it| {
             // A busy one is looked at again; how soon it is idle nobody knows.
@@ -234,15 +222,16 @@ impl Pool {
         });
         let next = shelf.idle.iter().map(|idle| self.expiry(idle)).chain(shared).min();
         shelf.reaped = next.is_some();
+        shelf.reaper = next.map(|_| cx.waker().clone());
         next
     }
 
-    fn is_good(&self, idle: &Idle, now: Instant) -> bool {
-        idle.line.sender.is_ready() && now < self.expiry(idle)
+    fn is_good(&self, idle: &mut Idle, now: Instant, cx: &mut Context<'_>) -> bool {
+        now < self.expiry(idle) && idle.line.is_quiet(cx)
     }
 
     fn expiry(&self, idle: &Idle) -> Instant {
-        (idle.since + self.keep.idle).min(idle.line.born + self.keep.age)
+        (idle.since + self.keep.idle).min(idle.line.born() + self.keep.age)
     }
 
     /// `None` for a seat that is not ours: its connections are simply not kept.
@@ -251,44 +240,18 @@ impl Pool {
     }
 }
 
-impl Line {
-    /// Hands `request` to the connection; what comes of it is to be waited for with [`Line::hear`]. An error holds the
-    /// request if no byte of it was written.
-    pub(super) fn ask(&mut self, request: http::Request<Outgoing>) -> impl Future<Output = Asked> + use<> {
-        self.pulse.asked();
-        self.sender.try_send_request(request)
-    }
-
-    /// Waits for the head; `None` after `limit`.
-    pub(super) fn hear(
-        &mut self,
-        asked: Pin<&mut impl Future<Output = Asked>>,
-        limit: Duration,
-    ) -> impl Future<Output = Option<Asked>> {
-        self.alarm.bound(limit, asked)
-    }
-
-    /// What is known when a request failed on it: `unsent` if no byte of that was written, `fresh` if it was the first.
-    pub(super) fn moment(&self, unsent: bool, fresh: bool) -> Moment {
-        Moment::of(&self.pulse, unsent, fresh)
-    }
-
-    /// The head has come: what follows is its body.
-    pub(super) fn heard(&self) {
-        self.pulse.answered();
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.pulse.abandon();
-    }
-}
-
-/// Closes the idle connections of one seat in time; ends when there are none, or with the pool.
+/// Closes the idle connections of one seat in time, and those that their peer has closed; ends when there are none, or
+/// with the pool.
 async fn reap(pool: Weak<Pool>, seat: Seat, mut closed: watch::Receiver<bool>) {
-    while let Some(next) = pool.upgrade().and_then(|pool| pool.sweep(seat)) {
-        if tokio::time::timeout_at(next, closed.changed()).await.is_ok() {
+    let look = |cx: &mut Context<'_>| pool.upgrade().and_then(|pool| pool.sweep(seat, cx));
+    while let Some(next) = poll_fn(|cx| Poll::Ready(look(cx))).await {
+        let mut wait = pin!(tokio::time::timeout_at(next, closed.changed()));
+        let is_closed = poll_fn(|cx| match wait.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.is_ok()),
+            // Called by a connection: it is looked at, with all others.
+            Poll::Pending => look(cx).map_or(Poll::Ready(false), |_| Poll::Pending),
+        });
+        if is_closed.await {
             return;
         }
     }

@@ -54,7 +54,7 @@ impl Shared {
     ///
     /// The pulse of a connection that ended before; it knows why.
     pub(super) async fn start(stream: Stream, tasks: &Tasks) -> Result<Arc<Self>, Arc<Pulse>> {
-        let pulse = Arc::new(Pulse::with_news());
+        let pulse = Arc::new(Pulse::default());
         let wire = TokioIo::new(Wire::new(stream, Arc::clone(&pulse)));
         let mut builder = Builder::new(Exec(tasks.clone()));
         builder.initial_max_send_streams(0).max_header_list_size(MAX_HEAD as u32);

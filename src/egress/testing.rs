@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Body, Clients, Egress, EgressLimits, SendError, Sent};
+use super::{Body, Clients, Egress, EgressLimits, LineError, SendError, Sent};
 use crate::config::valid::Proxy;
 use crate::outbound::{Segments, Signed, Stamp, Unsigned};
 use crate::tasks::{Seat, Tasks};
@@ -167,7 +167,7 @@ pub(super) async fn text(sent: Box<Sent>) -> String {
 }
 
 /// Reads the whole body, which may break.
-pub(super) async fn read(body: Body) -> Result<String, hyper::Error> {
+pub(super) async fn read(body: Body) -> Result<String, LineError> {
     Ok(String::from_utf8(body.collect().await?.to_bytes().to_vec()).unwrap())
 }
 

@@ -73,6 +73,11 @@ impl Through {
         Ok(stream)
     }
 
+    /// Who we are to it.
+    pub(super) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
     /// Addresses `request` to the proxy, which passes it on to `to` (RFC 9112 §3.2.2).
     pub(super) fn address<B>(&self, request: &mut Request<B>, to: &Authority) {
         absolute(request, Scheme::HTTP, to);

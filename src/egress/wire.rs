@@ -1,53 +1,33 @@
-//! The socket under a connection, and the few facts about it that outlive each request.
+//! The socket under a connection, and the few facts about it that the sender of HTTP/2 needs.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
-/// Bytes that may arrive before a response head is complete: more is a flood of interim answers. One read of hyper's
-/// is at most 408 KiB, and may bring a head and what follows it.
-const MOST_BEFORE_HEAD: usize = 1 << 20;
-
-/// What sender and socket of one connection tell each other. Both live on one thread: nothing is ordered by it.
+/// What sender and socket of one connection of HTTP/2 tell each other. Both live on one thread: nothing is ordered by it.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
-    waiting: AtomicBool,
-    heard: AtomicUsize,
     abandoned: AtomicBool,
     /// Who waits for the socket to take more.
     blocked: AtomicWaker,
-    spoke_tls: AtomicBool,
-    /// The other side may ask for another TLS handshake.
-    renegotiable: bool,
-    /// Told of all that comes, where somebody waits for it.
-    news: Option<Notify>,
+    /// Told of all that comes.
+    news: Notify,
     ended: OnceLock<Option<rustls::Error>>,
 }
 
-/// The types of TLS records that a server may begin with: an alert, a handshake (RFC 8446 §5.1).
-const RECORDS: [u8; 2] = [0x15, 0x16];
-
 impl Pulse {
-    /// A request goes out: from now on bytes are counted until its head has come.
-    pub(super) fn asked(&self) {
-        self.heard.store(0, Ordering::Relaxed);
-        self.waiting.store(true, Ordering::Relaxed);
-    }
-
-    /// The head has come.
-    pub(super) fn answered(&self) {
-        self.waiting.store(false, Ordering::Relaxed);
-    }
-
     /// Nobody wants the connection any more: it must close without waiting for the peer.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
@@ -55,31 +35,9 @@ impl Pulse {
         self.blocked.wake();
     }
 
-    /// Whether what came where an answer should begin looks like TLS.
-    pub(super) fn spoke_tls(&self) -> bool {
-        self.spoke_tls.load(Ordering::Relaxed)
-    }
-
-    /// That of a connection of HTTP/1.1 on `stream`.
-    pub(super) fn of(stream: &Stream) -> Self {
-        Self { renegotiable: stream.is_renegotiable(), ..Self::default() }
-    }
-
-    /// Whether the other side may ask for another TLS handshake.
-    pub(super) fn is_renegotiable(&self) -> bool {
-        self.renegotiable
-    }
-
-    /// One whose news somebody waits for.
-    pub(super) fn with_news() -> Self {
-        Self { news: Some(Notify::new()), ..Self::default() }
-    }
-
     /// Waits for the next bytes, or the end.
     pub(super) async fn news(&self) {
-        if let Some(news) = &self.news {
-            news.notified().await;
-        }
+        self.news.notified().await;
     }
 
     /// Whether nothing comes any more.
@@ -94,7 +52,6 @@ impl Pulse {
 
     /// Tells of what a read brought to who waits for it.
     fn tell(&self, read: &Result<usize, &io::Error>) {
-        let Some(news) = &self.news else { return };
         let end = match read {
             Ok(0) => Some(None),
             Ok(_) => None,
@@ -103,19 +60,7 @@ impl Pulse {
         if let Some(end) = end {
             self.ended.get_or_init(|| end);
         }
-        news.notify_one();
-    }
-
-    fn count(&self, bytes: &[u8]) -> io::Result<()> {
-        if !self.waiting.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let before = self.heard.fetch_add(bytes.len(), Ordering::Relaxed);
-        if before == 0 && matches!(bytes, [kind, 0x03, ..] if RECORDS.contains(kind)) {
-            self.spoke_tls.store(true, Ordering::Relaxed);
-        }
-        let heard = before + bytes.len();
-        if heard > MOST_BEFORE_HEAD { Err(io::Error::other(Flood)) } else { Ok(()) }
+        self.news.notify_one();
     }
 
     fn is_abandoned(&self) -> bool {
@@ -123,12 +68,7 @@ impl Pulse {
     }
 }
 
-/// A peer that sends interim answers without end.
-#[derive(Debug, thiserror::Error)]
-#[error("more than {} KiB came without a response head", MOST_BEFORE_HEAD >> 10)]
-pub(super) struct Flood;
-
-/// A connected socket.
+/// A connected socket under HTTP/2.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
@@ -174,7 +114,7 @@ macro_rules! with {
 
 impl Stream {
     /// Whether the other side may ask for another handshake: TLS 1.3 knows none.
-    fn is_renegotiable(&self) -> bool {
+    pub(super) fn is_renegotiable(&self) -> bool {
         let version = match self {
             Self::Plain(_) | Self::Unix(_) => None,
             Self::Tls(io) => io.get_ref().1.protocol_version(),
@@ -191,6 +131,79 @@ impl Stream {
             Self::Nested(io) => io.get_ref().1.alpn_protocol(),
         };
         protocol == Some(b"h2")
+    }
+
+    /// Whether TLS is spoken on it.
+    pub(super) fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Nested(_))
+    }
+
+    /// Waits until something may be read, as far as that can be told without reading it.
+    pub(super) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(io) => io.poll_read_ready(cx),
+            Self::Unix(io) => io.poll_read_ready(cx),
+            Self::Tls(_) | Self::Nested(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Asks the system what is there to be read, and leaves it there.
+    pub(super) fn look(&self) -> Seen {
+        let socket = match self {
+            Self::Plain(io) => io.as_fd(),
+            Self::Tls(io) => io.get_ref().0.as_fd(),
+            Self::Nested(io) => io.get_ref().0.get_ref().0.as_fd(),
+            Self::Unix(io) => io.as_fd(),
+        };
+        match rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Seen::End,
+            Ok(_) => Seen::Bytes,
+            Err(Errno::AGAIN | Errno::INTR) => Seen::Nothing,
+            Err(_) => Seen::End,
+        }
+    }
+}
+
+/// What is there to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing, yet.
+    Nothing,
+    /// Something: of TLS not necessarily an answer.
+    Bytes,
+    /// The other side has closed.
+    End,
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        with!(self.get_mut(), io => io.poll_read(cx, into))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        with!(self.get_mut(), io => io.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        with!(self.get_mut(), io => io.poll_write_vectored(cx, pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with!(self.get_mut(), io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with!(self.get_mut(), io => io.poll_shutdown(cx))
     }
 }
 
@@ -220,19 +233,18 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let room = into.remaining();
-        let read = with!(&mut self.stream, io => ready!(io.poll_read(cx, into)));
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into));
         if room > 0 {
             self.pulse.tell(&read.as_ref().map(|()| into.filled().len() - before));
         }
-        read?;
-        Poll::Ready(self.pulse.count(&into.filled()[before..]))
+        Poll::Ready(read)
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        let wrote = with!(&mut self.stream, io => io.poll_write(cx, bytes));
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.blocked_if(wrote.is_pending(), cx);
         wrote
     }
@@ -243,7 +255,7 @@ impl AsyncWrite for Wire {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.wanted()?;
-        let wrote = with!(&mut self.stream, io => io.poll_write_vectored(cx, pieces));
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
         self.blocked_if(wrote.is_pending(), cx);
         wrote
     }
@@ -254,13 +266,13 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wanted()?;
-        let flushed = with!(&mut self.stream, io => io.poll_flush(cx));
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.blocked_if(flushed.is_pending(), cx);
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let goodbye = with!(&mut self.stream, io => io.poll_shutdown(cx));
+        let goodbye = Pin::new(&mut self.stream).poll_shutdown(cx);
         // A TLS goodbye that the socket does not take at once is not waited for: closing says it too.
         if goodbye.is_pending() { Poll::Ready(Ok(())) } else { goodbye }
     }

@@ -24,7 +24,7 @@ use super::reply;
 use super::visit::Visit;
 use super::{House, PING_AFTER};
 use crate::dialect::{Broken, Decoder, End, Fed, Outcome};
-use crate::egress::{Body, Sent};
+use crate::egress::{Body, LineError, Sent};
 use crate::framing::sse;
 use crate::integration::Permit;
 use crate::openai::Fault;
@@ -216,7 +216,7 @@ impl Relay {
     }
 
     /// Takes one frame of the upstream; gives back bytes that go on untouched.
-    fn took(&mut self, frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Bytes> {
+    fn took(&mut self, frame: Option<Result<Frame<Bytes>, LineError>>) -> Option<Bytes> {
         let Source::Open(_, decoder) = &mut self.source else { return None };
         let data = match frame {
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
@@ -407,7 +407,7 @@ impl Relay {
 
 enum Step {
     Opened(Box<Result<Opened, Failure>>),
-    Frame(Option<Result<Frame<Bytes>, hyper::Error>>),
+    Frame(Option<Result<Frame<Bytes>, LineError>>),
 }
 
 impl Drop for Relay {

@@ -19,6 +19,7 @@ use super::handshake;
 use super::listen::Stream;
 use super::shell::{self, Host};
 use super::stop::Stop;
+use super::watch::Watched;
 use crate::config::valid;
 use crate::proxy::Answer;
 use crate::tasks::hush::Caller;
@@ -74,14 +75,15 @@ pub(super) async fn serve(
         (Some(tls), Stream::Tcp(stream)) => {
             let shaken = Box::pin(handshake::accept(stream, &tls, limits.header, stop.clone())).await;
             if let Some(stream) = shaken {
-                Box::pin(talk(stream, host, limits, stop)).await;
+                Box::pin(talk(stream, false, host, limits, stop)).await;
             }
         }
-        (_, stream) => Box::pin(talk(stream, host, limits, stop)).await,
+        (_, stream) => Box::pin(talk(Watched::new(stream), true, host, limits, stop)).await,
     }
 }
 
-async fn talk<S>(stream: S, host: Host, limits: Limits, mut stop: Stop)
+/// `watched`: writing fails once the client has left, so that hyper need not look for it.
+async fn talk<S>(stream: S, watched: bool, host: Host, limits: Limits, mut stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -90,6 +92,7 @@ where
     let service = shell::service(host, Arc::clone(&clock));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .half_close(watched)
         // Ours tells an idle connection from a slow head; hyper's would close both alike.
         .header_read_timeout(None)
         // A body of a usual size comes in one piece then, and is handed on without a copy; the head's own limit is
@@ -125,12 +128,8 @@ where
             .await
         };
         match step {
-            Step::Ended(ended) => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a client's connection ended");
-                }
-                return;
-            }
+            Step::Ended(Ok(())) => return,
+            Step::Ended(Err(error)) => return tracing::debug!(%error, "a client's connection ended"),
             Step::Timer if stage == Stage::LastWords || clock.is_over(limits.header, limits.idle) => return,
             Step::Timer => {
                 let soon = Instant::now() + Duration::from_millis(1);

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::socket_file::{self, SocketFile};
@@ -149,6 +151,25 @@ impl Stream {
         }
     }
 
+    /// Waits until the client has sent something that nobody has read yet; false if it has left instead.
+    pub(super) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            // Whether anything is there is known without a system call as long as there is nothing.
+            match self {
+                Self::Tcp(stream) => ready!(stream.poll_read_ready(cx))?,
+                Self::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
+            }
+            let sent = match self {
+                Self::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
+                Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
     /// Takes it from this thread's runtime, for another.
     pub(super) fn into_accepted(self) -> io::Result<Accepted> {
         Ok(match self {
@@ -173,6 +194,12 @@ impl Accepted {
             Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
         })
     }
+}
+
+/// Whether `socket` has something to read, which is left there; false at its end.
+fn peek(socket: impl AsFd) -> io::Result<bool> {
+    let (_, some) = rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    Ok(some > 0)
 }
 
 impl AsyncRead for Stream {

@@ -12,6 +12,7 @@ mod socket_file;
 pub mod stop;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io;
 use std::sync::Arc;

@@ -1,12 +1,11 @@
 //! Keeps hyper from calling a connection's task for nothing.
 //!
 //! Whoever takes a frame of an HTTP/1.1 body calls the connection that brought it, so that it may bring the next: also
-//! behind the last frame, where there is none. Such a call costs a whole turn of the connection's task, at both ends a
-//! tenth of a small request.
+//! behind the last frame, where there is none. Such a call costs a whole turn of the connection's task, a
+//! twentieth of a small request.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -54,12 +53,6 @@ impl Drop for Taken {
     }
 }
 
-/// Drives `connection` to its end, with a waker that can be kept from calling.
-pub async fn drive<T>(connection: impl Future<Output = T>) -> T {
-    let (mut connection, mut caller) = (pin!(connection), Caller::default());
-    poll_fn(|cx| connection.as_mut().poll(&mut Context::from_waker(caller.waker(cx)))).await
-}
-
 /// Makes the waker that a connection is polled with.
 #[derive(Debug, Default)]
 pub struct Caller(Option<(Arc<Call>, Waker)>);
@@ -100,6 +93,8 @@ impl Wake for Call {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http::Request;
@@ -114,6 +109,12 @@ mod tests {
 
     /// Both ends of a connection, the near one in hyper's hands, and how often that has been polled.
     type Ends = (SendRequest<Empty<Bytes>>, TcpStream, Arc<AtomicUsize>);
+
+    /// Drives `connection` to its end, with a waker that can be kept from calling.
+    async fn drive<T>(connection: impl Future<Output = T>) -> T {
+        let (mut connection, mut caller) = (pin!(connection), Caller::default());
+        poll_fn(|cx| connection.as_mut().poll(&mut Context::from_waker(caller.waker(cx)))).await
+    }
 
     /// The body of the answer that begins with `head`.
     async fn answer(head: &str) -> (Incoming, Ends) {
