@@ -79,7 +79,7 @@ fn paths() -> Vec<Vec<String>> {
 
 fn collect(shape: &Value, at: &[String], found: &mut Vec<Vec<String>>) {
     for (key, below) in shape["properties"].as_object().into_iter().flatten() {
-        let path = [at, &[key.clone()]].concat();
+        let path = [at, std::slice::from_ref(key)].concat();
         collect(below, &path, found);
         if key == "integrations" {
             collect(&below["additionalProperties"], &[path.as_slice(), &[ANY.to_owned()]].concat(), found);

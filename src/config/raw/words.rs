@@ -105,7 +105,7 @@ impl<T: Word> Read for T {
             return Field::Given(*found);
         }
         let names = T::WORDS.iter().map(|(word, _)| *word);
-        let near = alias(&text, names.clone()).or_else(|| nearest(&text, names.clone()));
+        let near = alias(&text, &names).or_else(|| nearest(&text, names.clone()));
         let all = names.map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         let shown = if reading.may_show(at, &text) { format!(", found {text:?}") } else { String::new() };
         let problem = reading.error(at, format!("`{at}` must be one of {all}{shown}"));
@@ -191,7 +191,7 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// The one of `words` that `text` is another name for, or a longer one.
-fn alias<'w>(text: &str, words: impl Iterator<Item = &'w str> + Clone) -> Option<&'w str> {
+fn alias<'w>(text: &str, words: &(impl Iterator<Item = &'w str> + Clone)) -> Option<&'w str> {
     let text = text.trim().to_lowercase().replace(['_', ' '], "-");
     let begins =
         |name: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
