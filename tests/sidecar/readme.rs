@@ -51,15 +51,14 @@ fn newcomer(tables: &str) -> Setup {
         };
         setup = setup.env(name, &real(value.trim_matches('\'')));
     }
-    let handler = blocks("python").concat();
-    let authority = Authority::new();
+    let (authority, handler) = (Authority::new(), blocks("python").concat());
     let (certificate, key) = authority.client();
-    let setup =
-        setup.file("client.crt", &certificate).file("client.key", &key).file("corp-ca.pem", &authority.pem());
+    let setup = setup.file("client.crt", &certificate).file("client.key", &key);
+    let setup = setup.file("corp-ca.pem", &authority.pem());
     setup.file("integrations/enterprise.json", &definition()).file("custom_llms/echo.py", &handler)
 }
 
-/// `text` as a newcomer writes it who has a secret to put in place of `your-…`: `check` warns of placeholders.
+/// `text` as a newcomer writes it, with a secret in place of `your-…`: `check` warns of placeholders.
 fn real(text: &str) -> String {
     text.replace("your-", "s3cret-")
 }

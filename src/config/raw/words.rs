@@ -116,55 +116,13 @@ impl<T: Word> Read for T {
     }
 }
 
-/// Other names for what our words mean, and the word. What is longer than a name and begins with it means the same:
-/// some write a model's name. The first whose word is one of those that may be written counts.
+/// Other names for what our words mean, and the word; those of formats are theirs. What is longer than a name and begins
+/// with it means the same. The first whose word is one of those that may be written counts.
 const ALIASES: &[(&str, &str)] = &[
-    ("azure-openai", "azure"),
-    ("azureopenai", "azure"),
-    ("aoai", "azure"),
-    ("google-vertex", "vertex"),
-    ("vertexai", "vertex"),
-    ("gcp", "vertex"),
-    ("google", "gemini"),
-    ("googleai", "gemini"),
-    ("aistudio", "gemini"),
-    ("palm", "gemini"),
     ("google", "gcp"),
-    ("aws", "bedrock"),
-    ("amazon", "bedrock"),
-    ("nova", "bedrock"),
-    ("titan", "bedrock"),
     ("aws", "aws_sigv4"),
     ("sigv4", "aws_sigv4"),
     ("iam", "aws_sigv4"),
-    ("claude", "anthropic"),
-    ("gpt", "openai"),
-    ("chatgpt", "openai"),
-    ("oai", "openai"),
-    ("litellm", "openai"),
-    ("vllm", "openai"),
-    ("tgi", "openai"),
-    ("nim", "openai"),
-    ("llama.cpp", "openai"),
-    ("lmstudio", "openai"),
-    ("openrouter", "openai"),
-    ("together", "openai"),
-    ("fireworks", "openai"),
-    ("portkey", "openai"),
-    ("groq", "openai"),
-    ("grok", "openai"),
-    ("xai", "openai"),
-    ("deepseek", "openai"),
-    ("perplexity", "openai"),
-    ("mixtral", "mistral"),
-    ("mistralai", "mistral"),
-    ("codestral", "mistral"),
-    ("command", "cohere"),
-    ("llama", "ollama"),
-    ("custom", "declared"),
-    ("generic", "declared"),
-    ("template", "declared"),
-    ("own", "declared"),
     ("apikey", "api_key"),
     ("api-key", "api_key"),
     ("bearer", "api_key"),
@@ -196,7 +154,9 @@ fn alias<'w>(text: &str, words: &(impl Iterator<Item = &'w str> + Clone)) -> Opt
     let begins =
         |name: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
     let of = |word: &str| words.clone().find(|one| *one == word);
-    let other = ALIASES.iter().filter(|(name, _)| begins(name)).find_map(|(_, word)| of(word));
+    let formats = Format::ALIASES.iter().map(|(name, format)| (*name, format.word()));
+    let all = formats.chain(ALIASES.iter().copied());
+    let other = all.filter(|(name, _)| begins(name)).find_map(|(_, word)| of(word));
     other.or_else(|| words.clone().find(|word| begins(&word.replace('_', "-"))))
 }
 
