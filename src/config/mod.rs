@@ -178,6 +178,8 @@ fn integrations(
             integration.referred =
                 r.referred.iter().filter_map(|(at, path)| Some((key(at)?, path.clone()))).collect();
             integration.hidden_query = foreign_query(&r.foreign, &name, &integration.query);
+            let hidden = |text| valid::secrets_of_path(text, &integration.endpoint);
+            integration.hidden_path = r.foreign.ways(&name).flat_map(hidden).collect();
             all.insert(integration.name.clone(), integration);
         }
     }

@@ -6,7 +6,11 @@ use crate::secret::Secret;
 
 /// The texts that came from elsewhere, each with the key that holds it.
 #[derive(Default)]
-pub(super) struct Foreign(Vec<(At, Secret)>);
+pub(super) struct Foreign {
+    texts: Vec<(At, Secret)>,
+    /// Those in `endpoint` and `path`, of which only a part may be a secret.
+    ways: Vec<(At, Secret)>,
+}
 
 /// Keys of addresses, which the admin listener and `check --online` show too.
 const ADDRESSES: [&str; 2] = ["endpoint", "oauth2_token_url"];
@@ -14,15 +18,23 @@ const ADDRESSES: [&str; 2] = ["endpoint", "oauth2_token_url"];
 impl Foreign {
     /// Notes that `text`, which is in the value at `at`, came from elsewhere. What is known to be harmless is not kept.
     pub(super) fn note(&mut self, at: &At, text: &str) {
+        if matches!(at.keys().as_slice(), ["integrations", _, "endpoint" | "path"]) {
+            self.ways.push((at.clone(), Secret::new(text)));
+        }
         let is_address = matches!(at.keys().as_slice(), ["integrations", _, key] if ADDRESSES.contains(key));
         if at.integration_name().is_some() && !is_address && !mask::is_harmless(at) {
-            self.0.push((at.clone(), Secret::new(text)));
+            self.texts.push((at.clone(), Secret::new(text)));
         }
     }
 
     /// The keys within the integration `name` whose values came from elsewhere, and those texts.
     pub(super) fn of(&self, name: &str) -> (Vec<Vec<String>>, Vec<Secret>) {
-        let own = self.0.iter().filter(|(at, _)| at.integration_name() == Some(name));
+        let own = self.texts.iter().filter(|(at, _)| at.integration_name() == Some(name));
         own.map(|(at, text)| (at.within_integration(), text.clone())).unzip()
+    }
+
+    /// The texts in `endpoint` and `path` of the integration `name`.
+    pub(super) fn ways(&self, name: &str) -> impl Iterator<Item = &Secret> {
+        self.ways.iter().filter(move |(at, _)| at.integration_name() == Some(name)).map(|(_, text)| text)
     }
 }

@@ -21,9 +21,9 @@ use crate::tasks::{Seat, Tasks};
 /// The longest response head, and the longest trailers, in bytes.
 pub(super) const MAX_HEAD: usize = 64 << 10;
 
-/// Idle for longer than this, a connection is looked at before it is used again: its peer may have closed it, and the
-/// runtime not yet noticed.
-pub(super) const NOTICE: Duration = Duration::from_millis(1);
+/// Idle for longer than this, a connection is looked at before it is used again: its peer may just have closed it, and the
+/// runtime not yet noticed. Who closes what is idle for less does so with an answer, and says it there.
+pub(super) const NOTICE: Duration = Duration::from_millis(50);
 
 /// The least time after which a busy connection is looked at again.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -267,7 +267,7 @@ mod tests {
     use super::super::{Clients, EgressLimits};
     use super::*;
     use crate::config::valid::Proxy;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
     async fn a_connection_is_used_again_once_its_answer_was_read() {
@@ -355,6 +355,22 @@ mod tests {
             settle().await;
             let (sent, _peer) = upstream.answer(&egress, OK).await;
             assert!(sent.unwrap().connected.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_that_the_upstream_ends_is_closed_before_anybody_wants_it() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let (busy, mut first) = upstream.answer(&egress, CHUNK).await;
+        let mut second = upstream.warm(&egress).await;
+        // The task that looks after idle connections knows the second already, and not yet the first.
+        settle().await;
+        first.say("0\r\n\r\n").await;
+        assert_eq!(text(busy.unwrap()).await, "hello");
+        for peer in [&mut first, &mut second] {
+            peer.io.shutdown().await.unwrap();
+            peer.closed().await;
         }
     }
 

@@ -83,7 +83,12 @@ fn rename(
     request: &mut Envelope,
     report: &mut Report,
 ) -> Result<(), Refused> {
-    if from == to || !request.has(from) {
+    if from == to {
+        return Ok(());
+    }
+    if !request.has(from) {
+        // A `null` says nothing, and would say it under a name that the model does not know.
+        request.drop_field(from);
         return Ok(());
     }
     if request.has(to) {
@@ -219,6 +224,26 @@ mod tests {
         let (body, report) =
             edited(&limited(Some(("a", "b"))), r#"{"model":"m","a":1,"b":2,"max_tokens":3}"#).unwrap();
         assert_eq!((&*body, &*lost(&report)), (r#"{"model":"m","b":2,"max_tokens":3}"#, &["a"][..]));
+    }
+
+    #[test]
+    fn a_null_counts_as_absent_under_the_old_name_and_the_new_one() {
+        for (strict, body, want) in [
+            (true, r#"{"max_tokens":60,"max_completion_tokens":null}"#, r#"{"max_completion_tokens":60}"#),
+            (true, r#"{"max_completion_tokens":null,"max_tokens":60}"#, r#"{"max_completion_tokens":60}"#),
+            (true, r#"{"max_tokens":null,"max_completion_tokens":60}"#, r#"{"max_completion_tokens":60}"#),
+            (false, r#"{"max_tokens":null,"max_completion_tokens":60}"#, r#"{"max_completion_tokens":60}"#),
+            (false, r#"{"max_tokens":null}"#, "{}"),
+        ] {
+            let mut settings = limited(Some(("max_tokens", "max_completion_tokens")));
+            settings.edits.defaults.clear();
+            settings.strict = strict;
+            let (edited, report) = edited(&settings, body).unwrap();
+            let mut sent: serde_json::Value = serde_json::from_str(&edited).unwrap();
+            sent.as_object_mut().unwrap().remove("model");
+            assert_eq!(sent.to_string(), want, "{body}");
+            assert_eq!(lost(&report), [""; 0], "{body}");
+        }
     }
 
     #[test]

@@ -258,6 +258,7 @@ pub(super) mod tests {
             declared: None,
             referred: vec![],
             hidden_query: vec![],
+            hidden_path: vec![],
             world: vec![],
         }
     }

@@ -69,12 +69,16 @@ impl Fault {
             _ => wrapped(status, headers, body),
         };
         fault.status = status;
+        fault.advised(headers)
+    }
+
+    /// The same with what the `headers` that it came with say of coming again, which counts more than what it says itself.
+    #[must_use]
+    pub fn advised(mut self, headers: &HeaderMap) -> Self {
         let told = PASSED_ON.iter().filter_map(|name| Some((*name, text_of(headers, name)?)));
-        // What the headers say counts more than what the body says.
-        let inside = std::mem::take(&mut fault.headers);
-        fault.headers = told.collect();
-        fault.headers.extend(inside.into_iter().filter(|_| !headers.contains_key("retry-after")));
-        fault
+        let inside = std::mem::replace(&mut self.headers, told.collect());
+        self.headers.extend(inside.into_iter().filter(|(name, _)| !headers.contains_key(*name)));
+        self
     }
 
     /// Reads an error that came as JSON inside a stream or a 200; `None` if it does not look like one.

@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::failure::{Failure, Refusal};
+use super::heard::Heard;
 use super::hide::Hidden;
 use super::worker;
 use crate::config::valid::{self, Limits};
@@ -46,10 +47,8 @@ pub(super) struct Order {
 /// An upstream's answer whose status is a success.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// Goes on byte for byte.
-    Passed(Box<Upstream>),
-    /// A whole answer, translated.
-    Translated(Box<Translated>),
+    /// A whole answer, whose body is still to come.
+    Whole(Box<Upstream>),
     /// A stream.
     Stream(Box<Upstream>),
 }
@@ -65,16 +64,6 @@ pub(super) struct Upstream {
     pub(super) hidden: Hidden,
     /// The place with the worker that answers, if one does.
     pub(super) lease: Option<Box<Lease>>,
-}
-
-/// A translated answer.
-#[derive(Debug)]
-pub(super) struct Translated {
-    pub(super) json: Bytes,
-    /// What the upstream sent, whose body has been read.
-    pub(super) sent: Box<Sent>,
-    pub(super) usage: Option<crate::openai::Usage>,
-    pub(super) report: Report,
 }
 
 impl Order {
@@ -104,7 +93,7 @@ impl Order {
     }
 }
 
-/// Sends the request and reads the head. A refusal is read to its end, a whole answer that must be translated too.
+/// Sends the request and reads the head. A refusal is read to its end.
 pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
     let stream = order.envelope.stream();
     let upstream = send(order).await?;
@@ -122,7 +111,7 @@ pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
             Some(found) => Err(unstreamed(upstream, found).await),
         };
     }
-    if upstream.decoder.passes_whole() { Ok(Opened::Passed(upstream)) } else { translate(upstream).await }
+    Ok(Opened::Whole(upstream))
 }
 
 /// Refuses what must not go on to a client: redirects, and what is compressed.
@@ -172,6 +161,7 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
         let blamed = entrance.is_blamed(sent.head.status, &sent.head.headers);
         if blamed && !renewed && entrance.refused(order.seat, stamp).await? {
             renewed = true;
+            Heard::of(&sent).count(&order.entry);
             continue;
         }
         let mut report = std::mem::take(&mut order.report);
@@ -218,29 +208,19 @@ async fn refusal(mut upstream: Box<Upstream>) -> Failure {
     failure.after(&upstream.sent, &upstream.hidden)
 }
 
-async fn translate(mut upstream: Box<Upstream>) -> Result<Opened, Failure> {
-    let body = match gather(&mut upstream.sent.body, upstream.entry.settings.limits).await {
-        Ok(body) => body,
-        Err(failure) => return Err(failure.after(&upstream.sent, &upstream.hidden)),
-    };
+/// Reads a whole answer, and gives what the client is told: JSON. A failure has nothing of the upstream's head in it.
+pub(super) async fn translate(upstream: &mut Upstream) -> Result<Bytes, Failure> {
+    let body = gather(&mut upstream.sent.body, upstream.entry.settings.limits).await?;
     let head = Head::from(&upstream.sent.head);
-    let whole = match upstream.decoder.whole(head, &body) {
-        Ok(whole) => whole,
-        Err(broken) => {
-            let failure = match broken {
-                Broken::Upstream(fault) => {
-                    let fault = upstream.hidden.strip(*fault);
-                    Failure::Upstream(Box::new(Refusal { fault, report: upstream.report }))
-                }
-                Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
-            };
-            return Err(failure.after(&upstream.sent, &upstream.hidden));
+    let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
+        Broken::Upstream(fault) => {
+            let fault = upstream.hidden.strip(fault.advised(&upstream.sent.head.headers));
+            Failure::Upstream(Box::new(Refusal { fault, report: std::mem::take(&mut upstream.report) }))
         }
-    };
+        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
+    })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
-    let usage = upstream.decoder.usage();
-    let Upstream { sent, report, .. } = *upstream;
-    Ok(Opened::Translated(Box::new(Translated { json: json.into(), sent, usage, report })))
+    Ok(json.into())
 }
 
 /// A whole body within `limits`.

@@ -3,15 +3,25 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::hide::Hidden;
 use crate::egress::Sent;
+use crate::integration::Entry;
 
 /// The upstream's own request id, on its way to the client.
 pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+
+/// What upstreams call it.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The upstream's own request id, if these headers of its have one. A copy: a part of the head would keep all of the
+/// head's buffer while a stream lasts.
+pub(super) fn id_in(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(REQUEST_ID).and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok())
+}
 
 /// When an upstream's head came, and what connecting took if that was needed.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +34,13 @@ impl Heard {
     /// That of what was sent.
     pub(super) fn of(sent: &Sent) -> Self {
         Self { at: sent.heard, connected: sent.connected }
+    }
+
+    /// Counts the connection, if one was opened for it.
+    pub(super) fn count(self, entry: &Entry) {
+        if self.connected.is_some() {
+            entry.metrics.connects.inc();
+        }
     }
 }
 

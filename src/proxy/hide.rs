@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HeaderMap;
 
-use crate::config::valid::is_suspect;
 use crate::echo::Needles;
 use crate::integration::Entry;
 use crate::openai::Fault;
@@ -19,7 +18,7 @@ use crate::openai::Fault;
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
     headers: Vec<HeaderValue>,
-    /// Whose configured parameters stand in the request's URL, if any do.
+    /// In whose URLs something may stand that must not come back, if in any.
     asked: Option<Arc<Entry>>,
 }
 
@@ -50,7 +49,8 @@ impl Masked<Fault> {
 impl Hidden {
     /// Those of a request of `entry` with `headers`.
     pub(super) fn of(headers: &HeaderMap, entry: &Arc<Entry>) -> Self {
-        let asked = (!entry.settings.query.is_empty()).then(|| Arc::clone(entry));
+        let has_any = !entry.settings.query.is_empty() || !entry.settings.hidden_path.is_empty();
+        let asked = has_any.then(|| Arc::clone(entry));
         Self { headers: sensitive(headers), asked }
     }
 
@@ -78,10 +78,15 @@ impl Hidden {
         // Nobody cuts a header, and a short one (`application/json`) may well begin like one of ours.
         let needles = self.needles().whole();
         for value in headers.values_mut() {
-            if let Some(clean) = needles.clean(value.as_bytes()) {
-                *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***"));
+            if let Some(clean) = cleaned(&needles, value) {
+                *value = clean;
             }
         }
+    }
+
+    /// Takes them out of one header.
+    pub(super) fn strip_header(&self, value: &HeaderValue) -> HeaderValue {
+        cleaned(&self.needles().whole(), value).unwrap_or_else(|| value.clone())
     }
 
     /// Takes them out of words that hold some of the upstream's, and then cuts these.
@@ -91,15 +96,15 @@ impl Hidden {
 
     fn needles(&self) -> Needles {
         let headers = self.headers.iter().map(HeaderValue::as_bytes);
-        let asked = self.asked.iter().flat_map(|entry| {
-            let settings = &entry.settings;
-            let hides = |name: &String, value: &String| {
-                settings.hidden_query.contains(name) || is_suspect(name, value)
-            };
-            settings.query.iter().filter(move |(name, value)| hides(name, value))
-        });
-        Needles::of(headers.chain(asked.map(|(_, value)| value.as_bytes())))
+        let asked = self.asked.iter().flat_map(|entry| entry.settings.hidden_in_urls());
+        Needles::of(headers.chain(asked.map(str::as_bytes)))
     }
+}
+
+/// A header without what is hidden; nothing if there is none of it in it.
+fn cleaned(needles: &Needles, value: &HeaderValue) -> Option<HeaderValue> {
+    let clean = needles.clean(value.as_bytes())?;
+    Some(HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***")))
 }
 
 fn sensitive(headers: &HeaderMap) -> Vec<HeaderValue> {

@@ -13,6 +13,7 @@ mod opening;
 mod pass;
 mod relay;
 mod reply;
+mod rest;
 mod tail;
 mod visit;
 mod whole;
@@ -39,7 +40,7 @@ use crate::openai::{Envelope, Operation};
 use crate::outbound::Report;
 use crate::secret::Secret;
 use crate::tasks::{Seat, Tasks};
-use exchange::{Opened, Order};
+use exchange::{Opened, Order, Upstream};
 use failure::Failure;
 use head::Fields;
 use heard::Heard;
@@ -47,6 +48,7 @@ use intake::Door;
 use pass::Errand;
 use reply::Outcome;
 use visit::Visit;
+use whole::Begun;
 
 pub use activity::Activity;
 pub use explain::{Explained, Header, Question, Refusal, Shown, explain};
@@ -180,17 +182,41 @@ async fn journey(
     if order.envelope.stream() {
         return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
     }
-    let answer = pin!(async {
-        match exchange::open(order).await? {
-            Opened::Passed(answer) => {
-                visit.answered(Heard::of(&answer.sent));
-                Ok(Outcome::Passed(whole::begin(answer, permit).await?))
+    take_whole(order, permit, patience, visit).await
+}
+
+/// Asks for a whole answer.
+async fn take_whole(
+    order: Box<Order>,
+    mut permit: Permit,
+    patience: Option<Patience>,
+    visit: &mut Visit,
+) -> Result<Outcome, Failure> {
+    // Kept out here: whatever fails behind its head, something of that is told.
+    let mut upstream = None;
+    let taken = {
+        let answer = pin!(async {
+            let Opened::Whole(opened) = exchange::open(order).await? else {
+                return Err(Failure::Internal("a stream was opened for a whole answer"));
+            };
+            let upstream: &mut Box<Upstream> = upstream.insert(opened);
+            visit.answered(Heard::of(&upstream.sent));
+            match upstream.decoder.passes_whole() {
+                true => whole::begin(upstream, &mut permit).await,
+                false => exchange::translate(upstream).await,
             }
-            Opened::Translated(answer) => Ok(Outcome::Translated(answer)),
-            Opened::Stream(_) => Err(Failure::Internal("a stream was opened for a whole answer")),
+        });
+        within(patience, answer).await
+    };
+    match (taken, upstream) {
+        (Ok(first), Some(upstream)) if upstream.decoder.passes_whole() => {
+            Ok(Outcome::Passed(Begun::of(*upstream, first, permit)))
         }
-    });
-    within(patience, answer).await
+        (Ok(json), Some(upstream)) => Ok(Outcome::Translated(json, upstream)),
+        (Ok(_), None) => Err(Failure::Internal("an answer came from nowhere")),
+        (Err(failure), Some(upstream)) => Err(failure.after(&upstream.sent, &upstream.hidden)),
+        (Err(failure), None) => Err(failure),
+    }
 }
 
 /// Reads the body, finds whom it is for, waits for a slot there, and makes the configured edits.

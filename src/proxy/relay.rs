@@ -11,17 +11,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame};
-use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::exchange::{self, Opened, Order, Upstream};
 use super::failure::Failure;
-use super::heard::Heard;
+use super::heard::{self, Heard};
 use super::hide::Hidden;
 use super::reply;
-use super::visit::Visit;
+use super::rest;
+use super::visit::{CUT, Logged, Visit};
 use super::{House, PING_AFTER};
 use crate::dialect::{Broken, Decoder, End, Fed, Outcome};
 use crate::egress::{Body, LineError, Sent};
@@ -30,12 +30,6 @@ use crate::integration::Permit;
 use crate::openai::Fault;
 use crate::outbound::Report;
 use crate::tasks::Tasks;
-
-/// How much of a finished stream's tail is read, and for how long, so that its connection can be used again.
-const TAIL: (usize, Duration) = (64 << 10, Duration::from_secs(1));
-
-/// Our code and words for the log: the upstream's own may hold a prompt, and its codes have no end.
-type Logged = (&'static str, &'static str);
 
 const ERROR: Logged =
     ("upstream_error", "the upstream told of an error in its stream (the client has its words)");
@@ -58,6 +52,8 @@ pub(super) struct Stream {
     hidden: Hidden,
     /// The upstream's headers, where they go on to the client.
     pub(super) headers: Option<HeaderMap>,
+    /// The upstream's own request id.
+    pub(super) id: Option<HeaderValue>,
     pub(super) report: Report,
     /// When the upstream has answered, if it has.
     pub(super) answered: Option<Heard>,
@@ -79,25 +75,28 @@ pub(super) async fn open(
     let idle = order.entry.settings.limits.idle;
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
-    let stream = |source, headers, report, answered| Stream {
+    let stream = |source| Stream {
         source,
         permit,
         idle,
         tasks,
         hidden: Hidden::default(),
-        headers,
-        report,
-        answered,
+        headers: None,
+        id: None,
+        report: Report::default(),
+        answered: None,
     };
     match tokio::time::timeout(PING_AFTER, &mut opening).await {
-        Err(_) => Ok(Box::new(stream(Source::Opening(opening), None, Report::default(), None))),
+        Err(_) => Ok(Box::new(stream(Source::Opening(opening)))),
         Ok(opened) => {
             let Upstream { sent, decoder, report, hidden, lease, .. } = *streamed(opened)?;
             let heard = Heard::of(&sent);
             let Sent { head, body, .. } = *sent;
+            let id = heard::id_in(&head.headers);
             let headers = decoder.passes_whole().then_some(head.headers);
-            let stream = stream(Source::Open(body, decoder), headers, report, Some(heard));
-            let mut stream = Box::new(Stream { hidden, ..stream });
+            let stream = stream(Source::Open(body, decoder));
+            let answered = Some(heard);
+            let mut stream = Box::new(Stream { hidden, headers, id, report, answered, ..stream });
             stream.permit.hold(lease);
             Ok(stream)
         }
@@ -107,9 +106,7 @@ pub(super) async fn open(
 fn streamed(opened: Result<Opened, Failure>) -> Result<Box<Upstream>, Failure> {
     match opened? {
         Opened::Stream(upstream) => Ok(upstream),
-        Opened::Passed(_) | Opened::Translated(_) => {
-            Err(Failure::Internal("a whole answer was opened for a stream"))
-        }
+        Opened::Whole(_) => Err(Failure::Internal("a whole answer was opened for a stream")),
     }
 }
 
@@ -129,13 +126,15 @@ pub(super) struct Relay {
     tasks: Tasks,
     /// What must not come back in the upstream's words.
     hidden: Hidden,
+    /// The upstream's own request id, for the log if the stream fails.
+    id: Option<HeaderValue>,
     visit: Box<Visit>,
     permit: Option<Permit>,
 }
 
 impl Relay {
     pub(super) fn new(stream: Stream, visit: Box<Visit>) -> Self {
-        let Stream { source, permit, idle, tasks, hidden, .. } = stream;
+        let Stream { source, permit, idle, tasks, hidden, id, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();
         if matches!(source, Source::Opening(_)) {
@@ -152,6 +151,7 @@ impl Relay {
             idle,
             tasks,
             hidden,
+            id,
             visit,
             permit: Some(permit),
         }
@@ -256,6 +256,7 @@ impl Relay {
                 // The head is gone: of what was lost only the metrics can still tell.
                 upstream.report.lost().for_each(|change| self.visit.lost(&change.field));
                 self.hidden = upstream.hidden;
+                self.id = heard::id_in(&upstream.sent.head.headers);
                 if let Some(permit) = &mut self.permit {
                     permit.hold(upstream.lease);
                 }
@@ -280,15 +281,14 @@ impl Relay {
             Source::Opening(_) => self.opened(Err(Failure::Draining)),
             Source::Open(..) if self.is_done() => self.finish_done(),
             Source::Open(..) => {
-                let logged = ("draining", "this server is stopping, and cuts what it cannot finish in time");
                 let fault = Fault {
                     status: 503,
-                    message: logged.1.to_owned(),
+                    message: CUT.1.to_owned(),
                     kind: Some("unavailable_error".into()),
-                    code: Some(logged.0.into()),
+                    code: Some(CUT.0.into()),
                     ..Fault::default()
                 };
-                self.finish(End::Broken(&fault), Some(logged));
+                self.finish(End::Broken(&fault), Some(CUT));
             }
         }
     }
@@ -326,10 +326,17 @@ impl Relay {
             Outcome::Complete => self.visit.ended(),
             Outcome::Failed(_) => {
                 let (code, words) = logged.unwrap_or(ERROR);
+                self.name();
                 self.visit.failed(code, words.to_owned());
             }
         }
         self.close();
+    }
+
+    /// Tells the log what the upstream called the request.
+    fn name(&mut self) {
+        let id = self.id.take().map(|id| self.hidden.strip_header(&id));
+        self.visit.named_by_upstream(id.as_ref());
     }
 
     /// The client has all of it and the upstream's last bytes are still to come: nobody waits for them.
@@ -344,29 +351,13 @@ impl Relay {
     }
 
     fn drain(&mut self) {
-        let Source::Open(mut body, mut decoder) = std::mem::replace(&mut self.source, Source::Ended) else {
+        let Source::Open(body, mut decoder) = std::mem::replace(&mut self.source, Source::Ended) else {
             return;
         };
         decoder.finish(End::Clean, &mut BytesMut::new());
         self.visit.used(decoder.usage().as_ref());
         self.visit.ended();
-        // Without a runtime the process is ending, and the connection with it.
-        if body.is_end_stream() || tokio::runtime::Handle::try_current().is_err() {
-            return;
-        }
-        self.tasks.spawn(async move {
-            let (most, patience) = TAIL;
-            let tail = async {
-                let mut read = 0;
-                while let Some(Ok(frame)) = body.frame().await {
-                    read += frame.data_ref().map_or(0, Bytes::len);
-                    if read > most {
-                        return;
-                    }
-                }
-            };
-            let _ = tokio::time::timeout(patience, tail).await;
-        });
+        rest::drain(body, &self.tasks);
     }
 
     /// Ready if something was written or the stream has ended; pending until the next moment that matters.
@@ -414,6 +405,8 @@ impl Drop for Relay {
     fn drop(&mut self) {
         if self.is_done() {
             self.drain();
+        } else if matches!(self.source, Source::Open(..)) {
+            self.name();
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::integration::Entry;
 use crate::observe::access::Record;
 use crate::observe::{Ending, IntegrationMetrics};
 use crate::openai::Usage;
+use crate::tasks::Tasks;
 
 /// What stands before the request's own id in the id of a completion.
 const COMPLETION: &str = "chatcmpl-";
@@ -25,6 +26,13 @@ pub(super) const UPSTREAM_ERROR: &str = "upstream_error";
 
 /// The code of an answer that its client does not take: for the log alone, since nobody can be told.
 const STALLED: &str = "client_stalled";
+
+/// Our code and words for the log: the upstream's own may hold a prompt, and its codes have no end.
+pub(super) type Logged = (&'static str, &'static str);
+
+/// Of an answer that this process cuts because it ends.
+pub(super) const CUT: Logged =
+    ("draining", "this server is stopping, and cuts what it cannot finish in time");
 
 /// How much of a path is kept for the log, in bytes: enough for any that is served.
 const LONGEST_PATH: usize = 512;
@@ -107,6 +115,11 @@ impl Visit {
         self.house.is_cut()
     }
 
+    /// Where what outlives the visit runs.
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.house.tasks
+    }
+
     /// Whether a handler's request to its provider is answered.
     pub(super) fn is_errand(&self) -> bool {
         self.errand
@@ -170,9 +183,7 @@ impl Visit {
             if !self.errand {
                 entry.metrics.answered(first_byte);
             }
-            if connected.is_some() {
-                entry.metrics.connects.inc();
-            }
+            heard.count(entry);
         }
     }
 
@@ -184,7 +195,7 @@ impl Visit {
         }
     }
 
-    /// Notes the upstream's own id of a request that failed, if it is a sane one.
+    /// Notes the upstream's own id of a request that failed or was left, if it is a sane one.
     pub(super) fn named_by_upstream(&mut self, id: Option<&HeaderValue>) {
         self.upstream_id = head::text(id).filter(|id| is_sane(id)).map(Box::from);
     }
@@ -263,6 +274,10 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        if self.ending.is_none() && self.status != 0 && self.is_cut() {
+            let (code, words) = CUT;
+            self.failed(code, words.to_owned());
+        }
         let ending = self.ending.unwrap_or(Ending::Cancelled);
         // nginx's word for a client that left before it was sent a status.
         let status = if self.status == 0 { 499 } else { self.status };

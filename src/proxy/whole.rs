@@ -2,14 +2,14 @@
 //! 200 is no answer, and neither is an error.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::Version;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::response::Parts;
+use http::{HeaderValue, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use serde::de::IgnoredAny;
@@ -17,7 +17,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::exchange::{self, Upstream};
 use super::failure::{Failure, Refusal};
+use super::hide::Hidden;
 use super::opening::{self, Opening};
+use super::rest;
 use super::tail::Tail;
 use super::visit::Visit;
 use super::worker;
@@ -37,60 +39,56 @@ pub(super) struct Begun {
     permit: Option<Permit>,
     /// Where the usage is, if it is looked for.
     tail: Option<Tail>,
+    /// The upstream's own request id, for the log if the rest does not come.
+    id: Option<HeaderValue>,
+    hidden: Hidden,
 }
 
-/// Waits for the first bytes and checks that they can begin a JSON object that is no error.
-pub(super) async fn begin(mut upstream: Box<Upstream>, mut permit: Permit) -> Result<Box<Begun>, Failure> {
+/// What came of a body; nothing at its end.
+type Came = Option<Result<Frame<Bytes>, <Body as http_body::Body>::Error>>;
+
+/// Waits for the first bytes and checks that they can begin a JSON object that is no error. What comes of it goes to
+/// [`Begun::of`]; a failure has nothing of the upstream's head in it.
+pub(super) async fn begin(upstream: &mut Upstream, permit: &mut Permit) -> Result<Bytes, Failure> {
     permit.hold(upstream.lease.take());
-    let idle = upstream.entry.settings.limits.idle;
     // What is there already needs no timer.
-    let frame = match upstream.sent.body.frame().now_or_never() {
-        Some(frame) => frame,
-        // Boxed, as whatever here is rare: it would make room in every request's future.
-        None => match Box::pin(tokio::time::timeout(idle, upstream.sent.body.frame())).await {
-            Ok(frame) => frame,
-            Err(_) if permit.lease().is_some() => return Err(worker::silent(idle)),
-            Err(_) => return Err(Failure::Silent(idle)),
-        },
-    };
-    let first = match frame {
-        None => return Err(Failure::Garbled("its body is empty".into())),
-        Some(Err(_)) => {
-            return Err(match permit.lease() {
-                Some(lease) => Box::pin(worker::ended(lease)).await,
-                None => Failure::Garbled("its body broke off before its end".into()),
-            });
+    match upstream.sent.body.frame().now_or_never() {
+        Some(Some(Ok(frame))) if may_go_on(&frame, &upstream.sent.head) => {
+            Ok(frame.into_data().unwrap_or_default())
         }
-        Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-    };
-    let is_plain = opening::of(&first) == Opening::Answer && !ends_with_its_connection(&upstream.sent.head);
-    let first = match is_plain {
-        true => first,
-        false => match Box::pin(look_into(first, &mut upstream, &permit)).await {
-            Ok(first) => first,
-            Err(failure) => return Err(failure.after(&upstream.sent, &upstream.hidden)),
-        },
-    };
-    let Upstream { sent, report, .. } = *upstream;
-    let tail = Some(Tail::default());
-    Ok(Box::new(Begun { sent, report, first, idle, silence: None, permit: Some(permit), tail }))
+        // Boxed, as whatever here is rare: it would make room in every request's future.
+        came => Box::pin(look_into(came, upstream, permit)).await,
+    }
 }
 
-/// What may go on of an answer that begins with `first`, once it is clear that it is one; often all of it.
-async fn look_into(first: Bytes, upstream: &mut Upstream, permit: &Permit) -> Result<Bytes, Failure> {
+fn may_go_on(frame: &Frame<Bytes>, head: &Parts) -> bool {
+    let is_answer = frame.data_ref().is_some_and(|data| opening::of(data) == Opening::Answer);
+    is_answer && !ends_with_its_connection(head)
+}
+
+/// What may go on of an answer, once it is clear that it is one; often all of it. `came` is what came first, if anything
+/// has come.
+async fn look_into(came: Option<Came>, upstream: &mut Upstream, permit: &Permit) -> Result<Bytes, Failure> {
     let limits = upstream.entry.settings.limits;
-    let (sent, mut first) = (&mut upstream.sent, BytesMut::from(first));
-    let mut opening = opening::of(&first);
+    let mut first = match came {
+        Some(came) => piece(came, permit).await?,
+        None => next(upstream, permit).await?,
+    };
+    let mut begun = BytesMut::new();
     // Some upstreams send spaces until they know what to say, and some of those say then that they failed.
-    while opening == Opening::Short && first.len() <= MOST_SPACES {
-        let frame = tokio::time::timeout(limits.idle, sent.body.frame());
-        match frame.await.map_err(|_| Failure::Silent(limits.idle))? {
-            None => break,
-            Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),
-            Some(Ok(frame)) => first.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+    let opening = loop {
+        let Some(data) = first else { return Err(Failure::Garbled(unbegun(&begun).into())) };
+        begun.extend_from_slice(&data);
+        match opening::of(&begun) {
+            Opening::Short if begun.len() > MOST_SPACES => {
+                let how = format!("it begins with more than {MOST_SPACES} bytes of white space");
+                return Err(Failure::Garbled(how));
+            }
+            Opening::Short => first = next(upstream, permit).await?,
+            opening => break opening,
         }
-        opening = opening::of(&first);
-    }
+    };
+    let sent = &mut upstream.sent;
     if opening == Opening::Nonsense {
         let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let kind = kind.unwrap_or("of no content type");
@@ -98,14 +96,14 @@ async fn look_into(first: Bytes, upstream: &mut Upstream, permit: &Permit) -> Re
         return Err(Failure::Nonsense(upstream.hidden.strip_text(how)));
     }
     if opening != Opening::Error && !ends_with_its_connection(&sent.head) {
-        return Ok(first.freeze());
+        return Ok(begun.freeze());
     }
-    let whole = rest_of(first, &mut sent.body, limits).await?;
+    let whole = rest_of(begun, &mut sent.body, limits).await?;
     match opening::error(&whole).filter(|_| opening == Opening::Error) {
         None => Ok(whole),
         Some(fault) => {
-            let (fault, report) = (upstream.hidden.strip(fault), std::mem::take(&mut upstream.report));
-            let refusal = Box::new(Refusal { fault, report });
+            let fault = upstream.hidden.strip(fault.advised(&sent.head.headers));
+            let refusal = Box::new(Refusal { fault, report: std::mem::take(&mut upstream.report) });
             Err(match permit.lease() {
                 Some(_) => Failure::Raised(refusal, worker::kind(&sent.head.headers)),
                 None => Failure::Upstream(refusal),
@@ -114,14 +112,62 @@ async fn look_into(first: Bytes, upstream: &mut Upstream, permit: &Permit) -> Re
     }
 }
 
+/// What comes next of a body; nothing at its end.
+async fn next(upstream: &mut Upstream, permit: &Permit) -> Result<Option<Bytes>, Failure> {
+    let idle = upstream.entry.settings.limits.idle;
+    match tokio::time::timeout(idle, upstream.sent.body.frame()).await {
+        Ok(came) => piece(came, permit).await,
+        Err(_) if permit.lease().is_some() => Err(worker::silent(idle)),
+        Err(_) => Err(Failure::Silent(idle)),
+    }
+}
+
+/// The bytes of what came: none of trailers, behind which comes the end.
+async fn piece(came: Came, permit: &Permit) -> Result<Option<Bytes>, Failure> {
+    match (came, permit.lease()) {
+        (None, _) => Ok(None),
+        (Some(Ok(frame)), _) => Ok(Some(frame.into_data().unwrap_or_default())),
+        (Some(Err(_)), Some(lease)) => Err(worker::ended(lease).await),
+        (Some(Err(_)), None) => Err(Failure::Garbled("its body broke off before its end".into())),
+    }
+}
+
+/// What is wrong with a whole body in which nothing has begun.
+fn unbegun(body: &[u8]) -> &'static str {
+    if body.trim_ascii().is_empty() {
+        "its body is empty"
+    } else {
+        "its body ends before its JSON is complete"
+    }
+}
+
 /// How much is read of a body that has not begun to say anything.
 const MOST_SPACES: usize = 64 << 10;
 
+impl Begun {
+    /// The answer of `upstream`, which [`begin`]s with `first`.
+    pub(super) fn of(upstream: Upstream, first: Bytes, permit: Permit) -> Box<Self> {
+        let Upstream { sent, report, hidden, entry, .. } = upstream;
+        let idle = entry.settings.limits.idle;
+        let (permit, tail) = (Some(permit), Some(Tail::default()));
+        Box::new(Self { sent, report, first, idle, silence: None, permit, tail, id: None, hidden })
+    }
+
+    /// Keeps the upstream's own request id, which is `id`, for the log.
+    pub(super) fn named(&mut self, id: Option<&HeaderValue>) {
+        self.id = id.cloned();
+    }
+}
+
 /// An answer of any kind, nothing of which is looked at.
-pub(super) fn untouched(sent: Box<Sent>, entry: &Entry, permit: Option<Permit>) -> Box<Begun> {
+pub(super) fn untouched(
+    sent: Box<Sent>,
+    hidden: Hidden,
+    entry: &Entry,
+    permit: Option<Permit>,
+) -> Box<Begun> {
     let (report, idle, first) = (Report::default(), entry.settings.limits.idle, Bytes::new());
-    let (silence, tail) = (None, None);
-    Box::new(Begun { sent, report, first, idle, silence, permit, tail })
+    Box::new(Begun { sent, report, first, idle, silence: None, permit, tail: None, id: None, hidden })
 }
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
@@ -149,8 +195,10 @@ pub(super) fn check_complete(body: &[u8]) -> Result<(), Failure> {
 /// The body of such an answer on its way to the client.
 #[derive(Debug)]
 pub(super) struct Whole {
-    begun: Box<Begun>,
+    /// Nothing once it is over.
+    begun: Option<Box<Begun>>,
     visit: Box<Visit>,
+    broken: bool,
 }
 
 /// The upstream broke off: the connection to the client is cut, since the answer must not look complete.
@@ -160,74 +208,88 @@ pub struct Cut;
 
 impl Whole {
     pub(super) fn new(begun: Box<Begun>, visit: Box<Visit>) -> Self {
-        Self { begun, visit }
+        Self { begun: Some(begun), visit, broken: false }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if !self.begun.first.is_empty() {
-            let first = std::mem::take(&mut self.begun.first);
-            self.sent(&first);
-            if self.begun.sent.body.is_end_stream() {
-                self.end();
-            }
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        match Pin::new(&mut self.begun.sent.body).poll_frame(cx) {
-            Poll::Ready(None) => {
-                self.end();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                self.begun.silence = None;
-                if let Some(data) = frame.data_ref() {
-                    self.sent(data);
-                }
-                // hyper asks no more of a body that says it is at its end.
-                if self.begun.sent.body.is_end_stream() {
+        let Some(begun) = &mut self.begun else {
+            return Poll::Ready(self.broken.then_some(Err(Cut)));
+        };
+        let data = if begun.first.is_empty() {
+            match Pin::new(&mut begun.sent.body).poll_frame(cx) {
+                Poll::Pending => return self.poll_silence(cx).map(|()| Some(Err(Cut))),
+                Poll::Ready(None) => {
                     self.end();
+                    return Poll::Ready(None);
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Err(error))) => {
+                    let code = if begun.is_of_a_handler() { "handler_crashed" } else { "upstream_garbled" };
+                    self.fail(code, format!("the answer broke off: {error}"));
+                    // A turn later: hyper drops what it has not written yet, which may be all of it, head included.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => data,
+                    // Trailers, which no client was told of: all of the answer has come.
+                    Err(_) => {
+                        self.end_before_its_body();
+                        return Poll::Ready(None);
+                    }
+                },
             }
-            Poll::Ready(Some(Err(error))) => {
-                let code = if self.is_of_a_handler() { "handler_crashed" } else { "upstream_garbled" };
-                self.visit.failed(code, format!("the answer broke off: {error}"));
-                Poll::Ready(Some(Err(Cut)))
-            }
-            Poll::Pending => self.poll_silence(cx),
-        }
-    }
-
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let idle = self.begun.idle;
-        let silence = self
-            .begun
-            .silence
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
-        if silence.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let code = if self.is_of_a_handler() { "handler_timeout" } else { "upstream_timeout" };
-        self.visit.failed(code, format!("silent for {idle:?} inside its answer (limits.idle)"));
-        Poll::Ready(Some(Err(Cut)))
-    }
-
-    fn is_of_a_handler(&self) -> bool {
-        self.begun.permit.as_ref().is_some_and(|permit| permit.lease().is_some())
-    }
-
-    fn sent(&mut self, data: &Bytes) {
+        } else {
+            std::mem::take(&mut begun.first)
+        };
+        begun.silence = None;
         self.visit.sent(data.len());
-        if let Some(tail) = &mut self.begun.tail {
-            tail.push(data);
+        if let Some(tail) = &mut begun.tail {
+            tail.push(&data);
         }
+        // hyper asks no more of a body that says it is at its end, or has given all that it announced.
+        if begun.sent.body.is_end_stream() {
+            self.end();
+        } else if begun.sent.body.size_hint().exact() == Some(0) {
+            self.end_before_its_body();
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
-    fn end(&mut self) {
-        if let Some(tail) = self.begun.tail.take() {
+    /// Ready when the upstream has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(begun) = &mut self.begun else { return Poll::Ready(()) };
+        let idle = begun.idle;
+        let silence =
+            begun.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        ready!(silence.as_mut().poll(cx));
+        let code = if begun.is_of_a_handler() { "handler_timeout" } else { "upstream_timeout" };
+        self.fail(code, format!("silent for {idle:?} inside its answer (limits.idle)"));
+        Poll::Ready(())
+    }
+
+    fn fail(&mut self, code: &str, cause: String) {
+        if let Some(begun) = self.begun.take() {
+            begun.name(&mut self.visit);
+        }
+        self.visit.failed(code, cause);
+        self.broken = true;
+    }
+
+    fn end(&mut self) -> Option<Box<Begun>> {
+        let mut begun = self.begun.take()?;
+        if let Some(tail) = begun.tail.take() {
             self.visit.counted(tail.tokens());
         }
         self.visit.ended();
-        self.begun.permit = None;
+        begun.permit = None;
+        Some(begun)
+    }
+
+    /// The client has all of it, and the upstream has still to say that this was all.
+    fn end_before_its_body(&mut self) {
+        if let Some(begun) = self.end() {
+            rest::drain(begun.sent.body, self.visit.tasks());
+        }
     }
 
     pub(super) fn visit(&mut self) -> &mut Visit {
@@ -235,17 +297,37 @@ impl Whole {
     }
 
     pub(super) fn is_end(&self) -> bool {
-        self.begun.first.is_empty() && self.begun.sent.body.is_end_stream()
+        self.begun.is_none() && !self.broken
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let first = self.begun.first.len() as u64;
-        let rest = self.begun.sent.body.size_hint();
+        let Some(begun) = &self.begun else { return SizeHint::with_exact(0) };
+        let first = begun.first.len() as u64;
+        let rest = begun.sent.body.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + first);
         if let Some(upper) = rest.upper() {
             hint.set_upper(upper + first);
         }
         hint
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if let Some(begun) = &self.begun {
+            begun.name(&mut self.visit);
+        }
+    }
+}
+
+impl Begun {
+    fn is_of_a_handler(&self) -> bool {
+        self.permit.as_ref().is_some_and(|permit| permit.lease().is_some())
+    }
+
+    /// Tells the log what the upstream called the request.
+    fn name(&self, visit: &mut Visit) {
+        visit.named_by_upstream(self.id.as_ref().map(|id| self.hidden.strip_header(id)).as_ref());
     }
 }

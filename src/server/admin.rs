@@ -160,7 +160,7 @@ fn show<'a>(entry: &'a Entry, status: &'a Status) -> Integration<'a> {
         expiries: entry.expiries.iter().copied().collect(),
         origin: &settings.origin,
         format: settings.spoken(),
-        endpoint: settings.endpoint.to_string(),
+        endpoint: settings.shown_endpoint(),
         models: settings.models.iter().map(|m| m.alias.as_str()).collect(),
         in_flight: entry.metrics.in_flight.get(),
         queued: entry.metrics.queued.get(),

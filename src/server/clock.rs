@@ -5,13 +5,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+
+use super::remainder::Remainder;
 
 /// The low two bits hold the wait, the rest the milliseconds since `born`.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Clock {
     stuck: AtomicU64,
     /// How long it may.
     patience: Duration,
+    /// Whether the last answer may come before all of its request has been read.
+    early: AtomicBool,
 }
 
 /// How long a client may take nothing of its answer: as long as with nginx (`send_timeout`). One that stalls longer
@@ -43,7 +47,7 @@ impl Clock {
     /// That of a connection whose client may take nothing of its answer for `patience`.
     pub(super) fn new(patience: Duration) -> Arc<Self> {
         let (state, stuck) = (AtomicU64::new(Wait::Idle as u64), AtomicU64::new(0));
-        Arc::new(Self { born: Instant::now(), state, stuck, patience })
+        Arc::new(Self { born: Instant::now(), state, stuck, patience, early: AtomicBool::new(false) })
     }
 
     pub(super) fn set(&self, wait: Wait) {
@@ -53,6 +57,17 @@ impl Clock {
             Wait::Answer => 0,
         };
         self.state.store(since << 2 | wait as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection ends with an answer before which its request may not have been read to its end.
+    pub(super) fn answers_early(&self) {
+        self.early.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something may come that nobody reads, once the connection ends. hyper itself refuses a head that makes no
+    /// sense, and reads no more.
+    fn leaves_unread(&self) -> bool {
+        self.early.load(Ordering::Relaxed) || self.is_reading_a_head()
     }
 
     fn get(&self) -> (Wait, Instant) {
@@ -125,11 +140,13 @@ impl Clock {
 pub(super) struct Clocked<T> {
     stream: T,
     clock: Arc<Clock>,
+    /// What comes behind the last answer; made when that is out.
+    remainder: Option<Box<Remainder>>,
 }
 
 impl<T> Clocked<T> {
     pub(super) fn new(stream: T, clock: Arc<Clock>) -> Self {
-        Self { stream, clock }
+        Self { stream, clock, remainder: None }
     }
 }
 
@@ -148,7 +165,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Clocked<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.clock.wrote(polled.is_ready());
@@ -160,7 +177,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let Self { stream, clock, remainder } = &mut *self;
+        if remainder.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        }
+        if !clock.leaves_unread() {
+            return Poll::Ready(Ok(()));
+        }
+        remainder.get_or_insert_default().poll(stream, cx).map(Ok)
     }
 
     fn poll_write_vectored(

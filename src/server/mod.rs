@@ -6,6 +6,7 @@ mod clock;
 mod connection;
 mod handshake;
 pub mod listen;
+mod remainder;
 mod room;
 mod shell;
 mod socket_file;

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use http::header::CONNECTION;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service as HyperService;
@@ -36,6 +37,10 @@ pub(super) fn service(
             };
             // The panic hook has logged where; what it says may hold a client's words.
             let response = answered.unwrap_or_else(|_| proxy::crashed());
+            // Ours alone say so, and successes never do.
+            if !response.status().is_success() && response.headers().contains_key(CONNECTION) {
+                clock.answers_early();
+            }
             Ok(response.map(|answer| Timed::new(answer, clock)))
         })
     }))

@@ -16,7 +16,7 @@ use super::listen::Stream;
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: Stream,
-    /// hyper has read since it last wrote or flushed: it looks by itself.
+    /// hyper waits for more to read: it looks by itself.
     reads: bool,
     /// The client has sent more than one request: behind it, its end cannot be seen.
     ahead: bool,
@@ -48,8 +48,9 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        (self.reads, self.ahead) = (true, false);
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        (self.reads, self.ahead) = (read.is_pending(), false);
+        read
     }
 }
 
@@ -86,5 +87,69 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+    use super::*;
+
+    /// Both ends of a connection, on which `said` has been said and read.
+    async fn ends(said: &[u8]) -> (Watched, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut near = Watched::new(Stream::Tcp(listener.accept().await.unwrap().0));
+        far.write_all(said).await.unwrap();
+        near.read_exact(&mut vec![0; said.len()]).await.unwrap();
+        (near, far)
+    }
+
+    /// Why writing fails in the end, though nobody writes.
+    async fn left(near: &mut Watched) -> io::Error {
+        let failed = poll_fn(|cx| match Pin::new(&mut *near).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(error),
+            _ => Poll::Pending,
+        });
+        tokio::time::timeout(std::time::Duration::from_secs(30), failed).await.expect("nobody noticed")
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_or_breaks_off_is_noticed_without_reading() {
+        for breaks_off in [false, true] {
+            let (mut near, far) = ends(b"request").await;
+            near.flush().await.unwrap();
+            if breaks_off {
+                socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            }
+            let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
+            let expected =
+                if breaks_off { io::ErrorKind::ConnectionReset } else { io::ErrorKind::ConnectionAborted };
+            assert_eq!(error.kind(), expected);
+        }
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut near = Watched::new(Stream::Unix(near));
+        near.flush().await.unwrap();
+        let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_sends_ahead_is_left_for_later() {
+        let (mut near, mut far) = ends(b"request").await;
+        far.write_all(b"next").await.unwrap();
+        while !near.ahead {
+            near.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut next = [0; 4];
+        near.read_exact(&mut next).await.unwrap();
+        assert_eq!(&next, b"next");
+        drop(far);
+        assert_eq!(left(&mut near).await.kind(), io::ErrorKind::ConnectionAborted);
     }
 }

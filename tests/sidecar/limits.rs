@@ -1,5 +1,8 @@
 //! Limits that protect us and the provider: sizes, slots, queues, and slow clients.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use crate::support::{Call, Gate, Setup, Upstream, integration};
 
 #[test]
@@ -40,6 +43,29 @@ fn a_body_over_the_limit_is_refused_while_its_chunks_are_read() {
     connection.answer().refusal(413, "body_too_large");
     assert_eq!(upstream.count(), 0);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+}
+
+#[test]
+fn a_client_that_sends_all_that_nobody_reads_still_reads_why() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").server("max_body = \"4KiB\"").start();
+    let post = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n";
+    let much = "x".repeat(16 << 20);
+    for (head, status) in [
+        (format!("{post}content-length: {}\r\n\r\n", much.len()), 413),
+        (format!("{post}transfer-encoding: chunked\r\n\r\n{:x}\r\n", much.len()), 413),
+        (format!("{post}host: y\r\ncontent-length: {}\r\n\r\n", much.len()), 400),
+        (format!("PUT /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", much.len()), 405),
+        (format!("{post}x-long: "), 431),
+        ("no head at all\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut client = TcpStream::connect(sidecar.address()).expect("the sidecar listens");
+        client.write_all(head.as_bytes()).expect("the sidecar takes the head");
+        assert!(client.write_all(much.as_bytes()).is_ok(), "{head}: the connection was reset");
+        let mut answer = String::new();
+        assert!(client.read_to_string(&mut answer).is_ok(), "{head}: the answer is lost");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod dockerfile;
 mod dropped;
 mod edits;
 mod embeddings;
+mod endings;
 mod explain;
 mod faults;
 mod format_azure;

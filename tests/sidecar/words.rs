@@ -225,3 +225,47 @@ fn a_value_of_the_query_that_came_from_elsewhere_is_told_by_no_refusal_and_a_pla
         assert!(!words.contains("fn-01") && words.contains("api-version=2024-10-21"), "{words}");
     }
 }
+
+/// The word of a secret that no place of these URLs may show.
+const IN_A_URL: &str = "Abcdefgh-0123456789-XYZ";
+
+#[test]
+fn no_part_of_a_url_that_may_be_a_secret_is_told_by_a_refusal_or_by_explain_and_plain_ones_are() {
+    let upstream = Upstream::start(|turn| {
+        let target = turn.request.target().to_owned();
+        let body = json!({"error": {"message": format!("no such place: {target}")}}).to_string();
+        turn.answer_with(404, &[("content-type", "application/json")], &body);
+    });
+    let plain = "api-version = \"2024-10-21\", alt = \"sse\", region = \"us-east-1\", stage = \"v1beta1\"";
+    for (path, lines) in [
+        ("/v1", format!("query = {{ code = \"{IN_A_URL}\", {plain} }}")),
+        ("/v1", format!("query = {{ x = \"{IN_A_URL}\", {plain} }}")),
+        ("/v1", format!("query = {{ x = \"a ${{SECRET}} b\", {plain} }}")),
+        ("/v1", format!("path = \"/${{SECRET}}/chat\"\nquery = {{ {plain} }}")),
+        ("/v1", format!("path = \"/${{file:secret}}/chat\"\nquery = {{ {plain} }}")),
+        ("/${SECRET}/v1", format!("query = {{ {plain} }}")),
+    ] {
+        let setup = Setup::new(integration("acme", &upstream.url(path), &lines))
+            .env("SECRET", IN_A_URL)
+            .file("secret", IN_A_URL)
+            .file("ask.json", r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#);
+        setup.write();
+        let explained = setup.run(&["explain", "acme", "--request", "ask.json"]);
+        assert_eq!(explained.code, 0, "{lines}: {}", explained.output());
+        let sidecar = setup.start();
+        let told = sidecar.ask(&Call::say("m", "hi")).refusal(404, "upstream_error");
+        let relayed = sidecar.ask(&Call::get("/acme/v1/files"));
+        let listed = sidecar.admin("/integrations");
+        let words = String::from_utf8_lossy(&relayed.body).into_owned();
+        for shown in [&told, &words, listed.text(), &explained.output(), &sidecar.output()] {
+            assert!(!shown.contains("Abcdefgh") && !shown.contains("0123456789"), "{path} {lines}: {shown}");
+        }
+        for shown in [&told, &words, &explained.output()] {
+            for pair in ["api-version=2024-10-21", "alt=sse", "region=us-east-1", "stage=v1beta1"] {
+                assert!(shown.contains(pair), "{path} {lines}: {pair} is not in {shown}");
+            }
+        }
+        assert!(told.contains("***") && explained.output().contains("***"), "{path} {lines}: {told}");
+        assert!(upstream.requests(1)[0].target().starts_with('/'));
+    }
+}

@@ -122,7 +122,7 @@ impl<W: Write> Story<'_, W> {
                 self.page.fact(label, &words);
             }
         } else {
-            let endpoint = self.settings.endpoint.to_string();
+            let endpoint = self.settings.shown_endpoint();
             let shown = endpoint.split('?').next().unwrap_or_default();
             self.page.fact("endpoint", &format!("{shown}: the handler connects by itself"));
         }

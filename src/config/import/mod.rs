@@ -168,6 +168,7 @@ fn effect(integration: &Integration) -> Integration {
     one.referred.clear();
     one.world.clear();
     one.hidden_query.clear();
+    one.hidden_path.clear();
     for listed in one.models.iter_mut().filter_map(|model| model.supported.as_mut()) {
         listed.retain(|name| PARAMETERS.iter().any(|(_, wire)| wire == name));
     }

@@ -137,6 +137,7 @@ fn bare(house: &House) -> Integration {
     one.origin.clear();
     one.referred.clear();
     one.hidden_query.clear();
+    one.hidden_path.clear();
     assert!(one.world.is_empty(), "{:?}", one.world);
     let inline = |source: &mut SecretSource| {
         let text = source.load().unwrap().expose().to_owned();

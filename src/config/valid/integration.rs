@@ -84,6 +84,7 @@ pub(in crate::config) fn integration(
         edits,
         referred: Vec::new(),
         hidden_query: Vec::new(),
+        hidden_path: Vec::new(),
         world: Vec::new(),
         endpoint,
         authorization,

@@ -11,6 +11,7 @@ mod gcp;
 mod headers;
 pub(super) mod integration;
 mod models;
+mod plain;
 mod proxy;
 mod routes;
 pub(super) mod server;
@@ -24,6 +25,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
+pub use plain::is_suspect_parameter;
+pub(in crate::config) use plain::secrets_of_path;
 pub use proxy::Entrance;
 pub use routes::Routes;
 pub use veil::{STARS, Veil, holds_credential, is_random, is_suspect};
@@ -277,6 +280,8 @@ pub struct Integration {
     /// The names in `query` whose values came from elsewhere than the configuration's files (the environment, `${…}`):
     /// they may be secrets.
     pub hidden_query: Vec<String>,
+    /// What in `endpoint` and `path` came from there and may be a secret.
+    pub hidden_path: Vec<Secret>,
     /// What is wrong in the world already while reading (an unreadable `${file:…}`): fails this integration.
     pub world: Vec<String>,
 }

@@ -7,6 +7,7 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::plain::is_suspect_parameter;
 use super::{Authorization, Integration, OAuth2, Proxy};
 use crate::config::places::At;
 use crate::secret::Secret;
@@ -87,11 +88,7 @@ impl Veil {
                 texts.extend(value.to_str().ok().map(Secret::new));
             }
         }
-        for (name, value) in &settings.query {
-            if veil.hides_query(name, value) {
-                texts.push(Secret::new(value.as_str()));
-            }
-        }
+        texts.extend(settings.hidden_in_urls().map(Secret::new));
         veil.hide(&texts);
         veil
     }
@@ -110,7 +107,7 @@ impl Veil {
 
     /// Likewise, for a parameter of the configured `query`.
     pub fn hides_query(&self, name: &str, value: &str) -> bool {
-        self.is_foreign("query", name) || is_suspect(name, value)
+        self.is_foreign("query", name) || is_suspect_parameter(name, value)
     }
 
     /// `text` without any secret.

@@ -119,7 +119,7 @@ fn rest(parts: &Parts, method: &Method) -> Result<Rest, String> {
     if is_chunked && parts.version == Version::HTTP_10 {
         return Err("its answer of HTTP/1.0 has a transfer-encoding".to_owned());
     }
-    let is_bare = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let is_bare = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
     Ok(match length {
         _ if is_bare || *method == Method::HEAD => Rest::Nothing,
         _ if is_chunked => Rest::Chunked(Chunks::new()),

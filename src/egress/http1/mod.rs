@@ -244,3 +244,82 @@ impl Drop for Talk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::testing::*;
+    use crate::outbound::Segments;
+
+    #[tokio::test]
+    async fn a_large_answer_comes_whole_however_it_is_framed() {
+        let large = "0123456789abcdef".repeat(200 << 10);
+        let length = large.len();
+        for (framing, body) in [
+            (format!("content-length: {length}\r\n"), large.clone()),
+            ("transfer-encoding: chunked\r\n".to_owned(), format!("{length:x}\r\n{large}\r\n0\r\n\r\n")),
+            (String::new(), large.clone()),
+        ] {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let ask = async { text(egress.send(SEAT, post(&["x"])).await.unwrap()).await };
+            let serve = async {
+                let mut peer = upstream.accept().await;
+                peer.request().await;
+                peer.say(&format!("HTTP/1.1 200 OK\r\n{framing}\r\n{body}")).await;
+                peer.io.shutdown().await.unwrap();
+            };
+            let (got, ()) = soon(async { tokio::join!(ask, serve) }).await;
+            assert!(got == large, "{framing:?}: {} of {length} bytes", got.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_begins_early_is_heard_while_the_rest_of_the_request_goes_out() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let mut request = post(&[]);
+        let large = vec![b'x'; 8 << 20];
+        request.request.body = Segments::one(large.clone().into());
+        let (heard, mut wait) = tokio::sync::oneshot::channel();
+        let ask = async {
+            let sent = egress.send(SEAT, request).await.unwrap();
+            heard.send(()).unwrap();
+            text(sent).await
+        };
+        let serve = async {
+            let mut peer = upstream.accept().await;
+            peer.io.read_exact(&mut [0; 64]).await.unwrap();
+            peer.say(CHUNK).await;
+            (&mut wait).await.unwrap();
+            let mut rest = 0;
+            let mut sink = vec![0; 64 << 10];
+            while rest < large.len() {
+                rest += peer.io.read(&mut sink).await.unwrap();
+            }
+            peer.say("0\r\n\r\n").await;
+        };
+        let (got, ()) = soon(async { tokio::join!(ask, serve) }).await;
+        assert_eq!(got, "hello");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_heard_though_the_upstream_takes_no_more_of_the_request() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let mut request = post(&[]);
+        request.request.body = Segments::one(vec![b'x'; 32 << 20].into());
+        let serve = async {
+            let mut peer = upstream.accept().await;
+            peer.io.read_exact(&mut [0; 64]).await.unwrap();
+            peer.say("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno").await;
+            peer
+        };
+        let (sent, mut peer) = soon(async { tokio::join!(egress.send(SEAT, request), serve) }).await;
+        let sent = sent.unwrap();
+        assert_eq!(sent.head.status.as_u16(), 413);
+        assert_eq!(text(sent).await, "no");
+        peer.closed().await;
+    }
+}

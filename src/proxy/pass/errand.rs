@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request};
 use hyper::body::Incoming;
 
-use super::{Taken, path, send};
+use super::{path, send};
 use crate::config::valid::Authorization;
 use crate::integration::{Integration, connection_named};
 use crate::outbound::{Segments, Unsigned};
@@ -90,10 +90,7 @@ impl Errand {
         let unsigned = dress(ready, &self.tail, &head, body)?;
         let upstream = send(entry, ready, seat, unsigned).await?;
         visit.answered(Heard::of(&upstream.sent));
-        match upstream.take_whole(&head.method).await? {
-            Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
-            Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(None))),
-        }
+        upstream.take_whole(&head.method, None, None).await
     }
 }
 

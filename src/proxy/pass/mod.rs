@@ -25,7 +25,7 @@ use super::hide::Hidden;
 use super::intake;
 use super::reply::Outcome;
 use super::visit::Visit;
-use super::whole::{self, Begun};
+use super::whole;
 use super::{House, Patience, within};
 use crate::egress::Sent;
 use crate::integration::{Entry, Integration, Permit, Registry};
@@ -87,15 +87,10 @@ pub(super) async fn relay(
     let patience = patience.and_then(Patience::begin);
     let permit = pin!(async { Ok(ready.permit(&entry.metrics).await?) });
     let permit = within(patience, permit).await?;
-    let answer = pin!(async {
-        let upstream = send(entry, ready, seat, unsigned).await?;
-        visit.answered(Heard::of(&upstream.sent));
-        match upstream.take_whole(&head.method).await? {
-            Taken::Whole(relayed) => Ok(Outcome::Relayed(Box::new(relayed))),
-            Taken::Open(upstream) => Ok(Outcome::Passed(upstream.begin(Some(permit)))),
-        }
-    });
-    within(patience, answer).await
+    let upstream = pin!(send(entry, ready, seat, unsigned));
+    let upstream = within(patience, upstream).await?;
+    visit.answered(Heard::of(&upstream.sent));
+    upstream.take_whole(&head.method, patience, Some(permit)).await
 }
 
 /// The integration of that name, if it can serve.
@@ -149,11 +144,6 @@ struct Upstream {
     entry: Arc<Entry>,
 }
 
-enum Taken {
-    Whole(Relayed),
-    Open(Upstream),
-}
-
 async fn send(
     entry: &Arc<Entry>,
     integration: &Integration,
@@ -168,6 +158,7 @@ async fn send(
         let blamed = integration.authorizer.is_blamed(sent.head.status, &sent.head.headers);
         if blamed && !renewed && integration.authorizer.refused(seat, stamp).await? {
             renewed = true;
+            Heard::of(&sent).count(entry);
             continue;
         }
         return Ok(Upstream { sent, hidden, entry: Arc::clone(entry) });
@@ -177,34 +168,51 @@ async fn send(
 impl Upstream {
     /// Takes an error, whose words may repeat what we sent, an answer without a body, and JSON that would look complete
     /// if it were cut; leaves any other open.
-    async fn take_whole(mut self, method: &Method) -> Result<Taken, Failure> {
+    async fn take(&mut self, method: &Method) -> Result<Option<Bytes>, Failure> {
         exchange::check_head(&self.sent.head)?;
         let status = self.sent.head.status;
         let is_error = status.is_client_error() || status.is_server_error();
-        let is_bare = self.sent.body.is_end_stream() || *method == Method::HEAD;
+        let is_over = self.sent.body.is_end_stream() || *method == Method::HEAD;
+        let is_bare = is_over || self.sent.body.size_hint().exact() == Some(0);
         let is_open_json =
             !is_bare && is_json(&self.sent.head) && whole::ends_with_its_connection(&self.sent.head);
         if !is_error && !is_bare && !is_open_json {
-            return Ok(Taken::Open(self));
+            return Ok(None);
         }
-        let length = self.sent.head.headers.get(CONTENT_LENGTH).cloned().filter(|_| *method == Method::HEAD);
         let mut body = BytesMut::new();
-        if !is_bare {
+        if !is_over {
             exchange::read_whole(&mut body, &mut self.sent.body, self.entry.settings.limits).await?;
         }
         if is_open_json && !is_error {
             whole::check_complete(&body)?;
         }
-        let body = if is_error { self.hidden.strip_bytes(body.freeze()) } else { body.freeze() };
         if is_error {
             self.hidden.strip_headers(&mut self.sent.head.headers);
+            return Ok(Some(self.hidden.strip_bytes(body.freeze())));
         }
-        Ok(Taken::Whole(Relayed { sent: self.sent, body, length }))
+        Ok(Some(body.freeze()))
     }
 
-    /// Goes on as it comes.
-    fn begin(self, permit: Option<Permit>) -> Box<Begun> {
-        whole::untouched(self.sent, &self.entry, permit)
+    /// What becomes of it for a client that asked by `method`, of the time until `patience` ends.
+    async fn take_whole(
+        mut self,
+        method: &Method,
+        patience: Option<Patience>,
+        permit: Option<Permit>,
+    ) -> Result<Outcome, Failure> {
+        let taken = {
+            let take = pin!(self.take(method));
+            within(patience, take).await
+        };
+        match taken {
+            Ok(None) => Ok(Outcome::Passed(whole::untouched(self.sent, self.hidden, &self.entry, permit))),
+            Ok(Some(body)) => {
+                let length = self.sent.head.headers.get(CONTENT_LENGTH).cloned();
+                let length = length.filter(|_| *method == Method::HEAD);
+                Ok(Outcome::Relayed(Box::new(Relayed { sent: self.sent, body, length })))
+            }
+            Err(failure) => Err(failure.after(&self.sent, &self.hidden)),
+        }
     }
 }
 

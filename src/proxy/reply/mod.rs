@@ -11,9 +11,9 @@ use http::header::{
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::exchange::Translated;
+use super::exchange::Upstream;
 use super::failure::Failure;
-use super::heard::{Heard, UPSTREAM_REQUEST_ID};
+use super::heard::{Heard, REQUEST_ID, UPSTREAM_REQUEST_ID};
 use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
@@ -24,7 +24,6 @@ use crate::outbound::Report;
 pub use answer::Answer;
 pub(super) use tell::tell;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -52,7 +51,8 @@ fn ends_here(name: &HeaderName) -> bool {
 pub(super) enum Outcome {
     Models(Bytes),
     Passed(Box<Begun>),
-    Translated(Box<Translated>),
+    /// The client's JSON, and whose answer it was made of.
+    Translated(Bytes, Box<Upstream>),
     Stream(Box<Stream>),
     Relayed(Box<Relayed>),
 }
@@ -61,19 +61,19 @@ pub(super) enum Outcome {
 pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answer> {
     match outcome {
         Outcome::Models(json) => full(StatusCode::OK, json, HeaderMap::new(), visit),
-        Outcome::Translated(answer) => {
-            visit.answered(Heard::of(&answer.sent));
-            visit.used(answer.usage.as_ref());
+        Outcome::Translated(json, upstream) => {
+            visit.used(upstream.decoder.usage().as_ref());
             let mut headers = HeaderMap::new();
-            if let Some(id) = answer.sent.head.headers.get(REQUEST_ID) {
+            if let Some(id) = upstream.sent.head.headers.get(REQUEST_ID) {
                 headers.insert(UPSTREAM_REQUEST_ID, id.clone());
             }
-            note_lost(&answer.report, &mut headers, &visit);
-            full(StatusCode::OK, answer.json, headers, visit)
+            note_lost(&upstream.report, &mut headers, &visit);
+            full(StatusCode::OK, json, headers, visit)
         }
         Outcome::Passed(mut begun) => {
             visit.answered(Heard::of(&begun.sent));
             let mut headers = relayed(std::mem::take(&mut begun.sent.head.headers), visit.is_errand());
+            begun.named(headers.get(UPSTREAM_REQUEST_ID));
             note_lost(&begun.report, &mut headers, &visit);
             let status = begun.sent.head.status;
             send(status, headers, visit, |visit| Answer::whole(Whole::new(begun, visit)))
@@ -103,6 +103,9 @@ fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
         visit.answered(heard);
     }
     let mut headers = stream.headers.take().map(|headers| relayed(headers, false)).unwrap_or_default();
+    if let Some(id) = &stream.id {
+        headers.insert(UPSTREAM_REQUEST_ID, id.clone());
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     note_lost(&stream.report, &mut headers, &visit);

@@ -140,136 +140,152 @@ impl Told {
 
 /// Puts `failure` into words for the client of `integration`.
 pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> Told {
-    let at = integration.map_or_else(String::new, |name| format!("integration `{name}`: "));
+    let at = &*integration.map_or_else(String::new, |name| format!("integration `{name}`: "));
     match failure {
         Failure::Answered(answered) => tell(&answered.failure, integration),
         Failure::Unread(failure) => tell(failure, integration).closing(),
-        Failure::Token(error) => token(error, &at),
-        Failure::Send(error) => sending(error, &at),
-        Failure::Upstream(refusal) => upstream(&refusal.fault, &at),
-        Failure::Raised(refusal, code) => raised(&refusal.fault, code, &at),
-        Failure::Handler(failure) => handler(failure, &at),
-        Failure::Absent(absent) => absent_worker(absent, &at),
+        Failure::Token(error) => token(error, at),
+        Failure::Send(error) => sending(error, at),
+        Failure::Upstream(refusal) => upstream(&refusal.fault, at),
+        Failure::Raised(refusal, code) => raised(&refusal.fault, code, at),
+        Failure::Handler(failure) => handler(failure, at),
+        Failure::Absent(absent) => absent_worker(absent, at),
         Failure::Routing(not_found) => routing(not_found),
-        Failure::Garbled(how) => garbled(format!("{at}the upstream's answer cannot be used: {how}")),
-        Failure::Nonsense(how) => garbled(format!("{at}the upstream's answer cannot be used: {}", &**how))
+        Failure::Garbled(how) => unusable(how, at),
+        Failure::Nonsense(how) => unusable(how, at)
             .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
         // It would compress the next one too.
-        Failure::Compressed => garbled(format!(
-            "{at}the upstream's answer cannot be used: it is compressed although `identity` was asked for"
-        ))
-        .hopeless(),
-        Failure::Untranslated { message, param } => Told::new(
-            StatusCode::BAD_GATEWAY,
-            "translation_failed",
-            format!("{at}the request could not be translated: {message}"),
-        )
-        .logged(format!("{at}`{param}` failed (the client was told how)"))
-        .hopeless(),
-        Failure::Redirect(status) => Told::new(
-            StatusCode::BAD_GATEWAY,
-            "upstream_redirect",
-            format!("{at}the upstream answered with a redirect ({status}), which is not followed: set `endpoint` to where it leads"),
-        )
-        .hopeless(),
-        Failure::Silent(idle) => timeout(format!("{at}the upstream was silent for {idle:?} inside its answer (limits.idle)")),
-        Failure::Patience(patience) => timeout(format!("{at}no answer within {patience:?}, after which this client would give up")),
-        Failure::Unavailable { integration, remedy } => Told::new(
-            StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Compressed => unusable("it is compressed although `identity` was asked for", at).hopeless(),
+        Failure::Untranslated { message, param } => untranslated(message, param, at),
+        Failure::Redirect(status) => redirected(*status, at),
+        Failure::Silent(idle) => {
+            timeout(format!("{at}the upstream was silent for {idle:?} inside its answer (limits.idle)"))
+        }
+        Failure::Patience(patience) => {
+            timeout(format!("{at}no answer within {patience:?}, after which this client would give up"))
+        }
+        Failure::Unavailable { integration, remedy } => unavailable(
             "integration_unavailable",
             format!("integration `{integration}` cannot serve: {remedy}"),
         )
         .hopeless(),
-        Failure::Busy(busy) => Told::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            format!("{at}{} requests are being served already (limits.max_concurrent) and none ended within limits.queue_timeout", busy.most),
-        )
-        .after(Duration::from_secs(1)),
-        Failure::Draining => Told::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "this server is stopping".into())
-            .after(Duration::from_secs(1))
-            .closing(),
+        Failure::Busy(busy) => overloaded(busy.most, at),
+        Failure::Draining => unavailable("draining", "this server is stopping".into()).after(SOON).closing(),
         Failure::Internal(why) => internal().logged(*why),
-        client => clients_fault(client, &at),
+        Failure::InvalidBody { message, param } => invalid_body(message, param.as_deref(), at),
+        Failure::Unsupported { message, param } => unsupported(message, param, at),
+        Failure::MediaLimit(limit) => {
+            bad("media_limit", format!("{at}{} (multi_modal_config)", limit.message))
+                .param(Some(limit.param.clone()))
+        }
+        Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
+        Failure::CallerUnauthorized => unauthorized(),
+        Failure::NotFound(path) => nothing_at(path),
+        Failure::NotRelayed { integration, format } => not_relayed(integration, format),
+        Failure::MethodNotAllowed(methods) => not_allowed(methods),
+        Failure::UnsupportedMedia(why) => {
+            Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", (*why).to_owned())
+        }
+        Failure::BodyTooSlow(silence) => too_slow(*silence),
+        Failure::HeadTooLarge(most) => head_too_large(*most),
+        Failure::BodyTooLarge(most) => body_too_large(*most),
     }
+}
+
+/// When to come again where that may be at once.
+const SOON: Duration = Duration::from_secs(1);
+
+fn unusable(how: &str, at: &str) -> Told {
+    garbled(format!("{at}the upstream's answer cannot be used: {how}"))
+}
+
+fn untranslated(message: &str, param: &str, at: &str) -> Told {
+    let message = format!("{at}the request could not be translated: {message}");
+    Told::new(StatusCode::BAD_GATEWAY, "translation_failed", message)
+        .logged(format!("{at}`{param}` failed (the client was told how)"))
+        .hopeless()
+}
+
+fn redirected(status: u16, at: &str) -> Told {
+    let message = format!(
+        "{at}the upstream answered with a redirect ({status}), which is not followed: set `endpoint` to where it leads"
+    );
+    Told::new(StatusCode::BAD_GATEWAY, "upstream_redirect", message).hopeless()
+}
+
+fn overloaded(most: usize, at: &str) -> Told {
+    let message = format!(
+        "{at}{most} requests are being served already (limits.max_concurrent) and none ended within limits.queue_timeout"
+    );
+    unavailable("overloaded", message).after(SOON)
+}
+
+fn unavailable(code: &'static str, message: String) -> Told {
+    Told::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
 }
 
 fn bad(code: &'static str, message: String) -> Told {
     Told::new(StatusCode::BAD_REQUEST, code, message)
 }
 
-fn bodys_fault(failure: &Failure, at: &str) -> Told {
-    match failure {
-        Failure::InvalidBody { message, param: None } => bad("invalid_body", format!("{at}{message}")),
-        Failure::InvalidBody { message, param: Some(param) } => {
-            let words = format!("{at}{} is malformed (the client was told how)", field(param));
-            bad("invalid_body", format!("{at}{}", naming(param, message)))
-                .param(Some(param.clone()))
-                .logged(words)
-        }
-        // What is asked for as a whole has no field to blame.
-        Failure::Unsupported { message, param } if param.is_empty() => {
-            bad("unsupported_parameter", format!("{at}{message}"))
-        }
-        Failure::Unsupported { message, param } => {
-            let words = format!("{at}{} cannot be sent (the client was told why)", field(param));
-            bad("unsupported_parameter", format!("{at}{}", naming(param, message)))
-                .param(Some(param.clone()))
-                .logged(words)
-        }
-        Failure::MediaLimit(limit) => {
-            bad("media_limit", format!("{at}{} (multi_modal_config)", limit.message))
-                .param(Some(limit.param.clone()))
-        }
-        _ => internal(),
-    }
+fn invalid_body(message: &str, param: Option<&str>, at: &str) -> Told {
+    let Some(param) = param else { return bad("invalid_body", format!("{at}{message}")) };
+    let words = format!("{at}{} is malformed (the client was told how)", field(param));
+    bad("invalid_body", format!("{at}{}", naming(param, message))).param(Some(param.to_owned())).logged(words)
 }
 
-fn clients_fault(failure: &Failure, at: &str) -> Told {
-    match failure {
-        Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
-        Failure::CallerUnauthorized => Told::new(
-            StatusCode::UNAUTHORIZED,
-            "caller_unauthorized",
-            "this server wants its own key (server.api_key) as `Authorization: Bearer …`".into(),
-        ),
-        Failure::NotFound(path) => Told::new(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            format!(
-                "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
-            ),
-        )
-        .logged("there is nothing at this path"),
-        Failure::NotRelayed { integration, format } => not_relayed(integration, format),
-        Failure::MethodNotAllowed(methods) => Told::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            format!("only {methods} is served here"),
-        ),
-        Failure::UnsupportedMedia(why) => {
-            Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", (*why).to_owned())
-        }
-        Failure::BodyTooSlow(silence) => Told::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_timeout",
-            format!("nothing of the request body came for {silence:?} (server.body_timeout)"),
-        )
-        .closing(),
-        Failure::HeadTooLarge(most) => Told::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head_too_large",
-            format!("the request's head is longer than {most} bytes (server.max_header_bytes)"),
-        )
-        .closing(),
-        Failure::BodyTooLarge(most) => Told::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("the request body is longer than {most} bytes (server.max_body)"),
-        )
-        .closing(),
-        body => bodys_fault(body, at),
+fn unsupported(message: &str, param: &str, at: &str) -> Told {
+    // What is asked for as a whole has no field to blame.
+    if param.is_empty() {
+        return bad("unsupported_parameter", format!("{at}{message}"));
     }
+    let words = format!("{at}{} cannot be sent (the client was told why)", field(param));
+    bad("unsupported_parameter", format!("{at}{}", naming(param, message)))
+        .param(Some(param.to_owned()))
+        .logged(words)
+}
+
+fn unauthorized() -> Told {
+    Told::new(
+        StatusCode::UNAUTHORIZED,
+        "caller_unauthorized",
+        "this server wants its own key (server.api_key) as `Authorization: Bearer …`".into(),
+    )
+}
+
+fn nothing_at(path: &str) -> Told {
+    Told::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!(
+            "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
+        ),
+    )
+    .logged("there is nothing at this path")
+}
+
+fn not_allowed(methods: &str) -> Told {
+    let message = format!("only {methods} is served here");
+    Told::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+fn head_too_large(most: usize) -> Told {
+    let message = format!("the request's head is longer than {most} bytes (server.max_header_bytes)");
+    Told::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message).closing()
+}
+
+fn body_too_large(most: usize) -> Told {
+    let message = format!("the request body is longer than {most} bytes (server.max_body)");
+    Told::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message).closing()
+}
+
+fn too_slow(silence: Duration) -> Told {
+    Told::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body_timeout",
+        format!("nothing of the request body came for {silence:?} (server.body_timeout)"),
+    )
+    .closing()
 }
 
 /// The top-level field of a path, for the log: what stands below may be a name of the client's.
@@ -427,7 +443,6 @@ fn handler(failure: &HandlerFailure, at: &str) -> Told {
 
 /// What is wrong with a handler names paths and holds words of the customer's code: the client is told where to look.
 fn absent_worker(absent: &Absent, at: &str) -> Told {
-    let unavailable = |code, message| Told::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
     match absent {
         Absent::Failed(why) => unavailable(
             "handler_unavailable",
@@ -439,15 +454,15 @@ fn absent_worker(absent: &Absent, at: &str) -> Told {
         .hopeless(),
         Absent::Starting => {
             let message = format!("{at}{absent} (handlers.start_wait)");
-            unavailable("handler_unavailable", message).after(Duration::from_secs(1))
+            unavailable("handler_unavailable", message).after(SOON)
         }
         Absent::Busy { .. } => {
             let message = format!(
                 "{at}{absent} (handlers.workers × handlers.max_in_flight), and none came free within limits.queue_timeout"
             );
-            unavailable("overloaded", message).after(Duration::from_secs(1))
+            unavailable("overloaded", message).after(SOON)
         }
-        Absent::Stopping => unavailable("draining", format!("{at}{absent}")).after(Duration::from_secs(1)),
+        Absent::Stopping => unavailable("draining", format!("{at}{absent}")).after(SOON),
     }
 }
 
