@@ -138,7 +138,8 @@ impl Keeper {
         if registry.entries().iter().any(|entry| entry.files.differ(now)) {
             let settings = self.settings.clone();
             let renewal = renew(&registry, &settings, &self.workshop, &mut self.refusals, true);
-            self.swap(&renewal, None);
+            self.install(&renewal);
+            self.announce(&renewal, None);
         }
     }
 
@@ -191,10 +192,12 @@ impl Keeper {
         if !loaded.warnings.is_empty() && !same_text {
             tracing::warn!("{}", loaded.warnings.render(false));
         }
-        self.swap(&renewal, (!quiet || !was_good).then_some(restart.as_slice()));
+        self.install(&renewal);
+        // Before the reload is told to be over: whoever waits for it sees whose handlers are still to show how they do.
         if cause != Cause::Rotation {
             self.renew_handlers();
         }
+        self.announce(&renewal, (!quiet || !was_good).then_some(restart.as_slice()));
     }
 
     /// Handlers take their files anew, each by itself: what has changed starts beside what serves.
@@ -229,16 +232,20 @@ impl Keeper {
         self.handlers_seen = seen;
     }
 
-    /// The swap itself, and then what is told of it: who reads a line may rely on it. `restart` are the keys that need
-    /// one, where this was a reload.
-    fn swap(&self, renewal: &Renewal, restart: Option<&[&'static str]>) {
+    /// The swap itself.
+    fn install(&self, renewal: &Renewal) {
         if renewal.has_news() {
             self.house.registry.store(Arc::clone(&renewal.registry));
         }
+    }
+
+    /// What is told of a swap that is done: who reads a line may rely on it. `restart` are the keys that need one, where
+    /// this was a reload.
+    fn announce(&self, renewal: &Renewal, restart: Option<&[&'static str]>) {
         self.status(|status| {
             status.stale = self.refusals.reasons();
-            if restart.is_some() {
-                status.take();
+            if let Some(restart) = restart {
+                status.take(restart);
             }
         });
         tell(renewal, restart.is_some());

@@ -143,6 +143,19 @@ impl Authorizer {
         }
     }
 
+    /// The ways to those who have a part in its token, the token endpoint first; none where nothing is fetched.
+    pub fn stops(&self) -> &[Egress] {
+        match &self.0 {
+            Kind::None | Kind::ApiKey(_) => &[],
+            Kind::OAuth2(bearer) => &bearer.way.stops,
+            Kind::Gcp(bearer) => &bearer.way.stops,
+            Kind::SigV4(signer) => match signer.keyring() {
+                Keyring::Fixed(_) => &[],
+                Keyring::Temporary(_, way) => &way.stops,
+            },
+        }
+    }
+
     /// What there is to know, without a secret. Integrations with the same credential share its numbers.
     pub fn status(&self) -> AuthStatus {
         let (kind, token) = match &self.0 {
@@ -304,22 +317,6 @@ impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.clients.count() + self.web_identities.count() + self.accounts.count();
         f.debug_struct("Tokens").field("credentials", &known).finish_non_exhaustive()
-    }
-}
-
-/// Where tokens for `settings` would be asked for.
-pub fn token_urls(settings: &Authorization) -> Vec<Uri> {
-    match settings {
-        Authorization::OAuth2(oauth2) => vec![oauth2.token_url.clone()],
-        Authorization::SigV4(aws) => match &aws.keys {
-            AwsKeys::Fixed { .. } => Vec::new(),
-            AwsKeys::WebIdentity(identity) => vec![identity.sts_endpoint.clone()],
-        },
-        Authorization::Gcp(gcp) => {
-            let account = Account::read(gcp, &tls::Profile::default());
-            account.map(|account| account.urls().into_iter().cloned().collect()).unwrap_or_default()
-        }
-        Authorization::None | Authorization::ApiKey { .. } | Authorization::Later(_) => Vec::new(),
     }
 }
 

@@ -62,6 +62,15 @@ fn page(console: &Console, options: &Options) -> Result<(Value, String), (Exit, 
 
 /// What to say where there is no integration `name`.
 pub(super) fn unknown(name: &str, settings: &Settings) -> String {
+    if settings.integrations.is_empty() {
+        return format!("there is no integration `{name}`: the configuration has none\n");
+    }
+    if [".toml", ".json"].iter().any(|end| name.ends_with(end)) {
+        return format!(
+            "there is no integration `{name}`: an integration's name goes here, and the file behind --config; there are: {}\n",
+            settings.integrations.keys().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")
+        );
+    }
     let known = || settings.integrations.keys().map(|known| known.as_str());
     let near = known().min_by_key(|known| strsim::damerau_levenshtein(name, known));
     let near = near.filter(|near| strsim::damerau_levenshtein(name, near) <= (name.len() / 3).max(1));

@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal, Read as _, Write};
 use std::path::{Path, PathBuf};
 
-use super::Exit;
 use super::check::world;
+use super::{Exit, terminal};
 use crate::config::{self, Definition, Environment, Imported, Place, Problem, Problems, Severity};
 use crate::names::IntegrationName;
 
@@ -70,8 +70,8 @@ fn pages(
         match config::import(&definition, &name, env) {
             Ok(imported) => {
                 let between = if toml.is_empty() { "" } else { "\n" };
-                toml += &format!("{between}# From {}.\n{}", plain(&definition.shown), imported.toml);
-                notes += &format!("{}: [integrations.{name}]\n{note}", plain(&definition.shown));
+                toml += &format!("{between}# From {}.\n{}", terminal::line(&definition.shown), imported.toml);
+                notes += &format!("{}: [integrations.{name}]\n{note}", terminal::line(&definition.shown));
                 notes += &told(&imported, colour);
             }
             Err(wrong) => problems.extend(wrong),
@@ -85,7 +85,7 @@ fn pages(
 fn told(imported: &Imported, colour: bool) -> String {
     let mut notes = imported.warnings.render(colour);
     for reference in &imported.references {
-        notes += &format!("secret: `{}`: {}\n", plain(&reference.key), reference.what);
+        notes += &format!("secret: `{}`: {}\n", terminal::line(&reference.key), reference.what);
     }
     if !imported.missing.is_empty() {
         let missing = imported.missing.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
@@ -98,12 +98,13 @@ fn told(imported: &Imported, colour: bool) -> String {
         notes += &format!("ignored, for it has no effect here: {}\n", ignored.join(", "));
     }
     for loss in &imported.losses {
-        notes += &format!("lost: {}. With the JSON in integrations_dir it would count\n", plain(loss));
+        notes +=
+            &format!("lost: {}. With the JSON in integrations_dir it would count\n", terminal::line(loss));
     }
     let handlers =
         |problem: &&Problem| problem.key.as_deref().is_some_and(|key| key.contains(".custom_llm_config"));
     for problem in world::problems(&imported.loaded).iter().filter(|problem| !handlers(problem)) {
-        notes += &format!("note: here `check` would say: {}\n", plain(&problem.message));
+        notes += &format!("note: here `check` would say: {}\n", terminal::line(&problem.message));
     }
     notes
 }
@@ -118,7 +119,7 @@ fn definition(file: &Path, here: &Path) -> Result<Result<Definition, Problem>, S
         std::fs::File::open(here.join(file)).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
     };
     let shown = if is_stdin { "stdin".to_owned() } else { file.display().to_string() };
-    read.map_err(|error| format!("cannot read {}: {}\n", plain(&shown), config::plain(&error)))?;
+    read.map_err(|error| format!("cannot read {}: {}\n", terminal::line(&shown), config::plain(&error)))?;
     if bytes.len() as u64 > LONGEST {
         return Ok(Err(broken(shown, None, "it is longer than 16 MiB")));
     }
@@ -148,7 +149,7 @@ fn name_of(args: &Import, file: &Path, definition: &Definition) -> Result<(Integ
     let said = [definition.name(), stem.map(str::to_owned)];
     let Some((written, name)) = said.into_iter().flatten().find_map(|text| Some((usable(&text)?, text)))
     else {
-        let shown = plain(&definition.shown);
+        let shown = terminal::line(&definition.shown);
         return Err(format!("{shown} gives no name that an integration may have: give one with --name\n"));
     };
     let note = if written.as_str() == name {
@@ -156,7 +157,7 @@ fn name_of(args: &Import, file: &Path, definition: &Definition) -> Result<(Integ
     } else {
         format!(
             "note: `{}` cannot stand in a path, so it is called `{written}`; --name gives it another\n",
-            plain(&name)
+            terminal::line(&name)
         )
     };
     Ok((written, note))
@@ -172,11 +173,6 @@ fn usable(text: &str) -> Option<IntegrationName> {
 
 fn name(text: &str) -> Result<IntegrationName, String> {
     text.parse().map_err(|bad: crate::names::BadName| bad.to_string())
-}
-
-/// `text` on one line, without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod import;
 mod reload;
 mod schema;
 mod serve;
+mod terminal;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line made no sense.
     Usage = 2,
+    /// A reload was taken, and an integration cannot serve, or not what is new of it.
+    Partly = 3,
     /// An upstream cannot be reached.
     Unreachable = 69,
     /// Credentials were refused.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Exit;
+use super::{Exit, terminal};
 use crate::config::valid::Listen;
 use crate::config::{self, Options};
 
@@ -31,7 +31,8 @@ pub(super) struct Reload {
     /// The configuration; else OUTRIDER_CONFIG, else ./config.toml, else /etc/outrider/config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Wait until it has been taken (exit 0) or refused (exit 78)
+    /// Wait until it has been taken (exit 0; 3 if an integration then cannot serve, or not what is new of it) or refused
+    /// (exit 78)
     #[arg(long)]
     wait: bool,
 }
@@ -44,24 +45,29 @@ enum Failed {
     Other(String),
 }
 
+/// A reload that was asked for, or that was taken.
+struct Asked {
+    text: String,
+    /// What is not as whoever asked for it expects.
+    notes: String,
+    exit: Exit,
+}
+
 /// Reloads. A configuration that is wrong is shown, and the process is left alone.
 pub(super) fn run(reload: &Reload) -> Exit {
-    let (text, exit) = match try_to(reload) {
-        Ok(text) => {
-            let mut out = io::stdout().lock();
-            // Nothing can be said to someone whose terminal is gone.
-            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-            return Exit::Done;
-        }
-        Err(Failed::Config(text)) => (text, Exit::Config),
-        Err(Failed::Other(text)) => (format!("error: {text}\n"), Exit::Failed),
+    let (text, notes, exit) = match try_to(reload) {
+        Ok(Asked { text, notes, exit }) => (format!("{text}\n"), notes, exit),
+        Err(Failed::Config(text)) => (String::new(), text, Exit::Config),
+        Err(Failed::Other(text)) => (String::new(), format!("error: {text}\n"), Exit::Failed),
     };
-    let mut err = io::stderr().lock();
-    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    // Nothing can be said to someone whose terminal is gone.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = err.write_all(notes.as_bytes()).and_then(|()| err.flush());
     exit
 }
 
-fn try_to(reload: &Reload) -> Result<String, Failed> {
+fn try_to(reload: &Reload) -> Result<Asked, Failed> {
     let options = Options::process(reload.config.clone());
     let loaded = config::load(&options).map_err(|problems| {
         let report = problems.render(io::stderr().is_terminal());
@@ -75,13 +81,16 @@ fn try_to(reload: &Reload) -> Result<String, Failed> {
     kill_process(before.pid, Signal::HUP)
         .map_err(|error| Failed::Other(format!("SIGHUP to process {}: {error}", before.pid)))?;
     if !reload.wait {
-        return Ok(format!("process {} was asked to reload", before.pid));
+        let text = format!("process {} was asked to reload; `--wait` would tell how it went", before.pid);
+        return Ok(Asked { text, notes: String::new(), exit: Exit::Done });
     }
     wait(&admin, &before)
 }
 
-fn wait(admin: &Listen, before: &State) -> Result<String, Failed> {
+/// Waits until the reload is over, and every handler has shown whether its new files serve.
+fn wait(admin: &Listen, before: &State) -> Result<Asked, Failed> {
     let start = Instant::now();
+    let mut taken = None;
     while start.elapsed() < PATIENCE {
         std::thread::sleep(PAUSE);
         let now = State::ask(admin).map_err(Failed::Other)?;
@@ -95,8 +104,14 @@ fn wait(admin: &Listen, before: &State) -> Result<String, Failed> {
             return Err(Failed::Config(format!("{}refused: the running configuration stays\n", now.text)));
         }
         if now.generation > before.generation {
-            return Ok(format!("process {} runs generation {}", now.pid, now.generation));
+            if now.integrations.iter().all(|one| !one.is_settling) {
+                return Ok(now.told());
+            }
+            taken = Some(now);
         }
+    }
+    if let Some(now) = taken {
+        return Ok(now.told());
     }
     Err(Failed::Other(format!("process {} has not reloaded in {PATIENCE:?}: see its log", before.pid)))
 }
@@ -107,9 +122,63 @@ struct State {
     generation: u64,
     refused: u64,
     text: String,
+    /// The keys whose new values wait for a restart.
+    restart: Vec<String>,
+    integrations: Vec<One>,
+}
+
+/// What it tells of one integration.
+struct One {
+    name: String,
+    /// Whether it is still to be seen how its handler does.
+    is_settling: bool,
+    /// Why it, or what is new of it, does not serve.
+    trouble: Option<String>,
+}
+
+impl One {
+    fn read(value: &Value) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let handler = &value["handler"];
+        let failed = || {
+            (value["state"] == "failed")
+                .then(|| format!("cannot serve: {}", text(&value["remedy"]).unwrap_or_default()))
+        };
+        let stale = || Some(format!("goes on with its old files: {}", text(&value["stale"])?));
+        let old = || Some(format!("goes on with the handler that it had: {}", text(&handler["stale"])?));
+        Self {
+            name: text(&value["name"]).unwrap_or_default(),
+            is_settling: handler["settling"] == true,
+            trouble: failed().or_else(stale).or_else(old),
+        }
+    }
 }
 
 impl State {
+    /// What to say of a reload that was taken.
+    fn told(&self) -> Asked {
+        let mut notes = String::new();
+        for One { name, is_settling, trouble } in &self.integrations {
+            match trouble {
+                Some(why) => notes += &format!("error: integration `{name}` {}\n", terminal::line(why)),
+                None if *is_settling => {
+                    notes +=
+                        &format!("error: integration `{name}`: its handler is not ready after {PATIENCE:?}\n")
+                }
+                None => {}
+            }
+        }
+        let exit = if notes.is_empty() { Exit::Done } else { Exit::Partly };
+        if !self.restart.is_empty() {
+            let keys: Vec<_> = self.restart.iter().map(|key| format!("`{key}`")).collect();
+            notes += &format!(
+                "warning: a restart is needed for {}: the old values stay in use until then\n",
+                keys.join(", ")
+            );
+        }
+        Asked { text: format!("process {} runs generation {}", self.pid, self.generation), notes, exit }
+    }
+
     fn ask(admin: &Listen) -> Result<Self, String> {
         let (answer, shown) = match admin {
             Listen::Tcp(address) => {
@@ -147,11 +216,14 @@ impl State {
         let head = answer.windows(4).position(|end| end == b"\r\n\r\n")?;
         let value: Value = serde_json::from_slice(&answer[head + 4..]).ok()?;
         let config = &value["config"];
+        let list = |key: &str| config["last_reload"][key].as_array().into_iter().flatten();
         Some(Self {
             pid: Pid::from_raw(i32::try_from(value["pid"].as_u64()?).ok()?)?,
             generation: value["generation"].as_u64()?,
             refused: config["reloads_refused"].as_u64()?,
             text: config["last_reload"]["text"].as_str().unwrap_or_default().to_owned(),
+            restart: list("restart_needed_for").filter_map(Value::as_str).map(str::to_owned).collect(),
+            integrations: value["integrations"].as_array().into_iter().flatten().map(One::read).collect(),
         })
     }
 
@@ -206,6 +278,8 @@ mod tests {
             generation: 1,
             refused: 0,
             text: String::new(),
+            restart: Vec::new(),
+            integrations: Vec::new(),
         };
         assert!(state(std::process::id()).check().is_ok());
         assert!(state(i32::MAX as u32).check().unwrap_err().contains("container"));

@@ -137,7 +137,10 @@ impl Options {
     /// How messages call the file at `path`.
     fn shown(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.dir).ok().filter(|_| self.dir.parent().is_some());
-        below.unwrap_or(path).display().to_string()
+        match below.unwrap_or(path).display().to_string() {
+            shown if shown.is_empty() => ".".to_owned(),
+            shown => shown,
+        }
     }
 }
 
@@ -411,13 +414,14 @@ fn layer_of(options: &Options, origin: Origin, path: &Path, text: String) -> Lay
 fn unreadable(options: &Options, path: &Path, why: &str) -> Problem {
     let shown = options.shown(path);
     let place = Place { file: Some(shown.clone()), variable: None, line: None, column: None, snippet: None };
-    let is_at_home = path.iter().any(|part| part == "~");
-    let help = is_at_home.then(|| format!("`~` is filled in by a shell alone: {HOME_HELP}"));
-    Problem {
-        place: Some(place),
-        help,
-        ..Problem::nowhere(Severity::Error, format!("cannot read {shown}: {why}"))
+    let mut problem = Problem::nowhere(Severity::Error, format!("cannot read {shown}: {why}"));
+    if path.is_dir() {
+        problem.message = format!("cannot read {shown}: it is a directory");
+        problem.help("name the file in it: config.toml, most likely");
+    } else if path.iter().any(|part| part == "~") {
+        problem.help(format!("`~` is filled in by a shell alone: {HOME_HELP}"));
     }
+    Problem { place: Some(place), ..problem }
 }
 
 fn broken(layer: &Layer, garbled: &text::Garbled, what: &str) -> Problem {

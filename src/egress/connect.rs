@@ -125,6 +125,14 @@ impl Destination {
         self.tls.as_ref().is_some_and(Secure::offers_http2)
     }
 
+    /// Where requests go straight and without TLS.
+    pub(super) fn without_tls(&self) -> Option<&Address> {
+        match &self.place {
+            Place::Host(address) if self.tls.is_none() && self.through.is_none() => Some(address),
+            Place::Host(_) | Place::Socket(_) => None,
+        }
+    }
+
     /// Whether an answer is not the destination's but a refusal of the proxy that should have passed the request on.
     /// Of other statuses nobody can tell whose they are.
     pub(super) fn refusal(&self, status: StatusCode, fields: &HeaderMap) -> Option<SendError> {
@@ -140,10 +148,7 @@ impl Destination {
             return SendError::Tls(words);
         }
         if met.spoke_tls {
-            let shown = self.shown();
-            return SendError::Garbled(format!(
-                "{shown} speaks TLS on this port: should the URL begin with https:// ?"
-            ));
+            return self.speaks_tls();
         }
         match SendError::of(self.shown(), error, met.unsent) {
             SendError::Connect(words) if self.forwards => SendError::Proxy(words),
@@ -279,9 +284,12 @@ mod tests {
         let cases = [
             (
                 Authority::named("Stranger").issue(&["127.0.0.1"], |_| {}),
-                "not trusted: give its certificate as `ca_file`",
+                "ca.pem, and `ca_mode = \"replace\"` leaves the system's out: add its certificate there",
             ),
-            (Authority::new().issue(&["127.0.0.1"], |_| {}), "trusted authority of the same name: give"),
+            (
+                Authority::new().issue(&["127.0.0.1"], |_| {}),
+                "of the same name: replace the authority's certificate in",
+            ),
             (
                 authority.issue(&["a.example", "b.example"], |_| {}),
                 "is not for `127.0.0.1` but for a.example, b.example: set `server_name`",

@@ -13,6 +13,7 @@ mod http1;
 mod message;
 mod pool;
 mod preview;
+mod reach;
 mod secure;
 mod shared;
 mod socket;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 pub use body::Body;
 pub use error::{LineError, SendError};
 pub use preview::{ProxyRoute, Route, TlsRoute};
+pub use reach::{Met, MetTls};
 
 use crate::config::valid;
 use crate::outbound::{Signed, Unsigned};

@@ -31,6 +31,8 @@ pub struct Reload {
     pub at: u64,
     /// The mistakes as text, and their number; `None` if it was taken.
     pub refused: Option<(usize, String)>,
+    /// The keys whose new values only a restart takes over.
+    pub restart_needed_for: Vec<&'static str>,
 }
 
 impl Status {
@@ -45,18 +47,19 @@ impl Status {
         self.last.as_ref().is_none_or(|last| last.refused.is_none())
     }
 
-    /// A reload was taken.
-    pub fn take(&mut self) {
+    /// A reload was taken, but for the keys in `restart_needed_for`.
+    pub fn take(&mut self, restart_needed_for: &[&'static str]) {
         let at = clock::unix_seconds();
         self.generation += 1;
         self.taken += 1;
         self.loaded_at = at;
-        self.last = Some(Reload { at, refused: None });
+        self.last = Some(Reload { at, refused: None, restart_needed_for: restart_needed_for.to_vec() });
     }
 
     /// A reload was refused because of so many `problems`, which `text` tells.
     pub fn refuse(&mut self, problems: usize, text: String) {
         self.refused += 1;
-        self.last = Some(Reload { at: clock::unix_seconds(), refused: Some((problems, text)) });
+        let refused = Some((problems, text));
+        self.last = Some(Reload { at: clock::unix_seconds(), refused, restart_needed_for: Vec::new() });
     }
 }

@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 pub struct Fault {
     /// The upstream's HTTP status, 400 to 599; for an error inside a 200 or a stream, the nearest one.
     pub status: u16,
+    /// Whether it stood inside an answer with a status of success.
+    pub in_success: bool,
     /// The upstream's own words, never empty, and as many as it sent: [`Fault::shorten`] cuts them.
     pub message: String,
     /// Whether they are no error of a known shape but a page, a text, or what makes no sense: less is told of those.

@@ -133,7 +133,13 @@ fn configuration(status: &Status) -> Value {
     let last = status.last.as_ref().map(|last| {
         let problems = last.refused.as_ref().map_or(0, |(count, _)| *count);
         let text = last.refused.as_ref().map(|(_, text)| text);
-        json!({ "ok": last.refused.is_none(), "at": last.at, "problems": problems, "text": text })
+        json!({
+            "ok": last.refused.is_none(),
+            "at": last.at,
+            "problems": problems,
+            "text": text,
+            "restart_needed_for": last.restart_needed_for,
+        })
     });
     json!({
         "file": status.file.as_ref().map(|file| file.display().to_string()),
@@ -189,6 +195,7 @@ fn handler(crew: &CrewStatus) -> Value {
         "litellm": crew.loaded.as_ref().map(|loaded| &loaded.litellm),
         "generation": crew.generation,
         "stale": crew.stale,
+        "settling": crew.settling,
         "trouble": crew.trouble,
         "files": crew.files,
         "workers": crew.workers.iter().map(worker).collect::<Vec<_>>(),

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 pub use bundle::bundle;
 pub use inbound::{Inbound, InboundFiles};
 pub use pem::{Identity, authorities, identity};
-pub use validity::Validity;
+pub use validity::{Validity, date};
 pub use words::{explain, explain_renegotiation, is_refusal, is_renegotiation};
 
 use key::{Key, Password};

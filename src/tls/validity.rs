@@ -64,7 +64,7 @@ pub(super) fn check(key: &str, path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// A time of `seconds` since the epoch, for people.
-pub(super) fn date(seconds: u64) -> String {
+pub fn date(seconds: u64) -> String {
     // The year 9999 is the last that a certificate can name.
     let seconds = seconds.min(253_402_300_799);
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))

@@ -5,12 +5,12 @@ use rustls::{
     AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible, PeerMisbehaved,
 };
 
-use super::{Profile, Version};
+use super::{CaMode, Profile, Version};
 
 /// What `error` in the handshake with `host` means under `profile`, and what to do; names no file's content.
 pub fn explain(error: &Error, host: &str, profile: &Profile) -> String {
     match error {
-        Error::InvalidCertificate(flaw) => certificate(flaw, host),
+        Error::InvalidCertificate(flaw) => certificate(flaw, host, profile),
         Error::AlertReceived(alert) => refusal(*alert, host, profile),
         Error::InvalidMessage(_) => {
             format!("the server {host} does not speak TLS on this port: should its URL begin with http:// ?")
@@ -46,11 +46,9 @@ pub fn explain_renegotiation(host: &str) -> String {
     )
 }
 
-fn certificate(flaw: &CertificateError, host: &str) -> String {
+fn certificate(flaw: &CertificateError, host: &str, profile: &Profile) -> String {
     match flaw {
-        CertificateError::UnknownIssuer => format!(
-            "the certificate of {host} is signed by an authority that is not trusted: give its certificate as `ca_file`"
-        ),
+        CertificateError::UnknownIssuer => unknown_issuer(host, profile),
         CertificateError::NotValidForNameContext { expected, presented } => format!(
             "the certificate of {host} is not for `{}` but for {}: set `server_name` if that is right",
             expected.to_str(),
@@ -78,7 +76,12 @@ fn certificate(flaw: &CertificateError, host: &str) -> String {
         ),
         CertificateError::BadSignature => format!(
             "the certificate of {host} is signed by another key than that of the trusted authority of the same name: \
-             give the authority's current certificate as `ca_file`"
+             {}",
+            match ca_files(profile) {
+                None => "give the authority's current certificate as `ca_file`".to_owned(),
+                Some(files) =>
+                    format!("replace the authority's certificate in `ca_file` {files} by its current one"),
+            }
         ),
         CertificateError::Other(inner) if format!("{inner:?}").contains("CaUsedAsEndEntity") => format!(
             "the certificate of {host} is that of an authority itself (a CA used as a leaf): its owner must give the \
@@ -87,6 +90,29 @@ fn certificate(flaw: &CertificateError, host: &str) -> String {
         CertificateError::Revoked => format!("the certificate of {host} has been revoked"),
         other => format!("the certificate of {host} is not acceptable: {other}"),
     }
+}
+
+/// What is to be done depends on whether an authority was given, which is then another one.
+fn unknown_issuer(host: &str, profile: &Profile) -> String {
+    let Some(files) = ca_files(profile) else {
+        return format!(
+            "the certificate of {host} is signed by an authority that is not trusted: give its certificate as `ca_file`"
+        );
+    };
+    let system = match profile.ca_mode {
+        CaMode::Add => " nor among the system's",
+        CaMode::Replace => ", and `ca_mode = \"replace\"` leaves the system's out",
+    };
+    format!(
+        "the certificate of {host} is signed by an authority that is not in `ca_file` {files}{system}: \
+         add its certificate there (`openssl s_client -showcerts -connect HOST:PORT` shows who signed)"
+    )
+}
+
+/// The files that authorities are read from, as they are named; `None` without one.
+fn ca_files(profile: &Profile) -> Option<String> {
+    let files: Vec<_> = profile.ca_files.iter().map(|path| path.display().to_string()).collect();
+    (!files.is_empty()).then(|| files.join(", "))
 }
 
 fn refusal(alert: AlertDescription, host: &str, profile: &Profile) -> String {
@@ -219,6 +245,27 @@ mod tests {
         let text = explain(&Error::InvalidCertificate(flaw), "a.example", &Profile::default());
         let expected = "is not for `a.example` but for b.example, 10.0.0.1, DirectoryName: set `server_name`";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_authority_is_told_by_the_file_that_lacks_it() {
+        let told = |flaw, profile: &Profile| explain(&Error::InvalidCertificate(flaw), "a.example", profile);
+        let bare = Profile::default();
+        let with =
+            Profile { ca_files: vec!["/etc/ca.pem".into(), "/etc/b.pem".into()], ..Profile::default() };
+        let alone = Profile { ca_mode: CaMode::Replace, ..with.clone() };
+        for flaw in [CertificateError::UnknownIssuer, CertificateError::BadSignature] {
+            assert!(told(flaw.clone(), &bare).contains("certificate as `ca_file`"));
+            for profile in [&with, &alone] {
+                let text = told(flaw.clone(), profile);
+                assert!(
+                    text.contains("`ca_file` /etc/ca.pem, /etc/b.pem") && !text.contains("as `ca_file`"),
+                    "{text}"
+                );
+            }
+        }
+        assert!(told(CertificateError::UnknownIssuer, &with).contains("nor among the system's"));
+        assert!(told(CertificateError::UnknownIssuer, &alone).contains("`ca_mode = \"replace\"`"));
     }
 
     #[test]

@@ -290,6 +290,7 @@ impl Core {
         CrewStatus {
             state,
             stale: failed.filter(|_| serving.is_some()).cloned(),
+            settling: ledger.outcome.is_none() && !ledger.closing,
             trouble: ledger.trouble.clone(),
             generation: serving.as_ref().map_or(0, |serving| serving.number),
             in_flight: workers.iter().map(|worker| worker.in_flight).sum(),

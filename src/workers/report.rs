@@ -9,6 +9,8 @@ pub struct CrewStatus {
     pub state: CrewState,
     /// Why the newest settings or files are not what serves: the one before goes on.
     pub stale: Option<String>,
+    /// Whether the newest settings or files have neither come to serve nor failed: how they turn out is still to be seen.
+    pub settling: bool,
     /// The last thing that went wrong with a worker, even if the crew has got over it.
     pub trouble: Option<String>,
     /// Which generation serves, counted from 1; 0 before the first.

@@ -338,6 +338,122 @@ fn an_answer_that_is_no_completion_is_exit_1_though_it_passes_unread() {
 }
 
 #[test]
+fn a_wrong_path_or_model_is_blamed_on_the_configuration_with_the_url_that_was_asked() {
+    let upstream = Upstream::start(|turn| turn.answer(404, "page not found"));
+    let ended = attempt(&Setup::before(&upstream, ""), &[]);
+    failed(&ended, 1, &["404"]);
+    assert!(fact(&ended, "whose fault").contains("the path in `endpoint`, or the model's `name`"));
+    let words = format!(
+        "is {} the right URL (`endpoint` begins it), and does the upstream know a model `real-model`?",
+        upstream.url("/v1/chat/completions")
+    );
+    assert_eq!(fact(&ended, "next"), words);
+}
+
+#[test]
+fn a_request_that_is_not_taken_is_the_requests_fault_and_the_advice_can_be_typed_as_it_stands() {
+    let upstream = Upstream::start(|turn| turn.answer(400, r#"{"error": {"message": "n is too large"}}"#));
+    let setup = Setup::before(&upstream, "");
+    let config = setup.write().display().to_string();
+    let ended = attempt(&setup, &[]);
+    failed(&ended, 1, &["n is too large"]);
+    assert!(fact(&ended, "whose fault").starts_with("the request's"), "{}", ended.stdout);
+    let command = format!("`outrider explain acme --request FILE --config {config}`");
+    assert!(fact(&ended, "next").contains(&command), "{}", ended.stdout);
+    let ended = setup.run(&["try", "acme"]);
+    assert!(fact(&ended, "next").contains("`outrider explain acme --request FILE`"), "{}", ended.stdout);
+}
+
+#[test]
+fn an_error_inside_a_success_is_not_told_as_a_status_of_the_upstream() {
+    let told = r#"{"error": {"message": "kaput", "type": "server_error"}, "type": "error"}"#;
+    for (format, body) in
+        [("openai", told), ("anthropic", told), ("openai", &told.replace("{\"error", "{\"id\": 1, \"error"))]
+    {
+        let body = body.to_owned();
+        let is_first = body.starts_with("{\"error");
+        let upstream = Upstream::start(move |turn| turn.answer(200, &body));
+        let ended = attempt(&Setup::before(&upstream, &format!("format = \"{format}\"")), &[]);
+        failed(&ended, 1, &["kaput"]);
+        assert_eq!(fact(&ended, "whose fault"), "the upstream's");
+        let status = if is_first {
+            "500, for an error that the upstream put into an answer of success"
+        } else {
+            "200"
+        };
+        assert_eq!(fact(&ended, "status"), status);
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_is_not_blamed_on_the_format() {
+    let upstream = Upstream::start(|turn| {
+        let begin =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"id\":";
+        turn.say(begin);
+        turn.close();
+    });
+    let ended = attempt(&Setup::before(&upstream, ""), &[]);
+    assert_eq!(ended.code, 1, "{}", ended.output());
+    assert!(fact(&ended, "whose fault").contains("the answer was cut"), "{}", ended.stdout);
+    let streaming = Upstream::start(|turn| {
+        turn.open_stream();
+        turn.delta("one");
+        turn.close();
+    });
+    let ended = attempt(&Setup::before(&streaming, ""), &["--stream"]);
+    assert!(fact(&ended, "whose fault").contains("the answer was cut"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_port_of_tls_that_is_asked_without_is_the_endpoints_fault() {
+    let authority = Authority::new();
+    let upstream = Upstream::start_tls(authority.server("127.0.0.1"), |turn| turn.complete("hello"));
+    let blunt = Upstream::start(|turn| turn.answer(400, "Client sent an HTTP request to an HTTPS server.\n"));
+    for address in [upstream.address(), blunt.address()] {
+        let ended = attempt(&Setup::new(integration("acme", &format!("http://{address}/v1"), "")), &[]);
+        failed(&ended, 69, &["connection: "]);
+        assert!(fact(&ended, "whose fault").contains("`endpoint` begins with http://"), "{}", ended.stdout);
+        assert_eq!(fact(&ended, "next"), "begin `endpoint` with https://");
+    }
+}
+
+#[test]
+fn an_authority_that_is_not_in_ca_file_is_told_with_the_file() {
+    let upstream = Upstream::start_tls(Authority::new().server("127.0.0.1"), |turn| turn.complete("hello"));
+    let endpoint = format!("https://{}/v1", upstream.address());
+    let setup = Setup::new(integration("acme", &endpoint, "tls = { ca_file = \"other.pem\" }"));
+    let ended = attempt(&setup.file("other.pem", &Authority::new().pem()), &[]);
+    failed(&ended, 69, &["connection: ", "other.pem"]);
+    assert!(!fact(&ended, "failed").contains("as `ca_file`"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_token_of_googles_that_cannot_be_had_is_not_blamed_on_oauth2() {
+    let metadata = Upstream::start(|turn| turn.answer(404, "no account"));
+    let lines =
+        format!("authentication_type = \"gcp\"\ngcp = {{ metadata_host = \"{}\" }}", metadata.address());
+    let ended = attempt(&Setup::before(&Upstream::saying("hello"), &lines), &[]);
+    failed(&ended, 69, &["token: "]);
+    assert!(!ended.stdout.contains("oauth2_token_url"), "{}", ended.stdout);
+    assert!(fact(&ended, "next").contains("`gcp.credentials_file`"), "{}", ended.stdout);
+}
+
+#[test]
+fn nothing_of_an_upstreams_turns_a_terminal_around() {
+    let upstream = Upstream::start(|turn| match turn.request.json()["model"].as_str() {
+        Some("plain") => {
+            turn.answer(400, json!({"error": {"message": "a\u{202e}b\u{2028}c\u{1b}[2J"}}).to_string())
+        }
+        _ => turn.complete("a\u{202e}b\u{2066}c\u{1b}[2J"),
+    });
+    let setup = Setup::before(&upstream, "");
+    assert_eq!(fact(&attempt(&setup, &[]), "answer"), "a\\u{202e}b\\u{2066}c [2J");
+    let ended = attempt(&setup, &["--model", "plain"]);
+    failed(&ended, 1, &["a\\u{202e}b\\u{2028}c [2J"]);
+}
+
+#[test]
 fn an_unknown_name_is_wrong_usage_with_a_guess() {
     let upstream = Upstream::saying("hello");
     let setup = Setup::before(&upstream, "");
@@ -347,6 +463,8 @@ fn an_unknown_name_is_wrong_usage_with_a_guess() {
     assert!(ended.stderr.contains("did you mean `acme`?"), "{}", ended.stderr);
     let ended = setup.run(&["try", "something-else", "--config", &config.to_string_lossy()]);
     assert!(ended.code == 2 && ended.stderr.contains("there are: acme"), "{}", ended.stderr);
+    let ended = setup.run(&["try", "config.toml"]);
+    assert!(ended.code == 2 && ended.stderr.contains("the file behind --config"), "{}", ended.stderr);
     let ended = attempt(&setup, &["--model", "gpt"]);
     failed(&ended, 2, &["has no model `gpt`"]);
     assert!(fact(&ended, "next").ends_with("`m`, `plain`"), "{}", ended.stdout);
@@ -433,12 +551,50 @@ fn what_a_handler_sends_leaves_with_the_integrations_token_where_it_is_to() {
 }
 
 #[test]
+fn a_provider_behind_a_handler_that_is_dead_is_found_out_where_its_calls_leave_through_us() {
+    let gone = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let gone = gone.expect("a loopback port is free");
+    let tables = handler_at(&format!("http://{gone}/base"), "acme", ("calls.py", "Handler"), "");
+    let ended = attempt(&setup(&[], "egress = true", &tables).file("handlers/calls.py", CALLS), &[]);
+    failed(&ended, 69, &["HTTP Error 502"]);
+    assert!(fact(&ended, "provider").starts_with(&format!("cannot be reached: no connection to {gone}")));
+    assert!(fact(&ended, "whose fault").contains("`endpoint`"), "{}", ended.stdout);
+
+    let tokens = TokenServer::start(|turn, _| turn.answer(401, r#"{"error": "invalid_client"}"#));
+    let upstream = Upstream::saying("hello");
+    let tables = handler_at(&upstream.url("/base"), "acme", ("calls.py", "Handler"), &behind(&tokens));
+    let ended = attempt(&setup(&[], "egress = true", &tables).file("handlers/calls.py", CALLS), &[]);
+    failed(&ended, 77, &["HTTP Error 502"]);
+    assert!(fact(&ended, "provider").contains("there is no token: "), "{}", ended.stdout);
+}
+
+const REFUSES: &str = r#"
+from litellm import CustomLLM
+
+class Refused(Exception):
+    status_code = 422
+
+class Handler(CustomLLM):
+    async def acompletion(self, *args, **kwargs):
+        raise Refused("no such customer")
+"#;
+
+#[test]
+fn a_handlers_own_refusal_sends_nobody_to_a_traceback() {
+    let tables = handler("acme", "refuses.py", "Handler", "");
+    let ended = attempt(&setup(&[], "", &tables).file("handlers/refuses.py", REFUSES), &[]);
+    failed(&ended, 1, &[""]);
+    assert_eq!(fact(&ended, "status"), "422, the handler's own");
+    assert!(fact(&ended, "whose fault").contains("blames the request"), "{}", ended.stdout);
+    assert!(fact(&ended, "next").contains("no traceback"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_handler_that_does_not_load_says_why_and_is_exit_78() {
     let tables = handler("acme", "odd.py", "Handler", "");
     let setup = setup(&[], "", &tables).file("handlers/odd.py", "raise ValueError('no luck')\n");
     let ended = attempt(&setup, &[]);
-    failed(&ended, 78, &["handler: ", "does not load"]);
-    assert_eq!(fact(&ended, "handler"), "does not load");
-    assert!(fact(&ended, "cause").contains("no luck"), "{}", ended.output());
+    failed(&ended, 78, &["handler: ", "does not load: ", "no luck"]);
+    assert_eq!(ended.stdout.matches("does not load").count(), 1, "{}", ended.stdout);
     assert!(ended.stderr.contains("Traceback"), "the log goes to stderr: {}", ended.stderr);
 }

@@ -114,6 +114,27 @@ fn calls_of_the_old_generation_end_where_they_began() {
 }
 
 #[test]
+fn the_command_waits_for_a_new_handler_and_a_broken_one_is_exit_3() {
+    let tables = handler("h", "h.py", "H", "");
+    let setup = setup(&[], "", &tables).admin("listen = \"unix:admin.sock\"");
+    let setup = setup.file("handlers/h.py", &saying("one", "pass"));
+    let config = setup.write().display().to_string();
+    let sidecar = setup.start();
+    assert_eq!(say(&sidecar, "h", "hi").content(), "one");
+    let run = || sidecar.run(&["reload", "--wait", "--config", &config]);
+    sidecar.put("handlers/h.py", &saying("two", "pass"));
+    let ended = run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{}", ended.output());
+    assert_eq!(say(&sidecar, "h", "hi").content(), "two", "it serves once the command has ended");
+    sidecar.put("handlers/h.py", "class H(:\n");
+    let ended = run();
+    assert_eq!(ended.code, 3, "{}", ended.output());
+    let words = "error: integration `h` goes on with the handler that it had: ";
+    assert!(ended.stderr.starts_with(words) && ended.stderr.contains("h.py"), "{}", ended.stderr);
+    assert_eq!(say(&sidecar, "h", "hi").content(), "two");
+}
+
+#[test]
 fn reloads_under_load_fail_no_call() {
     let sidecar = serve("", &handler("h", "h.py", "H", ""), &[("h.py", &saying("0", "pass"))]);
     say(&sidecar, "h", "hi").content();

@@ -44,6 +44,7 @@ mod journeys;
 mod lifecycle;
 mod limits;
 mod matrix;
+mod online;
 mod proxy;
 mod readme;
 mod refusals;

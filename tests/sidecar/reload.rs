@@ -182,6 +182,54 @@ fn the_command_waits_until_a_reload_is_taken_or_tells_why_it_is_refused() {
 }
 
 #[test]
+fn a_reload_that_fails_an_integration_or_leaves_one_stale_is_exit_3_with_its_name() {
+    let upstream = Upstream::saying("hello");
+    let key = "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = ";
+    let of = |name: &str, file: &str| integration(name, &upstream.url("/v1"), &format!("{key}\"{file}\""));
+    let setup = Setup::new(of("acme", "key")).file("key", "k").admin(SOCKET);
+    let config = setup.write().display().to_string();
+    let mut sidecar = setup.start();
+    let run = |sidecar: &Sidecar| sidecar.run(&["reload", "--wait", "--config", &config]);
+    sidecar.rewrite(of("acme", "key") + &of("beta", "no-such-key"));
+    let ended = run(&sidecar);
+    assert_eq!(ended.code, 3, "{}", ended.output());
+    assert!(ended.stdout.contains("generation 2"), "{}", ended.output());
+    assert!(
+        ended.stderr.contains("error: integration `beta` cannot serve: api_key_value_file"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("acme"), "{}", ended.stderr);
+
+    std::fs::remove_file(sidecar.dir().join("key")).expect("it is there");
+    sidecar.rewrite(of("acme", "key"));
+    let ended = run(&sidecar);
+    assert_eq!(ended.code, 3, "{}", ended.output());
+    assert!(
+        ended.stderr.contains("error: integration `acme` goes on with its old files: "),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+
+    sidecar.put("key", "k");
+    let ended = run(&sidecar);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{}", ended.output());
+}
+
+#[test]
+fn keys_that_wait_for_a_restart_are_named_and_are_no_failure() {
+    let upstream = Upstream::saying("hello");
+    let setup = Setup::before(&upstream, "").admin(SOCKET);
+    let config = setup.write().display().to_string();
+    let mut sidecar = setup.start();
+    sidecar.rewrite(integration("acme", &upstream.url("/v1"), "") + "[log]\naccess = false\n");
+    let ended = sidecar.run(&["reload", "--wait", "--config", &config]);
+    assert_eq!(ended.code, 0, "{}", ended.output());
+    assert!(ended.stderr.starts_with("warning: a restart is needed for `log.access`"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_reload_that_only_the_running_process_refuses_is_exit_78_with_its_words() {
     let upstream = Upstream::saying("hello");
     let setup = Setup::before(&upstream, "").admin(SOCKET);

@@ -77,11 +77,15 @@ fn text(content: &Value) -> String {
 impl Wrong {
     /// Reads the body of a refusal; what has another shape is told as it is.
     pub(super) fn read(body: &[u8]) -> Self {
-        let shaped = serde_json::from_slice(body).ok().and_then(|body: Value| Self::inside(&body));
-        shaped.unwrap_or_else(|| Self {
+        Self::of(body).unwrap_or_else(|| Self {
             message: String::from_utf8_lossy(body).into_owned(),
             ..Self::default()
         })
+    }
+
+    /// The error that `body` is, if it is one.
+    pub(super) fn of(body: &[u8]) -> Option<Self> {
+        Self::inside(&serde_json::from_slice(body).ok()?)
     }
 
     fn inside(body: &Value) -> Option<Self> {

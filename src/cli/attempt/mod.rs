@@ -2,11 +2,12 @@
 //! the person who looks for what is wrong.
 //!
 //! `alone` is the sidecar that serves this one request, `ask` its client, `answer` reads what comes back, `verdict`
-//! knows whose fault a failure is and what to do, and `page` prints without secrets.
+//! and `blame` know whose fault a failure is and what to do, and `page` prints without secrets.
 
 mod alone;
 mod answer;
 mod ask;
+mod blame;
 mod page;
 mod story;
 mod verdict;
@@ -19,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::alone::Alone;
 use self::page::Page;
 use self::story::Story;
-use super::{Exit, console, serve};
+use super::{Exit, console, serve, terminal};
 use crate::config::valid::Integration;
 use crate::config::{self, Loaded, Options};
 
@@ -66,12 +67,13 @@ fn attempt(args: &Try, loaded: &Loaded, settings: &Integration, model: &str) -> 
         Err(error) => return complain(Exit::Failed, &format!("no runtime: {error}\n")),
     };
     let mut page = Page::new(io::stdout(), loaded.veil(settings));
-    page.fact("configuration", &read(loaded));
+    page.fact("configuration", &terminal::typed(&read(loaded), &args.integration, args.config.as_deref()));
     let mut alone = match Alone::start(&loaded.settings, settings) {
         Ok(alone) => alone,
         Err(why) => return complain(Exit::Failed, &format!("{why}\n")),
     };
-    let story = Story { settings, model, is_default: args.model.is_none(), page: &mut page };
+    let is_default = args.model.is_none();
+    let story = Story { settings, model, is_default, config: args.config.as_deref(), page: &mut page };
     let exit = runtime.block_on(async {
         tokio::select! {
             exit = story.tell(&mut alone, ask::body(model, &args.prompt, args.stream)) => exit,

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use crate::cli::terminal;
 use crate::config::Veil;
 use crate::config::valid::STARS;
 use crate::secret::Secret;
@@ -34,10 +35,15 @@ impl<W: Write> Page<W> {
         self.veil.hide(secrets);
     }
 
+    /// What hides secrets.
+    pub(super) fn veil(&self) -> &Veil {
+        &self.veil
+    }
+
     /// One line.
     pub(super) fn fact(&mut self, label: &str, words: &str) {
         let words = self.veil.cover(words);
-        let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let words = terminal::line(&words);
         self.print(&format!("{}\n", format!("{label:LABEL$} {words}").trim_end()));
     }
 
@@ -85,8 +91,7 @@ impl<W: Write> Page<W> {
             match c {
                 '\n' => printed.push_str(&format!("\n{:LABEL$} ", "")),
                 '\t' => printed.push(c),
-                c if c.is_control() => printed.push(' '),
-                c => printed.push(c),
+                c => terminal::push(c, &mut printed),
             }
         }
         self.print(&printed);

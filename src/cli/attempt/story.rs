@@ -2,23 +2,26 @@
 //! what came of it.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request};
 use tokio::task::spawn_blocking;
 
 use super::alone::{Alone, Record};
 use super::answer::{Said, Wrong};
 use super::ask::Asked;
 use super::page::Page;
-use super::verdict::Verdict;
-use crate::cli::{Exit, explain};
+use super::verdict::{Case, Verdict};
+use crate::cli::{Exit, explain, terminal};
 use crate::config::valid::{self, Handlers};
 use crate::framing::sse::{Events, Splitter};
-use crate::integration::{Entry, Integration};
+use crate::integration::{Entry, Integration, Registry};
 use crate::outbound::{Segments, Unsigned};
+use crate::proxy::{self, Explained, Question};
 use crate::secret::Secret;
 use crate::tasks::Seat;
 
@@ -31,7 +34,19 @@ pub(super) struct Story<'a, W> {
     /// The model as a client names it, and whether nobody chose it.
     pub(super) model: &'a str,
     pub(super) is_default: bool,
+    /// The configuration, where the command line named it.
+    pub(super) config: Option<&'a Path>,
     pub(super) page: &'a mut Page<W>,
+}
+
+/// What is known once a request has ended.
+struct Ended {
+    record: Record,
+    headers: HeaderMap,
+    /// The status, where the answer was no success.
+    refused: Option<u16>,
+    /// The URL that was asked.
+    url: Option<String>,
 }
 
 /// How the request ended.
@@ -40,6 +55,8 @@ enum End {
     Answered(Said),
     /// With an error of OpenAI's shape.
     Refused(Wrong),
+    /// With an error in an answer of success, which went through unread.
+    Inside(Wrong),
     /// With what is neither; how.
     Strange(&'static str),
 }
@@ -56,6 +73,7 @@ impl<W: Write> Story<'_, W> {
             self.handler(&entry).await;
             self.way(integration);
         }
+        let url = self.url(&entry, &body);
         let mut asked = match Asked::of(alone, self.settings.name.as_str(), body).await {
             Ok(asked) => asked,
             Err(why) => {
@@ -82,10 +100,28 @@ impl<W: Write> Story<'_, W> {
         // The line is written once nothing of the answer is held any more.
         drop(asked);
         let record = alone.record().await;
-        match end {
-            End::Answered(said) => self.success(&said, &record),
-            End::Refused(wrong) => self.failure(&wrong, &record, (!is_success).then_some((status, &headers))),
-            End::Strange(how) => self.strange(how, &record),
+        let ended = Ended { record, headers, refused: (!is_success).then_some(status), url };
+        let verdict = match end {
+            End::Answered(said) => return self.success(&said, &ended.record),
+            End::Refused(wrong) => self.failure(&wrong, &ended),
+            End::Inside(wrong) => self.inside(&wrong, &ended),
+            End::Strange(how) => self.strange(how, &ended),
+        };
+        let verdict = self.behind_handler(&entry, verdict, &ended).await;
+        self.conclude(&verdict, &ended)
+    }
+
+    /// The URL that a request with `body` is sent to; `None` where a handler gets it, or nobody.
+    fn url(&self, entry: &Arc<Entry>, body: &Bytes) -> Option<String> {
+        let name = self.settings.name.as_str();
+        let head =
+            Request::post(format!("/{name}/v1/chat/completions")).header(CONTENT_TYPE, "application/json");
+        let head = head.body(()).ok()?.into_parts().0;
+        let registry = Registry::new(vec![Arc::clone(entry)], 0);
+        let question = Question { integration: name, head, body: body.clone(), max_body: usize::MAX };
+        match proxy::explain(question, &registry, self.page.veil()) {
+            Explained::Sent(shown) if self.settings.handler.is_none() => Some(shown.url),
+            Explained::Sent(_) | Explained::Refused(_) | Explained::Own => None,
         }
     }
 
@@ -137,7 +173,8 @@ impl<W: Write> Story<'_, W> {
         let waiting = Arc::clone(&crew);
         let settled = spawn_blocking(move || waiting.wait_settled(most)).await;
         let words = match (settled, crew.status().loaded) {
-            (Ok(Err(_)), _) => "does not load".to_owned(),
+            // It is told as what failed, with its cause.
+            (Ok(Err(_)), _) => return,
             (_, Some(loaded)) => format!(
                 "{} loads: {}; called {} style; Python {}, litellm {}",
                 loaded.class,
@@ -164,11 +201,9 @@ impl<W: Write> Story<'_, W> {
 
     /// The headers of an answer that help to find the request again, or say what was not sent.
     fn headers(&mut self, headers: &HeaderMap) {
-        for (label, name) in [
-            ("request id", "x-upstream-request-id"),
-            ("dropped", "x-outrider-dropped"),
-            ("retry after", "retry-after"),
-        ] {
+        for (label, name) in
+            [("request id", UPSTREAM_ID), ("dropped", "x-outrider-dropped"), ("retry after", "retry-after")]
+        {
             if let Some(value) = headers.get(name) {
                 self.page.fact(label, &format!("{} ({name})", String::from_utf8_lossy(value.as_bytes())));
             }
@@ -188,6 +223,9 @@ impl<W: Write> Story<'_, W> {
             None => {
                 // Whoever reads this wants to see what else it was.
                 self.page.excerpt(&String::from_utf8_lossy(&body));
+                if let Some(wrong) = Wrong::of(&body) {
+                    return End::Inside(wrong);
+                }
                 End::Strange(match body.len() < most {
                     true => "the answer is no chat completion",
                     false => "the answer is longer than limits.max_answer",
@@ -237,47 +275,98 @@ impl<W: Write> Story<'_, W> {
         Exit::Done
     }
 
-    /// `refused`: status and headers of the answer, where it was not a stream that had begun.
-    fn failure(&mut self, wrong: &Wrong, record: &Record, refused: Option<(u16, &HeaderMap)>) -> Exit {
+    fn failure(&mut self, wrong: &Wrong, ended: &Ended) -> Verdict {
+        let record = &ended.record;
         let code = record.code.as_deref().or(wrong.code.as_deref()).unwrap_or_default();
-        let status = refused.map_or_else(|| status_of(&wrong.kind), |(status, _)| status);
-        let verdict = Verdict::of(code, status);
-        if let Some((status, headers)) = refused {
+        let status = ended.refused.unwrap_or_else(|| status_of(&wrong.kind));
+        let verdict = self.judge(code, status, &wrong.message, ended);
+        if ended.refused.is_some() {
+            let is_inside =
+                record.cause.as_deref().is_some_and(|cause| cause.contains("into an answer of success"));
             let from = match code {
+                "upstream_error" if is_inside => {
+                    ", for an error that the upstream put into an answer of success"
+                }
                 "upstream_error" => ", the upstream's own",
                 "handler_error" => ", the handler's own",
                 _ => ", which is Outrider's own",
             };
             self.page.fact("status", &format!("{status}{from}"));
-            self.headers(headers);
+            self.headers(&ended.headers);
         }
-        self.page.fact("failed", &format!("{}: {}", verdict.step, wrong.message));
-        if let Some(cause) = record.cause.as_deref().filter(|_| TOLD_LESS.contains(&code)) {
+        // Clients are told less of what is wrong on our side.
+        let cause = record.cause.as_deref();
+        let words = cause.filter(|_| code == "handler_unavailable").unwrap_or(&wrong.message);
+        self.page.fact("failed", &format!("{}: {words}", verdict.step));
+        if let Some(cause) = cause.filter(|_| code == "internal") {
             self.page.fact("cause", cause);
         }
         let word = wrong.code.as_deref().unwrap_or("none");
         self.page.fact("error", &format!("clients see type `{}` and code `{word}`", wrong.kind));
-        self.page.fact("whose fault", verdict.fault);
-        self.page.fact("next", &self.remedy(code, verdict.next));
-        self.times(record);
-        verdict.exit
-    }
-
-    fn remedy(&self, code: &str, next: &str) -> String {
-        if code != "model_not_found" {
-            return next.to_owned();
+        if code == "model_not_found" {
+            let models = self.settings.models.iter().map(|model| format!("`{}`", model.alias));
+            let next = format!("leave --model out, or name one of {}", models.collect::<Vec<_>>().join(", "));
+            return Verdict { next: next.into(), ..verdict };
         }
-        let models = self.settings.models.iter().map(|model| format!("`{}`", model.alias));
-        format!("leave --model out, or name one of {}", models.collect::<Vec<_>>().join(", "))
+        match (code, &record.cause) {
+            // Its visit was lost, and with it the line that would tell the cause.
+            ("internal", None) => {
+                Verdict { next: "please report it with what stands on stderr".into(), ..verdict }
+            }
+            _ => verdict,
+        }
     }
 
-    fn strange(&mut self, how: &str, record: &Record) -> Exit {
-        let verdict = Verdict::of(record.code.as_deref().unwrap_or("upstream_garbled"), 200);
-        let how = record.cause.as_deref().unwrap_or(how);
+    fn inside(&mut self, wrong: &Wrong, ended: &Ended) -> Verdict {
+        let code = if self.settings.handler.is_some() { "handler_error" } else { "upstream_error" };
+        let verdict = self.judge(code, status_of(&wrong.kind), &wrong.message, ended);
+        let (step, message) = (verdict.step, &wrong.message);
+        self.page.fact("failed", &format!("{step}: an error inside of an answer of success: {message}"));
+        self.page.fact("error", "clients get this answer as it is, with status 200");
+        verdict
+    }
+
+    fn strange(&mut self, how: &str, ended: &Ended) -> Verdict {
+        let how = ended.record.cause.as_deref().unwrap_or(how);
+        let code = ended.record.code.as_deref().unwrap_or("upstream_garbled");
+        let verdict = self.judge(code, 200, how, ended);
         self.page.fact("failed", &format!("{}: {how}", verdict.step));
-        self.page.fact("whose fault", verdict.fault);
-        self.page.fact("next", verdict.next);
-        self.times(record);
+        verdict
+    }
+
+    fn judge(&self, code: &str, status: u16, message: &str, ended: &Ended) -> Verdict {
+        let model = self.settings.models.iter().find(|model| model.alias.as_str() == self.model);
+        let model = model.map_or(self.model, |model| model.name.as_str());
+        let asked = ended.url.as_deref().map(|url| (model, url));
+        let has_id = ended.headers.contains_key(UPSTREAM_ID);
+        Verdict::of(&Case { code, status, message, settings: self.settings, asked, has_id })
+    }
+
+    /// What a handler says of a provider that it reaches through us is little: whether it can be reached, and whether
+    /// there is a token for it, is known here.
+    async fn behind_handler(&mut self, entry: &Entry, verdict: Verdict, ended: &Ended) -> Verdict {
+        let is_handlers = matches!(ended.record.code.as_deref(), Some("handler_error" | "handler_timeout"));
+        let through_us = self.settings.handler.as_ref().is_some_and(|handler| handler.common.egress);
+        let Some(integration) = entry.state.as_ref().ok().filter(|_| is_handlers && through_us) else {
+            return verdict;
+        };
+        let token = integration.authorizer.status().token.filter(|token| !token.token_live);
+        let (fact, code) = if let Some(why) = token.and_then(|token| token.token_last_error) {
+            let code = if why.contains("refused our") { "token_refused" } else { "token_unavailable" };
+            (format!("gets no request, for there is no token: {why}"), code)
+        } else if let Err(why) = integration.egress.reach().await {
+            (format!("cannot be reached: {why}"), "upstream_unreachable")
+        } else {
+            return verdict;
+        };
+        self.page.fact("provider", &fact);
+        self.judge(code, 502, &fact, ended)
+    }
+
+    fn conclude(&mut self, verdict: &Verdict, ended: &Ended) -> Exit {
+        self.page.fact("whose fault", &verdict.fault);
+        self.page.fact("next", &terminal::typed(&verdict.next, self.settings.name.as_str(), self.config));
+        self.times(&ended.record);
         verdict.exit
     }
 
@@ -304,8 +393,8 @@ fn status_of(kind: &str) -> u16 {
     }
 }
 
-/// The codes of which clients are told no cause.
-const TOLD_LESS: [&str; 2] = ["internal", "handler_unavailable"];
+/// The upstream's own request id.
+const UPSTREAM_ID: &str = "x-upstream-request-id";
 
 /// The interpreter starts first, and then the worker; one that fails is tried again.
 fn settling(handlers: &Handlers) -> Duration {
@@ -317,7 +406,7 @@ fn duration(milliseconds: f64) -> String {
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(http::header::CONTENT_TYPE);
+    let kind = headers.get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 

@@ -1,50 +1,65 @@
 //! What a failure means to who tries: at which step it was, whose fault it is, what to do next, and the exit code. The
 //! code of the access line decides, since it is always a word of ours.
 
+use std::borrow::Cow;
+
+use http::uri::Scheme;
+
+use super::blame;
 use crate::cli::Exit;
+use crate::config::valid::Integration;
 
 /// What is to be said of a failure besides its own words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// At which step of the way it was.
     pub(super) step: &'static str,
     /// Whose fault it is.
-    pub(super) fault: &'static str,
+    pub(super) fault: Cow<'static, str>,
     /// What to do.
-    pub(super) next: &'static str,
+    pub(super) next: Cow<'static, str>,
     /// How the command ends.
     pub(super) exit: Exit,
 }
 
+/// What is known of a failure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case<'a> {
+    /// Our code.
+    pub(super) code: &'a str,
+    /// The status that a client sees, or would have seen.
+    pub(super) status: u16,
+    /// What a client is told.
+    pub(super) message: &'a str,
+    /// The integration.
+    pub(super) settings: &'a Integration,
+    /// The model as the upstream knows it, and the URL that was asked.
+    pub(super) asked: Option<(&'a str, &'a str)>,
+    /// Whether the upstream gave its request an id.
+    pub(super) has_id: bool,
+}
+
+impl Case<'_> {
+    /// Whether the endpoint is spoken to without TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        self.settings.endpoint.scheme() == Some(&Scheme::HTTP)
+    }
+}
+
 impl Verdict {
-    /// That of a failure with `code`, and `status` on the answer.
-    pub(super) fn of(code: &str, status: u16) -> Self {
-        let refused = (status == 401 || status == 403) && matches!(code, "upstream_error" | "handler_error");
-        let row = if refused { REFUSED.get(usize::from(code != "upstream_error")) } else { row(code) };
-        match (row, code) {
-            (Some((_, verdict)), "upstream_error") if !refused => Self { next: advice(status), ..*verdict },
-            (Some((_, verdict)), _) => *verdict,
-            (None, _) => UNKNOWN,
-        }
+    /// That of `case`.
+    pub(super) fn of(case: &Case<'_>) -> Self {
+        blame::of(case).or_else(|| row(case.code).cloned()).unwrap_or(UNKNOWN)
     }
 }
 
-/// What to do where the upstream answered with `status`, which is neither 401 nor 403.
-fn advice(status: u16) -> &'static str {
-    match status {
-        404 => "check the model's `name` and the `endpoint`: `outrider explain` shows the whole URL",
-        402 | 429 => "the provider counts what you ask of it: wait, or ask it for more",
-        400..=499 => "`outrider explain` shows the exact request that it refused",
-        _ => "try again; if it stays, give the upstream's request id to those who run it",
-    }
-}
-
-fn row(code: &str) -> Option<&'static (&'static str, Verdict)> {
-    TABLE.iter().find(|(known, _)| *known == code)
+/// What is always to be said of `code`.
+pub(super) fn row(code: &str) -> Option<&'static Verdict> {
+    TABLE.iter().find(|(known, _)| *known == code).map(|(_, verdict)| verdict)
 }
 
 const fn verdict(step: &'static str, fault: &'static str, next: &'static str, exit: Exit) -> Verdict {
-    Verdict { step, fault, next, exit }
+    Verdict { step, fault: Cow::Borrowed(fault), next: Cow::Borrowed(next), exit }
 }
 
 const UPSTREAM: &str = "the upstream's";
@@ -56,31 +71,17 @@ const HANDLER: &str = "the handler's";
 
 const UNKNOWN: Verdict = verdict("answer", "unknown", "please report it with the words above", Exit::Failed);
 
-/// Who is known and may not enter, or is not known: by the upstream, and by what a handler calls.
-const REFUSED: [(&str, Verdict); 2] = [
+/// One row for each code that the README lists.
+static TABLE: [(&str, Verdict); 32] = [
     (
         "upstream_error",
         verdict(
-            "authorization",
-            "the credentials': the upstream does not take them",
-            "check the credentials and what they may do; `outrider explain` shows in which header they go, and with which scheme",
-            Exit::Refused,
+            "answer",
+            UPSTREAM,
+            "try again; if it stays, give the upstream's request id to those who run it",
+            Exit::Failed,
         ),
     ),
-    (
-        "handler_error",
-        verdict(
-            "authorization",
-            "the credentials': what the handler calls does not take them",
-            "check the credentials and what the handler does with `api_key` and `headers`",
-            Exit::Refused,
-        ),
-    ),
-];
-
-/// One row for each code that the README lists.
-const TABLE: [(&str, Verdict); 32] = [
-    ("upstream_error", verdict("answer", UPSTREAM, "", Exit::Failed)),
     (
         "handler_error",
         verdict("answer", HANDLER, "read its message; the log on stderr has the traceback", Exit::Failed),
@@ -108,7 +109,7 @@ const TABLE: [(&str, Verdict); 32] = [
         verdict(
             "connection",
             REACH,
-            "`outrider check --online` tries name and port, here and in the runner's pod",
+            "`outrider check --online` tries it step by step, here and in the runner's pod",
             Exit::Unreachable,
         ),
     ),
@@ -180,7 +181,7 @@ const TABLE: [(&str, Verdict); 32] = [
         verdict(
             "handler",
             "the handler's, or that of its interpreter (handlers.python)",
-            "do what the cause says; `outrider check --online` loads every handler",
+            "do what the message says; `outrider check --online` loads every handler",
             Exit::Config,
         ),
     ),
@@ -243,31 +244,9 @@ mod tests {
         let codes: Vec<_> = codes.filter(|code| !ELSEWHERE.contains(code)).collect();
         assert!(codes.len() > 20, "{codes:?}");
         for code in &codes {
-            assert!(row(code).is_some(), "{code}");
+            let verdict = row(code);
+            assert!(verdict.is_some_and(|it| !it.next.is_empty() && !it.fault.is_empty()), "{code}");
         }
         assert_eq!(codes.len(), TABLE.len());
-    }
-
-    #[test]
-    fn the_exit_code_tells_whom_to_call() {
-        for (code, status, exit) in [
-            ("upstream_error", 401, Exit::Refused),
-            ("upstream_error", 403, Exit::Refused),
-            ("handler_error", 401, Exit::Refused),
-            ("token_refused", 502, Exit::Refused),
-            ("upstream_error", 500, Exit::Failed),
-            ("upstream_error", 429, Exit::Failed),
-            ("upstream_tls", 502, Exit::Unreachable),
-            ("upstream_timeout", 504, Exit::Unreachable),
-            ("token_unavailable", 503, Exit::Unreachable),
-            ("integration_unavailable", 503, Exit::Config),
-            ("model_not_found", 404, Exit::Usage),
-            ("caller_unauthorized", 401, Exit::Failed),
-            ("a code of tomorrow", 500, Exit::Failed),
-        ] {
-            let verdict = Verdict::of(code, status);
-            assert_eq!(verdict.exit, exit, "{code} {status}");
-            assert!(!verdict.next.is_empty() && !verdict.fault.is_empty(), "{code} {status}");
-        }
     }
 }

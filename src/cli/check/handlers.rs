@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::terminal;
 use crate::config::valid::{Handlers, Integration, Settings};
 use crate::integration::{Entry, Stable, Workshop};
 use crate::workers::{Loaded, Workers};
@@ -44,7 +45,7 @@ impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.integration;
         match &self.outcome {
-            Err(why) => write!(f, "{name:24} handler: does not load: {why}"),
+            Err(why) => write!(f, "{name:24} handler: does not load: {}", terminal::line(why)),
             Ok(loaded) => {
                 let Loaded { class, methods, style, warnings, python, litellm } = loaded;
                 let methods = methods.join(", ");
@@ -52,16 +53,22 @@ impl fmt::Display for Tried {
                     f,
                     "{name:24} handler: {class} loads: {methods}; called {style} style; Python {python}, litellm {litellm}"
                 )?;
-                warnings.iter().try_for_each(|warning| write!(f, "\n{name:24} handler: warning: {warning}"))
+                warnings
+                    .iter()
+                    .map(|warning| terminal::line(warning))
+                    .try_for_each(|warning| write!(f, "\n{name:24} handler: warning: {warning}"))
             }
         }
     }
 }
 
-/// Loads every handler, all at once, each in one process.
-pub(super) fn load(settings: &Settings) -> Vec<Tried> {
-    let with_handlers: Vec<Integration> =
-        settings.integrations.values().filter(|one| one.handler.is_some()).cloned().map(alone).collect();
+/// Loads the handler of each integration that could be built, all at once, each in one process.
+pub(super) fn load(settings: &Settings, built: &[Arc<Entry>]) -> Vec<Tried> {
+    let with_handlers: Vec<Integration> = built
+        .iter()
+        .filter(|entry| entry.state.is_ok() && entry.settings.handler.is_some())
+        .map(|entry| alone(Integration::clone(&entry.settings)))
+        .collect();
     if with_handlers.is_empty() {
         return Vec::new();
     }

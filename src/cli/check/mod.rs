@@ -8,6 +8,7 @@ pub(super) mod world;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -16,7 +17,8 @@ use self::handlers::Tried;
 use self::online::Reached;
 use super::Exit;
 use crate::config::valid::{Authorization, Integration, Settings};
-use crate::config::{self, Options, Problems};
+use crate::config::{self, Environment, Options, Problems};
+use crate::integration::Entry;
 
 /// What checking takes.
 #[derive(Debug, clap::Args)]
@@ -27,7 +29,8 @@ pub(super) struct Check {
     /// The same as FILE
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
-    /// Also connect to every endpoint and token endpoint (sends nothing), and load every handler (runs its constructor)
+    /// Also connect to every endpoint and token endpoint as serving would, through proxy and TLS (sends no request), and
+    /// load every handler (runs its constructor)
     #[arg(long)]
     online: bool,
     /// How the report looks
@@ -56,60 +59,99 @@ pub(super) fn run(check: &Check) -> Exit {
 
 /// The exit code and the report.
 fn report(check: &Check, options: &Options, colour: bool) -> (Exit, String) {
-    let (problems, settings) = match config::load(options) {
-        Err(problems) => (problems, None),
+    let (problems, settings, entries) = match config::load(options) {
+        Err(problems) => (problems, None, Vec::new()),
         Ok(loaded) => {
             let mut problems = loaded.warnings.clone();
-            problems.extend(world::problems(&loaded));
+            let (found, entries) = world::look(&loaded);
+            problems.extend(found);
             problems.sort();
-            (problems, Some(loaded.settings))
+            (problems, Some(loaded.settings), entries)
         }
     };
-    let ready = settings.filter(|_| !problems.has_errors());
-    let reached = ready.as_ref().filter(|_| check.online).map(online::reach).unwrap_or_default();
-    let tried = ready.as_ref().filter(|_| check.online).map(handlers::load).unwrap_or_default();
-    let hint = check.online.then(|| online::proxy_hint(&options.env)).flatten();
-    let exit = match (&ready, reached.iter().all(Reached::is_fine)) {
-        (None, _) => Exit::Config,
-        (Some(_), _) if !tried.iter().all(Tried::is_fine) => Exit::Config,
-        (Some(_), false) => Exit::Unreachable,
-        (Some(_), true) => Exit::Done,
-    };
-    let report =
-        Report { problems: &problems, settings: ready.as_ref(), reached: &reached, tried: &tried, hint };
+    let online = check.online.then(|| Online::look(settings.as_ref(), &entries, &options.env));
+    let exit =
+        if problems.has_errors() { Exit::Config } else { online.as_ref().map_or(Exit::Done, Online::exit) };
+    let ready = settings.as_ref().filter(|_| !problems.has_errors());
+    let report = Report { problems: &problems, settings: ready, online: online.unwrap_or_default() };
     let text = match check.format {
-        Format::Text => report.text(colour),
+        Format::Text => report.text(exit, colour),
         Format::Json => format!("{:#}\n", report.json(exit)),
     };
     (exit, text)
+}
+
+/// What `--online` finds besides.
+#[derive(Debug, Default)]
+struct Online {
+    reached: Vec<Reached>,
+    tried: Vec<Tried>,
+    /// The integrations that could not be built, so that nothing of them was tried.
+    unchecked: Vec<String>,
+    /// Why nothing was tried at all.
+    nothing: Option<String>,
+    hint: Option<String>,
+}
+
+impl Online {
+    fn look(settings: Option<&Settings>, entries: &[Arc<Entry>], env: &Environment) -> Self {
+        let Some(settings) = settings else {
+            let why = "nothing was tried online: the mistakes above come first".to_owned();
+            return Self { nothing: Some(why), ..Self::default() };
+        };
+        let (reached, nothing) = match online::reach(entries) {
+            Ok(reached) => (reached, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let unbuilt = entries.iter().filter(|entry| entry.state.is_err());
+        Self {
+            reached,
+            tried: handlers::load(settings, entries),
+            unchecked: unbuilt.map(|entry| entry.settings.name.to_string()).collect(),
+            nothing,
+            hint: online::proxy_hint(env),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if !self.tried.iter().all(Tried::is_fine) {
+            Exit::Config
+        } else if self.nothing.is_some() {
+            Exit::Failed
+        } else if !self.reached.iter().all(Reached::is_fine) {
+            Exit::Unreachable
+        } else {
+            Exit::Done
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut lines: Vec<_> = self.reached.iter().map(ToString::to_string).collect();
+        lines.extend(self.tried.iter().map(ToString::to_string));
+        let unchecked = self.unchecked.iter();
+        lines
+            .extend(unchecked.map(|name| format!("{name:24} not tried online: its errors above come first")));
+        lines.extend(self.nothing.clone());
+        lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
 }
 
 /// What was found.
 struct Report<'a> {
     problems: &'a Problems,
     settings: Option<&'a Settings>,
-    reached: &'a [Reached],
-    tried: &'a [Tried],
-    hint: Option<String>,
+    online: Online,
 }
 
 impl Report<'_> {
-    fn text(&self, colour: bool) -> String {
+    fn text(&self, exit: Exit, colour: bool) -> String {
         let mut text = self.problems.render(colour);
         for integration in self.settings.iter().flat_map(|s| s.integrations.values()) {
             text += &line(integration);
         }
-        for reached in self.reached {
-            text += &format!("{reached}\n");
-        }
-        for tried in self.tried {
-            text += &format!("{tried}\n");
-        }
-        if let Some(hint) = &self.hint {
-            text += &format!("hint: {hint}\n");
-        }
-        let are_fine = self.reached.iter().all(Reached::is_fine) && self.tried.iter().all(Tried::is_fine);
-        if self.settings.is_some() && are_fine {
+        text += &self.online.text();
+        if exit == Exit::Done {
             text += "ok\n";
         }
         text
@@ -131,9 +173,10 @@ impl Report<'_> {
             "ok": exit == Exit::Done,
             "problems": self.problems.to_json(),
             "integrations": integrations,
-            "handlers": self.tried.iter().map(Tried::to_json).collect::<Vec<_>>(),
-            "online": self.reached.iter().map(Reached::to_json).collect::<Vec<_>>(),
-            "hint": self.hint,
+            "handlers": self.online.tried.iter().map(Tried::to_json).collect::<Vec<_>>(),
+            "online": self.online.reached.iter().map(Reached::to_json).collect::<Vec<_>>(),
+            "unchecked": self.online.unchecked,
+            "hint": self.online.hint,
         })
     }
 }
@@ -165,7 +208,6 @@ fn authorization(one: &Integration) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Environment;
 
     fn check(toml: &str, online: bool, format: Format, env: Environment) -> (Exit, String) {
         let dir = tempfile::tempdir().unwrap();

@@ -11,7 +11,12 @@ use crate::tls;
 
 /// Everything that would fail an integration or the start, as errors; what would fail each request, as warnings.
 pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
-    let mut problems = Problems::default();
+    look(loaded).0
+}
+
+/// Likewise, with each integration as it was built.
+pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
+    let (mut problems, mut entries) = (Problems::default(), Vec::new());
     for (at, why) in of_server(&loaded.settings) {
         problems.push(loaded.places.problem(Severity::Error, &at, why));
     }
@@ -31,8 +36,9 @@ pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
         if let Some((at, why)) = plain::refused_default(loaded, &entry, &at) {
             problems.push(loaded.places.problem(Severity::Warning, &at, why));
         }
+        entries.push(entry);
     }
-    problems
+    (problems, entries)
 }
 
 /// The remedy with its key, unless it names it itself.

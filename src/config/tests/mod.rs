@@ -1,6 +1,7 @@
 //! The loader as a whole: files in a directory and an environment in, settings or problems out.
 
 mod clouds;
+mod common;
 mod declared;
 mod doubts;
 mod example;

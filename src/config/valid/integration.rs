@@ -1,5 +1,7 @@
 //! One integration: its fields checked, each by itself and against the others.
 
+use std::collections::BTreeMap;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -447,19 +449,10 @@ pub(in crate::config) fn warn_shared_models<'a>(
     all: &(impl Iterator<Item = &'a Integration> + Clone),
     r: &mut Reading<'_>,
 ) {
-    let mut seen: Vec<(&str, &IntegrationName)> = Vec::new();
-    let taken = |form: &str| all.clone().flat_map(|one| &one.models).flat_map(words).any(|word| word == form);
+    warn_common_names(all, r);
     for integration in all.clone() {
         let at = At::integration(integration.name.as_str());
         for word in integration.models.iter().flat_map(words) {
-            let other = seen.iter().find(|(name, of)| *name == word && **of != integration.name);
-            if let Some((_, first)) = other {
-                let (name, form) = (&integration.name, format!("{}/{word}", integration.name));
-                let or = if taken(&form) { String::new() } else { format!(" or {form}") };
-                r.warning(&at, format!("the model `{word}` is also in the integration `{first}`"))
-                    .help(format!("the bare name will answer 400; clients use /{name}/v1{or}"));
-            }
-            seen.push((word, &integration.name));
             if let Some((owner, model)) = hidden_by(word, integration, all.clone()) {
                 let message =
                     format!("the model `{word}` hides the model `{model}` of the integration `{owner}`");
@@ -469,6 +462,51 @@ pub(in crate::config) fn warn_shared_models<'a>(
             }
         }
     }
+}
+
+/// How many names are told of those that the same integrations have in common.
+const MOST_COMMON: usize = 5;
+
+/// Warns once for each set of integrations that answer to the same names.
+fn warn_common_names<'a>(all: &(impl Iterator<Item = &'a Integration> + Clone), r: &mut Reading<'_>) {
+    let mut homes: BTreeMap<&str, Vec<&IntegrationName>> = BTreeMap::new();
+    for integration in all.clone() {
+        for word in integration.models.iter().flat_map(words) {
+            let homes = homes.entry(word).or_default();
+            if homes.last() != Some(&&integration.name) {
+                homes.push(&integration.name);
+            }
+        }
+    }
+    let mut common: BTreeMap<&[&IntegrationName], Vec<&str>> = BTreeMap::new();
+    for (word, homes) in homes.iter().filter(|(_, homes)| homes.len() > 1) {
+        common.entry(homes).or_default().push(word);
+    }
+    for (set, names) in common {
+        let Some((last, others)) = set.split_last() else { continue };
+        let others = others.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let others = format!("the integration{} {others}", if set.len() > 2 { "s" } else { "" });
+        let (message, form, bare) = match names.as_slice() {
+            [name] => {
+                (format!("the model `{name}` is also in {others}"), format!("{last}/{name}"), "the bare name")
+            }
+            many => (common_names(many, &others), format!("{last}/MODEL"), "a bare name"),
+        };
+        // A form that is a model's own name leads to that one.
+        let taken = names.iter().any(|name| homes.contains_key(&*format!("{last}/{name}")));
+        let or = if taken { String::new() } else { format!(" or {form}") };
+        r.warning(&At::integration(last.as_str()), message)
+            .help(format!("{bare} will answer 400; clients use /{last}/v1{or}"));
+    }
+}
+
+fn common_names(names: &[&str], others: &str) -> String {
+    let told = names.iter().take(MOST_COMMON).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let more = match names.len().saturating_sub(MOST_COMMON) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{} models are also in {others}: {told}{more}", names.len())
 }
 
 /// The integration and the model in it that `word`, a name of `here`, would mean if no model were called so.

@@ -408,7 +408,12 @@ fn sending(error: &SendError, at: &str) -> Told {
 /// The upstream's refusal: its status, its words, its advice on retries.
 fn upstream(fault: &Fault, at: &str) -> Told {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let words = format!("{at}the upstream answered {} (the client was told its words)", fault.status);
+    let words = match fault.in_success {
+        true => {
+            format!("{at}the upstream put an error into an answer of success (the client was told its words)")
+        }
+        false => format!("{at}the upstream answered {} (the client was told its words)", fault.status),
+    };
     let mut told = Told::new(status, "upstream_error", format!("{at}{}", fault.message)).logged(words);
     told.ours = Some("upstream_error");
     told.kind = fault.body().error.kind.to_owned().into();
