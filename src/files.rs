@@ -145,6 +145,12 @@ fn hash(path: &Path) -> Option<u64> {
     }
 }
 
+/// An I/O error without `(os error 2)`.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

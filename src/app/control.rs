@@ -66,7 +66,9 @@ impl Control {
     /// The stop in its order: not ready, lingering, draining; how long background work may still take after it.
     async fn drain(&self, signals: &mut Option<Signals>) -> Duration {
         let server = &self.keeper.settings.server;
-        tracing::info!(linger = ?server.linger, drain_timeout = ?server.drain_timeout, "stopping");
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (linger_ms, drain_timeout_ms) = (millis(server.linger), millis(server.drain_timeout));
+        tracing::info!(linger_ms, drain_timeout_ms, "stopping");
         self.house.unready.store(true, Ordering::Relaxed);
         let orderly = async {
             if !server.linger.is_zero() {

@@ -14,7 +14,7 @@ use crate::config::valid::Settings;
 use crate::config::{At, Loaded, Problems, Severity, Texts};
 use crate::files::{self, Print, Prints};
 use crate::integration::{Entry, Integration, Registry, Workshop};
-use crate::observe::{Sink, Status};
+use crate::observe::{List, Sink, Status};
 use crate::proxy::House;
 use crate::tls::Inbound;
 
@@ -251,20 +251,20 @@ impl Keeper {
         tell(renewal, restart.is_some());
         if let Some(restart_needed_for) = restart {
             let status = self.house.status.load();
-            let (generation, stale) = (status.generation, status.stale.keys());
+            let (generation, stale) = (status.generation, status.stale.keys().collect::<Vec<_>>());
             let changed: Vec<_> = renewal.changed.iter().map(Change::name).collect();
             let entries = renewal.registry.entries().iter().filter(|entry| entry.state.is_err());
             let failed: Vec<_> = entries.map(|entry| entry.settings.name.as_str()).collect();
             let Renewal { added, removed, unchanged, .. } = renewal;
             tracing::info!(
                 generation,
-                ?added,
-                ?changed,
-                ?removed,
+                added = ?List(added),
+                changed = ?List(&changed),
+                removed = ?List(removed),
                 unchanged,
-                ?failed,
-                ?stale,
-                ?restart_needed_for,
+                failed = ?List(&failed),
+                stale = ?List(&stale),
+                restart_needed_for = ?List(restart_needed_for),
                 "configuration reloaded"
             );
         }
@@ -350,7 +350,7 @@ fn tell(renewal: &Renewal, is_reload: bool) {
         } else if is_rotation {
             change.new.metrics.rotated(true);
             let files = change.new.files.changed_from(&change.old.files);
-            tracing::info!(integration, ?files, "new files are in use");
+            tracing::info!(integration, files = ?List(&files), "new files are in use");
         }
     }
 }

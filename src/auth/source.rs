@@ -181,7 +181,9 @@ impl<C: Credential> Source<C> {
         let asked = way.ask(seat, &*self.credential).await;
         let state = match asked.map(|granted| token(number, granted, born)) {
             Ok(token) => {
-                tracing::debug!(host = &*self.issuer.host, took = ?born.elapsed(), lives = ?token.ends - born, "token fetched");
+                let took_ms = u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let lives_s = (token.ends - born).as_secs();
+                tracing::debug!(host = &*self.issuer.host, took_ms, lives_s, "token fetched");
                 before.granted(token, Instant::now())
             }
             Err(trouble) => self.failed(&before, number, trouble),

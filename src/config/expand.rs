@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::read::is_home;
 use super::source::Environment;
+pub use crate::files::plain;
 use crate::files::{self, Prints};
 
 /// The longest file that `${file:…}` reads, in bytes.
@@ -97,6 +99,12 @@ impl Expander<'_> {
     }
 
     fn file(&mut self, path: &str) -> Result<String, Failure> {
+        if is_home(path) {
+            return Err(wrong(
+                "the path of a file begins with `~`, which only a shell fills in".to_owned(),
+                "write the whole path",
+            ));
+        }
         let path = self.dir.join(path);
         // The print comes first: what changes in between is then seen as a change.
         self.files.insert(path.clone(), files::print(&path));
@@ -122,12 +130,6 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
         }
     }
     Ok(text)
-}
-
-/// An I/O error without `(os error 2)`.
-pub fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Whether a variable may be called so.

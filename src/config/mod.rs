@@ -2,11 +2,13 @@
 //!
 //! `source` reads the layers and figment merges them, `text` turns TOML and JSON into values and `places` remembers
 //! where each stands; `expand` fills in `${…}`; `raw` mirrors what a user may write and `read` takes it field by field;
-//! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it; `veil` remembers what came from elsewhere than the files.
+//! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it; `unknown`, `keys` and `again` say what was meant; `veil` remembers what came from elsewhere than the files.
 //! `shape` and `schema` describe what may be written, and `import` writes Galileo's JSON as TOML.
 
+mod again;
 mod expand;
 mod import;
+mod keys;
 mod mask;
 mod places;
 mod problem;
@@ -18,6 +20,7 @@ mod source;
 mod text;
 mod twins;
 mod units;
+mod unknown;
 pub mod valid;
 mod veil;
 
@@ -108,6 +111,11 @@ fn checked(mut sources: Sources, env: &Environment, files: &mut Prints) -> Resul
         return Err(problems);
     }
     let Sources { texts, places, .. } = sources;
+    for (at, doubt) in valid::doubt::of_files(&settings) {
+        let message = format!("`{at}`: what the file holds {doubt}");
+        problems.push(places.problem(Severity::Warning, &at, message).with_help(doubt.help("")));
+    }
+    problems.sort();
     Ok(Loaded { settings, warnings: problems, files: files.clone(), texts, places, foreign })
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::mask;
 use super::problem::{Place, Problem, Severity, Snippet};
 use super::valid::{STARS, holds_credential};
+use super::{again, mask};
 
 /// The path of one value in the merged configuration (`integrations.acme.model_properties[0].alias`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,11 @@ impl At {
                 Step::Index(_) => "",
             })
             .collect()
+    }
+
+    /// What is around it, the nearest first and the root last.
+    pub(super) fn around(&self) -> impl Iterator<Item = Self> + '_ {
+        (0..self.0.len()).rev().map(|length| Self(self.0[..length].to_vec()))
     }
 
     /// What follows the integration's name, in small letters as headers are compared.
@@ -231,6 +236,21 @@ impl Places {
     /// The layer that a value comes from: the highest of those that have it, or its nearest parent, whole.
     pub(super) fn layer_of(&self, at: &At) -> Option<&Layer> {
         self.find(at).map(|(layer, _)| layer)
+    }
+
+    /// The line of the header `[table]` that begins the table at `at`, and the header; nothing where it has none.
+    pub(super) fn header_of(&self, at: &At) -> Option<(usize, String)> {
+        let (layer, node) = self.find(at).filter(|(layer, _)| layer.origin == Origin::Toml)?;
+        let text = &layer.text;
+        let start = text[..floor(text, node.mark.start)].rfind('\n').map_or(0, |n| n + 1);
+        let line = text[start..].lines().next()?;
+        if again::header(line)? != at.keys() {
+            return None;
+        }
+        let name = At(at.0.iter().filter(|step| matches!(step, Step::Key(_))).cloned().collect());
+        let header =
+            if line.trim_start().starts_with("[[") { format!("[[{name}]]") } else { format!("[{name}]") };
+        Some((line_and_column(text, start).0, header))
     }
 
     /// The directory that a relative path at `at` is relative to.

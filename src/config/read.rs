@@ -14,13 +14,11 @@ use super::places::{At, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
 use super::source::Environment;
 use super::valid::SecretSource;
+use super::valid::doubt::{self, Doubt};
 use super::veil::Foreign;
-use super::{mask, places, text, units};
+use super::{mask, text, units};
 use crate::files::Prints;
 use crate::secret::Secret;
-
-/// So many keys of a table are listed where an unknown one is like none of them.
-const FEW: usize = 16;
 
 /// A field as it was found.
 #[derive(Clone, Debug)]
@@ -94,7 +92,7 @@ pub(super) struct Reading<'a> {
     /// Values that could not be expanded.
     failed: BTreeSet<At>,
     /// Keys that a misspelt one probably meant: nobody misses them.
-    meant: BTreeSet<At>,
+    pub(super) meant: BTreeSet<At>,
     /// Values that were: they are text, whatever the field wants.
     expanded: BTreeSet<At>,
     /// What came from elsewhere than the files themselves.
@@ -248,11 +246,31 @@ impl<'a> Reading<'a> {
         // Lines may lay out the JSON in a token; each text in it is checked by itself.
         let flat = if is_token(at) { text.replace(char::is_control, " ") } else { text.clone() };
         match super::valid::credential::check(&flat) {
-            Ok(()) => Field::Given(SecretSource::Inline(Secret::new(text))),
+            Ok(()) => {
+                self.doubt(&text, at);
+                Field::Given(SecretSource::Inline(Secret::new(text)))
+            }
             Err(flaw) => {
                 self.error(at, format!("`{at}` {flaw}")).help(flaw.help());
                 Field::Bad
             }
+        }
+    }
+
+    /// Warns of a secret that is probably not what was meant. The texts in a token are looked at by themselves.
+    fn doubt(&mut self, text: &str, at: &At) {
+        if is_token(at) {
+            return;
+        }
+        let is_path = doubt::is_path(self.places.dir_of(at), text);
+        let is_caller_key = at.keys() == ["server", "api_key"];
+        let doubt = is_path
+            .then_some(Doubt::Path)
+            .or_else(|| doubt::doubt(text))
+            .or_else(|| is_caller_key.then(|| doubt::doubt_of_caller(text)).flatten());
+        if let Some(doubt) = doubt {
+            let key = at.keys().last().copied().unwrap_or_default().to_owned();
+            self.warning(at, format!("`{at}` {doubt}")).help(doubt.help(&key));
         }
     }
 
@@ -265,35 +283,6 @@ impl<'a> Reading<'a> {
                 _ => self.mismatch(value, at, "a table, `{ key = value }`"),
             },
             _ => self.mismatch(value, at, "a table, `{ key = value }`"),
-        }
-    }
-
-    /// Notes every key of `dict` that is not `known`.
-    pub(super) fn refuse_unknown(
-        &mut self,
-        dict: &Dict,
-        at: &At,
-        known: &[&str],
-        elsewhere: &[(&str, &str)],
-    ) {
-        for key in dict.keys().filter(|key| !known.contains(&key.as_str())) {
-            let help = match nearest(key, known.iter().copied()) {
-                Some(near) => {
-                    // Where it is only a warning, what it meant is missed.
-                    if !self.is_galileo(&at.key(key)) {
-                        self.meant.insert(at.key(near));
-                    }
-                    format!("did you mean `{near}`?")
-                }
-                None => match elsewhere.iter().find(|(other, _)| other == key) {
-                    Some((_, table)) => format!("`{key}` belongs in [{table}]"),
-                    None if self.is_galileo(&at.key(key)) => "it is ignored".to_owned(),
-                    None if known.len() > FEW => "config.toml.example shows every key".to_owned(),
-                    None => format!("known here: {}", known.join(", ")),
-                },
-            };
-            self.error_unless_galileo(&at.key(key), format!("unknown key `{}`", places::shown_key(key)))
-                .help(help);
         }
     }
 
@@ -319,6 +308,15 @@ impl<'a> Reading<'a> {
         if let Some(problem) = self.problems.last() {
             problem.help(help);
         }
+    }
+
+    /// Notes that the path `path` begins with `~`, if it does.
+    pub(super) fn refuse_home(&mut self, path: &str, at: &At) -> bool {
+        let is_home = is_home(path);
+        if is_home {
+            self.error(at, format!("`{at}` begins with `~`, which only a shell fills in")).help(HOME_HELP);
+        }
+        is_home
     }
 
     /// Whether the value at `at` may be quoted: its key is harmless, its `text` is, and it was not put together from variables.
@@ -349,6 +347,14 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     let far = |near: &str| strsim::damerau_levenshtein(&lower, near);
     let best = known.into_iter().map(|near| (far(near), near)).min_by_key(|(distance, _)| *distance)?;
     (best.0 <= (lower.chars().count() / 3).max(1)).then_some(best.1)
+}
+
+/// What to do about `~`.
+pub(super) const HOME_HELP: &str = "write the whole path, or \"${HOME}/…\"";
+
+/// Whether `path` begins with the shell's word for a home.
+pub(super) fn is_home(path: &str) -> bool {
+    path == "~" || path.starts_with("~/")
 }
 
 fn is_token(at: &At) -> bool {
@@ -437,6 +443,7 @@ impl Read for PathBuf {
                 reading.error(at, format!("`{at}` is empty")).help("name a file, or leave the key out");
                 Field::Bad
             }
+            Field::Given(path) if reading.refuse_home(&path, at) => Field::Bad,
             path => path.map(|path| reading.places.dir_of(at).join(path)),
         }
     }

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::again::Again;
 use super::expand::{Expander, Failure, plain};
 use super::places::{At, Inside, Layer, Node, Origin, Places};
 use super::problem::{Place, Problem, Problems, Severity};
-use super::{mask, raw, text, twins};
+use super::read::{HOME_HELP, is_home};
+use super::{keys, mask, raw, text, twins};
 use crate::files::{self, Prints};
 use crate::names::IntegrationName;
 
@@ -168,6 +170,7 @@ pub(super) fn read(options: &Options, files: &mut Prints) -> Result<Sources, Pro
         None => Vec::new(),
     };
     layers.push((config, config_dict));
+    warn_misspelt(options, &layers, &mut sources.problems);
     let environment = read_environment(options, &layers);
     layers.push(environment);
     twins::retire(&mut layers);
@@ -228,7 +231,7 @@ fn read_toml(options: &Options, file: &Path) -> Result<(Layer, Dict), Problems> 
 /// Reads each `*.json` of `integrations_dir`. Hidden entries are Kubernetes' own links.
 fn read_directory(
     options: &Options,
-    dir: &str,
+    written: &str,
     config: &Layer,
     sources: &mut Sources,
     files: &mut Prints,
@@ -238,7 +241,7 @@ fn read_directory(
     let problems = &mut sources.problems;
     let mut expander =
         Expander { env: &options.env, dir: &config.dir, files, given: Vec::new(), asked: Vec::new() };
-    let dir = match expander.expand(dir) {
+    let dir = match expander.expand(written) {
         Ok(dir) => config.dir.join(dir.as_ref()),
         Err(Failure::Text { message, help }) => {
             problems.push(own.problem(Severity::Error, &at, message).with_help(help));
@@ -254,7 +257,11 @@ fn read_directory(
         Ok(paths) => paths,
         Err(e) => {
             let message = format!("cannot read the directory {}: {}", options.shown(&dir), plain(&e));
-            let help = "make it, or leave integrations_dir out: it is only for Galileo's JSON files";
+            let help = if is_home(written) {
+                HOME_HELP
+            } else {
+                "make it, or leave integrations_dir out: it is only for Galileo's JSON files"
+            };
             problems.push(own.problem(Severity::Error, &at, message).with_help(help));
             Vec::new()
         }
@@ -337,12 +344,38 @@ fn read_environment(options: &Options, below: &[(Layer, Dict)]) -> (Layer, Dict)
     (layer, dict)
 }
 
+/// Warns of variables that would set a key if there were two underscores between its levels; not of those that the
+/// files refer to.
+fn warn_misspelt(options: &Options, layers: &[(Layer, Dict)], problems: &mut Problems) {
+    let integrations: Vec<_> = named(layers).map(String::as_str).collect();
+    for name in options.env.0.keys() {
+        let Some((key, variable)) = keys::meant(name, &integrations) else { continue };
+        if layers.iter().any(|(layer, _)| layer.text.contains(&format!("${{{name}"))) {
+            continue;
+        }
+        let place =
+            Place { file: None, variable: Some(name.clone()), line: None, column: None, snippet: None };
+        let mut problem = Problem::nowhere(Severity::Warning, format!("{name} is not read as `{key}`"));
+        problem.place = Some(place);
+        problem.key = Some(key);
+        problems.push(problem.with_help(match variable {
+            Some(variable) => format!("two underscores stand between the levels: {variable}"),
+            None => format!(
+                "a key without a table cannot be set by a variable: write \"${{{name}}}\" in the file"
+            ),
+        }));
+    }
+}
+
+/// The names of integrations.
+fn named(layers: &[(Layer, Dict)]) -> impl Iterator<Item = &String> {
+    layers.iter().filter_map(|(_, dict)| dict.get("integrations")?.as_dict()).flat_map(Dict::keys)
+}
+
 /// A variable's name cannot hold dashes, dots or small letters: `MY_GW` means the integration `my-gw` if there is one.
 fn written_name(name: &str, below: &[(Layer, Dict)]) -> String {
-    let plain = |name: &str| name.to_lowercase().replace(['-', '.'], "_");
-    let mut known =
-        below.iter().filter_map(|(_, dict)| dict.get("integrations")?.as_dict()).flat_map(Dict::keys);
-    known.find(|known| plain(known) == *name).cloned().unwrap_or_else(|| name.to_owned())
+    let is_it = |known: &&String| keys::as_variable(known) == keys::as_variable(name);
+    named(below).find(is_it).cloned().unwrap_or_else(|| name.to_owned())
 }
 
 fn put(dict: &mut Dict, node: &mut Node, path: &[String], value: &str, number: usize) {
@@ -381,19 +414,34 @@ fn layer_of(options: &Options, origin: Origin, path: &Path, text: String) -> Lay
 fn unreadable(options: &Options, path: &Path, why: &str) -> Problem {
     let shown = options.shown(path);
     let place = Place { file: Some(shown.clone()), variable: None, line: None, column: None, snippet: None };
-    let problem = |why: &str| Problem {
-        place: Some(place.clone()),
-        ..Problem::nowhere(Severity::Error, format!("cannot read {shown}: {why}"))
-    };
-    match path.is_dir() {
-        true => {
-            problem("it is a directory").with_help("name the file in it: config.toml, most likely".to_owned())
-        }
-        false => problem(why),
+    let mut problem = Problem::nowhere(Severity::Error, format!("cannot read {shown}: {why}"));
+    if path.is_dir() {
+        problem.message = format!("cannot read {shown}: it is a directory");
+        problem.help("name the file in it: config.toml, most likely");
+    } else if path.iter().any(|part| part == "~") {
+        problem.help(format!("`~` is filled in by a shell alone: {HOME_HELP}"));
     }
+    Problem { place: Some(place), ..problem }
 }
 
 fn broken(layer: &Layer, garbled: &text::Garbled, what: &str) -> Problem {
+    let again = if garbled.message == "duplicate key" { Again::find(layer, garbled.at) } else { None };
+    if let Some(Again { at, first, snippet }) = again {
+        let is_known = at.keys().last().is_some_and(|key| raw::is_known_key(key));
+        let (kind, shown) = match &snippet {
+            Some(_) => ("table", format!("[{at}]")),
+            None if is_known => ("key", format!("`{at}`")),
+            None => ("key", "it".to_owned()),
+        };
+        let snippet = snippet.or_else(|| mask::broken_line(&layer.text, garbled.at, raw::is_known_key));
+        let place = layer.place_in_text(&(garbled.at..garbled.at + 1), snippet);
+        let mut problem = Problem::nowhere(Severity::Error, format!("{what}: duplicate {kind}"));
+        problem.integration = at.integration_name().map(str::to_owned);
+        let then = if kind == "table" { "put its keys there" } else { "keep one of them" };
+        let help = format!("{shown} stands in line {first} already: {then}");
+        problem.key = (kind == "table" || is_known).then(|| at.to_string());
+        return Problem { place: Some(place), ..problem }.with_help(help);
+    }
     let snippet = mask::broken_line(&layer.text, garbled.at, raw::is_known_key);
     let place = layer.place_in_text(&(garbled.at..garbled.at + 1), snippet);
     let mut problem = Problem::nowhere(Severity::Error, format!("{what}: {}", garbled.message));

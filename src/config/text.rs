@@ -29,6 +29,12 @@ pub(super) fn toml(text: &str) -> Result<(Dict, Node), Vec<Garbled>> {
     Err(errors.iter().map(garbled).collect())
 }
 
+/// Where everything stands in the beginning of a TOML file, as far as it can be read.
+pub(super) fn toml_so_far(text: &str) -> Node {
+    let (table, _) = DeTable::parse_recoverable(text);
+    toml_table(table.get_ref(), Node::default()).1
+}
+
 /// Reads one TOML value, as an environment variable may hold it.
 pub(super) fn toml_value(text: &str) -> Option<Value> {
     DeValue::parse(text).ok().map(|value| toml_leaf(value.get_ref()).0)

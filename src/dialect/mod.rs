@@ -305,6 +305,52 @@ impl Format {
         ("declared", Self::Declared),
     ];
 
+    /// What they are called elsewhere, models and makers included; what begins so and goes on behind a dash is meant too.
+    pub const ALIASES: &[(&'static str, Self)] = &[
+        ("azure-openai", Self::Azure),
+        ("azureopenai", Self::Azure),
+        ("aoai", Self::Azure),
+        ("google-vertex", Self::Vertex),
+        ("vertexai", Self::Vertex),
+        ("gcp", Self::Vertex),
+        ("google", Self::Gemini),
+        ("googleai", Self::Gemini),
+        ("aistudio", Self::Gemini),
+        ("palm", Self::Gemini),
+        ("aws", Self::Bedrock),
+        ("amazon", Self::Bedrock),
+        ("nova", Self::Bedrock),
+        ("titan", Self::Bedrock),
+        ("claude", Self::Anthropic),
+        ("gpt", Self::OpenAi),
+        ("chatgpt", Self::OpenAi),
+        ("oai", Self::OpenAi),
+        ("litellm", Self::OpenAi),
+        ("vllm", Self::OpenAi),
+        ("tgi", Self::OpenAi),
+        ("nim", Self::OpenAi),
+        ("llama.cpp", Self::OpenAi),
+        ("lmstudio", Self::OpenAi),
+        ("openrouter", Self::OpenAi),
+        ("together", Self::OpenAi),
+        ("fireworks", Self::OpenAi),
+        ("portkey", Self::OpenAi),
+        ("groq", Self::OpenAi),
+        ("grok", Self::OpenAi),
+        ("xai", Self::OpenAi),
+        ("deepseek", Self::OpenAi),
+        ("perplexity", Self::OpenAi),
+        ("mixtral", Self::Mistral),
+        ("mistralai", Self::Mistral),
+        ("codestral", Self::Mistral),
+        ("command", Self::Cohere),
+        ("llama", Self::Ollama),
+        ("custom", Self::Declared),
+        ("generic", Self::Declared),
+        ("template", Self::Declared),
+        ("own", Self::Declared),
+    ];
+
     /// The word that names it in the configuration.
     pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(_, f)| *f == self).map_or("?", |(w, _)| w)

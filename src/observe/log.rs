@@ -11,6 +11,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload::{self, Handle};
 
+use super::clock::Stamper;
+use super::event::Json;
 use crate::config::valid::{Level, LogFormat};
 
 /// How long access lines are gathered before they are written.
@@ -69,7 +71,7 @@ impl Sink {
         let mine = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || mine.write_to(output, gather))
+            .spawn(move || mine.write_to(output, json, gather))
             .expect("a thread can be started before anything else runs");
         (Self { shared: Arc::clone(&shared), json }, Writer { shared, thread: Some(thread) })
     }
@@ -103,7 +105,7 @@ impl Sink {
         let fmt = tracing_subscriber::fmt::layer().with_writer(self.clone()).with_target(false);
         let registry = tracing_subscriber::registry().with(filter);
         let installed = if self.json {
-            registry.with(fmt.json().flatten_event(true)).try_init()
+            registry.with(fmt.event_format(Json::default())).try_init()
         } else {
             registry.with(fmt.with_ansi(false)).try_init()
         };
@@ -140,7 +142,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_to(&self, mut output: impl Write, gather: Duration) {
+    fn write_to(&self, mut output: impl Write, json: bool, gather: Duration) {
         let mut lines = Vec::new();
         loop {
             let closed = {
@@ -156,10 +158,7 @@ impl Shared {
                 std::mem::swap(&mut state.lines, &mut lines);
                 if state.lost > 0 {
                     let lost = std::mem::take(&mut state.lost);
-                    lines.extend_from_slice(
-                        format!("{{\"level\":\"WARN\",\"message\":\"log lines lost\",\"count\":{lost}}}\n")
-                            .as_bytes(),
-                    );
+                    tell_lost(lost, json, &mut lines);
                 }
                 state.closed && state.lines.is_empty()
             };
@@ -172,6 +171,17 @@ impl Shared {
             }
         }
     }
+}
+
+fn tell_lost(lost: u64, json: bool, lines: &mut Vec<u8>) {
+    lines.extend_from_slice(if json { b"{\"timestamp\":\"" } else { b"" });
+    Stamper::default().write(lines);
+    let rest = if json {
+        format!("\",\"level\":\"WARN\",\"message\":\"log lines lost\",\"count\":{lost}}}\n")
+    } else {
+        format!("  WARN log lines lost count={lost}\n")
+    };
+    lines.extend_from_slice(rest.as_bytes());
 }
 
 impl Drop for Writer {
@@ -269,7 +279,13 @@ mod tests {
         drop(held);
         drop(writer);
         let text = String::from_utf8(shelf.0.lock().unwrap().clone()).unwrap();
-        assert!(text.contains("log lines lost"), "nothing was said of the lost lines");
+        let told = text.lines().find(|line| line.contains("log lines lost")).expect("it says so");
+        let told: serde_json::Value =
+            serde_json::from_str(told.trim_start_matches('x')).expect("it is a line of JSON like all others");
+        assert!(
+            told["count"].as_u64().is_some_and(|count| count > 0) && told["timestamp"].is_string(),
+            "{told}"
+        );
         assert!(text.len() < 10 * MOST / 2);
     }
 }

@@ -5,11 +5,13 @@
 
 pub mod access;
 pub mod clock;
+mod event;
 pub mod log;
 pub mod metrics;
 pub mod status;
 
 pub use access::{Access, Ending};
+pub use event::List;
 pub use log::Sink;
 pub use metrics::{IntegrationMetrics, Metrics};
 pub use status::Status;

@@ -139,7 +139,10 @@ async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
         let entrance = integration.entrance();
         let signed = entrance.sign(order.seat, prepared.unsigned).await?;
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, &order.entry));
-        let asked = lease.as_ref().map(|_| Instant::now());
+        let asked = lease.as_ref().map(|lease| {
+            lease.hand(&signed.request.headers);
+            Instant::now()
+        });
         let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
         let sent = match (way.send(order.seat, signed).await, &lease) {
             (Ok(sent), _) => {

@@ -184,8 +184,11 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
 }
 
 fn names(presented: &[String]) -> String {
-    // rustls writes them as `DnsName("a.example")`.
-    let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    // rustls writes them as `DnsName("a.example")` and `IpAddress(10.0.0.1)`, and of other kinds only what kind it is.
+    let plain = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+        inner.trim_matches('"').to_owned()
+    };
     match presented {
         [] => "no name at all".to_owned(),
         some => some.iter().map(plain).collect::<Vec<_>>().join(", "),
@@ -230,6 +233,18 @@ mod tests {
             let text = explain(&Error::AlertReceived(alert), "a.example", profile);
             assert!(text.contains("a.example") && text.contains(words), "{alert:?} gave {text}");
         }
+    }
+
+    #[test]
+    fn a_certificate_for_another_name_says_for_which_names_and_addresses_it_is() {
+        let presented = ["DnsName(\"b.example\")", "IpAddress(10.0.0.1)", "DirectoryName"].map(str::to_owned);
+        let flaw = CertificateError::NotValidForNameContext {
+            expected: rustls::pki_types::ServerName::try_from("a.example").unwrap(),
+            presented: presented.to_vec(),
+        };
+        let text = explain(&Error::InvalidCertificate(flaw), "a.example", &Profile::default());
+        let expected = "is not for `a.example` but for b.example, 10.0.0.1, DirectoryName: set `server_name`";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::core::Core;
 use super::floor::Floor;
+use super::handed::Handed;
 use super::made::{self, Seen};
 use super::output::{self, Label};
 use super::pool::{self, Generation, Worker};
@@ -79,10 +80,11 @@ pub(super) fn launch(
     let since = SystemTime::now();
     let process = Process::spawn(ear.number, zygote, kit);
     let (pid, ended) = (process.pid(), process.ended());
-    let worker = Arc::new(Worker::new(egress, Arc::clone(pid), ended.clone()));
+    let handed = Arc::new(Handed::new(&generation.spec));
+    let worker = Arc::new(Worker::new(egress, Arc::clone(pid), ended.clone(), handed));
     for (pipe, is_error) in [(ends.stdout, false), (ends.stderr, true)] {
-        let (integration, hidden) = (Some(Arc::clone(&core.integration)), generation.spec.hidden.clone());
-        let label = Label { integration, pid: Arc::clone(pid), is_error, hidden };
+        let (integration, handed) = (Some(Arc::clone(&core.integration)), Some(Arc::clone(&worker.handed)));
+        let label = Label { integration, pid: Arc::clone(pid), is_error, handed };
         floor.tasks.spawn(output::follow(pipe, label, ended.clone()));
     }
     let (line_in, line) = ends.status.into_split();
@@ -190,6 +192,8 @@ impl Listener {
             }
             Message::Ready(loaded, files) => Event::Ready(loaded, self.see(files).await),
             Message::Failed { error, traceback, files } => {
+                let clean = |words: String| self.worker.handed.clean(&words).into_owned();
+                let (error, traceback) = (clean(error), traceback.map(clean));
                 Event::Failed { error, traceback, seen: self.see(files).await }
             }
             Message::Files(files) => Event::Seen(self.see(files).await),

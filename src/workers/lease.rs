@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use super::core::Core;
 use super::pool::Worker;
 use super::process::Ending;
@@ -70,6 +72,14 @@ impl Lease {
     /// The way to the worker.
     pub fn egress(&self) -> &Egress {
         &self.worker.egress
+    }
+
+    /// Has the key in `headers`, which are about to be sent, taken out of what the worker prints. Where it is the one of
+    /// the call before it costs a comparison.
+    pub fn hand(&self, headers: &HeaderMap) {
+        if let Some(value) = self.spec.key_header.as_deref().and_then(|name| headers.get(name)) {
+            self.worker.handed.note(value);
+        }
     }
 
     /// How long the worker has until its answer begins. The egress waits 250 ms longer.

@@ -15,6 +15,7 @@ mod check;
 mod core;
 mod crew;
 mod floor;
+mod handed;
 mod launch;
 mod lease;
 mod made;

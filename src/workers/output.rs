@@ -9,12 +9,13 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::handed::Handed;
 use super::process::Ending;
 
 /// The most of a line, or of a traceback, that is logged.
 const MOST: usize = 16 << 10;
-/// What stands in place of what is hidden.
-const STARS: &str = "***";
+/// What stands behind what was cut.
+const CUT: &str = " … (cut)";
 /// What stands before a traceback's lines.
 const INDENT: &str = "\n    ";
 /// So many lines may come at once, and so many a second after that.
@@ -33,8 +34,8 @@ pub(super) struct Label {
     pub(super) pid: Arc<OnceLock<u32>>,
     /// Whether it is stderr.
     pub(super) is_error: bool,
-    /// What must not be logged.
-    pub(super) hidden: Option<Arc<str>>,
+    /// What must not be logged; nothing was handed to an interpreter.
+    pub(super) handed: Option<Arc<Handed>>,
 }
 
 /// Logs what comes out of `pipe` to its end, or until shortly after the process has ended.
@@ -108,15 +109,24 @@ impl Scribe {
 impl Label {
     fn log(&self, line: &str) {
         let (pid, integration) = (self.pid.get().copied(), self.integration.as_deref());
-        let line = match self.hidden.as_deref() {
-            Some(hidden) if line.contains(hidden) => Cow::Owned(line.replace(hidden, STARS)),
-            Some(_) | None => Cow::Borrowed(line),
-        };
+        if !self.is_error && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let line = self.clean(line);
         match (self.is_error, integration) {
             (true, Some(integration)) => tracing::warn!(integration, pid, "{line}"),
             (false, Some(integration)) => tracing::debug!(integration, pid, "{line}"),
             (true, None) => tracing::warn!(pid, "python: {line}"),
             (false, None) => tracing::debug!(pid, "python: {line}"),
+        }
+    }
+
+    /// Without what must not be logged. Where a line was cut its end may be the beginning of that.
+    fn clean<'l>(&self, line: &'l str) -> Cow<'l, str> {
+        let Some(handed) = &self.handed else { return Cow::Borrowed(line) };
+        match line.strip_suffix(CUT) {
+            Some(begun) => Cow::Owned(format!("{}{CUT}", handed.clean(begun))),
+            None => handed.clean(line),
         }
     }
 }
@@ -165,7 +175,7 @@ impl Lines {
         let raw = std::mem::take(&mut self.partial);
         let mut line = clean(&String::from_utf8_lossy(&raw)).into_owned();
         if std::mem::take(&mut self.cut) {
-            line.push_str(" … (cut)");
+            line.push_str(CUT);
         }
         let is_indented = line.starts_with([' ', '\t']);
         if let Some(block) = &mut self.block
@@ -273,7 +283,7 @@ mod tests {
         let (ours, mut theirs) = io::pipe().unwrap();
         let _held_by_a_child = theirs.try_clone().unwrap();
         let pid = Arc::new(OnceLock::from(77));
-        let label = Label { integration: Some("acme".into()), pid, is_error: true, hidden: None };
+        let label = Label { integration: Some("acme".into()), pid, is_error: true, handed: None };
         let (tell, ended) = watch::channel(None);
         theirs
             .write_all(b"Traceback (most recent call last):\n  File \"h.py\"\nValueError: no\nlast words")
@@ -311,7 +321,7 @@ mod tests {
             assert!(one.partial.len() <= MOST);
         }
         one.push(b"\nnext\n");
-        assert_eq!(one.done[0].len(), MOST + " … (cut)".len());
+        assert_eq!(one.done[0].len(), MOST + CUT.len());
         assert_eq!(one.done[1], "next");
     }
 

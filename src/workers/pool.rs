@@ -9,6 +9,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::handed::Handed;
 use super::made::Made;
 use super::process::Ending;
 use super::report::{Loaded, WorkerState, WorkerStatus};
@@ -29,6 +30,8 @@ pub(super) struct Worker {
     pub(super) egress: Egress,
     pub(super) pid: Arc<OnceLock<u32>>,
     pub(super) ended: watch::Receiver<Option<Ending>>,
+    /// What is secret of what it was handed.
+    pub(super) handed: Arc<Handed>,
     /// Why we end it, in words for clients.
     pub(super) verdict: OnceLock<String>,
     in_flight: AtomicUsize,
@@ -48,11 +51,13 @@ impl Worker {
         egress: Egress,
         pid: Arc<OnceLock<u32>>,
         ended: watch::Receiver<Option<Ending>>,
+        handed: Arc<Handed>,
     ) -> Self {
         Self {
             egress,
             pid,
             ended,
+            handed,
             verdict: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             served: AtomicU64::new(0),

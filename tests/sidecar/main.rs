@@ -33,6 +33,7 @@ mod golden;
 mod handler_calls;
 mod handler_example;
 mod handler_faults;
+mod handler_log;
 mod handler_pages;
 mod handler_reload;
 mod handlers;

@@ -8,6 +8,7 @@ use outrider::dialect::Format;
 use serde_json::{Value, json};
 
 use crate::support::page::{Page, names, spans, table};
+use crate::support::tls::Authority;
 use crate::support::{Call, Setup, Sidecar, TokenServer, Upstream, integration};
 
 const HANDSHAKE: &str = include_str!("../../src/server/handshake.rs");
@@ -40,7 +41,7 @@ fn newcomer(tables: &str) -> Setup {
     let mut setup = Setup::new(tables);
     let files: Vec<_> = commands().into_iter().filter(|line| line.starts_with("printf ")).collect();
     assert!(files.len() >= 2, "the README makes fewer secret files than it uses");
-    for line in files {
+    for line in files.iter().map(|line| real(line)) {
         let made = Command::new("sh").args(["-c", &line]).current_dir(setup.dir()).status();
         assert!(made.is_ok_and(|status| status.success()), "`{line}` failed");
     }
@@ -48,10 +49,24 @@ fn newcomer(tables: &str) -> Setup {
         let Some((name, value)) = line.strip_prefix("export ").and_then(|rest| rest.split_once('=')) else {
             continue;
         };
-        setup = setup.env(name, value.trim_matches('\''));
+        setup = setup.env(name, &real(value.trim_matches('\'')));
     }
-    let handler = blocks("python").concat();
+    let (authority, handler) = (Authority::new(), blocks("python").concat());
+    let (certificate, key) = authority.client();
+    let setup = setup.file("client.crt", &certificate).file("client.key", &key);
+    let setup = setup.file("corp-ca.pem", &authority.pem());
     setup.file("integrations/enterprise.json", &definition()).file("custom_llms/echo.py", &handler)
+}
+
+/// `text` as a newcomer writes it, with a secret in place of `your-…`: `check` warns of placeholders.
+fn real(text: &str) -> String {
+    text.replace("your-", "s3cret-")
+}
+
+/// `setup` with a secret in every variable that `text` gives a placeholder as default.
+fn filled(setup: Setup, text: &str) -> Setup {
+    let names = text.split("${").skip(1).filter_map(|form| form.split_once(":-replace-me}"));
+    names.fold(setup, |setup, (name, _)| setup.env(name, "s3cret"))
 }
 
 /// Galileo's JSON in the README.
@@ -72,7 +87,7 @@ fn checked(setup: &Setup, file: &str) {
 fn every_configuration_of_the_readme_passes_check() {
     for (n, block) in blocks("toml").iter().enumerate() {
         let name = format!("readme-{n}.toml");
-        let setup = newcomer("").file(&name, block);
+        let setup = filled(newcomer(""), block).file(&name, block);
         checked(&setup, &name);
     }
 }
@@ -97,7 +112,9 @@ fn galileos_json_of_the_readme_loads_without_an_overlay_too() {
 fn the_example_file_passes_check_as_it_is() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml.example");
     let example = std::fs::read_to_string(path).expect("config.toml.example is there");
-    checked(&Setup::new("").file("example.toml", &example), "example.toml");
+    checked(&filled(Setup::new(""), &example).file("example.toml", &example), "example.toml");
+    let ended = Setup::new("").file("example.toml", &example).run(&["check", "example.toml"]);
+    assert!(ended.code == 0 && ended.output().contains("looks like a placeholder"), "{}", ended.output());
 }
 
 /// The README's configuration that holds `words`, with the tables of `from` for its hosts.
@@ -131,7 +148,7 @@ fn the_first_configuration_serves_the_readmes_curl_with_its_key() {
     assert_eq!(sidecar.ask(&curl()).content(), "hello");
     let request = upstream.request();
     assert_eq!(request.target(), "/openai/v1/chat/completions");
-    assert_eq!(request.head.header("authorization"), Some("Bearer sk-your-key"));
+    assert_eq!(request.head.header("authorization"), Some("Bearer sk-s3cret-key"));
 }
 
 #[test]
@@ -139,7 +156,7 @@ fn the_same_key_from_the_environment_serves_it_too() {
     let upstream = Upstream::saying("hello");
     let text = configuration("${ACME_KEY", &[(GATEWAY, &upstream.url(""))]);
     assert_eq!(newcomer(&text).start().ask(&curl()).content(), "hello");
-    assert_eq!(upstream.request().head.header("authorization"), Some("Bearer sk-your-key"));
+    assert_eq!(upstream.request().head.header("authorization"), Some("Bearer sk-s3cret-key"));
 }
 
 #[test]
@@ -151,7 +168,10 @@ fn the_configuration_behind_oauth2_serves_it_with_a_token() {
     assert_eq!(newcomer(&text).start().ask(&curl()).content(), "hello");
     assert_eq!(upstream.request().head.header("authorization"), Some("Bearer token-1"));
     let form = tokens.requests(1)[0].text().to_owned();
-    assert!(form.contains("scope=inference") && form.contains("client_secret=your-client-secret"), "{form}");
+    assert!(
+        form.contains("scope=inference") && form.contains("client_secret=s3cret-client-secret"),
+        "{form}"
+    );
 }
 
 #[test]
@@ -251,7 +271,7 @@ fn every_integration_of_the_readme_can_be_explained() {
         for integration in names.filter(|name| !name.contains('.')) {
             let ended = setup.run(&["explain", integration, "--request", "request.json", "--config", &name]);
             assert_eq!(ended.code, 0, "{integration} in:\n{block}\n{}", ended.output());
-            for secret in ["sk-your-key", "your-client-secret"] {
+            for secret in ["sk-s3cret-key", "s3cret-client-secret"] {
                 assert!(!ended.output().contains(secret), "{}", ended.output());
             }
         }

@@ -165,7 +165,7 @@ fn keys_that_cannot_be_sent_fail_the_integration_without_being_shown() {
         Keys::read(&inline(id), &inline(secret), session.map(inline).as_ref()).err().unwrap()
     };
     for (words, want) in [
-        (read("AKID\nX", "s", None), "aws: access_key_id: it holds a control character"),
+        (read("AKID\nX", "s", None), "aws: access_key_id: it holds several lines"),
         (read("AKID", "", None), "aws: secret_access_key: it is empty"),
         (read("AKID", "s", Some("a\0")), "aws: session_token: it holds a control character"),
     ] {

@@ -105,7 +105,7 @@ impl<T: Word> Read for T {
             return Field::Given(*found);
         }
         let names = T::WORDS.iter().map(|(word, _)| *word);
-        let near = nearest(&text, names.clone());
+        let near = alias(&text, &names).or_else(|| nearest(&text, names.clone()));
         let all = names.map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         let shown = if reading.may_show(at, &text) { format!(", found {text:?}") } else { String::new() };
         let problem = reading.error(at, format!("`{at}` must be one of {all}{shown}"));
@@ -114,6 +114,50 @@ impl<T: Word> Read for T {
         }
         Field::Bad
     }
+}
+
+/// Other names for what our words mean, and the word; those of formats are theirs. What is longer than a name and begins
+/// with it means the same. The first whose word is one of those that may be written counts.
+const ALIASES: &[(&str, &str)] = &[
+    ("google", "gcp"),
+    ("aws", "aws_sigv4"),
+    ("sigv4", "aws_sigv4"),
+    ("iam", "aws_sigv4"),
+    ("apikey", "api_key"),
+    ("api-key", "api_key"),
+    ("bearer", "api_key"),
+    ("static", "api_key"),
+    ("key", "api_key"),
+    ("token", "api_key"),
+    ("basic", "api_key"),
+    ("client-credentials", "oauth2"),
+    ("oauth", "oauth2"),
+    ("oidc", "oauth2"),
+    ("mtls", "none"),
+    ("mtls", "tls_client_auth"),
+    ("tls", "none"),
+    ("no", "none"),
+    ("off", "none"),
+    ("client-secret-post", "post"),
+    ("client-secret-basic", "basic"),
+    ("jwt", "private_key_jwt"),
+    ("plain", "text"),
+    ("pretty", "text"),
+    ("warning", "warn"),
+    ("critical", "error"),
+    ("verbose", "debug"),
+];
+
+/// The one of `words` that `text` is another name for, or a longer one.
+fn alias<'w>(text: &str, words: &(impl Iterator<Item = &'w str> + Clone)) -> Option<&'w str> {
+    let text = text.trim().to_lowercase().replace(['_', ' '], "-");
+    let begins =
+        |name: &str| text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    let of = |word: &str| words.clone().find(|one| *one == word);
+    let formats = Format::ALIASES.iter().map(|(name, format)| (*name, format.word()));
+    let all = formats.chain(ALIASES.iter().copied());
+    let other = all.filter(|(name, _)| begins(name)).find_map(|(_, word)| of(word));
+    other.or_else(|| words.clone().find(|word| begins(&word.replace('_', "-"))))
 }
 
 impl<T: Word> Shape for T {

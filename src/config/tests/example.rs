@@ -1,7 +1,7 @@
 //! `config.toml.example` holds every key, loads as it is, and loads with each of its examples switched on.
 
 use super::House;
-use crate::config::raw;
+use crate::config::{Loaded, raw};
 
 const EXAMPLE: &str = include_str!("../../../config.toml.example");
 
@@ -33,9 +33,20 @@ pub(super) fn switched_on(block: &std::ops::Range<usize>) -> String {
     EXAMPLE.lines().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Loads `text` where every variable is set that it gives a placeholder as default.
+fn filled(text: &str) -> Loaded {
+    let names = text.split("${").skip(1).filter_map(|form| form.split_once(":-replace-me}"));
+    House::new(text).env(names.map(|(name, _)| (name, "s3cret"))).loaded()
+}
+
 #[test]
-fn the_example_loads_as_it_is_without_a_warning() {
-    let loaded = House::new(EXAMPLE).loaded();
+fn the_example_loads_as_it_is_and_is_warned_of_its_placeholders_alone() {
+    let warnings = House::new(EXAMPLE).loaded().warnings;
+    assert!(!warnings.is_empty());
+    for warning in warnings.iter() {
+        assert!(warning.message.ends_with("looks like a placeholder"), "{warnings}");
+    }
+    let loaded = filled(EXAMPLE);
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.settings.integrations.len(), 2);
 }
@@ -55,7 +66,7 @@ fn each_example_that_is_switched_on_loads() {
     assert!(blocks.len() >= 20, "only {} examples were found", blocks.len());
     for block in blocks {
         let text = switched_on(&block);
-        let loaded = House::new(&text).loaded();
+        let loaded = filled(&text);
         assert!(loaded.warnings.is_empty(), "line {}: {}", block.start + 1, loaded.warnings);
     }
 }

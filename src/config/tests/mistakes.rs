@@ -141,6 +141,7 @@ fn a_key_given_twice_is_shown_where_it_stands_again() {
       |
     3 | workers = ***
       | ^^^^^^^^^
+      = help: `server.workers` stands in line 2 already: keep one of them
 
     1 error
     "#);

@@ -3,10 +3,12 @@
 mod clouds;
 mod common;
 mod declared;
+mod doubts;
 mod example;
 mod galileo;
 mod import;
 mod layers;
+mod meant;
 mod mistakes;
 mod schema;
 mod secrets;

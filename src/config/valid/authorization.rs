@@ -3,11 +3,12 @@
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::credential::Token;
-use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, egress, gcp, headers};
+use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, doubt, egress, gcp, headers};
 use crate::config::places::At;
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
 use crate::files;
+use crate::secret::Secret;
 
 /// The fields of an integration that concern its authorization.
 pub(super) struct Fields {
@@ -128,7 +129,13 @@ fn api_key(fields: Fields, at: &At, r: &mut Reading<'_>) -> Option<Authorization
         fields.api_key_header.given().and_then(|text| headers::name(&text, &at.key("api_key_header"), r));
     let value = fields.api_key_value.given();
     if let Some(SecretSource::Inline(secret)) = &value {
-        headers::value(secret.expose(), &at.key("api_key_value"), r)?;
+        let at = at.key("api_key_value");
+        headers::value(secret.expose(), &at, r)?;
+        if let Some(header) = header.as_ref().filter(|_| doubt::doubt(secret.expose()).is_none())
+            && let Some(doubt) = doubt::doubt_in_header(header, secret.expose())
+        {
+            r.warning(&at, format!("`{at}` {doubt} (`{header}`)")).help(doubt.help("api_key_value"));
+        }
     }
     Some(Authorization::ApiKey { header: header?, value: value? })
 }
@@ -146,7 +153,8 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     let secret_is_absent = raw.client_secret.is_absent();
     // What is wrong with them is noted already, or is the world's: nothing stands in for them.
     let is_bad = token.is_none() || [raw.client_id.is_bad(), raw.client_secret.is_bad()].contains(&true);
-    let client_id = raw.client_id.given().or_else(|| token.as_ref()?.id.clone());
+    let given_id = raw.client_id.given();
+    let client_id = given_id.clone().or_else(|| token.as_ref()?.id.clone());
     let client_secret = raw.client_secret.given().or_else(|| token.as_ref()?.secret.clone());
     let needs_secret = matches!(method, ClientAuthentication::Post | ClientAuthentication::Basic);
     if token.is_some() {
@@ -157,6 +165,10 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
             missing_credential("client_secret", at, r);
         }
     }
+    if let Some(doubt) = given_id.as_deref().and_then(doubt::doubt) {
+        let at = table.key("client_id");
+        r.warning(&at, format!("`{at}` {doubt}")).help(doubt.help("client_id"));
+    }
     if client_id.as_ref().is_some_and(|id| id.chars().any(char::is_control)) {
         r.error(&table.key("client_id"), "`client_id` holds a control character")
             .help("write it without, on one line");
@@ -164,7 +176,7 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     let oauth2 = OAuth2 {
         token_url: token_url?,
         client_id: client_id.unwrap_or_default(),
-        client_secret: client_secret.unwrap_or_else(|| SecretSource::Inline(crate::secret::Secret::new(""))),
+        client_secret: client_secret.unwrap_or_else(|| SecretSource::Inline(Secret::new(""))),
         client_auth: if method == ClientAuthentication::Basic { ClientAuth::Basic } else { ClientAuth::Post },
         scope: fields.scope.given().filter(|scope| !scope.trim().is_empty()),
         audience: raw.audience.given(),
@@ -235,6 +247,12 @@ fn inline_token(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Credentials>
     match parsed {
         Ok(token) => {
             let token = token?;
+            let secret = token.client_secret.as_ref().map(Secret::expose);
+            for (name, text) in [("client_id", token.client_id.as_deref()), ("client_secret", secret)] {
+                if let Some(doubt) = text.and_then(doubt::doubt) {
+                    r.warning(at, format!("`{at}`: its {name} {doubt}")).help(doubt.help(name));
+                }
+            }
             Some(Credentials { id: token.client_id, secret: token.client_secret.map(SecretSource::Inline) })
         }
         Err(why) => {
@@ -311,6 +329,9 @@ fn prefix(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> String {
     let prefix = raw.or("Bearer ".to_owned());
     if HeaderValue::from_str(&prefix).is_err() {
         r.error(at, format!("`{at}` cannot stand in a header"))
+            .help("write it like \"Bearer \", its space included");
+    } else if prefix.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+        r.warning(at, format!("`{at}` ends without a space: the token follows at once"))
             .help("write it like \"Bearer \", its space included");
     }
     prefix

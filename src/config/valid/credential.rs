@@ -97,6 +97,7 @@ pub(in crate::config) enum Flaw {
     Empty,
     BareScheme,
     Control,
+    Lines,
     Masked,
 }
 
@@ -109,6 +110,7 @@ impl Flaw {
             Self::Control => {
                 "write it without; in a file, which a `…_file` key names, one newline at the end is left out"
             }
+            Self::Lines => "keep the secret alone, on one line",
             Self::Masked => "set the secret itself: what shows it as stars does not hand it out",
         }
     }
@@ -120,6 +122,7 @@ impl fmt::Display for Flaw {
             Self::Empty => "is empty",
             Self::BareScheme => "is empty after its scheme",
             Self::Control => "holds a control character, such as a line's end",
+            Self::Lines => "holds several lines, where the secret alone may stand",
             Self::Masked => "is masked: these are not the secret's own characters",
         })
     }
@@ -132,6 +135,9 @@ pub(in crate::config) fn check(text: &str) -> Result<(), Flaw> {
     }
     if ["bearer", "basic", "token"].contains(&text.trim().to_ascii_lowercase().as_str()) {
         return Err(Flaw::BareScheme);
+    }
+    if text.trim_end_matches(['\r', '\n']).contains('\n') {
+        return Err(Flaw::Lines);
     }
     if text.chars().any(char::is_control) {
         return Err(Flaw::Control);

@@ -185,7 +185,8 @@ pub(super) fn choice(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> Choice
         Some(text) => match proxy(text) {
             Ok(proxy) => Choice::Through(proxy),
             Err(why) => {
-                r.error(at, format!("`{at}` {why}")).help("write http://proxy.example:3128, or \"none\"");
+                r.error(at, format!("`{at}` {why}"))
+                    .help(remedy(text, "write http://proxy.example:3128, or \"none\""));
                 Choice::Direct
             }
         },
@@ -199,11 +200,20 @@ fn from_environment(names: [&str; 2], r: &mut Reading<'_>) -> Option<Proxy> {
         Ok(proxy) => Some(proxy),
         Err(why) => {
             let help = "correct it, or set `proxy` in [egress]: \"none\" is the straight way";
+            let help = remedy(text, help);
             r.error(&At::root().key("egress").key("proxy"), format!("the environment variable {name} {why}"))
                 .help(help);
             None
         }
     }
+}
+
+/// What to do about the proxy `text`: a password in it may hold what a URL cannot.
+fn remedy(text: &str, help: &str) -> String {
+    let has_password = text.contains('@');
+    let encode =
+        "; in a password percent-encode what is special in a URL: `/` is %2F, `#` %23, `?` %3F, `%` %25";
+    format!("{help}{}", if has_password { encode } else { "" })
 }
 
 /// A proxy's URL; as everywhere, `host:port` means `http://host:port`.
@@ -234,6 +244,13 @@ fn proxy(text: &str) -> Result<Proxy, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_that_breaks_the_url_is_told_how_to_stand_in_it() {
+        assert!(proxy("http://me:p/w@proxy.corp:3128").is_err());
+        assert!(remedy("http://me:p/w@proxy.corp:3128", "write it").ends_with("`%` %25"));
+        assert_eq!(remedy("socks5://proxy.corp", "write it"), "write it");
+    }
 
     #[test]
     fn a_proxy_is_shown_without_its_password() {

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::RunnerId;
+use super::{RunnerId, doubt, is_suspect};
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Pairs, Reading};
@@ -47,6 +47,9 @@ pub(super) fn fixed(
         if headers.iter().any(|(before, _)| *before == name) {
             r.error(&at, format!("the header `{name}` is given twice"))
                 .help("names are the same in capitals");
+        }
+        if let Some(doubt) = doubt::doubt(&text).filter(|_| is_suspect(&key, "")) {
+            r.warning(&at, format!("`{at}` {doubt}")).help(doubt.help(&key));
         }
         headers.push((name, value));
     }

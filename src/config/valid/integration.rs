@@ -144,9 +144,9 @@ fn endpoint(raw: &Field<String>, format: Format, is_handler: bool, at: &At, r: &
             .help("set the base URL, such as https://api.example.com/v1");
     }
     let at = at.key("endpoint");
-    let Some(text) = raw.get() else { return Uri::from_static("http://unknown.invalid") };
+    let Some(text) = raw.get() else { return Uri::from_static("https://unknown.invalid") };
     let Some(endpoint) = egress::url(text, &at, r) else {
-        return Uri::from_static("http://unknown.invalid");
+        return Uri::from_static("https://unknown.invalid");
     };
     // Nothing is appended to a full URL: a slash at its end means something.
     let endpoint = if format == Format::Declared { text.parse().unwrap_or(endpoint) } else { endpoint };

@@ -5,6 +5,7 @@ mod authorization;
 mod aws;
 pub(super) mod credential;
 mod debug;
+pub(super) mod doubt;
 pub(super) mod egress;
 mod gcp;
 mod headers;

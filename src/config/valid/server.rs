@@ -291,6 +291,7 @@ fn python(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> String {
                 .help("name an interpreter that has litellm, such as python3");
             text
         }
+        Some(text) if r.refuse_home(&text, at) => text,
         Some(text) if text.contains('/') => r.places.dir_of(at).join(text).display().to_string(),
         Some(text) => text,
     }
@@ -301,6 +302,9 @@ fn address(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Listen> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
             r.error(at, format!("`{at}` names no socket")).help("write unix:/run/outrider/proxy.sock");
+            return None;
+        }
+        if r.refuse_home(path, at) {
             return None;
         }
         return Some(Listen::Unix(r.places.dir_of(at).join(Path::new(path))));

@@ -8,7 +8,8 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::plain::is_suspect_parameter;
-use super::{Authorization, AwsKeys, Integration, OAuth2, Proxy, SecretSource};
+use super::{Authorization, Integration, OAuth2, Proxy};
+use crate::config::places::At;
 use crate::secret::Secret;
 
 /// What stands in place of a secret.
@@ -63,7 +64,8 @@ impl Veil {
         keys: Vec<Vec<String>>,
         mut texts: Vec<Secret>,
     ) -> Self {
-        texts.extend(secrets(&settings.authorization).into_iter().filter_map(|source| source.load().ok()));
+        let secrets = settings.authorization.secrets(&At::integration(settings.name.as_str()));
+        texts.extend(secrets.into_iter().filter_map(|(_, source)| source.load().ok()));
         if let Proxy::Through { url, .. } = &settings.proxy {
             texts.extend(password(url));
         }
@@ -139,20 +141,6 @@ impl Veil {
 impl fmt::Debug for Veil {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Veil").field("secrets", &self.forms.len()).finish_non_exhaustive()
-    }
-}
-
-fn secrets(authorization: &Authorization) -> Vec<&SecretSource> {
-    match authorization {
-        Authorization::None | Authorization::Later(_) => Vec::new(),
-        Authorization::ApiKey { value, .. } => vec![value],
-        Authorization::OAuth2(oauth2) => vec![&oauth2.client_secret],
-        Authorization::SigV4(aws) => match &aws.keys {
-            AwsKeys::Fixed { id, secret, session } => [id, secret].into_iter().chain(session).collect(),
-            // What these files hold is shown to token endpoints alone.
-            AwsKeys::WebIdentity(_) => Vec::new(),
-        },
-        Authorization::Gcp(_) => Vec::new(),
     }
 }
 

@@ -189,7 +189,7 @@ impl Keeper {
             started.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|e| broken(&e))?;
         let outputs = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
         let label =
-            |is_error| Label { integration: None, pid: Arc::new(child.id().into()), is_error, hidden: None };
+            |is_error| Label { integration: None, pid: Arc::new(child.id().into()), is_error, handed: None };
         for (pipe, is_error) in [(outputs.0, false), (outputs.1, true)] {
             match pipe.map(pipe::Receiver::from_owned_fd) {
                 Some(Ok(pipe)) => {
