@@ -53,6 +53,10 @@ impl Reader {
     /// The head of the answer to a request with `method` that stands at the front of `input`, from which it is taken;
     /// `None` if it is not whole yet. Interim answers are passed over. What cannot be right comes in words.
     pub(super) fn take(&mut self, input: &mut BytesMut, method: &Method) -> Result<Option<Head>, String> {
+        if matches!(input[..], [b'\r' | b'\n', ..]) {
+            // Each of many would look like the end of a head, which would be parsed again and again.
+            return Err("it begins with an empty line".to_owned());
+        }
         while self.may_be_whole(input) {
             let Some((parts, length)) = parse(input)? else { break };
             input.advance(length);
@@ -241,6 +245,19 @@ mod tests {
             ("content-length", b"0"),
         ];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_a_head_is_refused_at_its_first_bytes() {
+        for wire in [
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "\n",
+            "SSH-2.0-OpenSSH_9.9\r\n",
+            "\x15\x03\x01\0\x02\x02",
+            "{\"error\":",
+        ] {
+            assert!(read(wire.as_bytes(), &Method::GET, wire.len()).is_err(), "{wire:?}");
+        }
     }
 
     #[test]
