@@ -58,8 +58,8 @@ struct Shelf {
     shared: Vec<Arc<Shared>>,
     /// Whether a task is there that closes what has expired, or what its peer has closed.
     reaped: bool,
-    /// Calls that task.
-    reaper: Option<Waker>,
+    /// Calls that task, and when it looks again by itself.
+    reaper: Option<(Waker, Instant)>,
 }
 
 #[derive(Debug)]
@@ -191,11 +191,17 @@ impl Pool {
         let mut idle = Idle { line, since: now };
         let Some(mut shelf) = self.shelf(seat) else { return };
         // The task that closes connections is called when something comes on this one.
-        let reaper = shelf.reaper.as_ref().unwrap_or(Waker::noop());
-        if self.is_good(&mut idle, now, &mut Context::from_waker(reaper)) {
-            shelf.idle.push(idle);
-            self.reap(seat, shelf);
+        let reaper = shelf.reaper.as_ref().map_or(Waker::noop(), |(reaper, _)| reaper);
+        if !self.is_good(&mut idle, now, &mut Context::from_waker(reaper)) {
+            return;
         }
+        if let Some((reaper, next)) = &shelf.reaper
+            && self.expiry(&idle) < *next
+        {
+            reaper.wake_by_ref();
+        }
+        shelf.idle.push(idle);
+        self.reap(seat, shelf);
     }
 
     /// Closes what is idle, now and from now on.
@@ -222,7 +228,7 @@ impl Pool {
         });
         let next = shelf.idle.iter().map(|idle| self.expiry(idle)).chain(shared).min();
         shelf.reaped = next.is_some();
-        shelf.reaper = next.map(|_| cx.waker().clone());
+        shelf.reaper = next.map(|next| (cx.waker().clone(), next));
         next
     }
 
@@ -248,8 +254,9 @@ async fn reap(pool: Weak<Pool>, seat: Seat, mut closed: watch::Receiver<bool>) {
         let mut wait = pin!(tokio::time::timeout_at(next, closed.changed()));
         let is_closed = poll_fn(|cx| match wait.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(ended.is_ok()),
-            // Called by a connection: it is looked at, with all others.
-            Poll::Pending => look(cx).map_or(Poll::Ready(false), |_| Poll::Pending),
+            // Called by a connection: it is looked at, with all others. One may expire earlier than was known.
+            Poll::Pending if look(cx).is_some_and(|sooner| sooner >= next) => Poll::Pending,
+            Poll::Pending => Poll::Ready(false),
         });
         if is_closed.await {
             return;
@@ -432,6 +439,23 @@ mod tests {
             // The task that closed it goes too.
             soon(tasks.finished()).await;
         }
+    }
+
+    #[tokio::test]
+    async fn an_old_connection_that_comes_back_beside_a_young_one_is_closed_at_its_own_age() {
+        let age = Duration::from_secs(3);
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(EgressLimits { max_connection_age: age, ..LIMITS });
+        let (old, mut old_peer) = upstream.answer(&egress, CHUNK).await;
+        tokio::time::sleep(age / 2).await;
+        let mut young_peer = upstream.warm(&egress).await;
+        settle().await;
+        old_peer.say("0\r\n\r\n").await;
+        assert_eq!(text(old.unwrap()).await, "hello");
+        old_peer.closed().await;
+        let mut byte = [0];
+        let is_open = futures_util::poll!(std::pin::pin!(young_peer.io.read(&mut byte))).is_pending();
+        assert!(is_open, "the young one was closed first");
     }
 
     #[tokio::test]

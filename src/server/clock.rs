@@ -26,6 +26,7 @@ pub(super) struct Clock {
     patience: Duration,
     /// Whether the last answer may come before all of its request has been read.
     early: AtomicBool,
+    lingers: AtomicBool,
 }
 
 /// How long a client may take nothing of its answer: as long as with nginx (`send_timeout`). One that stalls longer
@@ -47,7 +48,8 @@ impl Clock {
     /// That of a connection whose client may take nothing of its answer for `patience`.
     pub(super) fn new(patience: Duration) -> Arc<Self> {
         let (state, stuck) = (AtomicU64::new(Wait::Idle as u64), AtomicU64::new(0));
-        Arc::new(Self { born: Instant::now(), state, stuck, patience, early: AtomicBool::new(false) })
+        let (early, lingers) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { born: Instant::now(), state, stuck, patience, early, lingers })
     }
 
     pub(super) fn set(&self, wait: Wait) {
@@ -68,6 +70,11 @@ impl Clock {
     /// sense, and reads no more.
     fn leaves_unread(&self) -> bool {
         self.early.load(Ordering::Relaxed) || self.is_reading_a_head()
+    }
+
+    /// Whether all has been said, and what the client still sends is thrown away.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingers.load(Ordering::Relaxed)
     }
 
     fn get(&self) -> (Wait, Instant) {
@@ -184,6 +191,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
         if !clock.leaves_unread() {
             return Poll::Ready(Ok(()));
         }
+        clock.lingers.store(true, Ordering::Relaxed);
         remainder.get_or_insert_default().poll(stream, cx).map(Ok)
     }
 

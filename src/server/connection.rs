@@ -111,6 +111,9 @@ where
                 if let Poll::Ready(ended) = connection.as_mut().poll(&mut hushed) {
                     return Poll::Ready(Step::Ended(ended));
                 }
+                if matches!(stage, Stage::Asked | Stage::Closing) && clock.is_lingering() {
+                    return Poll::Ready(Step::Stop);
+                }
                 // Looked at after every step of the connection in the same task, so that nobody need be woken.
                 if stage == Stage::Asked && !clock.is_reading_a_head() {
                     return Poll::Ready(Step::BetweenHeads);

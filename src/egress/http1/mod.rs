@@ -33,6 +33,9 @@ use output::Output;
 /// The types of TLS records that a server may begin with: an alert, a handshake (RFC 8446 §5.1).
 const RECORDS: [u8; 2] = [0x15, 0x16];
 
+/// What TLS puts into one record (RFC 8446 §5.1), in bytes: one write of the socket, which takes something of it or fails.
+const ONE_RECORD: usize = 16 << 10;
+
 /// One open connection. Dropped, it closes at once. It is kept in a box: each request hands it on a good many times.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -173,6 +176,10 @@ impl Talk {
                 return Poll::Ready(None);
             }
             if ready!(self.input.poll_fill(&mut self.stream, cx))? == 0 {
+                // A write that failed has taken the error that would tell a connection that broke from one that ended.
+                if let Some(error) = self.broken.take() {
+                    return Poll::Ready(Some(Err(LineError::Io(error))));
+                }
                 if !matches!(self.rest, Rest::Close) {
                     return Poll::Ready(Some(Err(LineError::Cut)));
                 }
@@ -218,7 +225,10 @@ impl Talk {
         if self.output.is_done() {
             return Ok(());
         }
-        let Poll::Ready(Err(error)) = self.output.poll(Pin::new(&mut self.stream), cx) else { return Ok(()) };
+        let first = if self.stream.is_secure() { ONE_RECORD } else { usize::MAX };
+        let Poll::Ready(Err(error)) = self.output.poll(Pin::new(&mut self.stream), first, cx) else {
+            return Ok(());
+        };
         if !self.output.has_begun() {
             // Why it was closed may be what it said last.
             return match self.input.poll_fill(&mut self.stream, cx) {
@@ -247,6 +257,7 @@ impl Drop for Talk {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::super::testing::*;
@@ -302,6 +313,29 @@ mod tests {
         };
         let (got, ()) = soon(async { tokio::join!(ask, serve) }).await;
         assert_eq!(got, "hello");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_only_its_end_ends_is_cut_if_the_connection_breaks_below_the_request() {
+        for _ in 0..5 {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let mut request = post(&[]);
+            request.request.body = Segments::one(vec![b'x'; 32 << 20].into());
+            let serve = async {
+                let mut peer = upstream.accept().await;
+                peer.io.read_exact(&mut [0; 64]).await.unwrap();
+                peer.say("HTTP/1.1 200 OK\r\n\r\nhello").await;
+                peer
+            };
+            let (sent, peer) = soon(async { tokio::join!(egress.send(SEAT, request), serve) }).await;
+            let mut body = sent.unwrap().body;
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
+            // Most of the request is unread: closing resets.
+            drop(peer);
+            let end = soon(body.frame()).await;
+            assert!(matches!(end, Some(Err(_))), "{end:?}");
+        }
     }
 
     #[tokio::test]

@@ -52,14 +52,20 @@ impl Output {
         (!self.begun).then(|| Segments::many(std::mem::take(self).pieces))
     }
 
-    /// Writes to `stream` what it takes; ready once all is written.
-    pub(super) fn poll<S>(&mut self, mut stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    /// Writes to `stream` what it takes; ready once all is written. The first write is of at most `first` bytes: where that
+    /// fails, nothing was sent.
+    pub(super) fn poll<S>(
+        &mut self,
+        mut stream: Pin<&mut S>,
+        first: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>
     where
         S: AsyncWrite,
     {
         loop {
             let mut slices = [IoSlice::new(&[]); MOST];
-            let count = self.gather(&mut slices);
+            let count = self.gather(&mut slices, if self.begun { usize::MAX } else { first });
             if count == 0 {
                 ready!(stream.poll_flush(cx))?;
                 *self = Self::sent();
@@ -77,14 +83,19 @@ impl Output {
         }
     }
 
-    /// Puts what comes next into `slices`; how many there are.
-    fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; MOST]) -> usize {
+    /// Puts what comes next into `slices`, at most `most` bytes; how many there are.
+    fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; MOST], mut most: usize) -> usize {
         let head = (!self.head.is_empty()).then_some(self.head.as_slice());
         let pieces = self.pieces[self.done..].iter().map(|piece| &piece[..]);
         let mut skipped = self.written;
         let rest = head.into_iter().chain(pieces).map(|piece| &piece[std::mem::take(&mut skipped)..]);
         let mut count = 0;
         for (slot, piece) in slices.iter_mut().zip(rest.filter(|piece| !piece.is_empty())) {
+            if most == 0 {
+                break;
+            }
+            let piece = &piece[..piece.len().min(most)];
+            most -= piece.len();
             *slot = IoSlice::new(piece);
             count += 1;
         }
@@ -156,12 +167,13 @@ mod tests {
             head in prop::collection::vec(any::<u8>(), 1..100),
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..40),
             width in 1usize..200,
+            first in 1usize..200,
         ) {
             let all = [head.clone(), pieces.concat()].concat();
             let mut output = Output::new(head, Segments::many(pieces.into_iter().map(Bytes::from).collect()));
             let mut sink = Narrow(width, Vec::new());
             let mut cx = Context::from_waker(std::task::Waker::noop());
-            prop_assert!(matches!(output.poll(Pin::new(&mut sink), &mut cx), Poll::Ready(Ok(()))));
+            prop_assert!(matches!(output.poll(Pin::new(&mut sink), first, &mut cx), Poll::Ready(Ok(()))));
             prop_assert!(output.is_done());
             prop_assert_eq!(sink.1, all);
         }
@@ -174,7 +186,7 @@ mod tests {
         assert_eq!(output.take_unsent(), Some(body()));
         let mut output = Output::new(b"head".to_vec(), body());
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert!(output.poll(Pin::new(&mut Narrow(5, Vec::new())), &mut cx).is_ready());
+        assert!(output.poll(Pin::new(&mut Narrow(5, Vec::new())), 3, &mut cx).is_ready());
         assert_eq!(output.take_unsent(), None);
     }
 }
