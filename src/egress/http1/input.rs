@@ -16,7 +16,6 @@ const MOST: usize = 128 << 10;
 const ENOUGH: usize = 1 << 10;
 
 /// Bytes that have come, and the room for the next.
-#[derive(Debug)]
 pub(super) struct Input {
     pub(super) bytes: BytesMut,
     room: usize,

@@ -9,10 +9,10 @@ mod head;
 mod input;
 mod output;
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::Method;
@@ -37,7 +37,6 @@ const RECORDS: [u8; 2] = [0x15, 0x16];
 const ONE_RECORD: usize = 16 << 10;
 
 /// One open connection. Dropped, it closes at once. It is kept in a box: each request hands it on a good many times.
-#[derive(Debug)]
 pub(super) struct Line {
     talk: Talk,
     /// For the wait for a head.
@@ -46,7 +45,6 @@ pub(super) struct Line {
 }
 
 /// What is said on a connection.
-#[derive(Debug)]
 struct Talk {
     stream: Stream,
     output: Output,
@@ -59,6 +57,13 @@ struct Talk {
     keeps: bool,
     /// Why nothing more can be written.
     broken: Option<io::Error>,
+}
+
+/// Without what is said: credentials, prompts and answers.
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("born", &self.born).finish_non_exhaustive()
+    }
 }
 
 impl Line {
@@ -262,6 +267,23 @@ mod tests {
 
     use super::super::testing::*;
     use crate::outbound::Segments;
+
+    #[tokio::test]
+    async fn what_is_said_is_not_shown_where_a_connection_is() {
+        let upstream = Upstream::bind().await;
+        let egress = upstream.egress(LIMITS);
+        let mut request = post(&["a prompt"]);
+        request.request.headers.insert("authorization", "Bearer s3cret-token".parse().unwrap());
+        let (sent, _peer) = tokio::join!(egress.send(SEAT, request), async {
+            let mut peer = upstream.accept().await;
+            peer.request().await;
+            peer.say(CHUNK).await;
+            peer
+        });
+        let shown = format!("{:?}", sent.unwrap());
+        assert!(shown.contains("Line") && shown.contains("born"), "{shown}");
+        assert!(!["s3cret", "prompt", "hello", "[115,"].iter().any(|it| shown.contains(it)), "{shown}");
+    }
 
     #[tokio::test]
     async fn a_large_answer_comes_whole_however_it_is_framed() {

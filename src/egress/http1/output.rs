@@ -13,7 +13,7 @@ use crate::outbound::Segments;
 const MOST: usize = 16;
 
 /// What is still to be written of a request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Output {
     /// Empty once it is written.
     head: Vec<u8>,
