@@ -66,8 +66,12 @@ impl Egress {
         let clock = Clock::start(to.shown(), self.limits.connect);
         let begin = Instant::now();
         let mut stream = to.connect(&clock).await?;
-        let met = Met { address: peer(&stream), took: begin.elapsed(), tls: session(&stream).map(agreed) };
-        if session(&stream).is_some_and(|it| it.protocol_version() == Some(ProtocolVersion::TLSv1_3)) {
+        let met = Met {
+            address: stream.tcp().and_then(|tcp| tcp.peer_addr().ok()),
+            took: begin.elapsed(),
+            tls: stream.session().map(agreed),
+        };
+        if stream.session().is_some_and(|it| it.protocol_version() == Some(ProtocolVersion::TLSv1_3)) {
             // One that is silent for so long has nothing against us.
             if let Ok(Err(end)) = timeout(WORD, word(&mut stream)).await {
                 return Err(to.explain_end(rustls_error(&end)));
@@ -78,24 +82,6 @@ impl Egress {
             _ => Ok(met),
         }
     }
-}
-
-fn session(stream: &Stream) -> Option<&ClientConnection> {
-    match stream {
-        Stream::Plain(_) | Stream::Unix(_) => None,
-        Stream::Tls(io) => Some(io.get_ref().1),
-        Stream::Nested(io) => Some(io.get_ref().1),
-    }
-}
-
-fn peer(stream: &Stream) -> Option<SocketAddr> {
-    match stream {
-        Stream::Plain(io) => io.peer_addr(),
-        Stream::Tls(io) => io.get_ref().0.peer_addr(),
-        Stream::Nested(io) => io.get_ref().0.get_ref().0.peer_addr(),
-        Stream::Unix(_) => return None,
-    }
-    .ok()
 }
 
 fn agreed(session: &ClientConnection) -> MetTls {
@@ -114,16 +100,11 @@ async fn word(stream: &mut Stream) -> io::Result<()> {
     poll_fn(|cx| {
         let mut byte = [0];
         let mut into = ReadBuf::new(&mut byte);
-        let read = match stream {
-            Stream::Plain(_) | Stream::Unix(_) => return Poll::Ready(Ok(())),
-            Stream::Tls(io) => Pin::new(io).poll_read(cx, &mut into),
-            Stream::Nested(io) => Pin::new(io).poll_read(cx, &mut into),
-        };
-        match read {
+        match Pin::new(&mut *stream).poll_read(cx, &mut into) {
             Poll::Ready(Ok(())) if into.filled().is_empty() => {
                 Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
             }
-            Poll::Pending if session(stream).is_some_and(|it| it.tls13_tickets_received() > 0) => {
+            Poll::Pending if stream.session().is_some_and(|it| it.tls13_tickets_received() > 0) => {
                 Poll::Ready(Ok(()))
             }
             other => other,

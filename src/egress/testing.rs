@@ -26,6 +26,8 @@ pub(super) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 pub(super) const CHUNK: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
 /// A limit that is reached.
 pub(super) const SHORT: Duration = Duration::from_millis(50);
+/// More than all buffers on the way hold, in bytes.
+pub(super) const LARGE: usize = 32 << 20;
 /// The seat of every test.
 pub(super) const SEAT: Seat = Seat(0);
 /// Limits that no test reaches.
@@ -79,6 +81,22 @@ impl Upstream {
         tokio::join!(egress.send(SEAT, post(&["x"])), async {
             let mut peer = self.accept().await;
             peer.request().await;
+            peer.say(answer).await;
+            peer
+        })
+    }
+
+    /// Sends a request of [`LARGE`] bytes, takes the first of them alone, and says `answer`.
+    pub(super) async fn answer_early(
+        &self,
+        egress: &Egress,
+        answer: &str,
+    ) -> (Result<Box<Sent>, SendError>, Peer<TcpStream>) {
+        let mut request = post(&[]);
+        request.request.body = Segments::one(vec![b'x'; LARGE].into());
+        tokio::join!(egress.send(SEAT, request), async {
+            let mut peer = self.accept().await;
+            peer.io.read_exact(&mut [0; 64]).await.unwrap();
             peer.say(answer).await;
             peer
         })
@@ -143,10 +161,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.closed().await;
     }
 
-    /// Waits until the other side has closed.
-    pub(super) async fn closed(&mut self) {
-        let mut sink = [0; 4096];
-        soon(async { while self.io.read(&mut sink).await.is_ok_and(|n| n > 0) {} }).await;
+    /// Waits until the other side has closed; how many bytes it had still sent.
+    pub(super) async fn closed(&mut self) -> usize {
+        let (mut sink, mut read) = ([0; 4096], 0);
+        soon(async {
+            while let Ok(some @ 1..) = self.io.read(&mut sink).await {
+                read += some;
+            }
+        })
+        .await;
+        read
     }
 }
 

@@ -115,12 +115,7 @@ impl Through {
     /// Has the proxy connect to `to`; from then on `stream` leads there.
     async fn tunnel(&self, stream: &mut Stream, to: &Address) -> Result<(), SendError> {
         let request = self.connect_request(to);
-        let answered = match stream {
-            Stream::Plain(io) => ask(io, &request).await,
-            Stream::Tls(io) => ask(io, &request).await,
-            Stream::Nested(io) => ask(io, &request).await,
-            Stream::Unix(io) => ask(io, &request).await,
-        };
+        let answered = ask(stream, &request).await;
         let (status, fields) =
             answered.map_err(|flaw| SendError::Proxy(format!("the proxy {} {flaw}", self.shown)))?;
         if status.is_success() { Ok(()) } else { Err(self.refuses(to.shown(), status, &fields)) }

@@ -11,6 +11,7 @@ use futures_util::task::AtomicWaker;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustls::ProtocolVersion;
+use rustls::client::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
@@ -113,24 +114,33 @@ macro_rules! with {
 }
 
 impl Stream {
+    /// What was agreed on where TLS is spoken: with the endpoint, not with a proxy.
+    pub(super) fn session(&self) -> Option<&ClientConnection> {
+        match self {
+            Self::Plain(_) | Self::Unix(_) => None,
+            Self::Tls(io) => Some(io.get_ref().1),
+            Self::Nested(io) => Some(io.get_ref().1),
+        }
+    }
+
+    /// The socket below all else, if it is one of TCP.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(io) => Some(io),
+            Self::Tls(io) => Some(io.get_ref().0),
+            Self::Nested(io) => Some(io.get_ref().0.get_ref().0),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether the other side may ask for another handshake: TLS 1.3 knows none.
     pub(super) fn is_renegotiable(&self) -> bool {
-        let version = match self {
-            Self::Plain(_) | Self::Unix(_) => None,
-            Self::Tls(io) => io.get_ref().1.protocol_version(),
-            Self::Nested(io) => io.get_ref().1.protocol_version(),
-        };
-        version == Some(ProtocolVersion::TLSv1_2)
+        self.session().and_then(|it| it.protocol_version()) == Some(ProtocolVersion::TLSv1_2)
     }
 
     /// Whether HTTP/2 was agreed on (RFC 7301).
     pub(super) fn speaks_http2(&self) -> bool {
-        let protocol = match self {
-            Self::Plain(_) | Self::Unix(_) => None,
-            Self::Tls(io) => io.get_ref().1.alpn_protocol(),
-            Self::Nested(io) => io.get_ref().1.alpn_protocol(),
-        };
-        protocol == Some(b"h2")
+        self.session().and_then(|it| it.alpn_protocol()) == Some(b"h2")
     }
 
     /// Whether TLS is spoken on it.

@@ -74,9 +74,15 @@ impl Fault {
         fault.advised(headers)
     }
 
-    /// The same with what the `headers` that it came with say of coming again, which counts more than what it says itself.
+    /// The same as one that came inside an answer of success with `headers`.
     #[must_use]
-    pub fn advised(mut self, headers: &HeaderMap) -> Self {
+    pub fn within_success(mut self, headers: &HeaderMap) -> Self {
+        self.in_success = true;
+        self.advised(headers)
+    }
+
+    /// The same with what the `headers` that it came with say of coming again, which counts more than what it says itself.
+    fn advised(mut self, headers: &HeaderMap) -> Self {
         let told = PASSED_ON.iter().filter_map(|name| Some((*name, text_of(headers, name)?)));
         let inside = std::mem::replace(&mut self.headers, told.collect());
         self.headers.extend(inside.into_iter().filter(|(name, _)| !headers.contains_key(*name)));

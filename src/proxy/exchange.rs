@@ -213,9 +213,8 @@ pub(super) async fn translate(upstream: &mut Upstream) -> Result<Bytes, Failure>
     let body = gather(&mut upstream.sent.body, upstream.entry.settings.limits).await?;
     let head = Head::from(&upstream.sent.head);
     let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
-        Broken::Upstream(mut fault) => {
-            fault.in_success = true;
-            let fault = upstream.hidden.strip(fault.advised(&upstream.sent.head.headers));
+        Broken::Upstream(fault) => {
+            let fault = upstream.hidden.strip(fault.within_success(&upstream.sent.head.headers));
             Failure::Upstream(Box::new(Refusal { fault, report: std::mem::take(&mut upstream.report) }))
         }
         Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),

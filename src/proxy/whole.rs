@@ -101,9 +101,8 @@ async fn look_into(came: Option<Came>, upstream: &mut Upstream, permit: &Permit)
     let whole = rest_of(begun, &mut sent.body, limits).await?;
     match opening::error(&whole).filter(|_| opening == Opening::Error) {
         None => Ok(whole),
-        Some(mut fault) => {
-            fault.in_success = true;
-            let fault = upstream.hidden.strip(fault.advised(&sent.head.headers));
+        Some(fault) => {
+            let fault = upstream.hidden.strip(fault.within_success(&sent.head.headers));
             let refusal = Box::new(Refusal { fault, report: std::mem::take(&mut upstream.report) });
             Err(match permit.lease() {
                 Some(_) => Failure::Raised(refusal, worker::kind(&sent.head.headers)),

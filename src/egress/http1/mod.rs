@@ -342,15 +342,8 @@ mod tests {
         for _ in 0..5 {
             let upstream = Upstream::bind().await;
             let egress = upstream.egress(LIMITS);
-            let mut request = post(&[]);
-            request.request.body = Segments::one(vec![b'x'; 32 << 20].into());
-            let serve = async {
-                let mut peer = upstream.accept().await;
-                peer.io.read_exact(&mut [0; 64]).await.unwrap();
-                peer.say("HTTP/1.1 200 OK\r\n\r\nhello").await;
-                peer
-            };
-            let (sent, peer) = soon(async { tokio::join!(egress.send(SEAT, request), serve) }).await;
+            let answer = "HTTP/1.1 200 OK\r\n\r\nhello";
+            let (sent, peer) = soon(upstream.answer_early(&egress, answer)).await;
             let mut body = sent.unwrap().body;
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
             // Most of the request is unread: closing resets.
@@ -364,15 +357,8 @@ mod tests {
     async fn an_answer_is_heard_though_the_upstream_takes_no_more_of_the_request() {
         let upstream = Upstream::bind().await;
         let egress = upstream.egress(LIMITS);
-        let mut request = post(&[]);
-        request.request.body = Segments::one(vec![b'x'; 32 << 20].into());
-        let serve = async {
-            let mut peer = upstream.accept().await;
-            peer.io.read_exact(&mut [0; 64]).await.unwrap();
-            peer.say("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno").await;
-            peer
-        };
-        let (sent, mut peer) = soon(async { tokio::join!(egress.send(SEAT, request), serve) }).await;
+        let answer = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno";
+        let (sent, mut peer) = soon(upstream.answer_early(&egress, answer)).await;
         let sent = sent.unwrap();
         assert_eq!(sent.head.status.as_u16(), 413);
         assert_eq!(text(sent).await, "no");
