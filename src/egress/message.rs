@@ -1,4 +1,4 @@
-//! The request as it goes on the wire, and the rules that the framing of an answer must keep.
+//! The request as it goes on the wire.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Uri};
 use http_body::{Frame, SizeHint};
 
 use crate::outbound::{Segments, Unsigned};
@@ -110,23 +110,6 @@ pub(super) fn absolute<B>(request: &mut Request<B>, scheme: Scheme, authority: &
     parts.scheme = Some(scheme);
     parts.authority = Some(authority.clone());
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-}
-
-/// What is wrong with the framing of an answer, in words (RFC 9112 §6): a proxy that guesses lets one answer be smuggled
-/// into the next.
-pub(super) fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), &'static str> {
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err("it answered 101 Switching Protocols, which nobody asked for");
-    }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    if headers.contains_key(header::CONTENT_LENGTH) {
-        return Err("its answer has both Content-Length and Transfer-Encoding");
-    }
-    if codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
-        return Err("its answer has a Transfer-Encoding other than `chunked`");
-    }
-    Ok(())
 }
 
 /// A request body: each piece is one frame, nothing is copied, and the length is known.

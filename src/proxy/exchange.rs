@@ -119,8 +119,8 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     if head.status.is_redirection() {
         return Err(Failure::Redirect(head.status.as_u16()));
     }
-    let encoding = head.headers.get(CONTENT_ENCODING);
-    if encoding.is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    let mut fields = head.headers.iter();
+    if fields.any(|(name, e)| name == CONTENT_ENCODING && !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Failure::Compressed);
     }
     Ok(())

@@ -178,11 +178,17 @@ async fn journey(
             return Box::pin(pass::relay(request, to, house, seat, visit)).await;
         }
     };
-    let (order, permit, patience) = take_in(request, asked, house, seat, visit).await?;
+    // By reference, here and below: moved, they would be copied, and have room twice.
+    let (order, permit, patience) = {
+        let taking = pin!(take_in(request, asked, house, seat, visit));
+        taking.await?
+    };
     if order.envelope.stream() {
-        return Ok(Outcome::Stream(relay::open(order, permit, house).await?));
+        let opening = pin!(relay::open(order, permit, house));
+        return Ok(Outcome::Stream(opening.await?));
     }
-    take_whole(order, permit, patience, visit).await
+    let answer = pin!(take_whole(order, permit, patience, visit));
+    answer.await
 }
 
 /// Asks for a whole answer.

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::response::Parts;
-use http::{HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use serde::de::IgnoredAny;
@@ -154,8 +154,8 @@ impl Begun {
     }
 
     /// Keeps the upstream's own request id, which is `id`, for the log.
-    pub(super) fn named(&mut self, id: Option<&HeaderValue>) {
-        self.id = id.cloned();
+    pub(super) fn named(&mut self, id: Option<HeaderValue>) {
+        self.id = id;
     }
 }
 
@@ -173,9 +173,8 @@ pub(super) fn untouched(
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
 /// look complete.
 pub(super) fn ends_with_its_connection(parts: &Parts) -> bool {
-    parts.version < Version::HTTP_2
-        && !parts.headers.contains_key(CONTENT_LENGTH)
-        && !parts.headers.contains_key(TRANSFER_ENCODING)
+    let is_framed = |name: &HeaderName| *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING;
+    parts.version < Version::HTTP_2 && !parts.headers.keys().any(is_framed)
 }
 
 /// The whole of a body that begins with `whole`, if it is one JSON value.

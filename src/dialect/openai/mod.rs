@@ -49,9 +49,8 @@ const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// The headers of a request for a whole answer or a stream.
 pub(super) fn headers(stream: bool) -> HeaderMap {
-    // With a key, `host`, `user-agent` and hyper's `content-length` there are seven: growing for the last costs more than
-    // a table with room for them.
-    let mut headers = HeaderMap::with_capacity(8);
+    // Room for these, `accept-encoding`, a key and two more; for a larger table the allocator has none at hand.
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if stream { STREAM } else { JSON });
     headers

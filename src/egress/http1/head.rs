@@ -9,7 +9,6 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr_iter;
 
-use super::super::message;
 use super::super::pool::MAX_HEAD;
 use super::chunks::Chunks;
 
@@ -68,9 +67,12 @@ impl Reader {
                 }
                 continue;
             }
-            message::check(parts.status, &parts.headers)?;
-            let rest = rest(&parts, method)?;
-            let keeps = keeps(&parts) && !matches!(rest, Rest::Close);
+            if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Err("it answered 101 Switching Protocols, which nobody asked for".to_owned());
+            }
+            let said = Said::of(&parts)?;
+            let rest = said.rest(parts.status, method);
+            let keeps = said.keeps && !matches!(rest, Rest::Close);
             return Ok(Some(Head { parts, rest, keeps }));
         }
         if input.len() > MAX_HEAD { Err(too_long()) } else { Ok(None) }
@@ -116,46 +118,70 @@ fn parse(input: &[u8]) -> Result<Option<(Parts, usize)>, String> {
     Ok(Some((parts, length)))
 }
 
-/// What follows a head that [`message::check`] has passed (RFC 9112 §6.3).
-fn rest(parts: &Parts, method: &Method) -> Result<Rest, String> {
-    let length = content_length(&parts.headers)?;
-    let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
-    if is_chunked && parts.version == Version::HTTP_10 {
-        return Err("its answer of HTTP/1.0 has a transfer-encoding".to_owned());
-    }
-    let is_bare = parts.status == StatusCode::NO_CONTENT || parts.status == StatusCode::NOT_MODIFIED;
-    Ok(match length {
-        _ if is_bare || *method == Method::HEAD => Rest::Nothing,
-        _ if is_chunked => Rest::Chunked(Chunks::new()),
-        Some(0) => Rest::Nothing,
-        Some(length) => Rest::Length(length),
-        None => Rest::Close,
-    })
+/// What a head says of the body behind it, and of the connection. Whatever could be read in two ways is refused: who
+/// guesses lets one answer be smuggled into the next.
+struct Said {
+    chunked: bool,
+    length: Option<u64>,
+    keeps: bool,
 }
 
-/// The one length that all `content-length` fields give (RFC 9110 §8.6).
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, String> {
-    let mut length = None;
-    let fields = headers.get_all(CONTENT_LENGTH).into_iter();
-    for text in fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')) {
-        let text = text.trim_ascii();
+impl Said {
+    /// One walk over the fields: looking for each by its name would cost more, and most heads have none of them but one.
+    fn of(parts: &Parts) -> Result<Self, &'static str> {
+        let is_old = parts.version == Version::HTTP_10;
+        let (mut codings, mut chunked, mut length) = (0, false, None);
+        let (mut close, mut keep_alive) = (false, false);
+        for (name, value) in &parts.headers {
+            if name == CONTENT_LENGTH {
+                length = Some(content_length(length, value));
+            } else if name == TRANSFER_ENCODING {
+                codings += 1;
+                chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+            } else if name == CONNECTION {
+                for word in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    close |= word.eq_ignore_ascii_case(b"close");
+                    keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+        }
+        match (codings, length) {
+            (0, _) => {}
+            (_, Some(_)) => return Err("its answer has both Content-Length and Transfer-Encoding"),
+            (1, None) if chunked && is_old => return Err("its answer of HTTP/1.0 has a transfer-encoding"),
+            (1, None) if chunked => {}
+            _ => return Err("its answer has a Transfer-Encoding other than `chunked`"),
+        }
+        Ok(Self { chunked, length: length.transpose()?, keeps: !close && (!is_old || keep_alive) })
+    }
+
+    /// What follows (RFC 9112 §6.3).
+    fn rest(&self, status: StatusCode, method: &Method) -> Rest {
+        let is_bare = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        match self.length {
+            _ if is_bare || *method == Method::HEAD => Rest::Nothing,
+            _ if self.chunked => Rest::Chunked(Chunks::new()),
+            Some(0) => Rest::Nothing,
+            Some(length) => Rest::Length(length),
+            None => Rest::Close,
+        }
+    }
+}
+
+/// The one length that the fields so far (`known`) and `field` give (RFC 9110 §8.6).
+fn content_length(
+    known: Option<Result<u64, &'static str>>,
+    field: &HeaderValue,
+) -> Result<u64, &'static str> {
+    let mut length = known.transpose()?;
+    for text in field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
         let digits = std::str::from_utf8(text).ok().filter(|_| text.iter().all(u8::is_ascii_digit));
         let this = digits.and_then(|digits| digits.parse().ok()).ok_or("its content-length is no length")?;
         if length.replace(this).is_some_and(|other| other != this) {
-            return Err("it has more than one content-length".to_owned());
+            return Err("it has more than one content-length");
         }
     }
-    Ok(length)
-}
-
-/// Whether the connection may be used again.
-fn keeps(parts: &Parts) -> bool {
-    let says = |what: &str| {
-        let fields = parts.headers.get_all(CONNECTION).into_iter();
-        let mut words = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
-        words.any(|word| word.trim_ascii().eq_ignore_ascii_case(what.as_bytes()))
-    };
-    if parts.version == Version::HTTP_10 { says("keep-alive") && !says("close") } else { !says("close") }
+    length.ok_or("its content-length is no length")
 }
 
 #[cfg(test)]
@@ -229,6 +255,32 @@ mod tests {
                 assert!(read(&wire.as_bytes()[..cut], method, 3).unwrap().is_none(), "{wire:?} cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn framing_that_could_be_read_in_two_ways_is_refused() {
+        for (fields, why) in [
+            ("content-length: 5\r\ntransfer-encoding: chunked", "both"),
+            ("transfer-encoding: chunked\r\ncontent-length: x", "both"),
+            ("transfer-encoding: gzip, chunked", "other than"),
+            ("transfer-encoding: chunked\r\ntransfer-encoding: chunked", "other than"),
+            ("transfer-encoding: ", "other than"),
+            ("content-length: 5\r\ncontent-length: 6", "more than one"),
+            ("content-length: 5, 6", "more than one"),
+            ("content-length: 5\r\ncontent-length: x", "no length"),
+            ("content-length: x\r\ncontent-length: 5", "no length"),
+            ("content-length: +5", "no length"),
+            ("content-length: ", "no length"),
+            ("content-length: 5,", "no length"),
+            ("content-length: 18446744073709551616", "no length"),
+        ] {
+            let said = read(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n").as_bytes(), &Method::GET, 7);
+            assert!(said.as_ref().is_err_and(|it| it.contains(why)), "{fields:?}: {said:?}");
+        }
+        let old = read(b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", &Method::GET, 7);
+        assert!(old.as_ref().is_err_and(|it| it.contains("HTTP/1.0")), "{old:?}");
+        let switched = read(b"HTTP/1.1 101 On\r\n\r\n", &Method::GET, 7);
+        assert!(switched.as_ref().is_err_and(|it| it.contains("101")), "{switched:?}");
     }
 
     #[test]

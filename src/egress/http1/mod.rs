@@ -130,6 +130,7 @@ impl Line {
         let talk = &mut self.talk;
         let is_free = talk.keeps && talk.output.is_done() && talk.input.bytes.is_empty();
         if is_free {
+            talk.input.leave();
             talk.input = Input::new();
         }
         is_free && self.is_over()
@@ -222,6 +223,7 @@ impl Talk {
         if is_over {
             self.rest = Rest::Nothing;
         }
+        self.input.leave();
         Ok(Some(data.freeze()))
     }
 

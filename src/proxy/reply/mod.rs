@@ -72,8 +72,8 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
         }
         Outcome::Passed(mut begun) => {
             visit.answered(Heard::of(&begun.sent));
-            let mut headers = relayed(std::mem::take(&mut begun.sent.head.headers), visit.is_errand());
-            begun.named(headers.get(UPSTREAM_REQUEST_ID));
+            let (mut headers, id) = relayed(std::mem::take(&mut begun.sent.head.headers), visit.is_errand());
+            begun.named(id);
             note_lost(&begun.report, &mut headers, &visit);
             let status = begun.sent.head.status;
             send(status, headers, visit, |visit| Answer::whole(Whole::new(begun, visit)))
@@ -86,13 +86,13 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
 fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
     visit.answered(Heard::of(&answer.sent));
     let Parts { status, headers, .. } = answer.sent.head;
-    let mut headers = relayed(headers, visit.is_errand());
+    let (mut headers, id) = relayed(headers, visit.is_errand());
     headers.extend(answer.length.map(|length| (CONTENT_LENGTH, length)));
     if status.is_success() {
         visit.ended();
     } else {
         let words = format!("the upstream answered {} to what was relayed", status.as_u16());
-        visit.named_by_upstream(headers.get(UPSTREAM_REQUEST_ID));
+        visit.named_by_upstream(id.as_ref());
         visit.failed(UPSTREAM_ERROR, words);
     }
     send(status, headers, visit, |visit| Answer::full(answer.body, visit))
@@ -102,7 +102,7 @@ fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
     if let Some(heard) = stream.answered {
         visit.answered(heard);
     }
-    let mut headers = stream.headers.take().map(|headers| relayed(headers, false)).unwrap_or_default();
+    let mut headers = stream.headers.take().map(|headers| relayed(headers, false).0).unwrap_or_default();
     if let Some(id) = &stream.id {
         headers.insert(UPSTREAM_REQUEST_ID, id.clone());
     }
@@ -195,9 +195,9 @@ fn send(
     response
 }
 
-/// The upstream's headers, less those that end here. A handler (`errand`) is sent all that is not the connection's: the
-/// provider is its own.
-fn relayed(mut headers: HeaderMap, errand: bool) -> HeaderMap {
+/// The upstream's headers, less those that end here, and the upstream's own request id. A handler (`errand`) is sent all
+/// that is not the connection's: the provider is its own.
+fn relayed(mut headers: HeaderMap, errand: bool) -> (HeaderMap, Option<HeaderValue>) {
     headers.remove(CONTENT_LENGTH);
     // One walk, which nearly always finds nothing: looking for each by its name would cost more.
     let (mut doomed, mut has_id) = (Vec::new(), false);
@@ -213,13 +213,14 @@ fn relayed(mut headers: HeaderMap, errand: bool) -> HeaderMap {
     for name in &doomed {
         headers.remove(name);
     }
-    if has_id
-        && !errand
-        && let Some(id) = headers.remove(REQUEST_ID)
-    {
-        headers.insert(UPSTREAM_REQUEST_ID, id);
+    if !has_id {
+        return (headers, None);
     }
-    headers
+    let id = if errand { headers.get(REQUEST_ID).cloned() } else { headers.remove(REQUEST_ID) };
+    if let Some(id) = id.as_ref().filter(|_| !errand) {
+        headers.insert(UPSTREAM_REQUEST_ID, id.clone());
+    }
+    (headers, id)
 }
 
 /// Tells, on the answer and in the metrics, which fields did not reach the provider as the client wrote them.
@@ -253,9 +254,13 @@ mod tests {
             names.sort_unstable();
             names
         };
-        let for_client = names(relayed(headers.clone(), false));
+        let (for_client, id) = relayed(headers.clone(), false);
+        assert_eq!(id.unwrap(), "theirs");
+        let for_client = names(for_client);
         assert_eq!(for_client, ["x-ratelimit-remaining-tokens", "x-upstream-request-id"]);
-        let for_handler = names(relayed(headers, true));
+        let (for_handler, id) = relayed(headers, true);
+        assert_eq!(id.unwrap(), "theirs");
+        let for_handler = names(for_handler);
         assert_eq!(for_handler, ["set-cookie", "x-ratelimit-remaining-tokens", "x-request-id"]);
     }
 }
