@@ -54,8 +54,10 @@ pub use activity::Activity;
 pub use explain::{Explained, Header, Question, Refusal, Shown, explain};
 pub use reply::Answer;
 
-/// How long a stream's client may hear nothing before it is sent a comment, which commits the 200.
+/// How long a stream's client may hear nothing before it is sent a comment, which commits the 200. Earlier, if it says
+/// that it bears less, but never more often than ten times a second.
 const PING_AFTER: Duration = Duration::from_secs(15);
+const PING_LEAST: Duration = Duration::from_millis(100);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -184,7 +186,7 @@ async fn journey(
         taking.await?
     };
     if order.envelope.stream() {
-        let opening = pin!(relay::open(order, permit, house));
+        let opening = pin!(relay::open(order, permit, patience, house));
         return Ok(Outcome::Stream(opening.await?));
     }
     let answer = pin!(take_whole(order, permit, patience, visit));

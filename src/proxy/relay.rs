@@ -22,7 +22,7 @@ use super::hide::Hidden;
 use super::reply;
 use super::rest;
 use super::visit::{CUT, Logged, Visit};
-use super::{House, PING_AFTER};
+use super::{House, PING_AFTER, PING_LEAST, Patience};
 use crate::dialect::{Broken, Decoder, End, Fed, Outcome};
 use crate::egress::{Body, LineError, Sent};
 use crate::framing::sse;
@@ -48,6 +48,8 @@ pub(super) struct Stream {
     source: Source,
     permit: Permit,
     idle: Duration,
+    /// How long the client may hear nothing.
+    ping: Duration,
     tasks: Tasks,
     hidden: Hidden,
     /// The upstream's headers, where they go on to the client.
@@ -70,15 +72,20 @@ enum Source {
 pub(super) async fn open(
     order: Box<Order>,
     permit: Permit,
+    patience: Option<Patience>,
     house: &Arc<House>,
 ) -> Result<Box<Stream>, Failure> {
     let idle = order.entry.settings.limits.idle;
+    let ping = patience.map_or(PING_AFTER, |it| it.limit.clamp(PING_LEAST, PING_AFTER));
+    let first_ping = Instant::now() + PING_AFTER;
+    let first_ping = patience.map_or(first_ping, |it| it.end.min(first_ping));
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
     let stream = |source| Stream {
         source,
         permit,
         idle,
+        ping,
         tasks,
         hidden: Hidden::default(),
         headers: None,
@@ -86,7 +93,7 @@ pub(super) async fn open(
         report: Report::default(),
         answered: None,
     };
-    match tokio::time::timeout(PING_AFTER, &mut opening).await {
+    match tokio::time::timeout_at(first_ping, &mut opening).await {
         Err(_) => Ok(Box::new(stream(Source::Opening(opening)))),
         Ok(opened) => {
             let Upstream { sent, decoder, report, hidden, lease, .. } = *streamed(opened)?;
@@ -123,6 +130,7 @@ pub(super) struct Relay {
     spoke: bool,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
+    ping: Duration,
     tasks: Tasks,
     /// What must not come back in the upstream's words.
     hidden: Hidden,
@@ -134,13 +142,13 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new(stream: Stream, visit: Box<Visit>) -> Self {
-        let Stream { source, permit, idle, tasks, hidden, id, .. } = stream;
+        let Stream { source, permit, idle, ping, tasks, hidden, id, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();
         if matches!(source, Source::Opening(_)) {
             out.extend_from_slice(sse::PING);
         }
-        let timer = Box::pin(tokio::time::sleep_until(now + PING_AFTER.min(idle)));
+        let timer = Box::pin(tokio::time::sleep_until(now + ping.min(idle)));
         Self {
             source,
             out,
@@ -149,6 +157,7 @@ impl Relay {
             spoke: false,
             timer,
             idle,
+            ping,
             tasks,
             hidden,
             id,
@@ -381,7 +390,7 @@ impl Relay {
         if std::mem::take(&mut self.spoke) {
             self.quiet = now;
         }
-        let ping = self.quiet + PING_AFTER;
+        let ping = self.quiet + self.ping;
         if ping <= now {
             self.out.extend_from_slice(sse::PING);
             return Poll::Ready(());

@@ -14,6 +14,9 @@ use super::client::{Answer, Call, Connection};
 use super::upstream::Upstream;
 use super::{PATIENCE, Watched, schema};
 
+/// More than [`PATIENCE`].
+const LONG: &str = "5m";
+
 /// What a sidecar is started with. The proxy and the admin listener take free ports.
 pub(crate) struct Setup {
     dir: TempDir,
@@ -127,10 +130,17 @@ impl Setup {
         self.dir.path()
     }
 
-    /// Writes the configuration; where it is.
+    /// Writes the configuration; where it is. What a test does not set itself lasts longer than any test waits: one that
+    /// sets a limit must not pass by the default.
     pub(crate) fn write(&self) -> PathBuf {
         let path = self.dir.path().join("config.toml");
-        let (server, admin, rest) = (&self.server, &self.admin, &self.rest);
+        let (admin, rest) = (&self.admin, &self.rest);
+        let mut server = self.server.clone();
+        for key in ["header_timeout", "body_timeout", "drain_timeout"] {
+            if !server.contains(key) {
+                server.push_str(&format!("{key} = \"{LONG}\"\n"));
+            }
+        }
         // Keys of the root come first, so what follows the tables' first header stays last.
         let (root, tables) = rest.split_at(rest.find('[').unwrap_or(rest.len()));
         let text = format!("{root}\n[server]\n{server}\n[admin]\n{admin}\n{tables}\n");
