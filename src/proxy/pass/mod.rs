@@ -33,6 +33,7 @@ use crate::outbound::{Segments, Unsigned};
 use crate::tasks::Seat;
 
 pub(super) use errand::Errand;
+pub(super) use path::twice;
 
 /// The methods that are relayed.
 const METHODS: [Method; 7] =

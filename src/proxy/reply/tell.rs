@@ -15,6 +15,7 @@ use crate::integration::NotFound;
 use crate::observe::metrics::known_field;
 use crate::openai::Fault;
 use crate::proxy::failure::Failure;
+use crate::proxy::pass;
 use crate::workers::{Absent, HandlerFailure};
 
 /// A failure as the client is told it.
@@ -254,14 +255,10 @@ fn unauthorized() -> Told {
 }
 
 fn nothing_at(path: &str) -> Told {
-    Told::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        format!(
-            "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
-        ),
-    )
-    .logged("there is nothing at this path")
+    let advice = pass::twice(path)
+        .unwrap_or("try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…");
+    let message = format!("there is nothing at `{path}`: {advice}");
+    Told::new(StatusCode::NOT_FOUND, "not_found", message).logged("there is nothing at this path")
 }
 
 fn not_allowed(methods: &str) -> Told {
