@@ -236,6 +236,10 @@ impl Keeper {
     fn install(&self, renewal: &Renewal) {
         if renewal.has_news() {
             self.house.registry.store(Arc::clone(&renewal.registry));
+            // Not before: what is only built changes nothing of what runs.
+            for integration in renewal.registry.entries().iter().flat_map(|entry| &entry.state) {
+                integration.rule();
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use crate::auth::Tokens;
 use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
-use crate::integration::{Entry, HandlersDoor, Registry, Stable, Workshop};
+use crate::integration::{Entry, HandlersDoor, Registry, SlotBook, Stable, Workshop};
 use crate::observe::{Access, Metrics, Sink, Status, clock};
 use crate::proxy::{Activity, House, Rules};
 use crate::server::admin::{self, Scope};
@@ -98,6 +98,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         clients: Arc::clone(&clients),
         tokens: Tokens::new(tasks.clone()),
         metrics: Arc::clone(&metrics),
+        slots: SlotBook::default(),
         stable: Some(Stable { workers: Workers::new(clients), door: door.clone() }),
     };
     let registry = build(&settings, &workshop)?;
