@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::control::Times;
 use super::live;
 use super::renew::{Change, Refusals, Renewal, renew};
 use crate::config::valid::Settings;
@@ -63,7 +64,7 @@ enum Cause {
 /// The configuration that runs, and what keeps it so.
 pub(super) struct Keeper {
     pub(super) house: Arc<House>,
-    pub(super) workshop: Workshop,
+    pub(super) workshop: Arc<Workshop>,
     pub(super) sink: Sink,
     /// As they run: keys that need a restart are those of the start.
     pub(super) settings: Settings,
@@ -82,7 +83,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         house: Arc<House>,
-        workshop: Workshop,
+        workshop: Arc<Workshop>,
         sink: Sink,
         settings: Settings,
         source: Source,
@@ -107,6 +108,12 @@ impl Keeper {
         let paths = paths.chain(key_file(&self.settings)).chain(self.inbound_files());
         let paths = paths.chain(self.watched_crews(&registry).flat_map(files_of));
         (paths.collect(), self.settings.server.rotation_interval)
+    }
+
+    /// How long a stop may take.
+    pub(super) fn times(&self) -> Times {
+        let server = &self.settings.server;
+        Times { linger: server.linger, drain_timeout: server.drain_timeout }
     }
 
     /// SIGHUP.
@@ -150,7 +157,8 @@ impl Keeper {
         if read.iter().any(|(path, print)| now.get(path).is_some_and(|seen| seen != print)) {
             return;
         }
-        let loaded = loaded.and_then(|loaded| self.with_doors(loaded, cause));
+        let loaded =
+            loaded.and_then(|loaded| self.meant(loaded)).and_then(|loaded| self.with_doors(loaded, cause));
         let edited = std::mem::take(&mut self.source.files);
         self.source.files = read;
         if cause == Cause::Rotation {
@@ -162,6 +170,15 @@ impl Keeper {
             Ok(loaded) => self.take(loaded, cause),
             Err(problems) => self.refuse(&problems, cause),
         }
+    }
+
+    /// `loaded`, unless its file was emptied: whoever writes a file anew in its place does so first, and perhaps for long.
+    fn meant(&self, loaded: Loaded) -> Result<Loaded, Problems> {
+        if self.source.texts.is_blank() || !loaded.texts.is_blank() {
+            return Ok(loaded);
+        }
+        let why = "the file is empty (is it being written?): with a comment in it, it would be taken";
+        Err(loaded.places.problem(Severity::Error, &At::root(), why).into())
     }
 
     fn refuse(&self, problems: &Problems, cause: Cause) {
@@ -186,6 +203,8 @@ impl Keeper {
         let renewal = renew(&registry, &loaded.settings, &self.workshop, &mut self.refusals, same_text);
         let was_good = self.house.status.load().is_good();
         self.settings = live::running(&self.settings, loaded.settings);
+        // A file that was cut short may have lost the word by which its rest would be seen.
+        self.settings.server.watch |= cause == Cause::Watch;
         self.source.texts = loaded.texts;
         self.sink.set_level(self.settings.log.level);
         if !loaded.warnings.is_empty() && !same_text {

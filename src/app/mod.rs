@@ -3,6 +3,7 @@
 mod collect;
 mod control;
 mod crews;
+mod desk;
 mod keeper;
 mod live;
 mod renew;
@@ -161,13 +162,15 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
     let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
-    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source).with(inbound);
+    let workshop = Arc::new(workshop);
+    let keeper = Keeper::new(Arc::clone(&house), Arc::clone(&workshop), sink, settings, source).with(inbound);
     let control = Control {
         house: Arc::clone(&house),
         stopper: stopper.clone(),
         connections,
         tasks,
         keeper,
+        workshop,
         signals: None,
         lost,
     };
