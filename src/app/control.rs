@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::keeper::Keeper;
 use super::watch::Watch;
@@ -28,6 +29,8 @@ pub(super) struct Control {
     pub(super) keeper: Keeper,
     /// `None` leaves all signals alone.
     pub(super) signals: Option<Signals>,
+    /// Cancelled when a worker thread has ended before its time: its share of the connections is served by nobody.
+    pub(super) lost: CancellationToken,
 }
 
 impl Control {
@@ -48,6 +51,10 @@ impl Control {
                         break;
                     }
                     self.keeper.reload();
+                }
+                () = self.lost.cancelled() => {
+                    patience = self.drain(&mut signals).await;
+                    break;
                 }
                 now = watch.look() => self.keeper.looked(&now),
             }
@@ -72,7 +79,11 @@ impl Control {
         self.house.unready.store(true, Ordering::Relaxed);
         let orderly = async {
             if !server.linger.is_zero() {
-                self.linger(server.linger).await;
+                tokio::select! {
+                    () = self.linger(server.linger) => {}
+                    // Half a house takes nobody in.
+                    () = self.lost.cancelled() => {}
+                }
             }
             self.house.draining.store(true, Ordering::Relaxed);
             self.stopper.begin();

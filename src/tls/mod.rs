@@ -20,7 +20,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use zeroize::Zeroizing;
 
 pub use bundle::bundle;
-pub use inbound::{Inbound, InboundFiles};
+pub use inbound::{Inbound, InboundFiles, Renewed};
 pub use pem::{Identity, authorities, identity};
 pub use validity::{Validity, date};
 pub use words::{explain, explain_renegotiation, is_refusal, is_renegotiation};
