@@ -200,10 +200,8 @@ impl Egress {
         connected: Option<Duration>,
     ) -> Result<Box<Sent>, Failed> {
         let to = self.pool.destination();
-        let Unsigned { method, uri, headers, body, tail: _ } = request.clone();
-        let mut asked = message::compose(method, &uri, headers, body, to.host_field());
-        to.address_http2(&mut asked);
-        let mut failure = match tokio::time::timeout(self.limits.first_byte, slot.send(asked)).await {
+        let asked = slot.send(to.compose(request));
+        let mut failure = match tokio::time::timeout(self.limits.first_byte, asked).await {
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
                 let (body, heard) = (Body::of_stream(incoming, slot), Instant::now());

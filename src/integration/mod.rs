@@ -30,7 +30,6 @@ pub use door::HandlersDoor;
 pub use edit::Refused;
 pub use files::Files;
 pub use handler::{Stable, misplaced};
-pub use headers::connection_named;
 pub use media::TooMuch;
 pub use permit::{Busy, Permit, SlotBook};
 pub use registry::{Found, NotFound, Registry};

@@ -174,7 +174,7 @@ impl Shown {
         let puts = integration.entrance().preview(&mut unsigned);
         let (method, url) = (unsigned.method.to_string(), unsigned.uri.clone());
         let body = unsigned.body.joined();
-        let (_, mut headers) = integration.egress.preview(unsigned, STARS);
+        let mut headers = integration.egress.preview(&unsigned, STARS);
         if handler.is_some() {
             headers.insert(HOST, HeaderValue::from_static("handler"));
         }

@@ -30,6 +30,7 @@ mod format_mistral;
 mod format_ollama;
 mod formats;
 mod golden;
+mod gone;
 mod handler_calls;
 mod handler_example;
 mod handler_faults;
