@@ -29,7 +29,7 @@ pub(super) struct Control {
     pub(super) keeper: Keeper,
     /// `None` leaves all signals alone.
     pub(super) signals: Option<Signals>,
-    /// Cancelled when a worker thread has ended before its time: its share of the connections is served by nobody.
+    /// Cancelled when a worker thread has ended before its time, or the admin side has: only a part of us is left.
     pub(super) lost: CancellationToken,
 }
 
