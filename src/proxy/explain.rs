@@ -152,6 +152,7 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
         report: Report::default(),
         headers: head.headers,
         seat: Seat(0),
+        patience: None,
     };
     let prepared = order.prepare()?;
     report.changes.extend(prepared.report.changes);

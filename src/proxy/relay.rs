@@ -15,14 +15,14 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame};
 use tokio::time::{Instant, Sleep};
 
-use super::exchange::{self, Opened, Order, Upstream};
+use super::exchange::{self, Order, Upstream};
 use super::failure::Failure;
 use super::heard::{self, Heard};
 use super::hide::Hidden;
 use super::reply;
 use super::rest;
 use super::visit::{CUT, Logged, Visit};
-use super::{House, PING_AFTER};
+use super::{House, PING_AFTER, PING_LEAST, Patience};
 use crate::dialect::{Broken, Decoder, End, Fed, Outcome};
 use crate::egress::{Body, LineError, Sent};
 use crate::framing::sse;
@@ -41,13 +41,15 @@ const CRASHED: Logged = ("handler_crashed", "the handler's process ended before 
 const SILENT: Logged = ("upstream_timeout", "the upstream was silent for longer than it may");
 const HANDLER_SILENT: Logged = ("handler_timeout", "the handler was silent for longer than it may");
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Box<Upstream>, Failure>> + Send>>;
 
 /// A stream that is about to be answered: its head is known, or the client has waited long enough for one.
 pub(super) struct Stream {
     source: Source,
     permit: Permit,
     idle: Duration,
+    /// How long the client may hear nothing.
+    ping: Duration,
     tasks: Tasks,
     hidden: Hidden,
     /// The upstream's headers, where they go on to the client.
@@ -70,15 +72,20 @@ enum Source {
 pub(super) async fn open(
     order: Box<Order>,
     permit: Permit,
+    patience: Option<Patience>,
     house: &Arc<House>,
 ) -> Result<Box<Stream>, Failure> {
     let idle = order.entry.settings.limits.idle;
+    let ping = patience.map_or(PING_AFTER, |it| it.limit.clamp(PING_LEAST, PING_AFTER));
+    let first_ping = Instant::now() + PING_AFTER;
+    let first_ping = patience.map_or(first_ping, |it| it.end.min(first_ping));
     let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
     let stream = |source| Stream {
         source,
         permit,
         idle,
+        ping,
         tasks,
         hidden: Hidden::default(),
         headers: None,
@@ -86,10 +93,10 @@ pub(super) async fn open(
         report: Report::default(),
         answered: None,
     };
-    match tokio::time::timeout(PING_AFTER, &mut opening).await {
+    match tokio::time::timeout_at(first_ping, &mut opening).await {
         Err(_) => Ok(Box::new(stream(Source::Opening(opening)))),
         Ok(opened) => {
-            let Upstream { sent, decoder, report, hidden, lease, .. } = *streamed(opened)?;
+            let Upstream { sent, decoder, report, hidden, lease, .. } = *opened?;
             let heard = Heard::of(&sent);
             let Sent { head, body, .. } = *sent;
             let id = heard::id_in(&head.headers);
@@ -100,13 +107,6 @@ pub(super) async fn open(
             stream.permit.hold(lease);
             Ok(stream)
         }
-    }
-}
-
-fn streamed(opened: Result<Opened, Failure>) -> Result<Box<Upstream>, Failure> {
-    match opened? {
-        Opened::Stream(upstream) => Ok(upstream),
-        Opened::Whole(_) => Err(Failure::Internal("a whole answer was opened for a stream")),
     }
 }
 
@@ -123,6 +123,7 @@ pub(super) struct Relay {
     spoke: bool,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
+    ping: Duration,
     tasks: Tasks,
     /// What must not come back in the upstream's words.
     hidden: Hidden,
@@ -134,13 +135,13 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new(stream: Stream, visit: Box<Visit>) -> Self {
-        let Stream { source, permit, idle, tasks, hidden, id, .. } = stream;
+        let Stream { source, permit, idle, ping, tasks, hidden, id, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();
         if matches!(source, Source::Opening(_)) {
             out.extend_from_slice(sse::PING);
         }
-        let timer = Box::pin(tokio::time::sleep_until(now + PING_AFTER.min(idle)));
+        let timer = Box::pin(tokio::time::sleep_until(now + ping.min(idle)));
         Self {
             source,
             out,
@@ -149,6 +150,7 @@ impl Relay {
             spoke: false,
             timer,
             idle,
+            ping,
             tasks,
             hidden,
             id,
@@ -168,9 +170,7 @@ impl Relay {
             }
             let step = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
-                Source::Opening(opening) => {
-                    opening.as_mut().poll(cx).map(|opened| Step::Opened(Box::new(opened)))
-                }
+                Source::Opening(opening) => opening.as_mut().poll(cx).map(Step::Opened),
                 Source::Open(body, _) => Pin::new(body).poll_frame(cx).map(Step::Frame),
             };
             match step {
@@ -182,7 +182,7 @@ impl Relay {
                         return Poll::Pending;
                     }
                 }
-                Poll::Ready(Step::Opened(opened)) => self.opened(*opened),
+                Poll::Ready(Step::Opened(opened)) => self.opened(opened),
                 Poll::Ready(Step::Frame(frame)) => {
                     self.silent = None;
                     if let Some(through) = self.took(frame) {
@@ -249,8 +249,8 @@ impl Relay {
         }
     }
 
-    fn opened(&mut self, opened: Result<Opened, Failure>) {
-        match streamed(opened) {
+    fn opened(&mut self, opened: Result<Box<Upstream>, Failure>) {
+        match opened {
             Ok(upstream) => {
                 self.visit.answered(Heard::of(&upstream.sent));
                 // The head is gone: of what was lost only the metrics can still tell.
@@ -381,7 +381,7 @@ impl Relay {
         if std::mem::take(&mut self.spoke) {
             self.quiet = now;
         }
-        let ping = self.quiet + PING_AFTER;
+        let ping = self.quiet + self.ping;
         if ping <= now {
             self.out.extend_from_slice(sse::PING);
             return Poll::Ready(());
@@ -397,7 +397,7 @@ impl Relay {
 }
 
 enum Step {
-    Opened(Box<Result<Opened, Failure>>),
+    Opened(Result<Box<Upstream>, Failure>),
     Frame(Option<Result<Frame<Bytes>, LineError>>),
 }
 

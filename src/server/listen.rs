@@ -108,9 +108,17 @@ impl fmt::Display for Address {
     }
 }
 
+/// What the system may keep of an answer that it has not sent yet, in bytes. It takes more only once much of its buffer is
+/// free: a client that reads slowly but steadily from megabytes would look like one that takes nothing.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+
 fn bind_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
     let listener = StdTcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
+    // Connections inherit it.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT)?;
     Ok(listener)
 }
 

@@ -545,6 +545,37 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up_under_a_code_of_i
 }
 
 #[tokio::test]
+async fn a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer() {
+    let provider = Provider::bind().await;
+    let (lines, stuck) = ("authentication_type = \"none\"", Duration::from_secs(1));
+    let sidecar = Sidecar::patient(&provider, lines, "header_timeout = \"100ms\"", stuck);
+    let mut client = Peer::new(TcpStream::connect(sidecar.clients).await.unwrap());
+    let asked = "GET /acme/v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer callers-key\r\n\r\n";
+    client.say(asked).await;
+    let mut peer = provider.accept().await;
+    peer.message().await;
+    let length = 6 << 20;
+    let answer = async {
+        peer.say(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")).await;
+        peer.io.write_all(&vec![b'x'; length]).await.unwrap();
+    };
+    let read = async {
+        let (mut some, mut whole) = (vec![0; 40_000], 0);
+        // The pace is what is tested: a third of the system's buffer takes it longer than it may take nothing.
+        while whole < 2 << 20 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            whole += client.io.read(&mut some).await.unwrap();
+        }
+        while whole < length {
+            let more = client.io.read(&mut some).await.unwrap();
+            assert!(more > 0, "cut after {whole} bytes");
+            whole += more;
+        }
+    };
+    soon(async { tokio::join!(answer, read) }).await;
+}
+
+#[tokio::test]
 async fn connections_for_a_worker_that_is_gone_are_served_by_the_others() {
     let provider = Provider::bind().await;
     let (sidecar, other) = Sidecar::of_two(&provider);

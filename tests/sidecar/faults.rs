@@ -6,6 +6,17 @@ use crate::support::{Answer, Call, Setup, Turn, Upstream, integration};
 
 /// The answer to one request when the upstream does `script`; the sidecar must serve the next request as usual.
 fn answer_to(lines: &str, script: fn(&mut Turn)) -> Answer {
+    exchange(lines, script).0
+}
+
+/// Likewise, where the upstream must be left.
+fn answer_and_leave(lines: &str, script: fn(&mut Turn)) -> Answer {
+    let (answer, upstream) = exchange(lines, script);
+    upstream.wait_closed(1);
+    answer
+}
+
+fn exchange(lines: &str, script: fn(&mut Turn)) -> (Answer, Upstream) {
     let first = std::sync::atomic::AtomicBool::new(true);
     let upstream = Upstream::start(move |turn| {
         if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
@@ -18,7 +29,7 @@ fn answer_to(lines: &str, script: fn(&mut Turn)) -> Answer {
     let answer = sidecar.ask(&Call::say("m", "hi"));
     assert_eq!(upstream.count(), 1, "the request was sent more than once");
     assert_eq!(sidecar.ask(&Call::say("m", "again")).content(), "healthy");
-    answer
+    (answer, upstream)
 }
 
 /// Checks the code and that the message names the integration.
@@ -48,7 +59,7 @@ fn an_upstream_that_says_nothing_is_given_up_at_the_first_byte_limit() {
     let silent: fn(&mut Turn) = |turn| {
         turn.until_left();
     };
-    refused(&answer_to("limits = { first_byte = \"300ms\" }", silent), 504, "upstream_timeout");
+    refused(&answer_and_leave("limits = { first_byte = \"300ms\" }", silent), 504, "upstream_timeout");
 }
 
 #[test]
@@ -73,7 +84,9 @@ fn a_clients_patience_counts_behind_the_head_and_in_the_queue_too() {
     first.send(&Call::say("m", "hi").header("x-stainless-read-timeout", "2"));
     upstream.request();
     for call in [Call::say("m", "queued"), Call::stream("m", "queued")] {
-        refused(&sidecar.ask(&call.header("x-stainless-read-timeout", "0.3")), 504, "upstream_timeout");
+        let answer = sidecar.ask(&call.header("x-stainless-read-timeout", "0.3"));
+        refused(&answer, 503, "overloaded");
+        assert!(answer.header("retry-after").is_some());
     }
     assert_eq!(upstream.count(), 1);
     refused(&first.answer(), 504, "upstream_timeout");
@@ -101,7 +114,7 @@ fn an_answer_that_stalls_in_its_body_is_given_up_at_the_idle_limit() {
         turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"a\":");
         turn.until_left();
     };
-    let answer = answer_to("limits = { idle = \"300ms\" }", stalled);
+    let answer = answer_and_leave("limits = { idle = \"300ms\" }", stalled);
     assert!(
         answer.status == 504 || !answer.clean,
         "half an answer was passed on as a whole one: {}",

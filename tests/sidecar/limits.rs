@@ -76,18 +76,28 @@ fn a_full_integration_makes_others_wait_and_then_refuses_them() {
         held.wait();
         turn.complete("hello");
     });
-    let sidecar =
-        Setup::before(&upstream, "limits = { max_concurrent = 1, queue_timeout = \"300ms\" }").start();
-    let mut first = sidecar.connect();
-    first.send(&Call::say("m", "first"));
-    upstream.requests(1);
-    let refused = sidecar.ask(&Call::say("m", "second"));
-    assert!(refused.refusal(503, "overloaded").contains("acme"));
+    let table = |name: &str, wait: &str| {
+        let limits = format!("limits = {{ max_concurrent = 1, queue_timeout = \"{wait}\" }}");
+        integration(name, &upstream.url("/v1"), &limits)
+    };
+    let sidecar = Setup::new(table("calm", "5m") + &table("hasty", "300ms")).start();
+    let mut busy = ["calm/m", "hasty/m"].map(|model| {
+        let mut connection = sidecar.connect();
+        connection.send(&Call::say(model, "first"));
+        connection
+    });
+    upstream.requests(2);
+    let mut calm = sidecar.connect();
+    calm.send(&Call::say("calm/m", "second"));
+    let refused = sidecar.ask(&Call::say("hasty/m", "second"));
+    assert!(refused.refusal(503, "overloaded").contains("hasty"));
     assert!(refused.header("retry-after").is_some_and(|seconds| seconds.parse::<u64>().is_ok()));
     gate.open();
-    assert_eq!(first.answer().content(), "hello");
-    assert_eq!(sidecar.ask(&Call::say("m", "third")).content(), "hello");
-    assert_eq!(upstream.count(), 2);
+    for connection in busy.iter_mut().chain([&mut calm]) {
+        assert_eq!(connection.answer().content(), "hello");
+    }
+    assert_eq!(sidecar.ask(&Call::say("hasty/m", "third")).content(), "hello");
+    assert_eq!(upstream.count(), 4);
 }
 
 #[test]

@@ -132,9 +132,9 @@ fn lingering_serves_new_connections_too_and_ends_when_idle() {
 #[test]
 fn lingering_counts_from_the_signal_however_long_it_was_idle_before() {
     let (upstream, _gate) = gated();
-    let mut sidecar = Setup::before(&upstream, "").server("linger = \"700ms\"").start();
+    let mut sidecar = Setup::before(&upstream, "").server("linger = \"3s\"").start();
     // Idle for longer than `linger` before the signal: the time itself is what is tested.
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    std::thread::sleep(std::time::Duration::from_millis(3100));
     sidecar.terminate();
     sidecar.logged("stopping", 1);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");

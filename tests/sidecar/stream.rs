@@ -189,6 +189,55 @@ fn a_stream_that_keeps_talking_outlives_every_limit() {
 }
 
 #[test]
+fn a_client_that_says_how_long_it_bears_silence_hears_comments_before_that() {
+    let gates = [Gate::new(), Gate::new()];
+    let held = gates.clone();
+    let upstream = Upstream::start(move |turn| {
+        held[0].wait();
+        turn.open_stream();
+        turn.delta("one");
+        held[1].wait();
+        turn.delta("two");
+        turn.done();
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let mut connection = sidecar.connect();
+    connection.send(&Call::stream("m", "hi").header("x-stainless-read-timeout", "0.5"));
+    // Nothing has come from the upstream, nor will before the gate is open.
+    assert_eq!(connection.head().0, 200);
+    for _ in 0..3 {
+        assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+    }
+    gates[0].open();
+    assert_eq!(connection.data(), delta("one").to_string());
+    for _ in 0..2 {
+        assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+    }
+    gates[1].open();
+    let rest = connection.all_data();
+    assert_eq!(rest[0], delta("two").to_string());
+    assert_eq!(rest.last().map(String::as_str), Some("[DONE]"));
+}
+
+#[test]
+fn a_refusal_behind_a_comment_travels_in_the_stream() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        held.wait();
+        turn.answer(429, r#"{"error":{"message":"too many","type":"t","code":"rate"}}"#);
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let mut connection = sidecar.connect();
+    connection.send(&Call::stream("m", "hi").header("x-stainless-read-timeout", "0.3"));
+    assert_eq!(connection.head().0, 200);
+    assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+    gate.open();
+    let error = broken_after(&mut connection, &[]);
+    assert!(error["message"].as_str().is_some_and(|it| it.contains("too many")), "{error}");
+}
+
+#[test]
 fn a_refusal_before_the_stream_is_a_plain_error() {
     let upstream = Upstream::start(|turn| {
         turn.answer(400, r#"{"error":{"message":"no such model","type":"t","code":"c"}}"#)

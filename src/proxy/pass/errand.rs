@@ -88,7 +88,7 @@ impl Errand {
         let (head, body) = request.into_parts();
         let body = intake::body(body, house, visit).await?;
         let unsigned = dress(ready, &self.tail, &head, body)?;
-        let upstream = send(entry, ready, seat, unsigned).await?;
+        let upstream = send(entry, ready, seat, unsigned, None).await?;
         visit.answered(Heard::of(&upstream.sent));
         upstream.take_whole(&head.method, None, None).await
     }

@@ -222,13 +222,19 @@ impl Connection {
     /// The next event of a stream as it was written, comments aside; `None` at the end of the body.
     pub(crate) fn event(&mut self) -> Option<String> {
         loop {
+            let event = self.event_or_comment()?;
+            if !event.starts_with(':') {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next event or comment of a stream as it was written; `None` at the end of the body.
+    pub(crate) fn event_or_comment(&mut self) -> Option<String> {
+        loop {
             if let Some(at) = find(&self.events, b"\n\n") {
                 let event: Vec<u8> = self.events.drain(..at + 2).collect();
-                let event = String::from_utf8(event).expect("events are UTF-8").trim_end().to_owned();
-                if !event.starts_with(':') {
-                    return Some(event);
-                }
-                continue;
+                return Some(String::from_utf8(event).expect("events are UTF-8").trim_end().to_owned());
             }
             match self.wire.piece(&mut self.framing) {
                 Piece::Bytes(bytes) => self.events.extend(bytes),
@@ -256,7 +262,7 @@ impl Connection {
         all
     }
 
-    /// Whether the other side has closed; waits for it.
+    /// Whether the other side has closed without another word; waits for the end.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.wire.is_at_end()
     }

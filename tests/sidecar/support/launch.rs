@@ -6,13 +6,18 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::client::{Answer, Call, Connection};
 use super::upstream::Upstream;
 use super::{PATIENCE, Watched, schema};
+
+/// More than [`PATIENCE`].
+const LONG: &str = "5m";
 
 /// What a sidecar is started with. The proxy and the admin listener take free ports.
 pub(crate) struct Setup {
@@ -127,10 +132,17 @@ impl Setup {
         self.dir.path()
     }
 
-    /// Writes the configuration; where it is.
+    /// Writes the configuration; where it is. What a test does not set itself lasts longer than any test waits: one that
+    /// sets a limit must not pass by the default.
     pub(crate) fn write(&self) -> PathBuf {
         let path = self.dir.path().join("config.toml");
-        let (server, admin, rest) = (&self.server, &self.admin, &self.rest);
+        let (admin, rest) = (&self.admin, &self.rest);
+        let mut server = self.server.clone();
+        for key in ["header_timeout", "body_timeout", "drain_timeout"] {
+            if !server.contains(key) {
+                server.push_str(&format!("{key} = \"{LONG}\"\n"));
+            }
+        }
         // Keys of the root come first, so what follows the tables' first header stays last.
         let (root, tables) = rest.split_at(rest.find('[').unwrap_or(rest.len()));
         let text = format!("{root}\n[server]\n{server}\n[admin]\n{admin}\n{tables}\n");
@@ -352,6 +364,15 @@ impl Sidecar {
     pub(crate) fn metric(&self, line: &str) -> Option<f64> {
         let answer = self.admin("/metrics");
         answer.text().lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+    }
+
+    /// Waits until the metric `line` has `value`; fails loudly if it does not come to that.
+    pub(crate) fn until_metric(&self, line: &str, value: f64) {
+        let start = Instant::now();
+        while self.metric(line) != Some(value) {
+            assert!(start.elapsed() < PATIENCE, "{line} is {:?}, not {value}", self.metric(line));
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Everything that it has written so far, on both pipes.

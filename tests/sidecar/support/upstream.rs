@@ -64,7 +64,8 @@ struct Shared {
     tls: Option<Arc<ServerConfig>>,
 }
 
-/// A fake provider; it stops when it is dropped, and then fails the test if its script failed.
+/// A fake provider; it stops when it is dropped, and then fails the test if its script has failed by then.
+/// [`Upstream::wait_closed`] waits for what a script still does.
 pub(crate) struct Upstream {
     address: SocketAddr,
     shared: Arc<Shared>,

@@ -279,10 +279,10 @@ impl Wire {
         }
     }
 
-    /// Whether the other side has said everything it will ever say: waits for that, at most [`PATIENCE`].
+    /// Whether the other side says nothing more: waits for the end, at most [`PATIENCE`].
     pub(crate) fn is_at_end(&mut self) -> bool {
         while self.fill() {}
-        true
+        self.buffer.is_empty()
     }
 
     /// Waits for the next byte as long as it takes, looking at `stop` now and then; false if none will come.
