@@ -32,7 +32,7 @@ pub(super) struct Control {
     pub(super) workshop: Arc<Workshop>,
     /// `None` leaves all signals alone.
     pub(super) signals: Option<Signals>,
-    /// Cancelled when a worker thread has ended before its time: its share of the connections is served by nobody.
+    /// Cancelled when a worker thread has ended before its time, or the admin side has: only a part of us is left.
     pub(super) lost: CancellationToken,
 }
 

@@ -311,8 +311,7 @@ fn spawn_control(
             runtime.block_on(async move {
                 for (door, scope) in admins {
                     if let Some(door) = door {
-                        let (house, tasks) = (Arc::clone(&control.house), control.tasks.clone());
-                        control.tasks.spawn(admin::run(door, scope, house, tasks, stop.clone()));
+                        spawn_admin(&control, door, scope, stop.clone());
                     }
                 }
                 control.run().await;
@@ -324,4 +323,16 @@ fn spawn_control(
         })
     });
     spawned.map_err(|error| StartError::Cannot(format!("cannot start the control thread: {error}")))
+}
+
+fn spawn_admin(control: &Control, door: Bound, scope: Scope, stop: Stop) {
+    let lost = control.lost.clone();
+    let serving = admin::run(door, scope, Arc::clone(&control.house), control.tasks.clone(), stop);
+    control.tasks.spawn(async move {
+        // Nobody could see how the rest does.
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the admin side cannot be served, and the process stops");
+            lost.cancel();
+        }
+    });
 }

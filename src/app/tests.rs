@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::*;
@@ -50,6 +51,13 @@ fn message(stream: &mut TcpStream, body: &str) -> String {
     read
 }
 
+/// How it ended, which must be soon.
+fn ended(running: Running) -> Result<(), Broken> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(running.wait()));
+    told.recv_timeout(Duration::from_secs(30)).expect("it did not end")
+}
+
 fn status(at: SocketAddr, path: &str) -> u16 {
     let mut stream = TcpStream::connect(at).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -82,7 +90,7 @@ fn when_a_worker_is_lost_what_the_others_serve_is_answered_and_the_whole_ends_as
     assert_eq!(status(admin, "/livez"), 200);
     write!(asked, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{SAID}", SAID.len()).unwrap();
     assert!(message(&mut client, SAID).starts_with("HTTP/1.1 200 "));
-    assert_eq!(running.wait(), Err(Broken));
+    assert_eq!(ended(running), Err(Broken));
 }
 
 /// A descriptor that no runtime can wait for.
@@ -93,11 +101,15 @@ fn no_listener() -> Bound {
 }
 
 #[test]
-fn a_worker_that_cannot_serve_ends_the_whole() {
-    let start = start_before(&provider(), "linger = \"500s\"");
-    let mut open = Open::new(&start.settings).unwrap();
-    open.doors[1].clients = vec![no_listener()];
-    assert_eq!(run(start, open, CancellationToken::new()).unwrap().wait(), Err(Broken));
+fn a_worker_or_an_admin_side_that_cannot_serve_ends_the_whole() {
+    let lame: [fn(&mut Open); 2] =
+        [|open| open.doors[1].clients = vec![no_listener()], |open| open.admin = Some(no_listener())];
+    for lame in lame {
+        let start = start_before(&provider(), "linger = \"500s\"");
+        let mut open = Open::new(&start.settings).unwrap();
+        lame(&mut open);
+        assert_eq!(ended(run(start, open, CancellationToken::new()).unwrap()), Err(Broken));
+    }
 }
 
 #[test]
@@ -105,13 +117,13 @@ fn a_control_thread_that_cannot_go_on_is_told_from_one_that_was_stopped() {
     let start = start_before(&provider(), "");
     let mut running = super::start(start).unwrap();
     let control = std::mem::replace(&mut running.control, std::thread::spawn(|| panic!("for the test")));
-    assert_eq!(running.wait(), Err(Broken));
+    assert_eq!(ended(running), Err(Broken));
     drop(control);
     let start = start_before(&provider(), "");
     let running = super::start(start).unwrap();
     running.stopper.begin();
     running.stopper.end();
-    assert_eq!(running.wait(), Ok(()));
+    assert_eq!(ended(running), Ok(()));
 }
 
 #[test]

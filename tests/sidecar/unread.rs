@@ -32,6 +32,8 @@ impl Mute {
             assert!(turns < 10_000_000, "it does not come to listen");
             std::thread::yield_now();
         }
+        // Who connects may only be in the queue: who is answered may send signals.
+        assert_eq!(mute.ready(), 200);
         mute
     }
 
