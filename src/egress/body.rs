@@ -66,6 +66,12 @@ impl Body {
     }
 }
 
+/// Whether the peer has said that this is the end, or all of the length that it announced has come.
+fn is_whole(incoming: &Incoming) -> bool {
+    let left = http_body::Body::size_hint(incoming).exact();
+    http_body::Body::is_end_stream(incoming) || left == Some(0)
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = LineError;
@@ -77,9 +83,12 @@ impl http_body::Body for Body {
         let frame = match &mut self.0 {
             From::Nowhere => return Poll::Ready(None),
             From::Line(lent) => ready!(lent.line.poll_frame(cx)).map(|data| data.map(Frame::data)),
-            From::Slot { incoming, slot } => {
-                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(|it| slot.explain(it)))
-            }
+            From::Slot { incoming, slot } => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                Some(frame) => Some(frame.map_err(|it| slot.explain(it))),
+                // hyper takes a stream that is reset without an error for one that has ended.
+                None if !is_whole(incoming) => Some(Err(LineError::Cut)),
+                None => None,
+            },
         };
         match &frame {
             Some(Ok(_)) => self.give_back_if_over(),

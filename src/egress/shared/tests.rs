@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
+use http_body_util::BodyExt as _;
 use rustls::ServerConfig;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -29,6 +30,8 @@ enum Doing {
     Half,
     /// Says one half, and the other with the next permit.
     Halves,
+    /// Says half of it, and resets the stream with the next permit.
+    Torn(Reason),
 }
 
 /// A server of HTTP/2 that holds every answer back until the gate has a permit for it.
@@ -191,6 +194,10 @@ async fn answer(
         stream.send_data(Bytes::from_static(b"o"), false).unwrap();
         seen.gate.acquire().await.unwrap().forget();
         stream.send_data(Bytes::from_static(b"k"), true).unwrap();
+    } else if let Doing::Torn(reason) = doing {
+        stream.send_data(Bytes::from_static(b"o"), false).unwrap();
+        seen.gate.acquire().await.unwrap().forget();
+        stream.send_reset(reason);
     } else {
         stream.send_data(Bytes::from_static(b"ok"), true).unwrap();
     }
@@ -244,6 +251,19 @@ async fn a_refused_stream_is_sent_once_more_and_nothing_else_is() {
             "{error:?}"
         );
         assert_eq!(lock(&house.seen.heads).len(), requests);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_stream_is_reset_is_cut_even_if_that_is_called_no_error() {
+    for script in [(|_| Doing::Torn(Reason::NO_ERROR)) as Script, |_| Doing::Torn(Reason::CANCEL)] {
+        let house = House::open(100, &LIMITS, script).await;
+        house.seen.gate.add_permits(1);
+        let mut body = soon(house.egress.send(SEAT, post(&["x"]))).await.unwrap().body;
+        assert_eq!(soon(body.frame()).await.unwrap().unwrap().into_data().unwrap(), "o");
+        house.seen.gate.add_permits(1);
+        let end = soon(body.frame()).await;
+        assert!(matches!(end, Some(Err(_))), "{end:?}");
     }
 }
 
