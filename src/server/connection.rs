@@ -63,13 +63,17 @@ pub(super) async fn serve(
     mut stop: Stop,
 ) {
     let patience = if tls.is_some() { limits.header } else { limits.idle };
-    tokio::select! {
+    let first = tokio::select! {
         biased;
         // Before the stop: a request that is here is told of it.
-        begun = tokio::time::timeout(patience, stream.begins()) => if begun != Ok(true) {
-            return;
-        },
-        () = stop.begun() => return,
+        begun = tokio::time::timeout(patience, stream.begins()) => begun.ok().flatten(),
+        () = stop.begun() => None,
+    };
+    let Some(first) = first else { return };
+    if tls.is_none() && first == handshake::FIRST {
+        return tracing::warn!(
+            "a caller speaks TLS, and this port does not: its URL must begin with http:// (server.tls is not set)"
+        );
     }
     match (tls, stream) {
         (Some(tls), Stream::Tcp(stream)) => {

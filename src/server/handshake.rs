@@ -13,7 +13,7 @@ use super::stop::Stop;
 use crate::tls::inbound::{Inbound, explain_caller};
 
 /// The first byte of every TLS connection (RFC 8446 §5.1: a record of type handshake).
-const HANDSHAKE: u8 = 22;
+pub(super) const FIRST: u8 = 22;
 
 /// What a caller is told that speaks plain HTTP.
 const PLAIN: &str = concat!(
@@ -54,7 +54,7 @@ async fn shake(
     if stream.peek(&mut first).await.ok()? == 0 {
         return None;
     }
-    if first[0] != HANDSHAKE {
+    if first[0] != FIRST {
         tracing::warn!(peer = %shown(peer), "a caller does not speak TLS, and server.tls demands it");
         if first[0].is_ascii_uppercase() {
             tell(stream).await;

@@ -152,15 +152,15 @@ pub(super) enum Stream {
 
 /// What can tell that the other side has sent something, or has left.
 pub(super) trait Heard {
-    /// Waits until the other side has sent something that nobody has read yet; false if it has left instead. Whether
-    /// anything is there is known without a system call as long as there is nothing.
-    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>;
+    /// Waits until the other side has sent something that nobody has read yet, and gives its first byte; nothing if it
+    /// has left instead. Whether anything is there is known without a system call as long as there is nothing.
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>>;
 }
 
 macro_rules! heard {
     ($($socket:ty),*) => {$(
         impl Heard for $socket {
-            fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+            fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
                 loop {
                     ready!(self.poll_read_ready(cx))?;
                     match self.try_io(Interest::READABLE, || peek(self)) {
@@ -176,7 +176,7 @@ macro_rules! heard {
 heard!(TcpStream, UnixStream);
 
 impl Heard for Stream {
-    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
         match self {
             Self::Tcp(stream) => stream.poll_heard(cx),
             Self::Unix(stream) => stream.poll_heard(cx),
@@ -185,11 +185,11 @@ impl Heard for Stream {
 }
 
 impl Stream {
-    /// Resolves when the client has sent something; false if it has left instead.
-    pub(super) async fn begins(&self) -> bool {
+    /// Resolves with the first byte that the client sends; nothing if it has left instead.
+    pub(super) async fn begins(&self) -> Option<u8> {
         // Not `readable`: that is true at the end too, and tokio takes a socket that it has just accepted for readable
         // until a read says otherwise.
-        poll_fn(|cx| self.poll_heard(cx)).await.unwrap_or(false)
+        poll_fn(|cx| self.poll_heard(cx)).await.ok().flatten()
     }
 
     /// Takes it from this thread's runtime, for another.
@@ -218,10 +218,11 @@ impl Accepted {
     }
 }
 
-/// Whether `socket` has something to read, which is left there; false at its end.
-fn peek(socket: impl AsFd) -> io::Result<bool> {
-    let (_, some) = rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-    Ok(some > 0)
+/// The next byte of `socket`, which is left there; nothing at its end.
+fn peek(socket: impl AsFd) -> io::Result<Option<u8>> {
+    let mut next = [0; 1];
+    let (_, some) = rustix::net::recv(socket, &mut next, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    Ok((some > 0).then_some(next[0]))
 }
 
 impl AsyncRead for Stream {
@@ -316,7 +317,7 @@ mod tests {
                     said.unwrap();
                 }
                 let begun = tokio::time::timeout(std::time::Duration::from_secs(30), begins).await;
-                assert_eq!(begun, Ok(!says.is_empty()), "{near:?}");
+                assert_eq!(begun, Ok(says.bytes().next()), "{near:?}");
             }
         }
     }

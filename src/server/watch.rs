@@ -46,12 +46,12 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
             return self.take(cx);
         }
         match self.stream.poll_heard(cx) {
-            Poll::Ready(Ok(true)) => {
+            Poll::Ready(Ok(Some(_))) => {
                 self.heard = true;
                 // It may be the rest of what hyper is reading, and is then read, not taken, at its next turn.
                 cx.waker().wake_by_ref();
             }
-            Poll::Ready(Ok(false)) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Ready(Ok(None)) => return Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {}
         }
@@ -91,7 +91,7 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
 
 impl Heard for Box<TlsStream<TcpStream>> {
     /// What is sent may be TLS' own, and nothing to be read.
-    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
         self.get_ref().0.poll_heard(cx)
     }
 }

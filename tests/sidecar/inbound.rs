@@ -238,3 +238,15 @@ fn a_renewed_certificate_is_taken_without_a_signal_and_its_end_is_a_metric() {
     let line = "outrider_cert_expiry_seconds{integration=\"\",kind=\"server\"} ";
     assert!(metrics.text().contains(line), "{}", metrics.text());
 }
+
+#[test]
+fn tls_to_a_port_without_it_is_told_in_the_log() {
+    let upstream = Upstream::saying("unreached");
+    let sidecar = Setup::before(&upstream, "").start();
+    let mut caller = sidecar.connect();
+    // A record of a handshake, and the beginning of one (RFC 8446 §5.1).
+    caller.send_raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
+    assert!(caller.is_closed());
+    sidecar.logged("a caller speaks TLS, and this port does not", 1);
+    assert_eq!(upstream.count(), 0);
+}
