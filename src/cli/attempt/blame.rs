@@ -151,6 +151,10 @@ fn handler(status: u16) -> Option<Verdict> {
 fn token(case: &Case<'_>) -> Option<Verdict> {
     let is_refused = case.code == "token_refused";
     let (fault, next) = match (&case.settings.authorization, is_refused) {
+        (Authorization::OAuth2(oauth2), _) if oauth2.is_endpoint => (
+            "the configuration's, most likely: no `oauth2_token_url` is set, so `endpoint` itself was asked for the token",
+            "set `oauth2_token_url` to the URL of the token endpoint; if `endpoint` is what gives tokens, check client id, secret, scope and `client_auth`, and with `outrider check --online` whether it can be reached",
+        ),
         (Authorization::Gcp(_), true) => (
             "that of the Google credentials in `gcp`: they are not taken",
             "do what the message says; the account in `gcp.credentials_file` must be active and may need a role",
