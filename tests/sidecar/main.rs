@@ -53,6 +53,7 @@ mod reload;
 mod rotation;
 mod routing;
 mod schema;
+mod slips;
 mod stacks;
 mod stop;
 mod stream;
