@@ -35,7 +35,7 @@ impl Needles {
     #[must_use]
     pub fn and_secret(self, secret: &str) -> Self {
         let mut all = self.0;
-        all.push(Needle { secret: secret.as_bytes().to_vec(), in_part: true });
+        all.push(Needle { secret: secret.trim().as_bytes().to_vec(), in_part: true });
         Self::sorted(all)
     }
 
@@ -77,6 +77,8 @@ struct Needle {
 impl Needle {
     /// `value` with and without the scheme before it (`Bearer …`), and what that scheme makes of it.
     fn all(value: &[u8]) -> Vec<Self> {
+        // A reader takes blanks off the ends of a field's value (RFC 9110 §5.5), and may give back what is left.
+        let value = value.trim_ascii();
         let bare = value.rsplit(|byte| *byte == b' ').next().unwrap_or(value);
         let needle = |secret: &[u8], in_part| Self { secret: secret.to_vec(), in_part };
         let mut all = vec![needle(bare, true)];

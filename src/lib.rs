@@ -19,6 +19,7 @@
 
 // words: values; no I/O, no async
 pub mod echo;
+pub mod hop;
 pub mod names;
 pub mod secret;
 

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
+use super::desk::Desk;
 use super::keeper::Keeper;
 use super::watch::Watch;
+use crate::integration::Workshop;
 use crate::proxy::House;
 use crate::server::stop::Stopper;
 use crate::tasks::Tasks;
@@ -26,60 +29,95 @@ pub(super) struct Control {
     /// Everything else.
     pub(super) tasks: Tasks,
     pub(super) keeper: Keeper,
+    pub(super) workshop: Arc<Workshop>,
     /// `None` leaves all signals alone.
     pub(super) signals: Option<Signals>,
+    /// Cancelled when a worker thread has ended before its time, or the admin side has: only a part of us is left.
+    pub(super) lost: CancellationToken,
 }
 
 impl Control {
     /// Runs until the process is to end.
-    pub(super) async fn run(mut self) {
-        let mut stop = self.stopper.listen();
+    pub(super) async fn run(self) {
+        let Self { house, stopper, connections, tasks, keeper, workshop, signals: mut caught, lost } = self;
+        let mut stop = stopper.listen();
         let mut patience = LAST_WORK;
-        let (paths, every) = self.keeper.watched();
+        let mut times = keeper.times();
+        let (paths, every) = keeper.watched();
         let mut watch = Watch::new(every);
         watch.set(paths, every);
-        let mut signals = self.signals.take();
+        let mut desk = Desk::new(keeper);
+        let drain = Drain { house: &house, stopper: &stopper, connections: &connections, lost: &lost };
         loop {
+            let is_free = desk.keeper().is_some();
             tokio::select! {
                 () = stop.over() => break,
-                stopping = next(&mut signals) => {
+                stopping = next(&mut caught) => {
                     if stopping {
-                        patience = self.drain(&mut signals).await;
+                        patience = drain.run(times, &mut caught).await;
                         break;
                     }
-                    self.keeper.reload();
+                    desk.reload();
                 }
-                now = watch.look() => self.keeper.looked(&now),
+                () = lost.cancelled() => {
+                    patience = drain.run(times, &mut caught).await;
+                    break;
+                }
+                () = desk.done() => {}
+                now = watch.look(), if is_free => desk.looked(now),
             }
-            let (paths, every) = self.keeper.watched();
-            watch.set(paths, every);
+            if let Some(keeper) = desk.keeper() {
+                times = keeper.times();
+                let (paths, every) = keeper.watched();
+                watch.set(paths, every);
+            }
         }
-        self.house.cut.store(true, Ordering::Relaxed);
-        self.stopper.end();
-        if let Some(stable) = &self.keeper.workshop.stable {
+        house.cut.store(true, Ordering::Relaxed);
+        stopper.end();
+        if let Some(stable) = &workshop.stable {
             stable.workers.stop(patience).await;
         }
-        self.keeper.workshop.clients.close();
-        let _ = timeout(patience, self.tasks.finished()).await;
+        workshop.clients.close();
+        let _ = timeout(patience, tasks.finished()).await;
     }
+}
 
+/// How long the parts of a stop may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) linger: Duration,
+    pub(super) drain_timeout: Duration,
+}
+
+/// Whom a stop concerns.
+struct Drain<'a> {
+    house: &'a House,
+    stopper: &'a Stopper,
+    connections: &'a Tasks,
+    lost: &'a CancellationToken,
+}
+
+impl Drain<'_> {
     /// The stop in its order: not ready, lingering, draining; how long background work may still take after it.
-    async fn drain(&self, signals: &mut Option<Signals>) -> Duration {
-        let server = &self.keeper.settings.server;
+    async fn run(&self, Times { linger, drain_timeout }: Times, signals: &mut Option<Signals>) -> Duration {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (linger_ms, drain_timeout_ms) = (millis(server.linger), millis(server.drain_timeout));
+        let (linger_ms, drain_timeout_ms) = (millis(linger), millis(drain_timeout));
         tracing::info!(linger_ms, drain_timeout_ms, "stopping");
         self.house.unready.store(true, Ordering::Relaxed);
         let orderly = async {
-            if !server.linger.is_zero() {
-                self.linger(server.linger).await;
+            if !linger.is_zero() {
+                tokio::select! {
+                    () = self.linger(linger) => {}
+                    // Half a house takes nobody in.
+                    () = self.lost.cancelled() => {}
+                }
             }
             self.house.draining.store(true, Ordering::Relaxed);
             self.stopper.begin();
             self.connections.finished().await;
         };
         let patience = tokio::select! {
-            ended = timeout(server.drain_timeout, orderly) => {
+            ended = timeout(drain_timeout, orderly) => {
                 match ended {
                     Ok(()) => tracing::info!("stopped: every answer is out"),
                     Err(_) => tracing::warn!(connections = self.connections.running(), "stopped at drain_timeout: what was still open is cut"),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::control::Times;
 use super::live;
 use super::renew::{Change, Refusals, Renewal, renew};
 use crate::config::valid::Settings;
@@ -16,7 +17,7 @@ use crate::files::{self, Print, Prints};
 use crate::integration::{Entry, Integration, Registry, Workshop};
 use crate::observe::{List, Sink, Status};
 use crate::proxy::House;
-use crate::tls::Inbound;
+use crate::tls::{Inbound, Renewed};
 
 /// Reads the configuration anew: from its files, or from these texts with only what they refer to read anew. Tells
 /// what it read, also where it fails.
@@ -63,7 +64,7 @@ enum Cause {
 /// The configuration that runs, and what keeps it so.
 pub(super) struct Keeper {
     pub(super) house: Arc<House>,
-    pub(super) workshop: Workshop,
+    pub(super) workshop: Arc<Workshop>,
     pub(super) sink: Sink,
     /// As they run: keys that need a restart are those of the start.
     pub(super) settings: Settings,
@@ -82,7 +83,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         house: Arc<House>,
-        workshop: Workshop,
+        workshop: Arc<Workshop>,
         sink: Sink,
         settings: Settings,
         source: Source,
@@ -109,9 +110,14 @@ impl Keeper {
         (paths.collect(), self.settings.server.rotation_interval)
     }
 
+    /// How long a stop may take.
+    pub(super) fn times(&self) -> Times {
+        let server = &self.settings.server;
+        Times { linger: server.linger, drain_timeout: server.drain_timeout }
+    }
+
     /// SIGHUP.
     pub(super) fn reload(&mut self) {
-        self.renew_inbound();
         self.reread(Cause::Signal, &Prints::new());
     }
 
@@ -151,7 +157,8 @@ impl Keeper {
         if read.iter().any(|(path, print)| now.get(path).is_some_and(|seen| seen != print)) {
             return;
         }
-        let loaded = loaded.and_then(|loaded| self.with_key(loaded));
+        let loaded =
+            loaded.and_then(|loaded| self.meant(loaded)).and_then(|loaded| self.with_doors(loaded, cause));
         let edited = std::mem::take(&mut self.source.files);
         self.source.files = read;
         if cause == Cause::Rotation {
@@ -163,6 +170,15 @@ impl Keeper {
             Ok(loaded) => self.take(loaded, cause),
             Err(problems) => self.refuse(&problems, cause),
         }
+    }
+
+    /// `loaded`, unless its file was emptied: whoever writes a file anew in its place does so first, and perhaps for long.
+    fn meant(&self, loaded: Loaded) -> Result<Loaded, Problems> {
+        if self.source.texts.is_blank() || !loaded.texts.is_blank() {
+            return Ok(loaded);
+        }
+        let why = "the file is empty (is it being written?): with a comment in it, it would be taken";
+        Err(loaded.places.problem(Severity::Error, &At::root(), why).into())
     }
 
     fn refuse(&self, problems: &Problems, cause: Cause) {
@@ -187,6 +203,8 @@ impl Keeper {
         let renewal = renew(&registry, &loaded.settings, &self.workshop, &mut self.refusals, same_text);
         let was_good = self.house.status.load().is_good();
         self.settings = live::running(&self.settings, loaded.settings);
+        // A file that was cut short may have lost the word by which its rest would be seen.
+        self.settings.server.watch |= cause == Cause::Watch;
         self.source.texts = loaded.texts;
         self.sink.set_level(self.settings.log.level);
         if !loaded.warnings.is_empty() && !same_text {
@@ -236,6 +254,10 @@ impl Keeper {
     fn install(&self, renewal: &Renewal) {
         if renewal.has_news() {
             self.house.registry.store(Arc::clone(&renewal.registry));
+            // Not before: what is only built changes nothing of what runs.
+            for integration in renewal.registry.entries().iter().flat_map(|entry| &entry.state) {
+                integration.rule();
+            }
         }
     }
 
@@ -276,6 +298,28 @@ impl Keeper {
         self.house.status.store(Arc::new(status));
     }
 
+    /// Takes over what the listeners need of `loaded`, or refuses the whole: their certificate, where somebody asked for a
+    /// reload, and the caller key.
+    fn with_doors(&mut self, loaded: Loaded, cause: Cause) -> Result<Loaded, Problems> {
+        let renewed = self.prepare_inbound(&loaded, cause)?;
+        let loaded = self.with_key(loaded)?;
+        if let Some(renewed) = renewed {
+            self.take_inbound(renewed);
+        }
+        Ok(loaded)
+    }
+
+    /// Other files than those that run wait for a restart, and then it does not matter how these are.
+    fn prepare_inbound(&self, loaded: &Loaded, cause: Cause) -> Result<Option<Renewed>, Problems> {
+        let runs_on = loaded.settings.server.tls == self.settings.server.tls;
+        let inbound = self.inbound.as_ref().filter(|_| cause == Cause::Signal && runs_on);
+        let renewed = inbound.map_or(Ok(None), |inbound| inbound.prepare());
+        renewed.map_err(|why| {
+            let at = At::root().key("server").key("tls");
+            loaded.places.problem(Severity::Error, &at, format!("server.tls: {why}")).into()
+        })
+    }
+
     /// Takes the caller key of `loaded` over together with the other rules, or refuses the whole.
     fn with_key(&mut self, loaded: Loaded) -> Result<Loaded, Problems> {
         let server = &loaded.settings.server;
@@ -305,12 +349,20 @@ impl Keeper {
         inbound.files().paths().cloned().collect()
     }
 
-    /// New connections get a new certificate; a broken one changes nothing.
+    /// A broken certificate changes nothing.
     fn renew_inbound(&self) {
-        match self.inbound.as_ref().map(|inbound| inbound.renew()) {
-            Some(Ok(true)) => tracing::info!("server.tls renewed: new connections use it"),
+        match self.inbound.as_ref().map(|inbound| inbound.prepare()) {
+            Some(Ok(Some(renewed))) => self.take_inbound(renewed),
             Some(Err(why)) => tracing::error!("server.tls: {why}; the old certificate stays in use"),
-            Some(Ok(false)) | None => {}
+            Some(Ok(None)) | None => {}
+        }
+    }
+
+    /// New connections get the new certificate.
+    fn take_inbound(&self, renewed: Renewed) {
+        if let Some(inbound) = &self.inbound {
+            inbound.take(renewed);
+            tracing::info!("server.tls renewed: new connections use it");
         }
     }
 

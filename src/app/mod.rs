@@ -3,22 +3,27 @@
 mod collect;
 mod control;
 mod crews;
+mod desk;
 mod keeper;
 mod live;
 mod renew;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
 use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
-use crate::integration::{Entry, HandlersDoor, Registry, Stable, Workshop};
+use crate::integration::{Entry, HandlersDoor, Registry, SlotBook, Stable, Workshop};
 use crate::observe::{Access, Metrics, Sink, Status, clock};
 use crate::proxy::{Activity, House, Rules};
 use crate::server::admin::{self, Scope};
@@ -46,8 +51,13 @@ pub struct Running {
     /// Weak: what the house holds ends with the control thread.
     house: Weak<House>,
     stopper: Stopper,
-    control: JoinHandle<()>,
+    control: JoinHandle<Result<(), Broken>>,
 }
+
+/// It has stopped without having been told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped: a thread of ours ended before its time")]
+pub struct Broken;
 
 /// Why it did not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,15 +92,40 @@ impl std::fmt::Debug for Start {
 
 /// Binds, builds and serves; returns once requests are answered.
 pub fn start(start: Start) -> Result<Running, StartError> {
+    let open = Open::new(&start.settings)?;
+    run(start, open, CancellationToken::new())
+}
+
+/// Everything that is listened on, and what TLS is spoken there.
+struct Open {
+    inbound: Option<Arc<Inbound>>,
+    /// One for each worker thread.
+    doors: Vec<Doors>,
+    admin: Option<Bound>,
+    outside: Option<Bound>,
+}
+
+impl Open {
+    fn new(settings: &Settings) -> Result<Self, StartError> {
+        let inbound = inbound(settings)?;
+        let bind = |to: &Listen| Bound::bind(to, &settings.server.unix).map_err(StartError::Cannot);
+        let clients = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        let handlers = settings.handlers.egress.then(|| bind(&LOOPBACK)).transpose()?;
+        let first = Doors { clients, handlers };
+        let others = (1..settings.server.workers).map(|_| first.try_clone());
+        let others = others.collect::<std::io::Result<Vec<_>>>().map_err(cannot_start_workers)?;
+        let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
+        let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
+        let doors = std::iter::once(first).chain(others).collect();
+        Ok(Self { inbound, doors, admin, outside })
+    }
+}
+
+/// `lost` is cancelled when a worker thread ends before its time.
+fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, StartError> {
     let Start { settings, sink, source } = start;
-    let inbound = inbound(&settings)?;
-    let bind = |to: &Listen| Bound::bind(to, &settings.server.unix).map_err(StartError::Cannot);
-    let clients = settings.server.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-    let handlers = settings.handlers.egress.then(|| bind(&LOOPBACK)).transpose()?;
-    let doors = Doors { clients, handlers };
-    let door = doors.handlers.as_ref().map(handlers_door).transpose()?;
-    let admin = settings.admin.listen.as_ref().map(bind).transpose()?;
-    let outside = settings.admin.metrics_listen.as_ref().map(bind).transpose()?;
+    let Open { inbound, doors, admin, outside } = open;
+    let door = doors[0].handlers.as_ref().map(handlers_door).transpose()?;
     let (tasks, connections) = (Tasks::new(), Tasks::new());
     let metrics = Arc::new(Metrics::new());
     let clients = Arc::new(Clients::new(settings.server.workers, tasks.clone()));
@@ -98,6 +133,7 @@ pub fn start(start: Start) -> Result<Running, StartError> {
         clients: Arc::clone(&clients),
         tokens: Tokens::new(tasks.clone()),
         metrics: Arc::clone(&metrics),
+        slots: SlotBook::default(),
         stable: Some(Stable { workers: Workers::new(clients), door: door.clone() }),
     };
     let registry = build(&settings, &workshop)?;
@@ -120,21 +156,23 @@ pub fn start(start: Start) -> Result<Running, StartError> {
     house.metrics.register(|registry| registry.register_collector(reading));
     let served = Arc::downgrade(&house);
     let (stopper, stop) = Stopper::new();
-    let running = (doors.clients.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
+    let running = (doors[0].clients.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
     let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
-    let workers = spawn_workers(&doors, crew)?;
-    drop(doors);
+    let workers = spawn_workers(doors, crew, &connections, &lost)?;
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
     let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
-    let keeper = Keeper::new(Arc::clone(&house), workshop, sink, settings, source).with(inbound);
+    let workshop = Arc::new(workshop);
+    let keeper = Keeper::new(Arc::clone(&house), Arc::clone(&workshop), sink, settings, source).with(inbound);
     let control = Control {
         house: Arc::clone(&house),
         stopper: stopper.clone(),
         connections,
         tasks,
         keeper,
+        workshop,
         signals: None,
+        lost,
     };
     let control = spawn_control(control, obeys, admins, stop, workers)?;
     Ok(Running { proxy: running.0, admin: running.1, house: served, stopper, control })
@@ -147,15 +185,21 @@ impl Running {
     }
 
     /// Waits until it has stopped, by a signal or by [`Running::stop`].
-    pub fn wait(self) {
-        let _ = self.control.join();
+    ///
+    /// # Errors
+    ///
+    /// It has stopped because one of its threads ended before its time. The log says which, and why.
+    pub fn wait(self) -> Result<(), Broken> {
+        // A panic of the control thread is logged where it happens.
+        self.control.join().unwrap_or(Err(Broken))
     }
 
     /// Ends it at once, without waiting for answers.
     pub fn stop(self) {
         self.stopper.begin();
         self.stopper.end();
-        self.wait();
+        // Who ends it at once does not mind how it ends.
+        let _ = self.wait();
     }
 }
 
@@ -205,20 +249,48 @@ fn rules(settings: &Settings) -> Result<Rules, StartError> {
     live::rules(&settings.server).map_err(StartError::Door)
 }
 
-fn spawn_workers(doors: &Doors, crew: Vec<Serving>) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let spawn = |serving: Serving| -> std::io::Result<JoinHandle<()>> {
-        let doors = doors.try_clone()?;
+fn spawn_workers(
+    doors: Vec<Doors>,
+    crew: Vec<Serving>,
+    connections: &Tasks,
+    lost: &CancellationToken,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let spawn = |(serving, doors): (Serving, Doors)| -> std::io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (connections, lost) = (connections.clone(), lost.clone());
         std::thread::Builder::new().name(format!("worker-{}", serving.seat().0)).spawn(move || {
-            if let Err(error) = runtime.block_on(serving.run(doors)) {
-                tracing::error!(%error, "a worker thread ended");
+            if !to_the_end(|| runtime.block_on(serving.run(doors))) {
+                lost.cancel();
+                // Whom it serves has an answer to come: nobody else can give it.
+                runtime.block_on(connections.finished());
             }
             // A name that is still being looked up would hold the end up.
             runtime.shutdown_background();
         })
     };
-    let spawned: std::io::Result<Vec<_>> = crew.into_iter().map(spawn).collect();
-    spawned.map_err(|error| StartError::Cannot(format!("cannot start the worker threads: {error}")))
+    let spawned: std::io::Result<Vec<_>> = crew.into_iter().zip(doors).map(spawn).collect();
+    spawned.map_err(cannot_start_workers)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn cannot_start_workers(error: std::io::Error) -> StartError {
+    StartError::Cannot(format!("cannot start the worker threads: {error}"))
+}
+
+/// Whether a worker thread's `work` came to its end, rather than to an error or a panic, which are logged.
+fn to_the_end(work: impl FnOnce() -> std::io::Result<()>) -> bool {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a worker thread ended, and the process stops");
+            false
+        }
+        // The panic hook says where.
+        Err(_) => {
+            tracing::error!("a worker thread ended with a panic, and the process stops");
+            false
+        }
+    }
 }
 
 fn spawn_control(
@@ -227,7 +299,8 @@ fn spawn_control(
     admins: [(Option<Bound>, Scope); 2],
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
-) -> Result<JoinHandle<()>, StartError> {
+) -> Result<JoinHandle<Result<(), Broken>>, StartError> {
+    let lost = control.lost.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let spawned = runtime.and_then(|runtime| {
         if obeys_signals {
@@ -238,18 +311,28 @@ fn spawn_control(
             runtime.block_on(async move {
                 for (door, scope) in admins {
                     if let Some(door) = door {
-                        let (house, tasks) = (Arc::clone(&control.house), control.tasks.clone());
-                        control.tasks.spawn(admin::run(door, scope, house, tasks, stop.clone()));
+                        spawn_admin(&control, door, scope, stop.clone());
                     }
                 }
                 control.run().await;
             });
-            for worker in workers {
-                let _ = worker.join();
-            }
+            let ended: Vec<_> = workers.into_iter().map(JoinHandle::join).collect();
             // A look at a file system that hangs must not hold the end up.
             runtime.shutdown_background();
+            if ended.iter().all(Result::is_ok) && !lost.is_cancelled() { Ok(()) } else { Err(Broken) }
         })
     });
     spawned.map_err(|error| StartError::Cannot(format!("cannot start the control thread: {error}")))
+}
+
+fn spawn_admin(control: &Control, door: Bound, scope: Scope, stop: Stop) {
+    let lost = control.lost.clone();
+    let serving = admin::run(door, scope, Arc::clone(&control.house), control.tasks.clone(), stop);
+    control.tasks.spawn(async move {
+        // Nobody could see how the rest does.
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the admin side cannot be served, and the process stops");
+            lost.cancel();
+        }
+    });
 }

@@ -45,8 +45,13 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
     match app::start(Start { settings, sink, source }) {
         Ok(running) => {
             announce(&running, welcome.as_ref());
-            running.wait();
-            Exit::Done
+            match running.wait() {
+                Ok(()) => Exit::Done,
+                Err(error) => {
+                    tracing::error!("{error}");
+                    Exit::Failed
+                }
+            }
         }
         Err(error @ (StartError::World(_) | StartError::Door(_))) => {
             tracing::error!("{error}");

@@ -100,6 +100,11 @@ impl Texts {
         self.texts.keys().any(|text| text == path || text.parent() == Some(path))
     }
 
+    /// Whether the configuration's file has nothing in it.
+    pub fn is_blank(&self) -> bool {
+        self.texts.get(&self.file).is_none_or(|text| text.trim().is_empty())
+    }
+
     fn listed(&self, dir: &Path) -> Vec<PathBuf> {
         let inside = |path: &&PathBuf| **path != self.file && path.parent() == Some(dir);
         self.texts.keys().filter(inside).cloned().collect()

@@ -27,7 +27,7 @@ enum From {
     /// A connection of its own.
     Line(Lent),
     /// A stream of a shared connection.
-    Slot { incoming: Incoming, _slot: Slot },
+    Slot { incoming: Incoming, slot: Slot },
 }
 
 /// A connection that is busy with one answer, and where it goes back to.
@@ -47,7 +47,7 @@ impl Body {
 
     /// The body of an answer on a stream of its own.
     pub(super) fn of_stream(incoming: Incoming, slot: Slot) -> Self {
-        let mut body = Self(From::Slot { incoming, _slot: slot });
+        let mut body = Self(From::Slot { incoming, slot });
         body.give_back_if_over();
         body
     }
@@ -77,8 +77,8 @@ impl http_body::Body for Body {
         let frame = match &mut self.0 {
             From::Nowhere => return Poll::Ready(None),
             From::Line(lent) => ready!(lent.line.poll_frame(cx)).map(|data| data.map(Frame::data)),
-            From::Slot { incoming, .. } => {
-                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(LineError::Http2))
+            From::Slot { incoming, slot } => {
+                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(|it| slot.explain(it)))
             }
         };
         match &frame {

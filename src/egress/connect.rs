@@ -1,12 +1,12 @@
 //! From a destination to a connected stream: a proxy or the straight way, DNS, TCP, TLS; or a Unix socket.
 
-use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
 use super::address::Address;
 use super::clock::Clock;
 use super::error::{LineError, SendError};
-use super::message;
+use super::message::{self, Outgoing};
 use super::preview::Route;
 use super::secure::{Secure, rustls_error};
 use super::socket::{self, Socket};
@@ -107,17 +107,9 @@ impl Destination {
         message::head(request, self.host_field(), forward)
     }
 
-    /// Addresses a request that is in origin form: a proxy that passes it on must know where to.
-    pub(super) fn address<B>(&self, request: &mut Request<B>) {
-        if let Some(proxy) = self.through.as_ref().filter(|_| self.forwards) {
-            proxy.address(request, &self.authority);
-        }
-    }
-
-    /// Makes a request that is in origin form one for HTTP/2, which has no `host` (RFC 9113 §8.3.1).
-    pub(super) fn address_http2<B>(&self, request: &mut Request<B>) {
-        message::absolute(request, Scheme::HTTPS, &self.authority);
-        request.headers_mut().remove(header::HOST);
+    /// `request` as it goes on a connection of HTTP/2.
+    pub(super) fn compose(&self, request: &Unsigned) -> Request<Outgoing> {
+        message::compose(request, &self.authority)
     }
 
     /// Whether HTTP/2 may be spoken.

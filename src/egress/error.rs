@@ -20,9 +20,12 @@ pub enum LineError {
     /// The connection broke.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// Over HTTP/2 the peer did not say within this time that it is still there, and the connection was given up.
+    #[error("a ping of HTTP/2 was not answered within {0:?}")]
+    Unanswered(Duration),
     /// What hyper says of HTTP/2.
     #[error("{0}")]
-    Http2(#[from] hyper::Error),
+    Http2(hyper::Error),
 }
 
 impl LineError {
@@ -31,7 +34,7 @@ impl LineError {
         match self {
             Self::Io(io) => Some(io),
             Self::Http2(error) => cause(error),
-            Self::Garbled(_) | Self::Closed | Self::Cut => None,
+            Self::Garbled(_) | Self::Closed | Self::Cut | Self::Unanswered(_) => None,
         }
     }
 }
@@ -97,6 +100,11 @@ impl SendError {
         }
         if let LineError::Garbled(why) = error {
             return Self::garbled(host, why);
+        }
+        if let LineError::Unanswered(_) = error {
+            return Self::Closed(format!(
+                "{host} fell silent before it answered, and the connection was given up: {error}"
+            ));
         }
         if let LineError::Http2(error) = error
             && let Some(h2) = cause::<h2::Error>(error).filter(|h2| !h2.is_io())

@@ -5,22 +5,20 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Uri};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{Method, Request, Uri};
 use http_body::{Frame, SizeHint};
 
+use crate::hop::is_hop_by_hop;
 use crate::outbound::{Segments, Unsigned};
 
 /// What names us upstream.
 pub(super) const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("outrider/", env!("CARGO_PKG_VERSION")));
 
-/// Whether a field belongs to one connection or to its framing (RFC 9110 §7.6.1): set by us, never copied.
+/// Whether a field belongs to one connection, or to the framing: set by us, never copied.
 fn is_framing(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection" | "content-length" | "transfer-encoding" | "te" | "upgrade" | "expect"
-    )
+    matches!(name.as_str(), "content-length" | "expect") || is_hop_by_hop(name)
 }
 
 /// The head of `request` as text (RFC 9112 §3, §5): origin form, our own host and framing; or through a proxy that
@@ -74,42 +72,29 @@ fn expects_body(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Makes a request ready for a connection to `host`, for HTTP/2 and to be shown: origin form, our own host and framing.
-pub(super) fn compose(
-    method: Method,
-    uri: &Uri,
-    mut headers: HeaderMap,
-    body: Segments,
-    host: &HeaderValue,
-) -> Request<Outgoing> {
+/// `request` as it goes on a connection of HTTP/2: the whole URL at `authority` in place of `host` (RFC 9113 §8.3.1),
+/// without framing.
+pub(super) fn compose(request: &Unsigned, authority: &Authority) -> Request<Outgoing> {
+    let mut headers = request.headers.clone();
     // Comparing the few names that are there costs less than looking up those that are not.
-    if headers.keys().any(is_framing) {
-        let framing: Vec<HeaderName> = headers.keys().filter(|name| is_framing(name)).cloned().collect();
-        for name in framing {
-            headers.remove(name);
-        }
+    for name in request.headers.keys().filter(|name| **name == header::HOST || is_framing(name)) {
+        headers.remove(name);
     }
-    headers.insert(header::HOST, host.clone());
     headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-    let body = Outgoing::new(body);
-    if body.left == 0 && expects_body(&method) {
+    let body = Outgoing::new(request.body.clone());
+    if body.left == 0 && expects_body(&request.method) {
         // hyper says nothing about an empty body.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    let path = uri.path_and_query().cloned();
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    *request.headers_mut() = headers;
-    request
-}
-
-/// Puts the whole URL into `request`, which is in origin form: for a proxy that passes it on, and for HTTP/2.
-pub(super) fn absolute<B>(request: &mut Request<B>, scheme: Scheme, authority: &Authority) {
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(scheme);
-    parts.authority = Some(authority.clone());
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    let mut url = Parts::default();
+    (url.scheme, url.authority) = (Some(Scheme::HTTPS), Some(authority.clone()));
+    url.path_and_query =
+        Some(request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let mut composed = Request::new(body);
+    *composed.method_mut() = request.method.clone();
+    *composed.uri_mut() = Uri::from_parts(url).unwrap_or_default();
+    *composed.headers_mut() = headers;
+    composed
 }
 
 /// A request body: each piece is one frame, nothing is copied, and the length is known.
@@ -150,6 +135,7 @@ impl http_body::Body for Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -164,8 +150,7 @@ mod tests {
     fn written(request: &Unsigned) -> (String, Request<Outgoing>) {
         let host = HeaderValue::from_static("a.example");
         let text = String::from_utf8(head(request, &host, None)).unwrap();
-        let Unsigned { method, uri, headers, body, .. } = request.clone();
-        (text, compose(method, &uri, headers, body, &host))
+        (text, compose(request, &Authority::from_static("a.example")))
     }
 
     #[test]
@@ -173,13 +158,26 @@ mod tests {
         for (method, says) in [(Method::POST, true), (Method::GET, false)] {
             let (text, request) = written(&request(method, "http://b.example"));
             assert!(text.contains(" / HTTP/1.1\r\nhost: a.example\r\n"), "{text}");
-            assert_eq!(
-                (request.uri().path(), &request.headers()["host"]),
-                ("/", &HeaderValue::from_static("a.example"))
-            );
+            assert_eq!(request.uri(), "https://a.example/");
             assert_eq!(text.contains("\r\ncontent-length: 0\r\n"), says, "{text}");
             assert_eq!(request.headers().get("content-length").is_some_and(|it| it == "0"), says);
         }
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_is_never_copied() {
+        let mut request = request(Method::POST, "http://b.example/x");
+        let ends = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"];
+        for name in ends.into_iter().chain(["upgrade", "expect", "content-length", "host"]) {
+            request.headers.insert(name, HeaderValue::from_static("doomed"));
+        }
+        request.headers.insert("x-a", HeaderValue::from_static("1"));
+        let (text, composed) = written(&request);
+        assert!(text.contains("\r\nx-a: 1\r\n") && !text.contains("doomed"), "{text}");
+        let mut names: Vec<_> = composed.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "user-agent", "x-a"]);
+        assert_eq!(composed.headers()["content-length"], "0");
     }
 
     #[test]

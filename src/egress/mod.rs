@@ -46,7 +46,7 @@ use connect::{Destination, Moment};
 use http1::Line;
 use pool::{Keep, Lease, Pool};
 use secure::Secure;
-use shared::Slot;
+use shared::{Pings, Slot};
 use socket::Socket;
 use through::Through;
 
@@ -200,17 +200,18 @@ impl Egress {
         connected: Option<Duration>,
     ) -> Result<Box<Sent>, Failed> {
         let to = self.pool.destination();
-        let Unsigned { method, uri, headers, body, tail: _ } = request.clone();
-        let mut asked = message::compose(method, &uri, headers, body, to.host_field());
-        to.address_http2(&mut asked);
-        let mut failure = match tokio::time::timeout(self.limits.first_byte, slot.send(asked)).await {
+        let asked = slot.send(to.compose(request));
+        let mut failure = match tokio::time::timeout(self.limits.first_byte, asked).await {
             Ok(Ok(response)) => {
                 let (head, incoming) = response.into_parts();
                 let (body, heard) = (Body::of_stream(incoming, slot), Instant::now());
                 return Ok(Box::new(Sent { head, body, connected, heard }));
             }
             Ok(Err(failure)) => failure,
-            Err(_) => return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte))),
+            Err(_) => {
+                slot.retire_if_silent();
+                return Err(Failed::Sent(SendError::silent(to.shown(), self.limits.first_byte)));
+            }
         };
         let is_unsent = failure.take_message().is_some();
         let error = failure.into_error();
@@ -219,7 +220,7 @@ impl Egress {
             slot.retire();
         }
         let met = Moment { unsent: is_unsent, fresh: false, renegotiable: false, spoke_tls: false };
-        let words = to.explain(&LineError::Http2(error), met);
+        let words = to.explain(&slot.explain(error), met);
         Err(match (is_unsent, is_unprocessed) {
             (true, _) => Failed::Unsent(words),
             (false, true) => Failed::Refused(words),
@@ -244,6 +245,7 @@ enum Failed {
 pub struct Clients {
     seats: usize,
     tasks: Tasks,
+    pings: Pings,
     pools: Mutex<HashMap<Key, Weak<Pool>>>,
     /// Those of processes of our own.
     beside: Mutex<Vec<Weak<Pool>>>,
@@ -282,7 +284,8 @@ fn proxy_tls(proxy: &valid::Proxy, profile: &tls::Profile) -> Result<Option<tls:
 impl Clients {
     /// No clients yet, for `seats` worker threads; connections run as tasks of `tasks`.
     pub fn new(seats: usize, tasks: Tasks) -> Self {
-        Self { seats, tasks, pools: Mutex::default(), beside: Mutex::default() }
+        let pings = Pings::USUAL;
+        Self { seats, tasks, pings, pools: Mutex::default(), beside: Mutex::default() }
     }
 
     /// The egress for one endpoint, of which only scheme and authority count.
@@ -308,7 +311,7 @@ impl Clients {
             address,
             proxy: proxy.clone(),
             proxy_tls: proxy_tls(proxy, profile)?,
-            keep: Keep { idle: limits.pool_idle, age: limits.max_connection_age },
+            keep: self.keep(&limits),
         };
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|_, pool| pool.strong_count() > 0);
@@ -335,13 +338,17 @@ impl Clients {
     /// `path` is longer than a Unix socket's can be.
     pub fn worker(&self, path: &Path, limits: &EgressLimits) -> Result<Egress, String> {
         let limits = limits.within(FOREVER);
-        let keep = Keep { idle: limits.pool_idle, age: limits.max_connection_age };
+        let keep = self.keep(&limits);
         let destination = Destination::beside(Socket::new(path)?);
         let pool = Pool::new(destination, keep, self.seats, self.tasks.clone());
         let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
         beside.retain(|pool| pool.strong_count() > 0);
         beside.push(Arc::downgrade(&pool));
         Ok(Egress { pool, limits })
+    }
+
+    fn keep(&self, limits: &EgressLimits) -> Keep {
+        Keep { idle: limits.pool_idle, age: limits.max_connection_age, pings: self.pings }
     }
 
     /// Closes idle connections, and busy ones as soon as their answer has been read: for a stop.

@@ -14,25 +14,24 @@ use super::clock::Clock;
 use super::connect::Destination;
 use super::error::SendError;
 use super::http1::Line;
-use super::shared::{Shared, Slot};
+use super::shared::{Pings, Shared, Slot};
 use super::wire::{Seen, Stream};
 use crate::tasks::{Seat, Tasks};
 
-/// The longest response head, and the longest trailers, in bytes.
-pub(super) const MAX_HEAD: usize = 64 << 10;
-
 /// Idle for longer than this, a connection is looked at before it is used again: its peer may just have closed it, and the
-/// runtime not yet noticed. Who closes what is idle for less does so with an answer, and says it there.
+/// runtime not yet noticed. A trade: looking costs each request of a busy caller a system call, and what a peer closes
+/// sooner than this without having said so, as one that restarts does, costs the request that is sent on it.
 pub(super) const NOTICE: Duration = Duration::from_millis(50);
 
 /// The least time after which a busy connection is looked at again.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// How long connections are kept.
+/// How long connections are kept, and how a dead one of HTTP/2 is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Keep {
     pub(super) idle: Duration,
     pub(super) age: Duration,
+    pub(super) pings: Pings,
 }
 
 /// One destination's connections. Dropped, it closes those that are idle.
@@ -134,7 +133,8 @@ impl Pool {
         stream: Stream,
         clock: &Clock<'_>,
     ) -> Result<Slot, SendError> {
-        let started = clock.bound("the start of HTTP/2", Shared::start(stream, &self.tasks)).await?;
+        let started = Shared::start(stream, self.keep.pings, &self.tasks);
+        let started = clock.bound("the start of HTTP/2", started).await?;
         let shared = started.map_err(|pulse| self.destination.explain_end(pulse.tls_failure()))?;
         let slot = shared.join().ok_or_else(|| self.destination.explain_end(None))?;
         if !*self.closed.borrow()

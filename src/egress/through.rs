@@ -2,16 +2,15 @@
 
 use std::io;
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::{Authority, Scheme};
-use http::{Request, StatusCode};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::address::Address;
 use super::clock::Clock;
 use super::error::SendError;
-use super::message::{USER_AGENT, absolute};
+use super::message::USER_AGENT;
 use super::preview::ProxyRoute;
 use super::secure::Secure;
 use super::wire::Stream;
@@ -76,14 +75,6 @@ impl Through {
     /// Who we are to it.
     pub(super) fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
-    }
-
-    /// Addresses `request` to the proxy, which passes it on to `to` (RFC 9112 §3.2.2).
-    pub(super) fn address<B>(&self, request: &mut Request<B>, to: &Authority) {
-        absolute(request, Scheme::HTTP, to);
-        if let Some(field) = &self.authorization {
-            request.headers_mut().insert(header::PROXY_AUTHORIZATION, field.clone());
-        }
     }
 
     /// What its answer `status` means, when it was asked to lead to `to`.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -25,7 +25,13 @@ pub(super) struct Pulse {
     blocked: AtomicWaker,
     /// Told of all that comes.
     news: Notify,
+    /// How many times something came.
+    heard: AtomicU64,
     ended: OnceLock<Option<rustls::Error>>,
+    /// The socket would take no more.
+    broke: AtomicBool,
+    /// Nobody speaks on the socket any more.
+    closed: AtomicBool,
 }
 
 impl Pulse {
@@ -39,6 +45,18 @@ impl Pulse {
     /// Waits for the next bytes, or the end.
     pub(super) async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// How many times something has come: the same number later means silence in between.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection was closed from this side, although the socket was well and requests were open: its peer
+    /// was asked whether it is there, and did not say so.
+    pub(super) fn was_given_up(&self) -> bool {
+        let was_well = !self.has_ended() && !self.broke.load(Ordering::Relaxed) && !self.is_abandoned();
+        was_well && self.closed.load(Ordering::Relaxed)
     }
 
     /// Whether nothing comes any more.
@@ -61,6 +79,7 @@ impl Pulse {
         if let Some(end) = end {
             self.ended.get_or_init(|| end);
         }
+        self.heard.store(self.heard() + 1, Ordering::Relaxed);
         self.news.notify_one();
     }
 
@@ -227,11 +246,20 @@ impl Wire {
         if self.pulse.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
-    /// Notes who is to be called if the connection is abandoned while the socket takes nothing.
-    fn blocked_if(&self, is_blocked: bool, cx: &Context<'_>) {
-        if is_blocked {
-            self.pulse.blocked.register(cx.waker());
+    /// Notes who is to be called if the connection is abandoned while the socket takes nothing, or that it failed.
+    fn note<T>(&self, wrote: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        match &wrote {
+            Poll::Pending => self.pulse.blocked.register(cx.waker()),
+            Poll::Ready(Err(_)) => self.pulse.broke.store(true, Ordering::Relaxed),
+            Poll::Ready(Ok(_)) => {}
         }
+        wrote
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.pulse.closed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -255,8 +283,7 @@ impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.wanted()?;
         let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.blocked_if(wrote.is_pending(), cx);
-        wrote
+        self.note(wrote, cx)
     }
 
     fn poll_write_vectored(
@@ -266,8 +293,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         self.wanted()?;
         let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.blocked_if(wrote.is_pending(), cx);
-        wrote
+        self.note(wrote, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -277,8 +303,7 @@ impl AsyncWrite for Wire {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wanted()?;
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.blocked_if(flushed.is_pending(), cx);
-        flushed
+        self.note(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

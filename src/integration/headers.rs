@@ -1,11 +1,12 @@
 //! The headers that an integration puts on each request: forwarded ones, the runner's ids, static ones.
 
-use http::header::{ACCEPT_ENCODING, CONNECTION};
+use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::edit::Refused;
 use crate::config::valid::{self, RunnerId};
+use crate::hop::connection_named;
 use crate::openai::Envelope;
 
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
@@ -94,12 +95,6 @@ impl Headers {
 /// Whether the client has said in `Connection` that the field is for this connection alone (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName, client: &HeaderMap) -> bool {
     connection_named(client).any(|one| one.eq_ignore_ascii_case(name.as_str()))
-}
-
-/// The names that stand in `Connection`, as they were written.
-pub fn connection_named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let fields = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    fields.flat_map(|field| field.split(',')).map(str::trim)
 }
 
 fn words(id: RunnerId) -> (&'static str, &'static str) {

@@ -30,9 +30,8 @@ pub use door::HandlersDoor;
 pub use edit::Refused;
 pub use files::Files;
 pub use handler::{Stable, misplaced};
-pub use headers::connection_named;
 pub use media::TooMuch;
-pub use permit::{Busy, Permit};
+pub use permit::{Busy, Permit, SlotBook};
 pub use registry::{Found, NotFound, Registry};
 
 /// Everything that serves the requests of one integration. Shared by requests; never changed once built.
@@ -55,7 +54,7 @@ pub struct Integration {
     permits: permit::Permits,
 }
 
-/// What integrations are built from: lives as long as the process, so that a reload keeps pools and tokens.
+/// What integrations are built from: lives as long as the process, so that a reload keeps pools, tokens and slots.
 #[derive(Debug)]
 pub struct Workshop {
     /// Upstream connections, by TLS profile.
@@ -64,6 +63,8 @@ pub struct Workshop {
     pub tokens: Tokens,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Slots, by integration.
+    pub slots: SlotBook,
     /// What runs handlers; `None` where integrations are built to be looked at, and no code of a customer may run.
     pub stable: Option<Stable>,
 }
@@ -76,6 +77,7 @@ impl Workshop {
             clients: Arc::new(Clients::new(1, tasks.clone())),
             tokens: Tokens::new(tasks),
             metrics: Arc::new(Metrics::new()),
+            slots: SlotBook::default(),
             stable: None,
         }
     }
@@ -174,6 +176,8 @@ impl Integration {
         let egress = workshop.clients.egress(&settings.endpoint, &settings.tls, &settings.proxy, &limits)?;
         let authorizer = authorizer(&settings, workshop, egress.host(), limits)?;
         let (crew, hands) = handler::crew(&settings, workshop)?.unzip();
+        let valid::Limits { max_concurrent, queue_timeout, .. } = settings.limits;
+        let slots = workshop.slots.of(settings.name.as_str(), max_concurrent);
         let through_us = settings.handler.as_ref().is_some_and(|handler| handler.common.egress);
         Ok(Self {
             crew,
@@ -181,7 +185,7 @@ impl Integration {
             handed: through_us.then(Authorizer::none),
             urls: url::Urls::new(&settings, &*dialect),
             headers: headers::Headers::new(&settings),
-            permits: permit::Permits::new(settings.limits.max_concurrent, settings.limits.queue_timeout),
+            permits: permit::Permits::new(slots, max_concurrent, queue_timeout),
             settings,
             dialect,
             authorizer,
@@ -215,6 +219,12 @@ impl Integration {
     /// Its dialect.
     pub fn dialect(&self) -> &dyn Dialect {
         &*self.dialect
+    }
+
+    /// Has its `max_concurrent` hold from now on: it has taken the place of what was built before under its name, whose
+    /// requests keep their slots.
+    pub fn rule(&self) {
+        self.permits.rule();
     }
 
     /// Waits for a slot, at most `queue_timeout`; the slot is free again when the permit is dropped.

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tracing_subscriber::Registry;
@@ -22,6 +21,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const BATCH: usize = 64 << 10;
 /// Above this many bytes of lines that nobody reads, further lines are lost and counted.
 const MOST: usize = 4 << 20;
+/// How long the end of the process waits for its last lines to be written.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Where log lines go. Clones share one buffer.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ pub struct Sink {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    ended: Condvar,
     filter: OnceLock<Handle<Targets, Registry>>,
 }
 
@@ -43,13 +45,16 @@ struct State {
     lost: u64,
     urgent: bool,
     closed: bool,
+    /// The writer thread has written everything.
+    ended: bool,
 }
 
-/// Ends the writer thread when dropped, after all lines have been written.
+/// Ends the writer thread when dropped, after all lines have been written: whoever reads them has half a second to take
+/// them, and is left then.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    patience: Duration,
 }
 
 impl Sink {
@@ -69,11 +74,12 @@ impl Sink {
     pub fn to(output: impl Write + Send + 'static, json: bool, gather: Duration) -> (Self, Writer) {
         let shared = Arc::new(Shared::default());
         let mine = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
+        // Not joined: it may be stuck in a write for ever.
+        std::thread::Builder::new()
             .name("log".into())
             .spawn(move || mine.write_to(output, json, gather))
             .expect("a thread can be started before anything else runs");
-        (Self { shared: Arc::clone(&shared), json }, Writer { shared, thread: Some(thread) })
+        (Self { shared: Arc::clone(&shared), json }, Writer { shared, patience: LAST_LINES })
     }
 
     /// Whether lines are JSON objects.
@@ -143,6 +149,7 @@ impl Shared {
     }
 
     fn write_to(&self, mut output: impl Write, json: bool, gather: Duration) {
+        let _ended = Ended(self);
         let mut lines = Vec::new();
         loop {
             let closed = {
@@ -188,9 +195,18 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let state = self.shared.lock();
+        drop(self.shared.ended.wait_timeout_while(state, self.patience, |state| !state.ended));
+    }
+}
+
+/// Tells that the writer thread has ended, however it did.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+        self.0.ended.notify_all();
     }
 }
 
@@ -229,6 +245,8 @@ impl Drop for Line<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     /// A writer whose bytes the test reads after the writer thread has ended.
@@ -245,10 +263,24 @@ mod tests {
         }
     }
 
+    /// A writer that takes nothing before the other end of its channel is dropped.
+    struct Stuck(mpsc::Receiver<()>, Shelf);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn every_line_is_written_before_the_writer_ends() {
         let shelf = Shelf::default();
-        let (sink, writer) = Sink::to(shelf.clone(), true, Duration::from_secs(3600));
+        let (sink, mut writer) = Sink::to(shelf.clone(), true, Duration::from_secs(3600));
+        writer.patience = Duration::MAX;
         for n in 0..100 {
             sink.append(false, |out| writeln!(out, "line {n}").unwrap());
         }
@@ -259,20 +291,21 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_takes_nothing_does_not_hold_up_the_end() {
+        let (held, release) = mpsc::channel();
+        let (sink, writer) = Sink::to(Stuck(release, Shelf::default()), true, Duration::ZERO);
+        sink.append(true, |out| out.extend_from_slice(b"line\n"));
+        // Comes back while the thread is still held.
+        drop(writer);
+        drop(held);
+    }
+
+    #[test]
     fn lines_that_nobody_reads_are_counted_rather_than_kept() {
-        let (held, release) = std::sync::mpsc::channel::<()>();
-        struct Stuck(std::sync::mpsc::Receiver<()>, Shelf);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                self.1.write(bytes)
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
+        let (held, release) = mpsc::channel();
         let shelf = Shelf::default();
-        let (sink, writer) = Sink::to(Stuck(release, shelf.clone()), true, Duration::ZERO);
+        let (sink, mut writer) = Sink::to(Stuck(release, shelf.clone()), true, Duration::ZERO);
+        writer.patience = Duration::MAX;
         for _ in 0..10 {
             sink.append(true, |out| out.resize(out.len() + MOST / 2, b'x'));
         }

@@ -1,19 +1,21 @@
 //! One exchange with the upstream: prepare, dress, sign, send, and reading the head of what comes back.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::failure::{Failure, Refusal};
+use super::failure::{Awaited, Failure, Refusal};
 use super::heard::Heard;
 use super::hide::Hidden;
 use super::worker;
+use super::{Patience, within};
 use crate::config::valid::{self, Limits};
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, Sent};
@@ -42,15 +44,8 @@ pub(super) struct Order {
     /// What the client sent.
     pub(super) headers: HeaderMap,
     pub(super) seat: Seat,
-}
-
-/// An upstream's answer whose status is a success.
-#[derive(Debug)]
-pub(super) enum Opened {
-    /// A whole answer, whose body is still to come.
-    Whole(Box<Upstream>),
-    /// A stream.
-    Stream(Box<Upstream>),
+    /// How long the client bears to hear nothing, if it must not.
+    pub(super) patience: Option<Patience>,
 }
 
 /// An answer still to be read.
@@ -93,29 +88,41 @@ impl Order {
     }
 }
 
-/// Sends the request and reads the head. A refusal is read to its end.
-pub(super) async fn open(order: Box<Order>) -> Result<Opened, Failure> {
-    let stream = order.envelope.stream();
-    let upstream = send(order).await?;
-    let status = upstream.sent.head.status;
-    if let Err(failure) = check_head(&upstream.sent.head) {
-        return Err(failure.after(&upstream.sent, &upstream.hidden));
+/// Sends the request, and reads the head of an answer that is a stream. A refusal is read to its end.
+pub(super) async fn open(order: Box<Order>) -> Result<Box<Upstream>, Failure> {
+    let mut upstream = send(order).await?;
+    match is_stream(&mut upstream).await {
+        Ok(()) => Ok(upstream),
+        Err(failure) => Err(failure.after(&upstream.sent, &upstream.hidden)),
     }
-    if !status.is_success() {
-        return Err(refusal(upstream).await);
+}
+
+async fn is_stream(upstream: &mut Upstream) -> Result<(), Failure> {
+    is_success(upstream).await?;
+    let strange = not_a_stream(&upstream.sent.head.headers);
+    match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
+        None => Ok(()),
+        Some(found) => Err(unstreamed(upstream, found).await),
     }
-    if stream {
-        let strange = not_a_stream(&upstream.sent.head.headers);
-        return match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
-            None => Ok(Opened::Stream(upstream)),
-            Some(found) => Err(unstreamed(upstream, found).await),
-        };
+}
+
+/// Checks that an answer is one. A refusal is read to its end; a failure has nothing of the upstream's head in it.
+pub(super) async fn is_success(upstream: &mut Upstream) -> Result<(), Failure> {
+    check_head(&upstream.sent.head)?;
+    if upstream.sent.head.status.is_success() {
+        return Ok(());
     }
-    Ok(Opened::Whole(upstream))
+    // Boxed: it is rare, and would make room in every request's future.
+    Err(Box::pin(refusal(upstream)).await)
 }
 
 /// Refuses what must not go on to a client: redirects, and what is compressed.
 pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
+    if head.status == StatusCode::NOT_MODIFIED {
+        return Err(Failure::Garbled(
+            "it is a 304 Not Modified, and nobody has asked whether it was modified".into(),
+        ));
+    }
     if head.status.is_redirection() {
         return Err(Failure::Redirect(head.status.as_u16()));
     }
@@ -126,18 +133,25 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
+/// Sends the request and reads the head of its answer.
+pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure> {
     let (mut renewed, mut unreached) = (false, false);
     loop {
         let integration = order.integration()?;
         let mut prepared = order.prepare()?;
         // Boxed: handlers are few, and their leases would make room in every request's future.
         let lease = match integration.station() {
-            Some(station) => Some(Box::pin(worker::lease(station, &order, &mut prepared.unsigned)).await?),
+            Some(station) => {
+                let mut lease = Box::pin(worker::lease(station, &order, &mut prepared.unsigned));
+                Some(within(order.patience, Awaited::Turn, lease.as_mut()).await?)
+            }
             None => None,
         };
         let entrance = integration.entrance();
-        let signed = entrance.sign(order.seat, prepared.unsigned).await?;
+        let signed = {
+            let sign = pin!(async { Ok(entrance.sign(order.seat, prepared.unsigned).await?) });
+            within(order.patience, Awaited::Token, sign).await?
+        };
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, &order.entry));
         let asked = lease.as_ref().map(|lease| {
             lease.hand(&signed.request.headers);
@@ -181,31 +195,30 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// A stream was asked for and something else came: what it says is more use than that it came.
-async fn unstreamed(mut upstream: Box<Upstream>, found: &'static str) -> Failure {
+async fn unstreamed(upstream: &mut Upstream, found: &'static str) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     let mut body = BytesMut::new();
     // More of it than can be told is not waited for.
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
-        return failure.after(&upstream.sent, &upstream.hidden);
+        return failure;
     }
     let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
-    Failure::Nonsense(upstream.hidden.strip(fault).words()).after(&upstream.sent, &upstream.hidden)
+    Failure::Nonsense(upstream.hidden.strip(fault).words())
 }
 
-async fn refusal(mut upstream: Box<Upstream>) -> Failure {
+async fn refusal(upstream: &mut Upstream) -> Failure {
     let idle = upstream.entry.settings.limits.idle;
     // What was read until then is worth telling even if the rest does not come.
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await;
     let head = Head::from(&upstream.sent.head);
     let fault = upstream.hidden.strip(upstream.decoder.fault(head, &body));
-    let refusal = Box::new(Refusal { fault, report: upstream.report });
-    let failure = match &upstream.lease {
+    let refusal = Box::new(Refusal { fault, report: std::mem::take(&mut upstream.report) });
+    match &upstream.lease {
         Some(_) => Failure::Raised(refusal, worker::kind(&upstream.sent.head.headers)),
         None => Failure::Upstream(refusal),
-    };
-    failure.after(&upstream.sent, &upstream.hidden)
+    }
 }
 
 /// Reads a whole answer, and gives what the client is told: JSON. A failure has nothing of the upstream's head in it.

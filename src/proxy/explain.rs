@@ -152,6 +152,7 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
         report: Report::default(),
         headers: head.headers,
         seat: Seat(0),
+        patience: None,
     };
     let prepared = order.prepare()?;
     report.changes.extend(prepared.report.changes);
@@ -173,7 +174,7 @@ impl Shown {
         let puts = integration.entrance().preview(&mut unsigned);
         let (method, url) = (unsigned.method.to_string(), unsigned.uri.clone());
         let body = unsigned.body.joined();
-        let (_, mut headers) = integration.egress.preview(unsigned, STARS);
+        let mut headers = integration.egress.preview(&unsigned, STARS);
         if handler.is_some() {
             headers.insert(HOST, HeaderValue::from_static("handler"));
         }

@@ -77,14 +77,25 @@ pub(super) enum Failure {
     Redirect(u16),
     /// The upstream fell silent inside its answer.
     Silent(Duration),
-    /// The client's own patience was about to end.
-    Patience(Duration),
+    /// The client's own patience, which is so long, was about to end.
+    Patience(Duration, Awaited),
     /// Any of them, before a body that was not read to its end: the connection cannot be used again.
     Unread(Box<Self>),
     /// Any of them, after the upstream's head had come.
     Answered(Box<Answered>),
     /// Our own fault; the words are for the log alone.
     Internal(&'static str),
+}
+
+/// What a client was waiting for when its patience ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// A place among the requests that are served at once.
+    Turn,
+    /// A token.
+    Token,
+    /// The answer.
+    Answer,
 }
 
 /// What an upstream said that it does not do, and what of the request it never saw: often the one explains the other.

@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_with_blanks_at_its_ends_is_hidden_without_them_too() {
+        for value in ["Bearer TOKEN-1 ", "Bearer TOKEN-1\t ", " TOKEN-1", "TOKEN-1  "] {
+            assert_eq!(told(&[value], "bad key TOKEN-1"), "bad key ***", "{value:?}");
+        }
+    }
+
+    #[test]
     fn wherever_words_are_cut_nothing_is_left_of_a_credential() {
         let key = format!("sk-live-{}", "0123456789abcdef".repeat(60));
         for at in 1..2500 {

@@ -27,7 +27,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::Either;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -40,10 +39,10 @@ use crate::openai::{Envelope, Operation};
 use crate::outbound::Report;
 use crate::secret::Secret;
 use crate::tasks::{Seat, Tasks};
-use exchange::{Opened, Order, Upstream};
-use failure::Failure;
+use exchange::{Order, Upstream};
+use failure::{Awaited, Failure};
 use head::Fields;
-use heard::Heard;
+use heard::{Heard, REQUEST_ID};
 use intake::Door;
 use pass::Errand;
 use reply::Outcome;
@@ -200,23 +199,20 @@ async fn take_whole(
     patience: Option<Patience>,
     visit: &mut Visit,
 ) -> Result<Outcome, Failure> {
-    // Kept out here: whatever fails behind its head, something of that is told.
-    let mut upstream = None;
+    let mut heard = Hearing { visit, upstream: None };
     let taken = {
         let answer = pin!(async {
-            let Opened::Whole(opened) = exchange::open(order).await? else {
-                return Err(Failure::Internal("a stream was opened for a whole answer"));
-            };
-            let upstream: &mut Box<Upstream> = upstream.insert(opened);
-            visit.answered(Heard::of(&upstream.sent));
+            let upstream = heard.upstream.insert(exchange::send(order).await?);
+            heard.visit.answered(Heard::of(&upstream.sent));
+            exchange::is_success(upstream).await?;
             match upstream.decoder.passes_whole() {
                 true => whole::begin(upstream, &mut permit).await,
                 false => exchange::translate(upstream).await,
             }
         });
-        within(patience, answer).await
+        within(patience, Awaited::Answer, answer).await
     };
-    match (taken, upstream) {
+    match (taken, heard.upstream.take()) {
         (Ok(first), Some(upstream)) if upstream.decoder.passes_whole() => {
             Ok(Outcome::Passed(Begun::of(*upstream, first, permit)))
         }
@@ -224,6 +220,20 @@ async fn take_whole(
         (Ok(_), None) => Err(Failure::Internal("an answer came from nowhere")),
         (Err(failure), Some(upstream)) => Err(failure.after(&upstream.sent, &upstream.hidden)),
         (Err(failure), None) => Err(failure),
+    }
+}
+
+/// An answer whose head has come. Whatever fails behind that, or if the client leaves, something of it is told.
+struct Hearing<'a> {
+    visit: &'a mut Visit,
+    upstream: Option<Box<Upstream>>,
+}
+
+impl Drop for Hearing<'_> {
+    fn drop(&mut self) {
+        let Some(upstream) = &self.upstream else { return };
+        let id = upstream.sent.head.headers.get(REQUEST_ID).map(|id| upstream.hidden.strip_header(id));
+        self.visit.named_by_upstream(id.as_ref());
     }
 }
 
@@ -256,10 +266,12 @@ async fn take_in(
     };
     integration.check_media(&envelope)?;
     let permit = pin!(async { Ok(integration.permit(&found.entry.metrics).await?) });
-    let permit = within(patience, permit).await?;
+    let permit = within(patience, Awaited::Turn, permit).await?;
 
     let mut report = Report::default();
     integration.edit(&mut envelope, found.model(), &mut report)?;
+    // A stream's client is kept patient.
+    let silent = patience.filter(|_| !envelope.stream());
     // Boxed: it is handed on from step to step, and most of it is large.
     let order = Box::new(Order {
         entry: Arc::clone(found.entry),
@@ -272,6 +284,7 @@ async fn take_in(
         report,
         headers,
         seat,
+        patience: silent,
     });
     Ok((order, permit, patience))
 }
@@ -296,7 +309,7 @@ fn patience(fields: &Fields<'_>) -> Option<Duration> {
 }
 
 /// How long the client bears silence, and when that ends for a request whose body has come.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Patience {
     limit: Duration,
     end: Instant,
@@ -309,18 +322,23 @@ impl Patience {
     }
 }
 
-/// A 504 that arrives is worth more than a connection that the client gives up on. The work is borrowed: a future taken
-/// by value would stand in this one three times.
+/// A 504 that arrives is worth more than a connection that the client gives up on; what was `awaited` tells who is to
+/// blame. The work is borrowed: a future taken by value would stand in this one three times. Most is done without waiting,
+/// and needs no timer.
 fn within<T>(
     patience: Option<Patience>,
-    work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    awaited: Awaited,
+    mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> impl Future<Output = Result<T, Failure>> {
-    match patience {
-        None => Either::Left(work),
-        Some(Patience { limit, end }) => Either::Right(Box::pin(async move {
-            tokio::time::timeout_at(end, work).await.unwrap_or(Err(Failure::Patience(limit)))
-        })),
-    }
+    let mut timer = None;
+    poll_fn(move |cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        let Some(Patience { limit, end }) = patience else { return Poll::Pending };
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        timer.as_mut().poll(cx).map(|()| Err(Failure::Patience(limit, awaited)))
+    })
 }
 
 impl House {

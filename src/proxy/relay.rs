@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame};
 use tokio::time::{Instant, Sleep};
 
-use super::exchange::{self, Opened, Order, Upstream};
+use super::exchange::{self, Order, Upstream};
 use super::failure::Failure;
 use super::heard::{self, Heard};
 use super::hide::Hidden;
@@ -41,7 +41,7 @@ const CRASHED: Logged = ("handler_crashed", "the handler's process ended before 
 const SILENT: Logged = ("upstream_timeout", "the upstream was silent for longer than it may");
 const HANDLER_SILENT: Logged = ("handler_timeout", "the handler was silent for longer than it may");
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Box<Upstream>, Failure>> + Send>>;
 
 /// A stream that is about to be answered: its head is known, or the client has waited long enough for one.
 pub(super) struct Stream {
@@ -96,7 +96,7 @@ pub(super) async fn open(
     match tokio::time::timeout_at(first_ping, &mut opening).await {
         Err(_) => Ok(Box::new(stream(Source::Opening(opening)))),
         Ok(opened) => {
-            let Upstream { sent, decoder, report, hidden, lease, .. } = *streamed(opened)?;
+            let Upstream { sent, decoder, report, hidden, lease, .. } = *opened?;
             let heard = Heard::of(&sent);
             let Sent { head, body, .. } = *sent;
             let id = heard::id_in(&head.headers);
@@ -107,13 +107,6 @@ pub(super) async fn open(
             stream.permit.hold(lease);
             Ok(stream)
         }
-    }
-}
-
-fn streamed(opened: Result<Opened, Failure>) -> Result<Box<Upstream>, Failure> {
-    match opened? {
-        Opened::Stream(upstream) => Ok(upstream),
-        Opened::Whole(_) => Err(Failure::Internal("a whole answer was opened for a stream")),
     }
 }
 
@@ -177,9 +170,7 @@ impl Relay {
             }
             let step = match &mut self.source {
                 Source::Ended => return Poll::Ready(None),
-                Source::Opening(opening) => {
-                    opening.as_mut().poll(cx).map(|opened| Step::Opened(Box::new(opened)))
-                }
+                Source::Opening(opening) => opening.as_mut().poll(cx).map(Step::Opened),
                 Source::Open(body, _) => Pin::new(body).poll_frame(cx).map(Step::Frame),
             };
             match step {
@@ -191,7 +182,7 @@ impl Relay {
                         return Poll::Pending;
                     }
                 }
-                Poll::Ready(Step::Opened(opened)) => self.opened(*opened),
+                Poll::Ready(Step::Opened(opened)) => self.opened(opened),
                 Poll::Ready(Step::Frame(frame)) => {
                     self.silent = None;
                     if let Some(through) = self.took(frame) {
@@ -258,8 +249,8 @@ impl Relay {
         }
     }
 
-    fn opened(&mut self, opened: Result<Opened, Failure>) {
-        match streamed(opened) {
+    fn opened(&mut self, opened: Result<Box<Upstream>, Failure>) {
+        match opened {
             Ok(upstream) => {
                 self.visit.answered(Heard::of(&upstream.sent));
                 // The head is gone: of what was lost only the metrics can still tell.
@@ -406,7 +397,7 @@ impl Relay {
 }
 
 enum Step {
-    Opened(Box<Result<Opened, Failure>>),
+    Opened(Result<Box<Upstream>, Failure>),
     Frame(Option<Result<Frame<Bytes>, LineError>>),
 }
 

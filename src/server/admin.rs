@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -13,8 +15,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::listen::Bound;
+use super::clock::{Clock, Clocked, Wait};
+use super::listen::{Bound, Door, Stream};
 use super::stop::Stop;
 use crate::auth::AuthStatus;
 use crate::integration::Entry;
@@ -34,41 +39,119 @@ pub enum Scope {
     Outside,
 }
 
+/// What clients of the admin side may take of us.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Connections at once. Above it the oldest is asked to leave.
+    most: usize,
+    /// How long until the next oldest is asked, too.
+    ask: Duration,
+    /// From the first byte of a head to its last.
+    header: Duration,
+    /// Between two requests on one connection.
+    idle: Duration,
+    /// How long a client may take nothing of its answer.
+    stuck: Duration,
+}
+
+/// Scrapers come each 15 to 60 s, on one connection each.
+const LIMITS: Limits = Limits {
+    most: 64,
+    ask: Duration::from_millis(100),
+    header: Duration::from_secs(10),
+    idle: Duration::from_secs(120),
+    stuck: Duration::from_secs(10),
+};
+
 /// Serves `door` until everything else has ended.
 pub async fn run(
     door: Bound,
     scope: Scope,
     house: Arc<House>,
     tasks: Tasks,
-    mut stop: Stop,
+    stop: Stop,
 ) -> std::io::Result<()> {
-    let door = door.into_async()?;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.over() => return Ok(()),
-            accepted = door.accept() => accepted,
-        };
-        let Ok(stream) = accepted else {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            continue;
-        };
-        let (house, mut stop) = (Arc::clone(&house), stop.clone());
-        tasks.spawn(async move {
-            let service = service_fn(|request| {
-                let response = answer(&request, scope, &house);
-                async move { Ok::<_, Infallible>(response) }
+    let desk = Desk { scope, house, limits: LIMITS, crowded: Arc::default() };
+    desk.serve(&door.into_async()?, &tasks, stop).await;
+    Ok(())
+}
+
+/// What connections of one listener share.
+#[derive(Clone, Debug)]
+struct Desk {
+    scope: Scope,
+    house: Arc<House>,
+    limits: Limits,
+    /// Asks the oldest connection to leave.
+    crowded: Arc<Notify>,
+}
+
+impl Desk {
+    async fn serve(&self, door: &Door, tasks: &Tasks, mut stop: Stop) {
+        let room = Arc::new(Semaphore::new(self.limits.most));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.over() => return,
+                accepted = async { Ok::<_, std::io::Error>((door.accept().await?, self.place(&room).await)) } => accepted,
+            };
+            let Ok((stream, place)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            let (desk, stop) = (self.clone(), stop.clone());
+            tasks.spawn(async move {
+                desk.talk(stream, stop).await;
+                drop(place);
             });
-            // hyper's own head timeout closes idle scrapers too: they come back.
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
+        }
+    }
+
+    /// A place for one more connection. Others may hold theirs for long without a word, and a probe cannot wait for that.
+    async fn place(&self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(place) = Arc::clone(room).try_acquire_owned() {
+                return Some(place);
+            }
+            self.crowded.notify_one();
+            if let Ok(place) = timeout(self.limits.ask, Arc::clone(room).acquire_owned()).await {
+                return place.ok();
+            }
+        }
+    }
+
+    /// One connection, to its end or its limit.
+    async fn talk(&self, stream: Stream, mut stop: Stop) {
+        let Limits { header, idle, stuck, .. } = self.limits;
+        let clock = Clock::new(stuck);
+        let service = service_fn(|request| {
+            let response = answer(&request, self.scope, &self.house);
+            // It is all there: from now on we wait for the client alone.
+            clock.set(Wait::Idle);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Ours tells an idle connection from a slow head; hyper's would close both alike.
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(Clocked::new(stream, Arc::clone(&clock))), service);
+        let (mut connection, mut crowded) = (pin!(connection), pin!(self.crowded.notified()));
+        let mut leaves = false;
+        loop {
+            let look = clock.deadline(header, idle).max(Instant::now() + Duration::from_millis(1));
             tokio::select! {
                 biased;
-                () = stop.over() => {}
-                _ = connection => {}
+                () = stop.over() => return,
+                _ = connection.as_mut() => return,
+                () = crowded.as_mut(), if !leaves => {
+                    leaves = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep_until(look) => if clock.is_over(header, idle) {
+                    return;
+                },
             }
-        });
+        }
     }
 }
 
@@ -218,4 +301,98 @@ fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Resp
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::super::stop::Stopper;
+    use super::super::tests::{house, soon};
+    use super::*;
+    use crate::config::valid::Listen;
+    use crate::config::{Environment, Options, load};
+
+    const GET: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    /// An admin listener with these limits, which lasts as long as the stopper.
+    fn listener(limits: Limits) -> (std::net::SocketAddr, Stopper) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.toml"), "[server]\n").unwrap();
+        let options =
+            Options { env: Environment::default(), dir: dir.path().to_owned(), ..Options::default() };
+        let settings = load(&options).unwrap_or_else(|problems| panic!("{problems}")).settings;
+        let to = Listen::Tcp("127.0.0.1:0".parse().unwrap());
+        let bound = Bound::bind(&to, &settings.server.unix).unwrap();
+        let super::super::listen::Address::Tcp(address) = bound.address() else { panic!("it is TCP") };
+        let house = house(&settings, address);
+        let tasks = house.tasks.clone();
+        let desk = Desk { scope: Scope::Outside, house, limits, crowded: Arc::default() };
+        let (stopper, stop) = Stopper::new();
+        tasks.clone().spawn(async move {
+            desk.serve(&bound.into_async().unwrap(), &tasks, stop).await;
+        });
+        (address, stopper)
+    }
+
+    /// Asks, and reads the whole answer.
+    async fn scrape(client: &mut TcpStream) {
+        client.write_all(GET).await.unwrap();
+        let (mut read, mut end) = (Vec::new(), false);
+        while !end {
+            assert!(soon(client.read_buf(&mut read)).await.unwrap() > 0, "closed before the answer's end");
+            end = read.ends_with(b"# EOF\n");
+        }
+        assert!(read.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+
+    async fn closed(client: &mut TcpStream) {
+        assert_eq!(soon(client.read(&mut [0; 64])).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answers_is_cut() {
+        let quick = Limits { stuck: Duration::from_millis(100), header: Duration::from_millis(50), ..LIMITS };
+        let (address, _stopper) = listener(quick);
+        let mut client = TcpStream::connect(address).await.unwrap();
+        soon(async { while client.write_all(GET).await.is_ok() {} }).await;
+    }
+
+    #[tokio::test]
+    async fn a_scraper_may_come_back_on_its_connection_long_after_a_heads_limit() {
+        let (address, _stopper) = listener(Limits { header: Duration::from_millis(50), ..LIMITS });
+        let mut scraper = TcpStream::connect(address).await.unwrap();
+        scrape(&mut scraper).await;
+        // Another one shows that the limit has passed.
+        let mut half = TcpStream::connect(address).await.unwrap();
+        half.write_all(b"GET /me").await.unwrap();
+        closed(&mut half).await;
+        scrape(&mut scraper).await;
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_closed_at_its_limit() {
+        let (address, _stopper) = listener(Limits { idle: Duration::from_millis(50), ..LIMITS });
+        let (mut used, mut fresh) =
+            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        closed(&mut fresh).await;
+        used.write_all(GET).await.ok();
+        soon(async { while used.read(&mut [0; 64]).await.is_ok_and(|n| n > 0) {} }).await;
+    }
+
+    #[tokio::test]
+    async fn one_more_than_there_is_room_for_is_served_and_the_oldest_leaves() {
+        let (address, _stopper) = listener(Limits { most: 2, ask: LIMITS.idle, ..LIMITS });
+        let mut oldest = TcpStream::connect(address).await.unwrap();
+        scrape(&mut oldest).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut next = TcpStream::connect(address).await.unwrap();
+        scrape(&mut next).await;
+        closed(&mut oldest).await;
+        let mut last = TcpStream::connect(address).await.unwrap();
+        scrape(&mut last).await;
+        closed(&mut silent).await;
+        scrape(&mut next).await;
+    }
 }

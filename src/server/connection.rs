@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::bell::Bell;
 use super::clock::{Clock, Clocked, STUCK, Wait};
 use super::handshake;
-use super::listen::Stream;
+use super::listen::{Heard, Stream};
 use super::shell::{self, Host};
 use super::stop::Stop;
 use super::watch::Watched;
@@ -75,24 +75,24 @@ pub(super) async fn serve(
         (Some(tls), Stream::Tcp(stream)) => {
             let shaken = Box::pin(handshake::accept(stream, &tls, limits.header, stop.clone())).await;
             if let Some(stream) = shaken {
-                Box::pin(talk(stream, false, host, limits, stop)).await;
+                Box::pin(talk(Watched::new(stream), host, limits, stop)).await;
             }
         }
-        (_, stream) => Box::pin(talk(Watched::new(stream), true, host, limits, stop)).await,
+        (_, stream) => Box::pin(talk(Watched::new(stream), host, limits, stop)).await,
     }
 }
 
-/// `watched`: writing fails once the client has left, so that hyper need not look for it.
-async fn talk<S>(stream: S, watched: bool, host: Host, limits: Limits, mut stop: Stop)
+async fn talk<S>(stream: Watched<S>, host: Host, limits: Limits, mut stop: Stop)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Heard + Send + Unpin + 'static,
 {
     let clock = Clock::new(limits.stuck);
     let io = TokioIo::new(Clocked::new(stream, Arc::clone(&clock)));
     let service = shell::service(host, Arc::clone(&clock));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .half_close(watched)
+        // Writing fails once the client has left: hyper need not look for it.
+        .half_close(true)
         // Ours tells an idle connection from a slow head; hyper's would close both alike.
         .header_read_timeout(None)
         // A body of a usual size comes in one piece then, and is handed on without a copy; the head's own limit is

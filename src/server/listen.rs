@@ -1,6 +1,7 @@
 //! Listeners: bound once, cloned to each worker thread, so that a second instance on a taken port fails.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::AsFd;
@@ -108,9 +109,17 @@ impl fmt::Display for Address {
     }
 }
 
+/// What the system may keep of an answer that it has not sent yet, in bytes. It takes more only once much of its buffer is
+/// free: a client that reads slowly but steadily from megabytes would look like one that takes nothing.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
+
 fn bind_tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
     let listener = StdTcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
+    // Connections inherit it.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT)?;
     Ok(listener)
 }
 
@@ -141,33 +150,46 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
+/// What can tell that the other side has sent something, or has left.
+pub(super) trait Heard {
+    /// Waits until the other side has sent something that nobody has read yet; false if it has left instead. Whether
+    /// anything is there is known without a system call as long as there is nothing.
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>;
+}
+
+macro_rules! heard {
+    ($($socket:ty),*) => {$(
+        impl Heard for $socket {
+            fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+                loop {
+                    ready!(self.poll_read_ready(cx))?;
+                    match self.try_io(Interest::READABLE, || peek(self)) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        heard => return Poll::Ready(heard),
+                    }
+                }
+            }
+        }
+    )*};
+}
+
+heard!(TcpStream, UnixStream);
+
+impl Heard for Stream {
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_heard(cx),
+            Self::Unix(stream) => stream.poll_heard(cx),
+        }
+    }
+}
+
 impl Stream {
     /// Resolves when the client has sent something; false if it has left instead.
     pub(super) async fn begins(&self) -> bool {
-        match self {
-            // Not `readable`: tokio takes a socket that it has just accepted for readable until a read says otherwise.
-            Self::Tcp(stream) => stream.peek(&mut [0]).await.is_ok_and(|n| n > 0),
-            Self::Unix(stream) => stream.readable().await.is_ok(),
-        }
-    }
-
-    /// Waits until the client has sent something that nobody has read yet; false if it has left instead.
-    pub(super) fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        loop {
-            // Whether anything is there is known without a system call as long as there is nothing.
-            match self {
-                Self::Tcp(stream) => ready!(stream.poll_read_ready(cx))?,
-                Self::Unix(stream) => ready!(stream.poll_read_ready(cx))?,
-            }
-            let sent = match self {
-                Self::Tcp(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
-                Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek(stream)),
-            };
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
+        // Not `readable`: that is true at the end too, and tokio takes a socket that it has just accepted for readable
+        // until a read says otherwise.
+        poll_fn(|cx| self.poll_heard(cx)).await.unwrap_or(false)
     }
 
     /// Takes it from this thread's runtime, for another.
@@ -251,6 +273,10 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Shutdown;
+
+    use socket2::SockRef;
+
     use super::*;
 
     const UNIX: UnixSockets = UnixSockets { mode: 0o660, owner: None, group: None };
@@ -261,5 +287,37 @@ mod tests {
         let Address::Tcp(taken) = first.address() else { panic!() };
         let error = Bound::bind(&Listen::Tcp(taken), &UNIX).unwrap_err();
         assert!(error.contains("is taken"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_without_a_word_has_not_begun() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for says in ["", "x"] {
+            let far = TcpStream::connect(address).await.unwrap();
+            let (far_unix, near_unix) = UnixStream::pair().unwrap();
+            for near in [Stream::Tcp(listener.accept().await.unwrap().0), Stream::Unix(near_unix)] {
+                let mut begins = Box::pin(near.begins());
+                assert!(futures_util::poll!(begins.as_mut()).is_pending(), "nobody has done anything yet");
+                let tcp = matches!(near, Stream::Tcp(_));
+                if says.is_empty() {
+                    let shut = if tcp {
+                        SockRef::from(&far).shutdown(Shutdown::Both)
+                    } else {
+                        SockRef::from(&far_unix).shutdown(Shutdown::Both)
+                    };
+                    shut.unwrap();
+                } else {
+                    let said = if tcp {
+                        far.try_write(says.as_bytes())
+                    } else {
+                        far_unix.try_write(says.as_bytes())
+                    };
+                    said.unwrap();
+                }
+                let begun = tokio::time::timeout(std::time::Duration::from_secs(30), begins).await;
+                assert_eq!(begun, Ok(!says.is_empty()), "{near:?}");
+            }
+        }
     }
 }

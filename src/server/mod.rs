@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 
 use crate::config::valid;
 use crate::proxy::House;
@@ -163,14 +164,9 @@ impl Serving {
     }
 
     fn take_over(&self, handed: Handed) {
-        let Handed { accepted, place, guests } = handed;
-        let shared = match guests {
-            Guests::Clients => &self.clients,
-            Guests::Handlers => &self.handlers,
-        };
-        match accepted.into_stream() {
-            Ok(stream) => shared.serve(stream, self.seat, place),
-            Err(error) => tracing::warn!(%error, "a connection was lost between threads"),
+        match handed.guests {
+            Guests::Clients => self.clients.receive(handed, self.seat),
+            Guests::Handlers => self.handlers.receive(handed, self.seat),
         }
     }
 }
@@ -206,11 +202,21 @@ impl Shared {
             return self.serve(stream, here, place);
         }
         match stream.into_accepted() {
-            // A worker that is gone takes its process with it.
             Ok(accepted) => {
                 let handed = Handed { accepted, place, guests: self.guests };
-                drop(self.seats[there.0].send(handed));
+                if let Err(SendError(handed)) = self.seats[there.0].send(handed) {
+                    // That worker is gone, and its process with it soon: until then the others do its work.
+                    self.receive(handed, here);
+                }
             }
+            Err(error) => tracing::warn!(%error, "a connection was lost between threads"),
+        }
+    }
+
+    /// Serves what another worker's thread accepted, or was to serve.
+    fn receive(&self, handed: Handed, seat: Seat) {
+        match handed.accepted.into_stream() {
+            Ok(stream) => self.serve(stream, seat, handed.place),
             Err(error) => tracing::warn!(%error, "a connection was lost between threads"),
         }
     }

@@ -38,11 +38,22 @@ impl Sidecar {
         Self::patient(provider, lines, server, clock::STUCK)
     }
 
+    /// The same with a second worker, which does not run.
+    fn of_two(provider: &Provider) -> (Self, Serving) {
+        let (sidecar, mut others) = Self::start(provider, KEY, "workers = 2", clock::STUCK);
+        (sidecar, others.remove(0))
+    }
+
     /// The same, whose clients may take nothing of their answers for `stuck`.
     fn patient(provider: &Provider, lines: &str, server: &str, stuck: Duration) -> Self {
+        Self::start(provider, lines, &format!("workers = 1\n{server}"), stuck).0
+    }
+
+    /// With the workers that are not run.
+    fn start(provider: &Provider, lines: &str, server: &str, stuck: Duration) -> (Self, Vec<Serving>) {
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
-            "[server]\nworkers = 1\n{server}\n[integrations.acme]\nendpoint = \"http://{}/v1\"\nmodels = [\"m\"]\n{lines}\n",
+            "[server]\n{server}\n[integrations.acme]\nendpoint = \"http://{}/v1\"\nmodels = [\"m\"]\n{lines}\n",
             provider.address()
         );
         std::fs::write(dir.path().join("config.toml"), text).unwrap();
@@ -62,10 +73,11 @@ impl Sidecar {
         let base = house.door.as_ref().unwrap().base("acme").unwrap();
         let way = base.strip_prefix(&format!("http://{door}")).unwrap().to_owned();
         let (stopper, stop) = Stopper::new();
-        let mut serving = Serving::crew(&house, &settings.server, &Tasks::new(), &stop, None).remove(0);
+        let mut crew = Serving::crew(&house, &settings.server, &Tasks::new(), &stop, None);
+        let mut serving = crew.remove(0);
         serving.clients.limits.stuck = stuck;
         let running = house.tasks.spawn(serving.run(doors));
-        Self { house, clients, door, way, stopper, running }
+        (Self { house, clients, door, way, stopper, running }, crew)
     }
 
     async fn handler(&self) -> Peer {
@@ -80,7 +92,8 @@ impl Sidecar {
     }
 }
 
-fn house(settings: &valid::Settings, door: SocketAddr) -> Arc<House> {
+/// A house as these settings are, whose handlers' door is at `door`.
+pub(super) fn house(settings: &valid::Settings, door: SocketAddr) -> Arc<House> {
     let workshop = Workshop::dry();
     let (tasks, metrics) = (Tasks::new(), Arc::clone(&workshop.metrics));
     let door = Arc::new(HandlersDoor::new(door));
@@ -179,7 +192,8 @@ impl Peer {
     }
 }
 
-async fn soon<T>(what: impl Future<Output = T>) -> T {
+/// What comes of `what`, which must come soon.
+pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it did not happen")
 }
 
@@ -527,5 +541,51 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up_under_a_code_of_i
         let metrics = sidecar.house.metrics.text();
         assert!(metrics.contains(ended), "{number}: {metrics}");
         drop(client);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer() {
+    let provider = Provider::bind().await;
+    let (lines, stuck) = ("authentication_type = \"none\"", Duration::from_secs(1));
+    let sidecar = Sidecar::patient(&provider, lines, "header_timeout = \"100ms\"", stuck);
+    let mut client = Peer::new(TcpStream::connect(sidecar.clients).await.unwrap());
+    let asked = "GET /acme/v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer callers-key\r\n\r\n";
+    client.say(asked).await;
+    let mut peer = provider.accept().await;
+    peer.message().await;
+    let length = 6 << 20;
+    let answer = async {
+        peer.say(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")).await;
+        peer.io.write_all(&vec![b'x'; length]).await.unwrap();
+    };
+    let read = async {
+        let (mut some, mut whole) = (vec![0; 40_000], 0);
+        // The pace is what is tested: a third of the system's buffer takes it longer than it may take nothing.
+        while whole < 2 << 20 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            whole += client.io.read(&mut some).await.unwrap();
+        }
+        while whole < length {
+            let more = client.io.read(&mut some).await.unwrap();
+            assert!(more > 0, "cut after {whole} bytes");
+            whole += more;
+        }
+    };
+    soon(async { tokio::join!(answer, read) }).await;
+}
+
+#[tokio::test]
+async fn connections_for_a_worker_that_is_gone_are_served_by_the_others() {
+    let provider = Provider::bind().await;
+    let (sidecar, other) = Sidecar::of_two(&provider);
+    drop(other);
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = Peer::new(TcpStream::connect(sidecar.clients).await.unwrap());
+        client.say("GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer callers-key\r\n\r\n").await;
+        assert!(client.message().await.starts_with("HTTP/1.1 200 "));
+        // Open: the next one is for the thread with fewer of them.
+        clients.push(client);
     }
 }

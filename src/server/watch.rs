@@ -1,60 +1,121 @@
 //! Notices that a client has left while it is being answered.
 //!
-//! hyper would notice by reading ahead, for which it takes a new buffer of 8 KiB with each request. Here the system is
-//! asked, and only when something has come.
+//! hyper would notice by reading ahead, for which it takes a new buffer of 8 KiB with each request; and once something has
+//! come, it looks no more. Here the system is asked, and only when something has come. What a client sends ahead is taken
+//! out of the way, so that its end is seen behind it.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
-use super::listen::Stream;
+use super::listen::Heard;
+
+/// How much of what a client sends ahead is taken, in bytes: behind more, its end is not seen.
+const MOST: usize = 8 << 10;
 
 /// A client's connection, writing to which fails once the client has left. hyper must be told to allow half-closed
 /// connections: it looks by itself only while it reads.
 #[derive(Debug)]
-pub(super) struct Watched {
-    stream: Stream,
+pub(super) struct Watched<S> {
+    stream: S,
     /// hyper waits for more to read: it looks by itself.
     reads: bool,
-    /// The client has sent more than one request: behind it, its end cannot be seen.
-    ahead: bool,
+    /// Something has come that hyper has not read.
+    heard: bool,
+    /// What of it was taken, which hyper reads first. It has room only while something is in it.
+    ahead: BytesMut,
 }
 
-impl Watched {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, reads: false, ahead: false }
+impl<S: AsyncRead + Heard + Unpin> Watched<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, reads: false, heard: false, ahead: BytesMut::new() }
     }
 
     /// Fails if the client has left; else `cx` is called when it does.
     fn is_there(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if std::mem::take(&mut self.reads) || self.ahead {
+        if std::mem::take(&mut self.reads) {
             return Ok(());
         }
-        match self.stream.poll_sent(cx) {
-            Poll::Ready(Ok(true)) => self.ahead = true,
+        if self.heard {
+            return self.take(cx);
+        }
+        match self.stream.poll_heard(cx) {
+            Poll::Ready(Ok(true)) => {
+                self.heard = true;
+                // It may be the rest of what hyper is reading, and is then read, not taken, at its next turn.
+                cx.waker().wake_by_ref();
+            }
             Poll::Ready(Ok(false)) => return Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {}
         }
         Ok(())
     }
+
+    /// Takes what has come, as long as there is room; fails if the client has left behind it.
+    fn take(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ahead.capacity() == 0 {
+            self.ahead.reserve(MOST);
+        }
+        loop {
+            let room = self.ahead.capacity() - self.ahead.len();
+            if room == 0 {
+                return Ok(());
+            }
+            let mut into = (&mut self.ahead).limit(room);
+            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut into) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    self.leave();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Gives back the room if nothing is in it.
+    fn leave(&mut self) {
+        if self.ahead.is_empty() {
+            (self.ahead, self.heard) = (BytesMut::new(), false);
+        }
+    }
 }
 
-impl AsyncRead for Watched {
+impl Heard for Box<TlsStream<TcpStream>> {
+    /// What is sent may be TLS' own, and nothing to be read.
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.get_ref().0.poll_heard(cx)
+    }
+}
+
+impl<S: AsyncRead + Heard + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        (self.reads, self.ahead) = (read.is_pending(), false);
-        read
+        if self.ahead.is_empty() {
+            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+            (self.reads, self.heard) = (read.is_pending(), false);
+            return read;
+        }
+        let some = buf.remaining().min(self.ahead.len());
+        buf.put_slice(&self.ahead[..some]);
+        self.ahead.advance(some);
+        self.leave();
+        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncRead + AsyncWrite + Heard + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
         if wrote.is_pending() {
@@ -97,10 +158,11 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+    use super::super::listen::Stream;
     use super::*;
 
     /// Both ends of a connection, on which `said` has been said and read.
-    async fn ends(said: &[u8]) -> (Watched, TcpStream) {
+    async fn ends(said: &[u8]) -> (Watched<Stream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut near = Watched::new(Stream::Tcp(listener.accept().await.unwrap().0));
@@ -110,7 +172,7 @@ mod tests {
     }
 
     /// Why writing fails in the end, though nobody writes.
-    async fn left(near: &mut Watched) -> io::Error {
+    async fn left(near: &mut Watched<Stream>) -> io::Error {
         let failed = poll_fn(|cx| match Pin::new(&mut *near).poll_flush(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(error),
             _ => Poll::Pending,
@@ -138,18 +200,64 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     }
 
+    /// Looks after the client until `done`.
+    async fn watch(near: &mut Watched<Stream>, done: impl Fn(&Watched<Stream>) -> bool) {
+        let done = poll_fn(|cx| match Pin::new(&mut *near).poll_flush(cx) {
+            Poll::Ready(Ok(())) if done(near) => Poll::Ready(()),
+            Poll::Ready(Ok(())) => Poll::Pending,
+            other => panic!("{other:?}"),
+        });
+        tokio::time::timeout(std::time::Duration::from_secs(30), done).await.expect("it did not happen")
+    }
+
     #[tokio::test]
-    async fn what_a_client_sends_ahead_is_left_for_later() {
-        let (mut near, mut far) = ends(b"request").await;
-        far.write_all(b"next").await.unwrap();
-        while !near.ahead {
+    async fn what_a_client_sends_ahead_is_kept_for_later_and_its_end_is_seen_behind_it() {
+        for breaks_off in [false, true] {
+            let (mut near, mut far) = ends(b"request").await;
+            far.write_all(b"next").await.unwrap();
+            watch(&mut near, |near| near.ahead.len() == 4).await;
+            far.write_all(b"more").await.unwrap();
+            watch(&mut near, |near| near.ahead.len() == 8).await;
+            let mut ahead = [0; 5];
+            near.read_exact(&mut ahead).await.unwrap();
+            assert_eq!(&ahead, b"nextm");
             near.flush().await.unwrap();
-            tokio::task::yield_now().await;
+            if breaks_off {
+                socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            }
+            let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
+            let expected =
+                if breaks_off { io::ErrorKind::ConnectionReset } else { io::ErrorKind::ConnectionAborted };
+            assert_eq!(error.kind(), expected);
         }
-        let mut next = [0; 4];
-        near.read_exact(&mut next).await.unwrap();
-        assert_eq!(&next, b"next");
-        drop(far);
-        assert_eq!(left(&mut near).await.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_is_bounded_and_comes_in_order_and_leaves_no_room_behind() {
+        let (mut near, mut far) = ends(b"request").await;
+        let sent: Vec<u8> = (0..3 * MOST).map(|n| (n % 251) as u8).collect();
+        let (_, ()) = tokio::join!(
+            async { far.write_all(&sent).await.unwrap() },
+            watch(&mut near, |near| near.ahead.len() == MOST)
+        );
+        near.flush().await.unwrap();
+        assert_eq!((near.ahead.len(), near.ahead.capacity()), (MOST, MOST));
+        let mut read = vec![0; 3 * MOST];
+        near.read_exact(&mut read).await.unwrap();
+        assert!(read == sent, "not what was sent");
+        assert_eq!(near.ahead.capacity(), 0);
+        let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_at_the_next_turn_is_not_taken() {
+        let (mut near, mut far) = ends(b"request").await;
+        far.write_all(b"rest").await.unwrap();
+        watch(&mut near, |near| near.heard).await;
+        assert_eq!(near.ahead.capacity(), 0);
+        let mut rest = [0; 4];
+        near.read_exact(&mut rest).await.unwrap();
+        assert!(&rest == b"rest" && !near.heard);
     }
 }

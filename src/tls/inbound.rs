@@ -87,21 +87,29 @@ impl Inbound {
         &self.files
     }
 
-    /// Reads the files again; true if their content has changed and new connections use it. Open connections go on
-    /// with what they began with; none is resumed across a change. Blocks.
+    /// Reads the files again, and changes nothing yet; `None` if their content is what is in use. Blocks.
     ///
     /// # Errors
     ///
-    /// What is wrong with the new files, at each call until it is right; the old ones stay in use.
-    pub fn renew(&self) -> Result<bool, String> {
+    /// What is wrong with the new files, at each call until it is right.
+    pub fn prepare(&self) -> Result<Option<Renewed>, String> {
         let texts = Texts::read(&self.files)?;
         if texts == self.current.load().texts {
-            return Ok(false);
+            return Ok(None);
         }
-        self.current.store(Arc::new(Current::of(texts, &self.files)?));
-        Ok(true)
+        Current::of(texts, &self.files).map(|current| Some(Renewed(current)))
+    }
+
+    /// Has new connections use what [`Inbound::prepare`] read. Open connections go on with what they began with; none is
+    /// resumed across a change.
+    pub fn take(&self, renewed: Renewed) {
+        self.current.store(Arc::new(renewed.0));
     }
 }
+
+/// New content of the files, checked and not in use yet.
+#[derive(Debug)]
+pub struct Renewed(Current);
 
 impl Texts {
     fn read(files: &InboundFiles) -> Result<Self, String> {
@@ -212,10 +220,11 @@ mod tests {
         let authority = Authority::new();
         let inbound = Inbound::load(files(&authority, &authority.issue(&["a"], |_| {}))).unwrap();
         let first = inbound.config();
-        assert_eq!(inbound.renew(), Ok(false));
-        assert!(Arc::ptr_eq(&first, &inbound.config()));
+        assert!(inbound.prepare().unwrap().is_none());
         files(&authority, &authority.issue(&["b"], |_| {}));
-        assert_eq!(inbound.renew(), Ok(true));
+        let renewed = inbound.prepare().unwrap().expect("it has changed");
+        assert!(Arc::ptr_eq(&first, &inbound.config()), "it is only prepared");
+        inbound.take(renewed);
         assert!(!Arc::ptr_eq(&first, &inbound.config()));
         assert_eq!(inbound.config().alpn_protocols, [b"http/1.1"]);
     }
@@ -228,13 +237,13 @@ mod tests {
         let first = inbound.config();
         let other = authority.issue(&["b"], |_| {});
         files(&authority, &Pair { certificate: other.certificate.clone(), key: pair.key.clone() });
-        let why = inbound.renew().unwrap_err();
+        let why = inbound.prepare().unwrap_err();
         assert!(why.starts_with("`key_file` ") && why.contains("is not the key of"), "{why}");
         assert!(Arc::ptr_eq(&first, &inbound.config()));
         std::fs::remove_file(&inbound.files().cert_file).unwrap();
-        assert!(inbound.renew().unwrap_err().contains("`cert_file`"));
+        assert!(inbound.prepare().unwrap_err().contains("`cert_file`"));
         files(&authority, &other);
-        assert_eq!(inbound.renew(), Ok(true));
+        assert!(inbound.prepare().unwrap().is_some());
     }
 
     #[test]

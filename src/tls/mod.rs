@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use zeroize::Zeroizing;
 
 pub use bundle::bundle;
-pub use inbound::{Inbound, InboundFiles};
+pub use inbound::{Inbound, InboundFiles, Renewed};
 pub use pem::{Identity, authorities, identity};
 pub use validity::{Validity, date};
 pub use waning::waning;

@@ -28,6 +28,26 @@ fn bearers(upstream: &Upstream, count: usize) -> Vec<String> {
 }
 
 #[test]
+fn who_runs_out_of_patience_over_a_token_is_not_told_that_the_model_was_slow() {
+    let upstream = Upstream::saying("unreached");
+    let server = TokenServer::start(|turn, _| {
+        turn.until_left();
+    });
+    let sidecar = sidecar(&upstream, &server, TOKEN);
+    for path in ["/v1/chat/completions", "/acme/v1/responses"] {
+        let call = Call::say("m", "hi").at(path).header("x-stainless-read-timeout", "0.5");
+        let answer = sidecar.ask(&call);
+        assert!(
+            answer.refusal(503, "token_unavailable").contains("no token came within"),
+            "{}",
+            answer.text()
+        );
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
 fn a_token_is_fetched_once_and_used_for_every_request() {
     let (upstream, server) = (Upstream::saying("hello"), TokenServer::issuing());
     let sidecar =

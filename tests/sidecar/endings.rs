@@ -244,6 +244,31 @@ fn a_client_that_runs_out_of_patience_is_told_which_request_it_was() {
 }
 
 #[test]
+fn a_client_that_leaves_behind_the_upstreams_head_leaves_its_id_in_the_log() {
+    for status in [200, 500] {
+        let upstream = Upstream::start(move |turn| {
+            let head = head("application/json", "content-length: 99");
+            turn.say(head.replace("200", &status.to_string()));
+            turn.until_left();
+        });
+        for format in ["openai", "anthropic"] {
+            let table = integration("acme", &upstream.url("/v1"), &format!("format = \"{format}\""));
+            let sidecar = Setup::new(table).start();
+            let mut connection = sidecar.connect();
+            connection.send(&Call::say("m", "hi").header("x-request-id", "left"));
+            sidecar.until_metric("outrider_first_byte_seconds_count{integration=\"acme\"}", 1.0);
+            drop(connection);
+            let line = line(&sidecar, "left");
+            assert_eq!(
+                (&line["ending"], &line["upstream_request_id"], line["first_byte_ms"].is_number()),
+                (&"cancelled".into(), &"up-1".into(), true),
+                "{status} {format}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_upstreams_id_that_repeats_our_key_is_not_logged() {
     let upstream = Upstream::start(|turn| {
         let key = turn.request.head.header("x-key").expect("the key is sent").to_owned();

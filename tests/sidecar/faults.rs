@@ -84,7 +84,9 @@ fn a_clients_patience_counts_behind_the_head_and_in_the_queue_too() {
     first.send(&Call::say("m", "hi").header("x-stainless-read-timeout", "2"));
     upstream.request();
     for call in [Call::say("m", "queued"), Call::stream("m", "queued")] {
-        refused(&sidecar.ask(&call.header("x-stainless-read-timeout", "0.3")), 504, "upstream_timeout");
+        let answer = sidecar.ask(&call.header("x-stainless-read-timeout", "0.3"));
+        refused(&answer, 503, "overloaded");
+        assert!(answer.header("retry-after").is_some());
     }
     assert_eq!(upstream.count(), 1);
     refused(&first.answer(), 504, "upstream_timeout");

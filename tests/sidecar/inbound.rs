@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use crate::support::tls::{Authority, Pair};
-use crate::support::{Call, Connection, Gate, Setup, Sidecar, Upstream};
+use crate::support::{Call, Connection, Gate, Setup, Sidecar, Upstream, integration};
 
 const NAME: &str = "outrider.example";
 const TLS: &str = "tls = { cert_file = \"tls.crt\", key_file = \"tls.key\" }";
@@ -140,7 +140,7 @@ fn a_renewed_certificate_is_for_new_connections_and_an_open_stream_goes_on() {
 
     write(sidecar.dir(), &Pair { key: old.issue(NAME).key, ..new.issue(NAME) });
     sidecar.reload();
-    sidecar.logged("server.tls: `key_file`", 1);
+    sidecar.logged("reload refused", 1);
     let mut still = connect(&sidecar, &old, None);
     assert_eq!(still.send(&Call::say("m", "hi")).answer().content(), "hello", "a broken pair was taken");
 
@@ -152,6 +152,53 @@ fn a_renewed_certificate_is_for_new_connections_and_an_open_stream_goes_on() {
     assert_eq!(still.send(&Call::say("m", "hi")).answer().content(), "hello");
     gate.open();
     assert_eq!(stream.all_data().last().map(String::as_str), Some("[DONE]"));
+}
+
+#[test]
+fn a_reload_takes_the_certificate_and_the_configuration_or_neither() {
+    let (upstream, old, new) = (Upstream::saying("hello"), Authority::new(), Authority::new());
+    // Only the signal looks at the files.
+    let server = format!("{TLS}\nrotation_interval = \"1h\"");
+    let mut sidecar = behind(&upstream, &old, &server).start();
+    let acme = integration("acme", &upstream.url("/v1"), "");
+    let beta = integration("beta", &upstream.url("/v1"), "");
+    let asked = |sidecar: &Sidecar, authority: &Authority, model: &str| {
+        connect(sidecar, authority, None).send(&Call::say(model, "hi")).answer()
+    };
+
+    write(sidecar.dir(), &new.issue(NAME));
+    sidecar.rewrite(acme.clone() + "[integrations.beta]\nendpoint = 7\n");
+    sidecar.reload();
+    sidecar.logged("reload refused", 1);
+    assert_eq!(asked(&sidecar, &old, "acme/m").content(), "hello", "the certificate is another");
+    assert!(!sidecar.output().contains("server.tls"), "{}", sidecar.output());
+
+    write(sidecar.dir(), &Pair { key: old.issue(NAME).key, ..new.issue(NAME) });
+    sidecar.rewrite(acme.clone() + &beta);
+    sidecar.reload();
+    sidecar.logged("reload refused", 2);
+    assert!(sidecar.output().contains("server.tls: `key_file`"), "{}", sidecar.output());
+    asked(&sidecar, &old, "beta/m").refusal(404, "model_not_found");
+
+    write(sidecar.dir(), &new.issue(NAME));
+    sidecar.reload();
+    sidecar.logged("configuration reloaded", 1);
+    sidecar.logged("server.tls renewed", 1);
+    assert_eq!(asked(&sidecar, &new, "beta/m").content(), "hello");
+}
+
+#[test]
+fn files_that_the_configuration_no_longer_names_refuse_no_reload() {
+    let (upstream, authority) = (Upstream::saying("hello"), Authority::new());
+    let setup = behind(&upstream, &authority, &format!("{TLS}\nrotation_interval = \"1h\""));
+    let sidecar = setup.start();
+    let path = sidecar.dir().join("config.toml");
+    let text = std::fs::read_to_string(&path).expect("it was written").replace("tls.crt", "other.crt");
+    sidecar.put("config.toml", &text);
+    std::fs::rename(sidecar.dir().join("tls.crt"), sidecar.dir().join("other.crt")).expect("it is there");
+    sidecar.reload();
+    let line = sidecar.log_line("the reload", |line| line["message"] == "configuration reloaded");
+    assert_eq!(line["restart_needed_for"][0], "server.tls", "{line}");
 }
 
 #[test]

@@ -300,3 +300,25 @@ fn a_watched_file_that_is_written_in_place_is_never_taken_while_it_is_cut_off() 
     assert_eq!(sidecar.output().matches("no integration is configured").count(), 0);
     assert_eq!(sidecar.output().matches(REFUSED).count(), 0);
 }
+
+#[test]
+fn an_emptied_file_changes_nothing_and_one_that_lost_its_watch_is_still_watched() {
+    let upstream = Upstream::saying("hello");
+    let mut sidecar = Setup::before(&upstream, "").server(WATCH).start();
+    let config = std::fs::read_to_string(sidecar.dir().join("config.toml")).expect("it is there");
+    sidecar.put("config.toml", "\n");
+    sidecar.logged(REFUSED, 1);
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+    sidecar.reload();
+    sidecar.logged(REFUSED, 2);
+    // Cut short, at the end of a line.
+    let cut = config.replace("watch = true\n", "").replace("\"m\"", "\"other\"");
+    sidecar.put("config.toml", &cut);
+    sidecar.logged(RELOADED, 1);
+    assert_eq!(sidecar.ask(&Call::say("other", "hi")).content(), "hello");
+    sidecar.put("config.toml", &config);
+    sidecar.logged(RELOADED, 2);
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+    sidecar.terminate();
+    assert_eq!(sidecar.wait(), 0);
+}

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use rustix::fs::{FileType, Mode, OFlags};
+use tokio::time::Instant;
+
 use crate::support::launch::mount;
 use crate::support::tls::Authority;
-use crate::support::{Call, Connection, Gate, Setup, TokenServer, Upstream, integration};
+use crate::support::{Call, Connection, Gate, PATIENCE, Setup, TokenServer, Upstream, integration};
 
 const QUICK: &str = "rotation_interval = \"20ms\"";
 const IN_USE: &str = "new files are in use";
@@ -290,4 +293,32 @@ fn the_certificate_that_callers_see_is_rotated_without_a_signal() {
     assert_eq!(caller.send(&Call::say("m", "hi")).answer().content(), "hello");
     let ends = sidecar.metric("outrider_cert_expiry_seconds{integration=\"\",kind=\"server\"}");
     assert!(ends.is_some_and(|at| at > 1e9), "{ends:?}");
+}
+
+#[test]
+fn a_file_that_is_read_for_ever_holds_up_neither_requests_nor_the_admin_side_nor_the_end() {
+    let upstream = Upstream::saying("hello");
+    let key = "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"key\"";
+    let mut sidecar = Setup::before(&upstream, key).file("key", "k3y-for-nobody").start();
+    // A pipe that nobody writes to: as a file on a file system that hangs.
+    let path = sidecar.dir().join("key");
+    std::fs::remove_file(&path).expect("it was there");
+    let made = rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
+    made.expect("the temporary folder can be written");
+    sidecar.reload();
+    // It can be opened so once somebody reads it.
+    let open = || rustix::fs::open(&path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+    let end = Instant::now() + PATIENCE;
+    let writer = loop {
+        match open() {
+            Ok(writer) => break writer,
+            Err(_) => assert!(Instant::now() < end, "nobody reads the key"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    assert_eq!(sidecar.admin("/livez").status, 200);
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+    sidecar.terminate();
+    assert_eq!(sidecar.wait(), 0, "{}", sidecar.output());
+    drop(writer);
 }

@@ -25,6 +25,10 @@ fn a_credential_that_goes_to_another_machine_without_tls_is_a_warning_with_its_k
     1 warning
     "#
     );
+}
+
+#[test]
+fn every_kind_of_credential_and_every_url_that_is_shown_one_is_looked_at() {
     let oauth2 = "models = [\"m\"]\noauth2 = { client_id = \"me\", client_secret = \"s3cret\" }\n";
     let open = "models = [\"m\"]\nauthentication_type = \"none\"\n";
     let aws = "models = [\"m\"]\nformat = \"bedrock\"\nauthentication_type = \"aws_sigv4\"\n";

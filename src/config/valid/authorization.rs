@@ -167,14 +167,7 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
             missing_credential("client_secret", written, at, r);
         }
     }
-    if let Some(doubt) = given_id.as_deref().and_then(doubt::doubt) {
-        let at = table.key("client_id");
-        r.warning(&at, format!("`{at}` {doubt}")).help(doubt.help("client_id"));
-    }
-    if client_id.as_ref().is_some_and(|id| id.chars().any(char::is_control)) {
-        r.error(&table.key("client_id"), "`client_id` holds a control character")
-            .help("write it without, on one line");
-    }
+    check_id(given_id.as_deref(), client_id.as_deref(), &table.key("client_id"), r);
     let oauth2 = OAuth2 {
         token_url: token_url?,
         is_endpoint,
@@ -204,6 +197,16 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
         }
         ClientAuthentication::AssertionFile => Authorization::Later("oauth2 with client_auth assertion_file"),
     })
+}
+
+/// Looks at the client's id, as it was given at `at` and as it is used.
+fn check_id(given: Option<&str>, used: Option<&str>, at: &At, r: &mut Reading<'_>) {
+    if let Some(doubt) = given.and_then(doubt::doubt) {
+        r.warning(at, format!("`{at}` {doubt}")).help(doubt.help("client_id"));
+    }
+    if used.is_some_and(|id| id.chars().any(char::is_control)) {
+        r.error(at, "`client_id` holds a control character").help("write it without, on one line");
+    }
 }
 
 /// The client's id and secret as the `token` gives them.

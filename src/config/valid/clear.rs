@@ -89,8 +89,10 @@ fn is_clear(url: &Uri) -> bool {
 /// Whether the host of `url` is this machine.
 pub(super) fn is_here(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
-    let address = address(&host);
-    address.map_or(host == "localhost" || host.ends_with(".localhost"), |address| address.is_loopback())
+    match address(&host) {
+        Some(address) => address.is_loopback(),
+        None => host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 /// The address that stands in a URL as its host, if it is one.

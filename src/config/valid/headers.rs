@@ -6,28 +6,23 @@ use super::{RunnerId, doubt, is_suspect};
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Pairs, Reading};
+use crate::hop::is_hop_by_hop;
 
 /// Galileo's own limit.
 const MOST: usize = 50;
 
-/// Headers that are the transport's own (RFC 9110 §7.6.1, RFC 9112 §6): set by configuration they would break the
-/// framing. `accept-encoding` and `content-encoding` would lead to bodies that cannot be read.
-const FRAMING: [&str; 15] = [
+/// Headers that are the transport's own, besides those of one connection (RFC 9110 §7.6.1, RFC 9112 §6): set by
+/// configuration they would break the framing. `accept-encoding` and `content-encoding` would lead to bodies that cannot
+/// be read.
+const FRAMING: [&str; 8] = [
     "accept-encoding",
-    "connection",
     "content-encoding",
     "content-length",
     "expect",
     "host",
     "http2-settings",
-    "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
 ];
 
 /// `headers` and `extra_headers`.
@@ -155,7 +150,7 @@ pub(super) fn name(text: &str, at: &At, r: &mut Reading<'_>) -> Option<HeaderNam
         r.error(at, format!("`{at}`: not a header's name")).help("letters, digits and `-`, such as x-tenant");
         return None;
     };
-    if FRAMING.contains(&name.as_str()) {
+    if is_hop_by_hop(&name) || FRAMING.contains(&name.as_str()) {
         let message = format!("the header `{name}` belongs to the connection and cannot be set");
         r.error(at, message).help("leave it out: Outrider sets it itself where it is needed");
         return None;

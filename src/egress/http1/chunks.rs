@@ -3,7 +3,7 @@
 use bytes::{Buf as _, BytesMut};
 use memchr::memchr;
 
-use super::super::pool::MAX_HEAD;
+use super::MAX_HEAD;
 
 /// The longest line with the size of a chunk, extensions included, in bytes.
 const MAX_LINE: usize = 1 << 10;

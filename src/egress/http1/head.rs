@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 use memchr::memchr_iter;
 
-use super::super::pool::MAX_HEAD;
+use super::MAX_HEAD;
 use super::chunks::Chunks;
 
 /// The most fields of a head.

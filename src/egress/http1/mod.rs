@@ -30,6 +30,9 @@ use head::{Head, Reader, Rest};
 use input::Input;
 use output::Output;
 
+/// The longest response head, and the longest trailers, in bytes. HTTP/2 keeps to it too.
+pub(super) const MAX_HEAD: usize = 64 << 10;
+
 /// The types of TLS records that a server may begin with: an alert, a handshake (RFC 8446 §5.1).
 const RECORDS: [u8; 2] = [0x15, 0x16];
 

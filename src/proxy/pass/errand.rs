@@ -7,17 +7,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request};
 use hyper::body::Incoming;
 
 use super::{path, send};
 use crate::config::valid::Authorization;
-use crate::integration::{Integration, connection_named};
+use crate::hop::{connection_named, is_hop_by_hop};
+use crate::integration::Integration;
 use crate::outbound::{Segments, Unsigned};
 use crate::proxy::House;
 use crate::proxy::failure::Failure;
@@ -28,23 +26,9 @@ use crate::proxy::reply::Outcome;
 use crate::proxy::visit::Visit;
 use crate::tasks::Seat;
 
-/// Fields that concern the handler's connection to us alone (RFC 9110 §7.6.1), those that we say ourselves, and what
-/// would be no business of the provider's.
-const OURS: [HeaderName; 12] = [
-    HOST,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    TE,
-    TRAILER,
-    UPGRADE,
-    EXPECT,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("connection"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    // What comes back must be readable: `identity` is asked for.
-    ACCEPT_ENCODING,
-];
+/// Fields that we say ourselves, and what would be no business of the provider's. What comes back must be readable:
+/// `identity` is asked for.
+const OURS: [HeaderName; 5] = [HOST, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, ACCEPT_ENCODING];
 
 /// One request of a handler that has shown its key.
 #[derive(Debug)]
@@ -88,7 +72,7 @@ impl Errand {
         let (head, body) = request.into_parts();
         let body = intake::body(body, house, visit).await?;
         let unsigned = dress(ready, &self.tail, &head, body)?;
-        let upstream = send(entry, ready, seat, unsigned).await?;
+        let upstream = send(entry, ready, seat, unsigned, None).await?;
         visit.answered(Heard::of(&upstream.sent));
         upstream.take_whole(&head.method, None, None).await
     }
@@ -109,7 +93,8 @@ fn dress(integration: &Integration, tail: &str, head: &Parts, body: Bytes) -> Re
 /// none, or a stand-in that its SDK demands.
 fn kept(headers: &HeaderMap, replaced: bool) -> HeaderMap {
     let mut kept = headers.clone();
-    for name in OURS.iter().chain(replaced.then_some(&AUTHORIZATION)) {
+    let alone = headers.keys().filter(|name| is_hop_by_hop(name));
+    for name in OURS.iter().chain(replaced.then_some(&AUTHORIZATION)).chain(alone) {
         kept.remove(name);
     }
     for name in connection_named(headers) {

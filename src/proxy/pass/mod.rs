@@ -19,7 +19,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::exchange;
-use super::failure::Failure;
+use super::failure::{Awaited, Failure};
 use super::heard::Heard;
 use super::hide::Hidden;
 use super::intake;
@@ -33,6 +33,7 @@ use crate::outbound::{Segments, Unsigned};
 use crate::tasks::Seat;
 
 pub(super) use errand::Errand;
+pub(super) use path::twice;
 
 /// The methods that are relayed.
 const METHODS: [Method; 7] =
@@ -86,9 +87,9 @@ pub(super) async fn relay(
     let unsigned = dress(ready, rest, &head, body)?;
     let patience = patience.and_then(Patience::begin);
     let permit = pin!(async { Ok(ready.permit(&entry.metrics).await?) });
-    let permit = within(patience, permit).await?;
-    let upstream = pin!(send(entry, ready, seat, unsigned));
-    let upstream = within(patience, upstream).await?;
+    let permit = within(patience, Awaited::Turn, permit).await?;
+    let upstream = pin!(send(entry, ready, seat, unsigned, patience));
+    let upstream = within(patience, Awaited::Answer, upstream).await?;
     visit.answered(Heard::of(&upstream.sent));
     upstream.take_whole(&head.method, patience, Some(permit)).await
 }
@@ -149,10 +150,14 @@ async fn send(
     integration: &Integration,
     seat: Seat,
     unsigned: Box<Unsigned>,
+    patience: Option<Patience>,
 ) -> Result<Upstream, Failure> {
     let mut renewed = false;
     loop {
-        let signed = integration.authorizer.sign(seat, unsigned.clone()).await?;
+        let signed = {
+            let sign = pin!(async { Ok(integration.authorizer.sign(seat, unsigned.clone()).await?) });
+            within(patience, Awaited::Token, sign).await?
+        };
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, entry));
         let sent = integration.egress.send(seat, signed).await?;
         let blamed = integration.authorizer.is_blamed(sent.head.status, &sent.head.headers);
@@ -202,7 +207,7 @@ impl Upstream {
     ) -> Result<Outcome, Failure> {
         let taken = {
             let take = pin!(self.take(method));
-            within(patience, take).await
+            within(patience, Awaited::Answer, take).await
         };
         match taken {
             Ok(None) => Ok(Outcome::Passed(whole::untouched(self.sent, self.hidden, &self.entry, permit))),

@@ -11,6 +11,9 @@ const NO_TEXT: &str = "this path does not spell text in UTF-8";
 const TWICE: &str = "this path is percent-encoded more than twice";
 const SPELT: &str =
     "this path is served under its plain spelling only: /chat/completions, /embeddings, /models";
+const V1_TWICE: &str = "this path has `/v1/` twice: `base_url` must end in one `/v1`";
+const TAIL_TWICE: &str =
+    "this path says twice what is asked for: `base_url` must end in `/v1`, and the client adds the rest";
 
 /// What is served, edited and translated elsewhere.
 const SERVED: [&str; 2] = ["chat/completions", "embeddings"];
@@ -23,7 +26,19 @@ pub(super) fn check(rest: &str) -> Result<(), &'static str> {
     let is_served = |served: &str| {
         plain.strip_suffix(served).is_some_and(|before| before.is_empty() || before.ends_with('/'))
     };
-    if plain == "models" || SERVED.iter().any(|served| is_served(served)) { Err(SPELT) } else { Ok(()) }
+    if !matches!(plain, "models" | "v1/models") && !SERVED.iter().any(|served| is_served(served)) {
+        return Ok(());
+    }
+    Err(twice(&format!("v1/{plain}")).unwrap_or(SPELT))
+}
+
+/// What is wrong with the `base_url` of a client that has made `path` of it, if something stands twice in that.
+pub(in crate::proxy) fn twice(path: &str) -> Option<&'static str> {
+    if path.contains("v1/v1/") {
+        return Some(V1_TWICE);
+    }
+    let is_twice = |tail: &&str| path.matches(*tail).count() > 1;
+    SERVED.iter().chain(&["models"]).any(is_twice).then_some(TAIL_TWICE)
 }
 
 /// Checks only that `path`, which begins with a slash or is empty, stays below the endpoint; the error says what is wrong.
@@ -148,6 +163,20 @@ mod tests {
     }
 
     #[test]
+    fn a_base_url_that_says_too_much_is_told_from_other_spellings() {
+        for (path, why) in [
+            ("v1/chat/completions", V1_TWICE),
+            ("v1/models", V1_TWICE),
+            ("chat/completions/chat/completions", TAIL_TWICE),
+            ("embeddings/embeddings", TAIL_TWICE),
+        ] {
+            assert_eq!(check(path).err().or_else(|| twice(path)), Some(why), "{path}");
+        }
+        assert_eq!(twice("/v1/v1/chat/completions"), Some(V1_TWICE));
+        assert_eq!(twice("/acme/v1/models"), None);
+    }
+
+    #[test]
     fn what_is_served_elsewhere_cannot_be_reached_by_spelling_it_otherwise() {
         for path in [
             "chat/completions/",
@@ -155,7 +184,6 @@ mod tests {
             "chat/completion%73",
             "Chat/Completions",
             "chat/completions;x=1",
-            "v1/chat/completions",
             "%65mbeddings",
             "embeddings/",
             "models/",

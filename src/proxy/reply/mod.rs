@@ -18,7 +18,7 @@ use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
 use super::whole::{Begun, Whole};
-use crate::integration::connection_named;
+use crate::hop::{connection_named, is_hop_by_hop};
 use crate::outbound::Report;
 
 pub use answer::Answer;
@@ -30,21 +30,11 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Whether a field belongs to one connection alone (RFC 9110 §7.6.1), is the length, which hyper says anew, or would
 /// make a client act towards the provider.
 fn ends_here(name: &HeaderName) -> bool {
-    matches!(
+    let has_no_use = matches!(
         name.as_str(),
-        "content-length"
-            | "connection"
-            | "transfer-encoding"
-            | "te"
-            | "trailer"
-            | "upgrade"
-            | "set-cookie"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-connection"
-            | "alt-svc"
-            | "strict-transport-security"
-    )
+        "alt-svc" | "content-length" | "proxy-authenticate" | "set-cookie" | "strict-transport-security"
+    );
+    has_no_use || is_hop_by_hop(name)
 }
 
 /// A success, before it has become HTTP.

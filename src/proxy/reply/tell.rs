@@ -14,7 +14,8 @@ use crate::egress::SendError;
 use crate::integration::NotFound;
 use crate::observe::metrics::known_field;
 use crate::openai::Fault;
-use crate::proxy::failure::Failure;
+use crate::proxy::failure::{Awaited, Failure};
+use crate::proxy::pass;
 use crate::workers::{Absent, HandlerFailure};
 
 /// A failure as the client is told it.
@@ -161,9 +162,7 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Silent(idle) => {
             timeout(format!("{at}the upstream was silent for {idle:?} inside its answer (limits.idle)"))
         }
-        Failure::Patience(patience) => {
-            timeout(format!("{at}no answer within {patience:?}, after which this client would give up"))
-        }
+        Failure::Patience(patience, awaited) => impatient(*patience, *awaited, at),
         Failure::Unavailable { integration, remedy } => unavailable(
             "integration_unavailable",
             format!("integration `{integration}` cannot serve: {remedy}"),
@@ -220,6 +219,19 @@ fn overloaded(most: usize, at: &str) -> Told {
     unavailable("overloaded", message).after(SOON)
 }
 
+fn impatient(patience: Duration, awaited: Awaited, at: &str) -> Told {
+    let end = format!("within {patience:?}, after which this client would give up");
+    match awaited {
+        Awaited::Answer => timeout(format!("{at}no answer {end}")),
+        Awaited::Token => unavailable("token_unavailable", format!("{at}no token came {end}")).after(SOON),
+        Awaited::Turn => {
+            let message =
+                format!("{at}as many requests as may be are being served already, and none finished {end}");
+            unavailable("overloaded", message).after(SOON)
+        }
+    }
+}
+
 fn unavailable(code: &'static str, message: String) -> Told {
     Told::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
 }
@@ -254,14 +266,10 @@ fn unauthorized() -> Told {
 }
 
 fn nothing_at(path: &str) -> Told {
-    Told::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        format!(
-            "there is nothing at `{path}`: try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…"
-        ),
-    )
-    .logged("there is nothing at this path")
+    let advice = pass::twice(path)
+        .unwrap_or("try /v1/chat/completions, /v1/models, or either under /INTEGRATION/v1/…");
+    let message = format!("there is nothing at `{path}`: {advice}");
+    Told::new(StatusCode::NOT_FOUND, "not_found", message).logged("there is nothing at this path")
 }
 
 fn not_allowed(methods: &str) -> Told {

@@ -6,9 +6,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::client::{Answer, Call, Connection};
 use super::upstream::Upstream;
@@ -362,6 +364,15 @@ impl Sidecar {
     pub(crate) fn metric(&self, line: &str) -> Option<f64> {
         let answer = self.admin("/metrics");
         answer.text().lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+    }
+
+    /// Waits until the metric `line` has `value`; fails loudly if it does not come to that.
+    pub(crate) fn until_metric(&self, line: &str, value: f64) {
+        let start = Instant::now();
+        while self.metric(line) != Some(value) {
+            assert!(start.elapsed() < PATIENCE, "{line} is {:?}, not {value}", self.metric(line));
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Everything that it has written so far, on both pipes.
