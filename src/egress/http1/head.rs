@@ -131,7 +131,7 @@ impl Said {
     fn of(parts: &Parts) -> Result<Self, &'static str> {
         let is_old = parts.version == Version::HTTP_10;
         let (mut codings, mut chunked, mut length) = (0, false, None);
-        let (mut close, mut keep_alive) = (false, false);
+        let (mut close, mut persists) = (false, false);
         for (name, value) in &parts.headers {
             if name == CONTENT_LENGTH {
                 length = Some(content_length(length, value));
@@ -141,7 +141,7 @@ impl Said {
             } else if name == CONNECTION {
                 for word in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                     close |= word.eq_ignore_ascii_case(b"close");
-                    keep_alive |= word.eq_ignore_ascii_case(b"keep-alive");
+                    persists |= word.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
         }
@@ -152,7 +152,7 @@ impl Said {
             (1, None) if chunked => {}
             _ => return Err("its answer has a Transfer-Encoding other than `chunked`"),
         }
-        Ok(Self { chunked, length: length.transpose()?, keeps: !close && (!is_old || keep_alive) })
+        Ok(Self { chunked, length: length.transpose()?, keeps: !close && (!is_old || persists) })
     }
 
     /// What follows (RFC 9112 §6.3).
