@@ -71,6 +71,7 @@ fn with_live_token(tokens: &Tokens) -> Authorizer {
     let egress = egress.expect("plain HTTP needs nothing of the world");
     let settings = Authorization::OAuth2(Box::new(OAuth2 {
         token_url: url,
+        is_endpoint: false,
         client_id: "bench".to_owned(),
         client_secret: SecretSource::Inline(Secret::new("bench")),
         client_auth: ClientAuth::Post,

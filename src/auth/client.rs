@@ -17,9 +17,18 @@ use crate::secret::Secret;
 use crate::tasks::Seat;
 use crate::tls;
 
+/// What to do where an answer has no token, and no token endpoint was named.
+const NOT_SET: &str = "; oauth2_token_url is not set, so the integration's endpoint itself was asked";
+
 const PROOF: Proof = Proof {
     name: "client credentials",
     check: "client_id, client_secret, client_auth and the scope of this integration",
+};
+
+/// The same where no token endpoint was named.
+const PROOF_AT_ENDPOINT: Proof = Proof {
+    name: "client credentials",
+    check: "oauth2_token_url, which is not set, so that the integration's endpoint itself was asked for the token",
 };
 
 /// Everything that makes one token differ from another: two integrations whose credentials are equal share one
@@ -27,6 +36,7 @@ const PROOF: Proof = Proof {
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Client {
     url: Uri,
+    is_endpoint: bool,
     id: String,
     secret: Secret,
     auth: ClientAuth,
@@ -51,6 +61,7 @@ impl Client {
         }
         Ok(Self {
             url: settings.token_url.clone(),
+            is_endpoint: settings.is_endpoint,
             id: settings.client_id.clone(),
             secret,
             auth: settings.client_auth,
@@ -122,13 +133,19 @@ impl Credential for Client {
     type Pass = HeaderValue;
 
     fn issuer(&self) -> Issuer {
-        Issuer { host: host_of(&self.url), proof: &PROOF }
+        let proof = if self.is_endpoint { &PROOF_AT_ENDPOINT } else { &PROOF };
+        Issuer { host: host_of(&self.url), proof }
     }
 
     async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<HeaderValue>, Trouble> {
         let (status, body) = way.exchange(seat, 0, self.request()).await?;
         let hide = |text: &str| self.hide(text);
-        let (help, url) = ("; oauth2.token_field names another", "the token URL");
+        let (help, url) = match self.is_endpoint {
+            true => {
+                (NOT_SET, "oauth2_token_url: it is not set, so the integration's endpoint itself was asked")
+            }
+            false => ("; oauth2.token_field names another", "the token URL"),
+        };
         let (token, expires) = (&self.token_field, &self.expires_field);
         let fields = Fields { token, expires, help, url, hide: &hide };
         answer::read(status, &body, &fields)?.with(|token| bearer(&self.prefix, &token))

@@ -174,6 +174,7 @@ pub(super) fn grant(n: usize, seconds: u64) -> Vec<u8> {
 pub(super) fn settings(url: &str) -> OAuth2 {
     OAuth2 {
         token_url: url.parse().unwrap(),
+        is_endpoint: false,
         client_id: "the id".into(),
         client_secret: SecretSource::Inline(Secret::new("s:e/c&r=t")),
         client_auth: ClientAuth::Post,

@@ -53,6 +53,10 @@ fn page(console: &Console, options: &Options) -> Result<(Value, String), (Exit, 
         Some(url) => given_base(url).map_err(|why| (Exit::Usage, why))?,
         None => own_base(&settings.server, &mut notes).map_err(|why| (Exit::Usage, why))?,
     };
+    if settings.server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some()) {
+        notes += "note: server.tls.client_ca_file is set: only runners that show a client certificate of those authorities get in, and\n\
+                  Galileo's page has no field for one: the runner itself needs it, or a Unix socket or 127.0.0.1 without TLS beside.\n";
+    }
     if settings.server.api_key.is_some() {
         notes +=
             "note: server.api_key is set: put its value where the JSON says so. It is not printed here.\n";

@@ -15,6 +15,7 @@ mod terminal;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// How a command ended.
@@ -84,14 +85,28 @@ struct Serve {
     config: Option<PathBuf>,
 }
 
+/// Whether `word` is the name of a configuration rather than a command's.
+fn is_file(word: &str) -> bool {
+    word.ends_with(".toml") || word.contains('/') || std::path::Path::new(word).exists()
+}
+
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<_> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             // Nothing can be said to someone whose terminal is gone.
             let _ = error.print();
+            if error.kind() == ErrorKind::InvalidSubcommand
+                && let Some(file) = args.get(1).and_then(|word| word.to_str()).filter(|word| is_file(word))
+            {
+                let _ = writeln!(
+                    io::stderr(),
+                    "\n  tip: to serve with that configuration: outrider --config {file}"
+                );
+            }
             return exit;
         }
     };

@@ -22,6 +22,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What else it may be if nobody answers.
+const ELSEWHERE: &str = "if this key was changed since the process started, it still answers at its old address: send it SIGHUP \
+                         (`kill -HUP PID`), and restart it to have the new one";
 /// More of an answer is not read.
 const MOST: u64 = 64 << 20;
 
@@ -73,18 +76,21 @@ fn try_to(reload: &Reload) -> Result<Asked, Failed> {
         let report = problems.render(io::stderr().is_terminal());
         Failed::Config(format!("{report}not reloaded: the running configuration stays\n"))
     })?;
+    let warnings = loaded.warnings.render(io::stderr().is_terminal());
     let admin = loaded.settings.admin.listen.ok_or_else(|| {
         Failed::Other("`admin.listen` is \"off\", so the process cannot be found: send it SIGHUP".to_owned())
     })?;
-    let before = State::ask(&admin).map_err(Failed::Other)?;
+    let before = State::ask(&admin).map_err(|why| Failed::Other(format!("{why}; {ELSEWHERE}")))?;
     before.check().map_err(Failed::Other)?;
     kill_process(before.pid, Signal::HUP)
         .map_err(|error| Failed::Other(format!("SIGHUP to process {}: {error}", before.pid)))?;
     if !reload.wait {
         let text = format!("process {} was asked to reload; `--wait` would tell how it went", before.pid);
-        return Ok(Asked { text, notes: String::new(), exit: Exit::Done });
+        return Ok(Asked { text, notes: warnings, exit: Exit::Done });
     }
-    wait(&admin, &before)
+    let mut asked = wait(&admin, &before)?;
+    asked.notes += &warnings;
+    Ok(asked)
 }
 
 /// Waits until the reload is over, and every handler has shown whether its new files serve.

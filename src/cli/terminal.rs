@@ -29,7 +29,7 @@ pub(super) fn push(c: char, to: &mut String) {
 }
 
 /// `text` with the commands of ours in it as they are to be typed: with `--config` where the configuration was named so,
-/// and `explain` with what it needs.
+/// and `explain` with the integration.
 pub(super) fn typed(text: &str, integration: &str, config: Option<&Path>) -> String {
     let config =
         config.map(|path| format!(" --config {}", quoted(&path.to_string_lossy()))).unwrap_or_default();
@@ -41,7 +41,7 @@ pub(super) fn typed(text: &str, integration: &str, config: Option<&Path>) -> Str
         typed.push_str(part);
         if n % 2 == 1 && part.starts_with("outrider ") {
             if part == "outrider explain" {
-                typed.push_str(&format!(" {integration} --request FILE"));
+                typed.push_str(&format!(" {integration}"));
             }
             typed.push_str(&config);
         }
@@ -76,10 +76,9 @@ mod tests {
         let text = "run `outrider check --online`, then `outrider explain`; not `ca_file`";
         assert_eq!(
             typed(text, "acme", Some(Path::new("my conf/it's.toml"))),
-            r"run `outrider check --online --config 'my conf/it'\''s.toml'`, then `outrider explain acme --request FILE --config 'my conf/it'\''s.toml'`; not `ca_file`"
+            r"run `outrider check --online --config 'my conf/it'\''s.toml'`, then `outrider explain acme --config 'my conf/it'\''s.toml'`; not `ca_file`"
         );
-        let bare =
-            "run `outrider check --online`, then `outrider explain acme --request FILE`; not `ca_file`";
+        let bare = "run `outrider check --online`, then `outrider explain acme`; not `ca_file`";
         assert_eq!(typed(text, "acme", None), bare);
     }
 }

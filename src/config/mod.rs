@@ -2,10 +2,11 @@
 //!
 //! `source` reads the layers and figment merges them, `text` turns TOML and JSON into values and `places` remembers
 //! where each stands; `expand` fills in `${…}`; `raw` mirrors what a user may write and `read` takes it field by field;
-//! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it; `unknown`, `keys` and `again` say what was meant; `veil` remembers what came from elsewhere than the files.
+//! `valid` holds what the rest of the house sees; `problem` is how a mistake is shown and `mask` keeps secrets out of it; `unknown`, `borrowed`, `keys` and `again` say what was meant; `veil` remembers what came from elsewhere than the files.
 //! `shape` and `schema` describe what may be written, and `import` writes Galileo's JSON as TOML.
 
 mod again;
+mod borrowed;
 mod expand;
 mod import;
 mod keys;
@@ -33,9 +34,9 @@ use figment::value::Value;
 use self::places::At as Path;
 use self::raw::Root;
 use self::read::{Field, Pairs, Read as _, Reading};
-use self::source::Sources;
+use self::source::{Definitions, Sources};
 use self::valid::integration::Common;
-use self::valid::{Settings, integration, server};
+use self::valid::{Settings, integration, itself, server};
 use self::veil::Foreign;
 
 use crate::files::Prints;
@@ -103,7 +104,7 @@ fn checked(mut sources: Sources, env: &Environment, files: &mut Prints) -> Resul
     reading.problems = sources.problems;
     reading.expand(&mut merged, &Path::root());
     let root = Root::read(&merged, &Path::root(), &mut reading);
-    let settings = settings(root.given().unwrap_or_default(), &mut reading);
+    let settings = settings(root.given().unwrap_or_default(), &sources.definitions, &mut reading);
     let Reading { mut problems, files: referred, foreign, .. } = reading;
     files.extend(referred);
     problems.sort();
@@ -135,7 +136,7 @@ pub fn admin(options: &Options) -> Result<valid::Admin, Problems> {
     if problems.has_errors() { Err(problems) } else { Ok(admin) }
 }
 
-fn settings(root: Root, r: &mut Reading<'_>) -> Settings {
+fn settings(root: Root, definitions: &Definitions, r: &mut Reading<'_>) -> Settings {
     if root.integrations_dir.get().is_some_and(String::is_empty) {
         let at = Path::root().key("integrations_dir");
         r.error(&at, "`integrations_dir` is empty").help("name a directory, or leave it out");
@@ -149,27 +150,28 @@ fn settings(root: Root, r: &mut Reading<'_>) -> Settings {
         limits: integration::limits(root.limits, &Path::root().key("limits"), &integration::LIMITS, r),
         handlers: Arc::new(server::handlers(root.handlers, server.drain_timeout, r)),
     };
-    Settings {
-        server,
-        admin,
-        log: server::log(root.log),
-        integrations: integrations(root.integrations, &common, r),
-        handlers: common.handlers,
-    }
+    let integrations = integrations(root.integrations, &common, definitions, r);
+    itself::refuse(&integrations, &server.listen, r);
+    Settings { server, admin, log: server::log(root.log), integrations, handlers: common.handlers }
 }
 
 fn integrations(
     raw: Field<Pairs<raw::Integration>>,
     common: &Common,
+    definitions: &Definitions,
     r: &mut Reading<'_>,
 ) -> BTreeMap<crate::names::IntegrationName, valid::Integration> {
     if raw.is_absent() {
-        let help =
-            "add [integrations.NAME], or set integrations_dir to a directory with Galileo's JSON files";
-        r.problems.push(Problem::nowhere(Severity::Warning, "no integration is configured").with_help(help));
+        warn_of_none(definitions, r);
     }
+    let raw = raw.given().map(|pairs| pairs.0).unwrap_or_default();
+    let names: Vec<_> = raw.iter().map(|(name, _)| name.clone()).collect();
     let mut all = BTreeMap::new();
-    for (name, raw) in raw.given().map(|pairs| pairs.0).unwrap_or_default() {
+    for (name, raw) in raw {
+        // What its own file says is not known.
+        if definitions.broken.contains(&name) || is_misnamed(&name, &raw, &names, r) {
+            continue;
+        }
         if let Some(mut integration) = integration::integration(&name, raw, common, r) {
             integration.world =
                 r.world.iter().filter(|(of, _)| *of == name).map(|(_, why)| why.clone()).collect();
@@ -180,11 +182,44 @@ fn integrations(
             integration.hidden_query = foreign_query(&r.foreign, &name, &integration.query);
             let hidden = |text| valid::secrets_of_path(text, &integration.endpoint);
             integration.hidden_path = r.foreign.ways(&name).flat_map(hidden).collect();
+            valid::clear::warn(&integration, r);
             all.insert(integration.name.clone(), integration);
         }
     }
     integration::warn_shared_models(&all.values(), r);
     all
+}
+
+/// Says that there is no integration, unless what would be one is wrong, which is noted.
+fn warn_of_none(definitions: &Definitions, r: &mut Reading<'_>) {
+    let help = "add [integrations.NAME], or set integrations_dir to a directory with Galileo's JSON files";
+    let problem = match &definitions.dir {
+        _ if definitions.is_lost || !definitions.broken.is_empty() => return,
+        Some(dir) => {
+            let help = "put Galileo's JSON files there, each named NAME.json, or add [integrations.NAME]";
+            let at = Path::root().key("integrations_dir");
+            let message = format!("no integration is configured: no file in {dir} ends in .json");
+            r.places.problem(Severity::Warning, &at, message).with_help(help)
+        }
+        None => Problem::nowhere(Severity::Warning, "no integration is configured").with_help(help),
+    };
+    r.problems.push(problem);
+}
+
+/// Notes a table or a variable that only adds to an integration, where there is none of that name and one whose name is
+/// like it.
+fn is_misnamed(name: &str, raw: &raw::Integration, names: &[String], r: &mut Reading<'_>) -> bool {
+    let is_whole = !(raw.endpoint.is_absent() && raw.models.is_absent() && raw.model_properties.is_absent());
+    let others = || names.iter().map(String::as_str).filter(|other| *other != name);
+    let as_here = others().find(|other| other.eq_ignore_ascii_case(name));
+    let Some(near) = as_here.or_else(|| read::nearest(name, others())).filter(|_| !is_whole) else {
+        return false;
+    };
+    let at = Path::integration(name);
+    let help = format!("did you mean `{near}` ({})?", r.places.origin_of(near));
+    r.error(&at, format!("there is no integration `{name}` to which this could be added: `endpoint` and models are given nowhere"))
+        .help(help);
+    true
 }
 
 /// The names in `query` of the integration `name` whose values came from elsewhere.

@@ -253,6 +253,11 @@ impl Places {
         Some((line_and_column(text, start).0, header))
     }
 
+    /// Whether any layer gives the key at `at`.
+    pub fn gives(&self, at: &At) -> bool {
+        self.layers.iter().any(|layer| layer.nearest(at).0 == at.0.len())
+    }
+
     /// The directory that a relative path at `at` is relative to.
     pub(super) fn dir_of(&self, at: &At) -> &Path {
         self.layer_of(at).map_or_else(|| Path::new(""), |layer| &layer.dir)

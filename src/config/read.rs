@@ -228,7 +228,11 @@ impl<'a> Reading<'a> {
     /// The secret `key` of `dict`, or the file that its twin names.
     pub(super) fn secret(&mut self, dict: &Dict, at: &At, key: &str) -> Field<SecretSource> {
         let twin = format!("{key}_file");
-        let (inline, file) = (self.field::<String>(dict, at, key), self.field::<PathBuf>(dict, at, &twin));
+        let inline = self.field::<String>(dict, at, key);
+        if matches!(dict.get(key), Some(Value::Dict(..))) && is_token(&at.key(key)) {
+            self.help_token(&at.key(key));
+        }
+        let file = self.field::<PathBuf>(dict, at, &twin);
         match (inline, file) {
             (Field::Absent, Field::Absent) => Field::Absent,
             (Field::Absent, Field::Given(path)) => Field::Given(SecretSource::File(path)),
@@ -240,6 +244,19 @@ impl<'a> Reading<'a> {
             }
             _ => Field::Bad,
         }
+    }
+
+    /// Says how the object that was written for the token at `at`, which was noted last, is written as a string.
+    fn help_token(&mut self, at: &At) {
+        let form = match self.is_galileo(at) {
+            true => {
+                r#"write it as Galileo does, the JSON in a string: "token": "{\"client_id\": \"…\", \"client_secret\": \"…\"}""#
+            }
+            false => {
+                r#"write it as a string, token = '{"client_id": "…", "client_secret": "…"}', or set both in `oauth2 = { … }`"#
+            }
+        };
+        self.help_last(form);
     }
 
     fn inline(&mut self, text: String, at: &At) -> Field<SecretSource> {

@@ -155,6 +155,18 @@ pub(super) struct Sources {
     pub(super) merged: Dict,
     pub(super) texts: Texts,
     pub(super) problems: Problems,
+    pub(super) definitions: Definitions,
+}
+
+/// What was found where `integrations_dir` leads.
+#[derive(Default)]
+pub(super) struct Definitions {
+    /// How messages call the directory, if it could be read.
+    pub(super) dir: Option<String>,
+    /// The integrations whose files are wrong, which is noted.
+    pub(super) broken: Vec<String>,
+    /// Whether the directory itself is wrong, which is noted.
+    pub(super) is_lost: bool,
 }
 
 /// Reads all layers. A file that cannot be found or parsed ends it; a mistake in one of Galileo's JSON files does not.
@@ -169,6 +181,7 @@ pub(super) fn read(options: &Options, files: &mut Prints) -> Result<Sources, Pro
         merged: Dict::new(),
         texts: Texts { texts: BTreeMap::from([(file.clone(), config.text.clone())]), file },
         problems: Problems::default(),
+        definitions: Definitions::default(),
     };
     let mut layers = match config_dict.get("integrations_dir").and_then(Value::as_str) {
         Some(dir) => read_directory(options, dir, &config, &mut sources, files),
@@ -248,19 +261,25 @@ fn read_directory(
         Expander { env: &options.env, dir: &config.dir, files, given: Vec::new(), asked: Vec::new() };
     let dir = match expander.expand(written) {
         Ok(dir) => config.dir.join(dir.as_ref()),
-        Err(Failure::Text { message, help }) => {
-            problems.push(own.problem(Severity::Error, &at, message).with_help(help));
-            return Vec::new();
-        }
-        Err(Failure::World(why)) => {
-            problems.push(own.problem(Severity::Error, &at, why));
+        Err(failure) => {
+            sources.definitions.is_lost = true;
+            match failure {
+                Failure::Text { message, help } => {
+                    problems.push(own.problem(Severity::Error, &at, message).with_help(help))
+                }
+                Failure::World(why) => problems.push(own.problem(Severity::Error, &at, why)),
+            };
             return Vec::new();
         }
     };
     files.insert(dir.clone(), files::print(&dir));
     let paths = match options.list(&dir) {
-        Ok(paths) => paths,
+        Ok(paths) => {
+            sources.definitions.dir = Some(options.shown(&dir));
+            paths
+        }
         Err(e) => {
+            sources.definitions.is_lost = true;
             let message = format!("cannot read the directory {}: {}", options.shown(&dir), plain(&e));
             let help = if is_home(written) {
                 HOME_HELP
@@ -279,7 +298,11 @@ fn read_directory(
                 sources.texts.texts.insert(path.clone(), layer.0.text.clone());
                 layers.push(layer);
             }
-            Err(problems) => sources.problems.extend(problems),
+            Err(problems) => {
+                sources.problems.extend(problems);
+                let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+                sources.definitions.broken.push(name.to_owned());
+            }
         }
     }
     layers

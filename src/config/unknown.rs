@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use figment::value::{Dict, Value};
 
-use super::keys;
 use super::places::{At, shown_key};
 use super::read::{Reading, nearest};
+use super::{borrowed, keys};
 
 /// So many keys of a table are listed where an unknown one is like none of them.
 const FEW: usize = 16;
@@ -29,11 +29,11 @@ impl Reading<'_> {
             let own = at.key(key);
             let help = if let Some(table) = above(at, key) {
                 self.move_to(at, &table)
+            } else if let Some(borrowed::Meant { key, help }) = borrowed::meant(at, key) {
+                self.note_meant(&own, key.map(|key| at.key(key)));
+                help
             } else if let Some(near) = nearest(key, known.iter().copied()) {
-                // Where it is only a warning, what it meant is missed.
-                if !self.is_galileo(&own) {
-                    self.meant.insert(at.key(near));
-                }
+                self.note_meant(&own, Some(at.key(near)));
                 format!("did you mean `{near}`?")
             } else if let Some((_, table)) = elsewhere.iter().find(|(other, _)| other == key) {
                 format!("`{key}` belongs in [{table}]")
@@ -51,6 +51,13 @@ impl Reading<'_> {
                 _ => format!("unknown key `{}`", shown_key(key)),
             };
             self.error_unless_galileo(&own, message).help(help);
+        }
+    }
+
+    /// Notes what the unknown key `own` stood for. Where it is only a warning, that is missed.
+    fn note_meant(&mut self, own: &At, meant: Option<At>) {
+        if !self.is_galileo(own) {
+            self.meant.extend(meant);
         }
     }
 

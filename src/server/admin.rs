@@ -157,7 +157,10 @@ impl Desk {
 
 fn answer<B>(request: &Request<B>, scope: Scope, house: &House) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is served here: this is `admin.listen`, and models answer at `server.listen`\n",
+        );
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }

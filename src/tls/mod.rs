@@ -8,6 +8,7 @@ mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validity;
+mod waning;
 mod words;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use bundle::bundle;
 pub use inbound::{Inbound, InboundFiles, Renewed};
 pub use pem::{Identity, authorities, identity};
 pub use validity::{Validity, date};
+pub use waning::waning;
 pub use words::{explain, explain_renegotiation, is_refusal, is_renegotiation};
 
 use key::{Key, Password};

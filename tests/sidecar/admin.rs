@@ -19,6 +19,14 @@ fn the_probes_say_that_we_live_and_are_ready() {
 }
 
 #[test]
+fn a_client_that_calls_the_wrong_listener_is_told_so() {
+    let sidecar = Setup::before(&Upstream::saying("hello"), "").start();
+    let answer = Connection::open(sidecar.admin_address()).send(&Call::say("m", "hi")).answer();
+    assert_eq!(answer.status, 405);
+    assert!(answer.text().contains("models answer at `server.listen`"), "{}", answer.text());
+}
+
+#[test]
 fn metrics_count_requests_under_our_prefix() {
     let upstream = Upstream::saying("hello");
     let sidecar = Setup::before(&upstream, "").start();

@@ -358,10 +358,10 @@ fn a_request_that_is_not_taken_is_the_requests_fault_and_the_advice_can_be_typed
     let ended = attempt(&setup, &[]);
     failed(&ended, 1, &["n is too large"]);
     assert!(fact(&ended, "whose fault").starts_with("the request's"), "{}", ended.stdout);
-    let command = format!("`outrider explain acme --request FILE --config {config}`");
+    let command = format!("`outrider explain acme --config {config}`");
     assert!(fact(&ended, "next").contains(&command), "{}", ended.stdout);
     let ended = setup.run(&["try", "acme"]);
-    assert!(fact(&ended, "next").contains("`outrider explain acme --request FILE`"), "{}", ended.stdout);
+    assert!(fact(&ended, "next").contains("`outrider explain acme`"), "{}", ended.stdout);
 }
 
 #[test]

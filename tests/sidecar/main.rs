@@ -54,6 +54,7 @@ mod reload;
 mod rotation;
 mod routing;
 mod schema;
+mod slips;
 mod slots;
 mod stacks;
 mod stop;

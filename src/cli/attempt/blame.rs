@@ -2,11 +2,13 @@
 
 use super::verdict::{Case, Verdict, row};
 use crate::cli::Exit;
-use crate::config::valid::Authorization;
+use crate::config::valid::{Authorization, Proxy};
 
 /// Words of ours in messages of a port that is spoken to in the wrong way (`egress`, `tls::explain`).
 const WITH_TLS: &str = "speaks TLS on this port";
 const WITHOUT_TLS: &str = "does not speak TLS on this port";
+/// Words of ours for what was not even connected (`egress::clock`).
+const CONNECTING: &str = "(connect)";
 /// Words of ours for an answer that is not whole.
 const CUT: [&str; 5] = [
     "broke off",
@@ -38,6 +40,19 @@ pub(super) fn of(case: &Case<'_>) -> Option<Verdict> {
             Exit::Failed,
         )),
         "token_unavailable" | "token_refused" => token(case),
+        "upstream_timeout" if case.message.contains(CONNECTING) => Some(connecting(case)),
+        "proxy_refused"
+            if ["502 ", "503 ", "504 "]
+                .iter()
+                .any(|status| case.message.contains(&format!("it answered {status}"))) =>
+        {
+            Some(verdict(
+                "connection",
+                "the network's behind the proxy, or a wrong host in `endpoint`: the proxy cannot reach it",
+                "is the host in `endpoint` right, and known where the proxy stands? else ask those who run the proxy, or list the host in `no_proxy` if it is reached straight",
+                Exit::Unreachable,
+            ))
+        }
         _ => None,
     }
 }
@@ -45,6 +60,7 @@ pub(super) fn of(case: &Case<'_>) -> Option<Verdict> {
 /// An upstream's own refusal.
 fn upstream(case: &Case<'_>) -> Verdict {
     match case.status {
+        403 | 502..=504 if forwards(case).is_some() => forwarded(case),
         401 | 403 => entry(case),
         // nginx, Go and others say so; none of them reads the request.
         400 if case.is_plain() && case.message.to_ascii_uppercase().contains("HTTPS") => lacks_tls(),
@@ -71,6 +87,60 @@ fn upstream(case: &Case<'_>) -> Verdict {
         ),
         _ => Verdict { next: again(case).into(), ..fallback(case.code) },
     }
+}
+
+/// The proxy that passes requests on and could have answered in the upstream's place.
+fn forwards<'a>(case: &Case<'a>) -> Option<&'a str> {
+    match &case.settings.proxy {
+        Proxy::Through { shown, .. } if case.is_plain() => Some(shown),
+        Proxy::Through { .. } | Proxy::Direct => None,
+    }
+}
+
+/// An answer that may be the upstream's, or that of the proxy before it: nothing tells them apart.
+fn forwarded(case: &Case<'_>) -> Verdict {
+    let proxy = forwards(case).unwrap_or_default();
+    let own = match case.settings.authorization {
+        Authorization::None => "the configuration's, which puts no credentials on requests",
+        _ => "the credentials', which the upstream does not take",
+    };
+    let (fault, next) = if case.status == 403 {
+        (
+            format!(
+                "{own}, or that of the proxy {proxy}, which may forbid the host: an http:// endpoint is asked through it, and its own refusal looks the same"
+            ),
+            "do the words above sound like the proxy's? then have it let the host in `endpoint` pass, or list that in `no_proxy`; else check the credentials and what they may do",
+        )
+    } else {
+        (
+            format!(
+                "the upstream's, or that of the proxy {proxy}, which may not reach the host in `endpoint`: an http:// endpoint is asked through it, and its own error looks the same"
+            ),
+            "is the host in `endpoint` right, and known where the proxy stands? `proxy = \"none\"` or `no_proxy` goes straight; else give these words and the time to those who run both",
+        )
+    };
+    let exit = if case.status == 403 { Exit::Refused } else { Exit::Failed };
+    Verdict { step: "answer", fault: fault.into(), next: next.into(), exit }
+}
+
+/// Nobody took the connection in time: no model was slow.
+fn connecting(case: &Case<'_>) -> Verdict {
+    let is_secure =
+        matches!(&case.settings.proxy, Proxy::Through { shown, .. } if shown.starts_with("https://"));
+    if is_secure && case.message.contains("TLS handshake with the proxy") {
+        return verdict(
+            "connection",
+            "the configuration's, most likely: `proxy` begins with https://, and the proxy does not answer in TLS",
+            "begin `proxy` with http:// if the proxy speaks no TLS itself: most do not, and what goes through to an https:// endpoint is encrypted all the same",
+            Exit::Unreachable,
+        );
+    }
+    verdict(
+        "connection",
+        "the network's, or a wrong host or port in `endpoint` or `proxy`: nothing answered while connecting",
+        "`outrider check --online` tries it step by step; does a firewall drop it? is a proxy missing?",
+        Exit::Unreachable,
+    )
 }
 
 /// Who is known and may not enter, or is not known.
@@ -151,6 +221,10 @@ fn handler(status: u16) -> Option<Verdict> {
 fn token(case: &Case<'_>) -> Option<Verdict> {
     let is_refused = case.code == "token_refused";
     let (fault, next) = match (&case.settings.authorization, is_refused) {
+        (Authorization::OAuth2(oauth2), _) if oauth2.is_endpoint => (
+            "the configuration's, most likely: no `oauth2_token_url` is set, so `endpoint` itself was asked for the token",
+            "set `oauth2_token_url` to the URL of the token endpoint; if `endpoint` is what gives tokens, check client id, secret, scope and `client_auth`, and with `outrider check --online` whether it can be reached",
+        ),
         (Authorization::Gcp(_), true) => (
             "that of the Google credentials in `gcp`: they are not taken",
             "do what the message says; the account in `gcp.credentials_file` must be active and may need a role",

@@ -1,6 +1,9 @@
 //! What is wrong in the world, and what this version has not: each integration is built as serving would build it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::plain;
 use crate::auth;
@@ -21,6 +24,10 @@ pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
         problems.push(loaded.places.problem(Severity::Error, &at, why));
     }
     let workshop = Workshop::dry();
+    for (at, why) in of_authorities(loaded) {
+        let help = "ask its owner for the one that is used now: what another signs is not trusted here";
+        problems.push(loaded.places.problem(Severity::Warning, &at, why).with_help(help));
+    }
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());
         let mut wrong = of_integration(one, &at);
@@ -65,6 +72,28 @@ fn of_server(settings: &Settings) -> Vec<(At, String)> {
         wrong.push((at.key("tls").key(first_word(&why)), format!("server.tls: {why}")));
     }
     wrong
+}
+
+/// The files of authorities with one that has ended, or will soon; each file once, at a key that names it.
+fn of_authorities(loaded: &Loaded) -> Vec<(At, String)> {
+    let mut files: BTreeMap<&Path, (At, &str)> = BTreeMap::new();
+    if let Some(path) = loaded.settings.server.tls.as_ref().and_then(|tls| tls.client_ca_file.as_ref()) {
+        files.insert(path, (At::root().key("server").key("tls").key("client_ca_file"), "client_ca_file"));
+    }
+    for one in loaded.settings.integrations.values() {
+        for (key, profile) in [("tls", &one.tls), ("token_tls", &one.token_tls)] {
+            let own = At::integration(one.name.as_str()).key(key).key("ca_file");
+            // Its own comes last; the others are those of all.
+            let own_path = profile.ca_files.last().filter(|_| loaded.places.gives(&own));
+            for path in &profile.ca_files {
+                let common = At::root().key("egress").key("ca_file");
+                let at = if own_path == Some(path) { own.clone() } else { common };
+                files.entry(path).or_insert((at, "ca_file"));
+            }
+        }
+    }
+    let now = SystemTime::now();
+    files.into_iter().filter_map(|(path, (at, key))| Some((at, tls::waning(key, path, now)?))).collect()
 }
 
 /// What can be seen without building: all of it at once, where building stops at the first.

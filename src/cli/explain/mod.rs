@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
+use serde_json::json;
 
 use self::page::Page;
 pub(super) use self::page::way;
@@ -27,9 +28,10 @@ use crate::proxy::{Explained, Question, explain};
 pub(super) struct Explain {
     /// The integration
     integration: String,
-    /// A request body as a client sends it, JSON of OpenAI's shape; `-` reads it from stdin
+    /// A request body as a client sends it, JSON of OpenAI's shape; `-` reads it from stdin; default: one that says hello to
+    /// the integration's default_model, else its first model
     #[arg(long, value_name = "FILE")]
-    request: PathBuf,
+    request: Option<PathBuf>,
     /// What the client calls
     #[arg(long, value_name = "PATH", default_value = "/v1/chat/completions")]
     path: String,
@@ -75,7 +77,7 @@ fn answer(args: &Explain, options: &Options) -> Result<(Exit, String), (Exit, St
         return Err((Exit::Usage, console::unknown(&args.integration, &loaded.settings)));
     };
     let head = head(args).map_err(|why| (Exit::Usage, why))?;
-    let body = body(args).map_err(|why| (Exit::Usage, why))?;
+    let body = body(args, settings).map_err(|why| (Exit::Usage, why))?;
     Ok(shown(args, &loaded, settings, (head, body)))
 }
 
@@ -100,7 +102,11 @@ fn shown(
         Explained::Refused(refusal) if refusal.unavailable => Exit::Config,
         Explained::Refused(_) => Exit::Failed,
     };
-    let file = if args.request.as_os_str() == "-" { "stdin".into() } else { args.request.to_string_lossy() };
+    let file = match &args.request {
+        None => "a request of explain's own".into(),
+        Some(file) if file.as_os_str() == "-" => "stdin".into(),
+        Some(file) => file.to_string_lossy(),
+    };
     let page = Page { explained: &explained, settings: &entry.settings, file: &file, body: &body };
     let text = match args.format {
         Format::Text => page.text(args.exact),
@@ -127,17 +133,32 @@ fn head(args: &Explain) -> Result<Parts, String> {
     Ok(request.into_parts().0)
 }
 
-/// The request without the line's end that editors put at the end of a file.
-fn body(args: &Explain) -> Result<Bytes, String> {
-    let read = if args.request.as_os_str() == "-" {
+/// The request without the line's end that editors put at the end of a file; where none is named, the smallest that
+/// makes sense.
+fn body(args: &Explain, settings: &Integration) -> Result<Bytes, String> {
+    let Some(file) = &args.request else { return own(args, settings) };
+    let read = if file.as_os_str() == "-" {
         let mut body = Vec::new();
         io::stdin().lock().read_to_end(&mut body).map(|_| body)
     } else {
-        std::fs::read(&args.request)
+        std::fs::read(file)
     };
-    let mut body = read.map_err(|error| format!("cannot read {}: {error}\n", args.request.display()))?;
+    let mut body = read.map_err(|error| format!("cannot read {}: {error}\n", file.display()))?;
     body.truncate(body.trim_ascii_end().len());
     Ok(body.into())
+}
+
+fn own(args: &Explain, settings: &Integration) -> Result<Bytes, String> {
+    let Some(model) = &settings.default_model else {
+        let name = &settings.name;
+        return Err(format!("integration `{name}` has no model: name a request with --request\n"));
+    };
+    let body = if args.path.ends_with("/embeddings") {
+        json!({"model": model.as_str(), "input": "hello"})
+    } else {
+        json!({"model": model.as_str(), "messages": [{"role": "user", "content": "Say hello."}]})
+    };
+    Ok(body.to_string().into())
 }
 
 /// `NAME: VALUE`.
@@ -162,7 +183,7 @@ mod tests {
         std::fs::write(&request, body).unwrap();
         let args = Explain {
             integration: name.to_owned(),
-            request,
+            request: Some(request),
             path: path.to_owned(),
             header: Vec::new(),
             format: Format::Text,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::expand::Expander;
 use super::places::{Layer, Node, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
-use super::source::{self, Environment, Options, Sources, Texts};
+use super::source::{self, Definitions, Environment, Options, Sources, Texts};
 use super::text;
 use super::valid::{Authorization, AwsKeys, Integration, PARAMETERS, SecretSource};
 use super::{At, Loaded, checked, load};
@@ -112,6 +112,7 @@ fn read(
         merged: source::as_integration(name.as_str(), dict),
         texts: Texts::default(),
         problems: Problems::default(),
+        definitions: Definitions::default(),
     };
     checked(sources, env, &mut Prints::new())
 }

@@ -189,12 +189,12 @@ fn an_export_without_its_secret_says_which_to_set() {
       |                                            ^^^^^^^^^^^^^^^
       = help: set api_key_value or api_key_value_file; the value is sent as it is, `Bearer ` included
 
-    error: `integrations.b`: oauth2 needs a `client_secret`
-     --> d/b.json:1:1
+    error: `integrations.b.token` has no `client_secret` in it
+     --> d/b.json:1:55
       |
     1 | {"endpoint": ***, "models": ["n"], "token": ***}
-      | ^
-      = help: set `oauth2 = { client_secret_file = "…" }`, or `token` with both
+      |                                    ^^^^^^^
+      = help: write `client_secret` into it, or set it in `oauth2 = { … }`
 
     error: `integrations.c.api_key_value` is masked: these are not the secret's own characters
      --> d/c.json:2:44

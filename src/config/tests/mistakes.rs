@@ -445,7 +445,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("model_properties = [{ alias = \"a\" }]", "has no `name`"),
     ("model_properties = [{ name = \"a\\u0000\" }]", "cannot name a model"),
     ("client_id = \"x\"", "`client_id` belongs in [integrations.NAME.oauth2]"),
-    ("timeout = 5", "config.toml.example shows every key"),
+    ("timeout = 5", "`limits = { first_byte = "),
+    ("colour = 5", "config.toml.example shows every key"),
     ("call_style = \"litelm\"", "did you mean \"litellm\"?"),
 ];
 

@@ -14,6 +14,7 @@ mod schema;
 mod secrets;
 mod server;
 mod settings;
+mod slips;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, Uri};
 
 use super::credential::Token;
 use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, doubt, egress, gcp, headers};
-use crate::config::places::At;
+use crate::config::places::{At, shown_key};
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
 use crate::files;
@@ -141,6 +141,7 @@ fn api_key(fields: Fields, at: &At, r: &mut Reading<'_>) -> Option<Authorization
 }
 
 fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Option<Authorization> {
+    let is_endpoint = fields.token_url.is_absent();
     let token_url = match fields.token_url.given() {
         Some(text) => egress::token_url(&text, &at.key("oauth2_token_url"), r),
         None => Some(endpoint.clone()),
@@ -158,23 +159,18 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     let client_secret = raw.client_secret.given().or_else(|| token.as_ref()?.secret.clone());
     let needs_secret = matches!(method, ClientAuthentication::Post | ClientAuthentication::Basic);
     if token.is_some() {
+        let written = token.as_ref().and_then(|token| token.written.as_ref());
         if client_id.as_deref().is_none_or(|id| id.trim().is_empty()) {
-            missing_credential("client_id", at, r);
+            missing_credential("client_id", written, at, r);
         }
         if needs_secret && secret_is_absent && client_secret.is_none() {
-            missing_credential("client_secret", at, r);
+            missing_credential("client_secret", written, at, r);
         }
     }
-    if let Some(doubt) = given_id.as_deref().and_then(doubt::doubt) {
-        let at = table.key("client_id");
-        r.warning(&at, format!("`{at}` {doubt}")).help(doubt.help("client_id"));
-    }
-    if client_id.as_ref().is_some_and(|id| id.chars().any(char::is_control)) {
-        r.error(&table.key("client_id"), "`client_id` holds a control character")
-            .help("write it without, on one line");
-    }
+    check_id(given_id.as_deref(), client_id.as_deref(), &table.key("client_id"), r);
     let oauth2 = OAuth2 {
         token_url: token_url?,
+        is_endpoint,
         client_id: client_id.unwrap_or_default(),
         client_secret: client_secret.unwrap_or_else(|| SecretSource::Inline(Secret::new(""))),
         client_auth: if method == ClientAuthentication::Basic { ClientAuth::Basic } else { ClientAuth::Post },
@@ -203,11 +199,28 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     })
 }
 
+/// Looks at the client's id, as it was given at `at` and as it is used.
+fn check_id(given: Option<&str>, used: Option<&str>, at: &At, r: &mut Reading<'_>) {
+    if let Some(doubt) = given.and_then(doubt::doubt) {
+        r.warning(at, format!("`{at}` {doubt}")).help(doubt.help("client_id"));
+    }
+    if used.is_some_and(|id| id.chars().any(char::is_control)) {
+        r.error(at, "`client_id` holds a control character").help("write it without, on one line");
+    }
+}
+
 /// The client's id and secret as the `token` gives them.
 #[derive(Default)]
 struct Credentials {
     id: Option<String>,
     secret: Option<SecretSource>,
+    written: Option<Written>,
+}
+
+/// The key that gives the token, and the names of what in it is not known.
+struct Written {
+    at: At,
+    others: Vec<String>,
 }
 
 /// What `token` or `token_file` holds; nothing in it if neither is given, `None` if something is wrong with it.
@@ -222,7 +235,8 @@ fn token(field: Field<SecretSource>, at: &At, r: &mut Reading<'_>) -> Option<Cre
                 Ok(token) => {
                     let client_id = token.client_id.clone().unwrap_or_default();
                     let secret = token.client_secret.map(|_| SecretSource::Token { file, client_id });
-                    Some(Credentials { id: token.client_id, secret })
+                    let written = Some(Written { at: file_at, others: token.others });
+                    Some(Credentials { id: token.client_id, secret, written })
                 }
                 Err(why) => {
                     r.world_is_wrong(&file_at, why);
@@ -253,7 +267,9 @@ fn inline_token(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Credentials>
                     r.warning(at, format!("`{at}`: its {name} {doubt}")).help(doubt.help(name));
                 }
             }
-            Some(Credentials { id: token.client_id, secret: token.client_secret.map(SecretSource::Inline) })
+            let written = Some(Written { at: at.clone(), others: token.others });
+            let secret = token.client_secret.map(SecretSource::Inline);
+            Some(Credentials { id: token.client_id, secret, written })
         }
         Err(why) => {
             let help = "or set client_id and client_secret in `oauth2 = { … }`";
@@ -263,7 +279,31 @@ fn inline_token(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Credentials>
     }
 }
 
-fn missing_credential(what: &str, at: &At, r: &mut Reading<'_>) {
+/// So many of the names in a token are told.
+const MOST_NAMED: usize = 5;
+
+fn missing_credential(what: &str, written: Option<&Written>, at: &At, r: &mut Reading<'_>) {
+    if let Some(Written { at, others }) = written {
+        let flat = |key: &str| key.replace(['_', '-'], "").to_lowercase();
+        let near = others.iter().find(|key| flat(key) == flat(what) || flat(what).ends_with(&flat(key)));
+        let found: Vec<_> =
+            others.iter().take(MOST_NAMED).map(|key| format!("`{}`", shown_key(key))).collect();
+        let (message, help) = match near {
+            Some(near) => (
+                format!("`{at}` has no `{what}` in it, and `{near}` in its place"),
+                format!("write `{what}`, for no other name is read"),
+            ),
+            None if found.is_empty() => {
+                (format!("`{at}` has no `{what}` in it"), format!("write `{what}` into it"))
+            }
+            None => (
+                format!("`{at}` has no `{what}` in it: besides what is known there is {}", found.join(", ")),
+                format!("write `{what}` into it"),
+            ),
+        };
+        r.error(at, message).help(format!("{help}, or set it in `oauth2 = {{ … }}`"));
+        return;
+    }
     let table = at.key("oauth2").key(what);
     let help = match what {
         "client_id" => "set `oauth2 = { client_id = \"…\" }`, or `token` with both",

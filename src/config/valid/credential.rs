@@ -56,6 +56,8 @@ impl SecretSource {
 pub(in crate::config) struct Token {
     pub(in crate::config) client_id: Option<String>,
     pub(in crate::config) client_secret: Option<Secret>,
+    /// The names of what else is in it.
+    pub(in crate::config) others: Vec<String>,
 }
 
 impl Token {
@@ -87,7 +89,9 @@ impl Token {
         for (name, text) in [("client_id", &client_id), ("client_secret", &client_secret)] {
             text.as_deref().map_or(Ok(()), check).map_err(|why| format!("its {name} {why}"))?;
         }
-        Ok(Some(Self { client_id, client_secret: client_secret.map(Secret::new) }))
+        let others = object.keys().filter(|key| !["client_id", "client_secret"].contains(&key.as_str()));
+        let others = others.cloned().collect();
+        Ok(Some(Self { client_id, client_secret: client_secret.map(Secret::new), others }))
     }
 }
 

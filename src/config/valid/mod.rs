@@ -3,6 +3,7 @@
 
 mod authorization;
 mod aws;
+pub(super) mod clear;
 pub(super) mod credential;
 mod debug;
 pub(super) mod doubt;
@@ -10,6 +11,7 @@ pub(super) mod egress;
 mod gcp;
 mod headers;
 pub(super) mod integration;
+pub(super) mod itself;
 mod models;
 mod plain;
 mod proxy;
@@ -387,6 +389,8 @@ pub enum GcpSource {
 pub struct OAuth2 {
     /// The token endpoint.
     pub token_url: Uri,
+    /// Whether that is the integration's `endpoint`, because no other URL is given.
+    pub is_endpoint: bool,
     /// The client's id.
     pub client_id: String,
     /// Its secret.
