@@ -184,6 +184,8 @@ impl Keeper {
     fn refuse(&self, problems: &Problems, cause: Cause) {
         let count = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         let text = problems.render(false);
+        // Before it is logged: whoever reads the line may look here next.
+        self.status(|status| status.refuse(count, text.clone()));
         if cause == Cause::Rotation {
             tracing::error!(
                 problems = count,
@@ -192,7 +194,6 @@ impl Keeper {
         } else {
             tracing::error!(problems = count, "reload refused, the running configuration stays:\n{text}");
         }
-        self.status(|status| status.refuse(count, text));
     }
 
     fn take(&mut self, loaded: Loaded, cause: Cause) {
