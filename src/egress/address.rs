@@ -10,6 +10,7 @@ use http::{HeaderValue, Uri};
 use tokio::net::TcpStream;
 
 use super::error::SendError;
+use super::lookup::Lookup;
 
 /// After this long without an answer the next address is tried too (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -68,15 +69,21 @@ impl Address {
         &self.field
     }
 
-    /// Its addresses, in the resolver's order.
-    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, SendError> {
+    /// Its addresses, in the resolver's order; `lookup` is that of its name.
+    pub(super) async fn resolve(&self, lookup: &Lookup) -> Result<Vec<SocketAddr>, SendError> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
-        match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
-            Ok(found) => Ok(found.collect()),
-            Err(error) => Err(SendError::Resolve(format!("the name {} was not found: {error}", self.host))),
-        }
+        let look = || {
+            let (host, port) = (self.host.clone(), self.port);
+            async move {
+                match tokio::net::lookup_host((host.as_str(), port)).await {
+                    Ok(found) => Ok(found.collect()),
+                    Err(error) => Err(SendError::Resolve(format!("the name {host} was not found: {error}"))),
+                }
+            }
+        };
+        lookup.find(look).await
     }
 
     /// The first connection that comes about. Addresses are tried in the resolver's order; the next one begins when
