@@ -1,9 +1,7 @@
 //! Scheme, host and port, and TCP to the first address that answers.
 
-mod lookup;
-
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,7 +10,7 @@ use http::{HeaderValue, Uri};
 use tokio::net::TcpStream;
 
 use super::error::SendError;
-use lookup::Lookup;
+use super::lookup::Lookup;
 
 /// After this long without an answer the next address is tried too (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -28,7 +26,6 @@ pub(super) struct Address {
     shown: String,
     /// The same without the scheme's own port.
     field: HeaderValue,
-    lookup: Lookup,
 }
 
 impl Address {
@@ -49,7 +46,7 @@ impl Address {
         let field = HeaderValue::from_str(if port == default { &host } else { &shown })
             .map_err(|_| format!("`{host}` cannot be a host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port, secure, shown, field, lookup: Lookup::default() })
+        Ok(Self { host, port, secure, shown, field })
     }
 
     /// Whether TLS is spoken there.
@@ -72,23 +69,21 @@ impl Address {
         &self.field
     }
 
-    /// Its addresses, in the resolver's order. The resolver is asked once for all who wait for it, clones included.
-    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, SendError> {
-        self.resolve_by(|host, port| Ok((host, port).to_socket_addrs()?.collect())).await
-    }
-
-    async fn resolve_by(
-        &self,
-        look: impl FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static,
-    ) -> Result<Vec<SocketAddr>, SendError> {
+    /// Its addresses, in the resolver's order; `lookup` is that of its name.
+    pub(super) async fn resolve(&self, lookup: &Lookup) -> Result<Vec<SocketAddr>, SendError> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
-        let (host, port) = (self.host.clone(), self.port);
-        match self.lookup.ask(move || look(&host, port)).await {
-            Ok(found) => Ok(found.to_vec()),
-            Err(error) => Err(SendError::Resolve(format!("the name {} was not found: {error}", self.host))),
-        }
+        let look = || {
+            let (host, port) = (self.host.clone(), self.port);
+            async move {
+                match tokio::net::lookup_host((host.as_str(), port)).await {
+                    Ok(found) => Ok(found.collect()),
+                    Err(error) => Err(SendError::Resolve(format!("the name {host} was not found: {error}"))),
+                }
+            }
+        };
+        lookup.find(look).await
     }
 
     /// The first connection that comes about. Addresses are tried in the resolver's order; the next one begins when
@@ -132,27 +127,6 @@ mod tests {
         assert!(tcp.nodelay().unwrap());
         let none = address.reach(vec![]).await.unwrap_err();
         assert!(none.to_string().contains("its name has no address"), "{none}");
-    }
-
-    #[tokio::test]
-    async fn clones_share_one_lookup_of_a_name_and_an_address_needs_none() {
-        let address = Address::new(&"http://a.example".parse().unwrap()).unwrap();
-        let (open, gate) = std::sync::mpsc::channel::<()>();
-        let slow = address.resolve_by(move |host, port| {
-            gate.recv().unwrap();
-            assert_eq!((host, port), ("a.example", 80));
-            Err(io::Error::other("nobody knows it"))
-        });
-        let clone = address.clone();
-        let joined = clone.resolve_by(|_, _| panic!("it was asked twice"));
-        let opened = async { open.send(()).unwrap() };
-        let (slow, joined, ()) = tokio::join!(slow, joined, opened);
-        let words = "the name a.example was not found: nobody knows it".to_owned();
-        assert_eq!(slow, Err(SendError::Resolve(words)));
-        assert_eq!(joined, slow);
-        let plain = Address::new(&"http://127.0.0.1:7".parse().unwrap()).unwrap();
-        let found = plain.resolve_by(|_, _| panic!("it was asked")).await.unwrap();
-        assert_eq!(found, [SocketAddr::from(([127, 0, 0, 1], 7))]);
     }
 
     #[test]

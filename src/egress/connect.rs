@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use super::address::Address;
 use super::clock::Clock;
 use super::error::{LineError, SendError};
+use super::lookup::Lookup;
 use super::message::{self, Outgoing};
 use super::preview::Route;
 use super::secure::{Secure, rustls_error};
@@ -30,7 +31,7 @@ pub(super) struct Destination {
 #[derive(Debug)]
 enum Place {
     /// A server somewhere.
-    Host(Address),
+    Host(Address, Lookup),
     /// A process of our own, beside us.
     Socket(Socket),
 }
@@ -54,6 +55,7 @@ impl Destination {
         address: Address,
         tls: Option<Secure>,
         through: Option<Through>,
+        lookup: Lookup,
     ) -> Result<Self, String> {
         let host = address.shown();
         let shown = match &through {
@@ -63,7 +65,7 @@ impl Destination {
         let authority = Authority::try_from(address.host_field().as_bytes());
         let authority = authority.map_err(|_| format!("`{host}` cannot be a host"))?;
         let forwards = tls.is_none() && through.is_some();
-        Ok(Self { place: Place::Host(address), tls, through, shown, authority, forwards })
+        Ok(Self { place: Place::Host(address, lookup), tls, through, shown, authority, forwards })
     }
 
     /// A process of our own, spoken to without TLS or proxy.
@@ -95,7 +97,7 @@ impl Destination {
     /// The `host` field: without the scheme's own port.
     pub(super) fn host_field(&self) -> &HeaderValue {
         match &self.place {
-            Place::Host(address) => address.host_field(),
+            Place::Host(address, _) => address.host_field(),
             Place::Socket(_) => &socket::HOST,
         }
     }
@@ -120,8 +122,8 @@ impl Destination {
     /// Where requests go straight and without TLS.
     pub(super) fn without_tls(&self) -> Option<&Address> {
         match &self.place {
-            Place::Host(address) if self.tls.is_none() && self.through.is_none() => Some(address),
-            Place::Host(_) | Place::Socket(_) => None,
+            Place::Host(address, _) if self.tls.is_none() && self.through.is_none() => Some(address),
+            Place::Host(..) | Place::Socket(_) => None,
         }
     }
 
@@ -167,9 +169,9 @@ impl Destination {
     pub(super) async fn connect(&self, clock: &Clock<'_>) -> Result<Stream, SendError> {
         let stream = match (&self.place, &self.through) {
             (Place::Socket(socket), _) => Stream::Unix(clock.bound("connecting", socket.reach()).await??),
-            (Place::Host(address), Some(proxy)) => proxy.enter(address, clock).await?,
-            (Place::Host(address), None) => {
-                let addresses = clock.bound("looking up its name", address.resolve()).await??;
+            (Place::Host(address, _), Some(proxy)) => proxy.enter(address, clock).await?,
+            (Place::Host(address, lookup), None) => {
+                let addresses = clock.bound("looking up its name", address.resolve(lookup)).await??;
                 Stream::Plain(clock.bound("connecting", address.reach(addresses)).await??)
             }
         };
@@ -183,7 +185,7 @@ impl Destination {
 impl Place {
     fn shown(&self) -> &str {
         match self {
-            Self::Host(address) => address.shown(),
+            Self::Host(address, _) => address.shown(),
             Self::Socket(_) => socket::SHOWN,
         }
     }

@@ -10,6 +10,7 @@ mod clock;
 mod connect;
 mod error;
 mod http1;
+mod lookup;
 mod message;
 mod pool;
 mod preview;
@@ -44,6 +45,7 @@ use address::Address;
 use clock::Clock;
 use connect::{Destination, Moment};
 use http1::Line;
+use lookup::Lookup;
 use pool::{Keep, Lease, Pool};
 use secure::Secure;
 use shared::{Pings, Slot};
@@ -263,11 +265,12 @@ struct Key {
 }
 
 impl Key {
-    fn destination(&self) -> Result<Destination, String> {
+    fn destination(&self, tasks: &Tasks) -> Result<Destination, String> {
+        let lookup = || Lookup::new(tasks.clone());
         let secure = self.tls.as_ref().map(|material| Secure::new(&self.address, material));
         let entrance = self.proxy.entrance()?;
-        let through = entrance.map(|entrance| Through::new(entrance, self.proxy_tls.as_ref()));
-        Destination::new(self.address.clone(), secure.transpose()?, through.transpose()?)
+        let through = entrance.map(|entrance| Through::new(entrance, self.proxy_tls.as_ref(), lookup()));
+        Destination::new(self.address.clone(), secure.transpose()?, through.transpose()?, lookup())
     }
 }
 
@@ -319,7 +322,7 @@ impl Clients {
         let pool = match known {
             Some(pool) => pool,
             None => {
-                let pool = Pool::new(key.destination()?, key.keep, self.seats, self.tasks.clone());
+                let pool = Pool::new(key.destination(&self.tasks)?, key.keep, self.seats, self.tasks.clone());
                 pools.insert(key, Arc::downgrade(&pool));
                 pool
             }

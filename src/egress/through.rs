@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::address::Address;
 use super::clock::Clock;
 use super::error::SendError;
+use super::lookup::Lookup;
 use super::message::USER_AGENT;
 use super::preview::ProxyRoute;
 use super::secure::Secure;
@@ -24,6 +25,7 @@ const MOST: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Through {
     address: Address,
+    lookup: Lookup,
     tls: Option<Secure>,
     shown: String,
     authorization: Option<HeaderValue>,
@@ -31,10 +33,14 @@ pub(super) struct Through {
 
 impl Through {
     /// `material` is `None` exactly where no TLS is spoken with the proxy.
-    pub(super) fn new(entrance: Entrance, material: Option<&tls::Material>) -> Result<Self, String> {
+    pub(super) fn new(
+        entrance: Entrance,
+        material: Option<&tls::Material>,
+        lookup: Lookup,
+    ) -> Result<Self, String> {
         let address = Address::new(&entrance.uri)?;
         let tls = material.map(|material| Secure::new(&address, material)).transpose()?;
-        Ok(Self { address, tls, shown: entrance.shown, authorization: entrance.authorization })
+        Ok(Self { address, lookup, tls, shown: entrance.shown, authorization: entrance.authorization })
     }
 
     /// What it does for us: it `forwards` requests, or leads through.
@@ -52,7 +58,7 @@ impl Through {
     pub(super) async fn enter(&self, to: &Address, clock: &Clock<'_>) -> Result<Stream, SendError> {
         let shown = &self.shown;
         let look = format!("looking up the name of the proxy {shown}");
-        let addresses = clock.bound(look, self.address.resolve()).await?;
+        let addresses = clock.bound(look, self.address.resolve(&self.lookup)).await?;
         let addresses = addresses.map_err(|error| self.fails(error))?;
         let connect = format!("connecting to the proxy {shown}");
         let tcp = clock.bound(connect, self.address.reach(addresses)).await?;
