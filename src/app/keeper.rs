@@ -141,7 +141,7 @@ impl Keeper {
         }
         self.renew_key(now);
         let registry = self.house.registry.load_full();
-        if registry.entries().iter().any(|entry| entry.files.differ(now)) {
+        if registry.entries().iter().any(|entry| entry.files.differ(now)) || self.refusals.differ(now) {
             let settings = self.settings.clone();
             let renewal = renew(&registry, &settings, &self.workshop, &mut self.refusals, true);
             self.install(&renewal);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::valid::{self, Settings};
+use crate::files::Prints;
 use crate::integration::{Entry, Files, Registry, Workshop};
 use crate::observe::clock;
 
@@ -45,6 +46,11 @@ impl Refusals {
     /// The reasons, by the name of the integration.
     pub(super) fn reasons(&self) -> BTreeMap<String, String> {
         self.0.iter().map(|(name, refusal)| (name.clone(), refusal.why.clone())).collect()
+    }
+
+    /// Whether files that were refused are otherwise `now`: perhaps again as those in use, which differ from nothing.
+    pub(super) fn differ(&self, now: &Prints) -> bool {
+        self.0.values().any(|refusal| refusal.files.differ(now))
     }
 
     fn is_known(&self, settings: &valid::Integration, files: &Files) -> bool {

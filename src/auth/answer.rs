@@ -60,21 +60,32 @@ pub(super) enum Trouble {
         description: Option<String>,
     },
     /// Anything else, to be read after "no token from HOST: ".
-    Unavailable(String),
+    Unavailable {
+        /// What happened.
+        words: String,
+        /// The same without the endpoint's own words.
+        ours: String,
+    },
 }
 
 impl Trouble {
-    /// Anything but a refusal, in these words.
+    /// Anything but a refusal, in these words, which are ours.
     pub(super) fn unavailable(words: impl Into<String>) -> Self {
-        Self::Unavailable(words.into())
+        let words = words.into();
+        Self::Unavailable { ours: words.clone(), words }
+    }
+
+    /// Likewise, where `words` hold some of the endpoint's own, and `ours` say the same without them.
+    pub(super) fn quoting(words: String, ours: impl Into<String>) -> Self {
+        Self::Unavailable { words, ours: ours.into() }
     }
 }
 
 /// Reads a whole answer. The body is never quoted but for the fields that name an error.
 pub(super) fn read(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Granted<String>, Trouble> {
     let json = object(status, body, fields)?;
-    check_type(json.get("token_type"), fields)?;
     let pass = token(&json, fields)?;
+    check_type(json.get("token_type"), &pass, fields)?;
     Ok(Granted { pass, lifetime: lifetime(json.get(fields.expires)) })
 }
 
@@ -83,14 +94,14 @@ pub(super) fn object(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Ma
     if (300..400).contains(&status) {
         let words =
             format!("it answered with a redirect ({status}), which is not followed; check {}", fields.url);
-        return Err(Trouble::Unavailable(words));
+        return Err(Trouble::unavailable(words));
     }
     let json = serde_json::from_slice::<Map<String, Value>>(body).ok();
     if !(200..300).contains(&status) {
         return Err(refusal(status, &json.unwrap_or_default(), fields));
     }
     let Some(json) = json else {
-        return Err(Trouble::Unavailable(format!("its answer is not a JSON object; check {}", fields.url)));
+        return Err(Trouble::unavailable(format!("its answer is not a JSON object; check {}", fields.url)));
     };
     if json.get("error").is_some_and(is_said) {
         return Err(refusal(status, &json, fields));
@@ -104,8 +115,7 @@ fn refusal(status: u16, json: &Map<String, Value>, fields: &Fields<'_>) -> Troub
     let token = json.get(fields.token).and_then(Value::as_str);
     let words = |names: &[&str]| {
         let text = names.iter().find_map(|field| words_of(json.get(*field)?))?;
-        let text =
-            token.filter(|t| !t.is_empty()).map_or_else(|| text.to_owned(), |t| text.replace(t, "***"));
+        let text = without(token.unwrap_or_default(), text);
         Some(clean(&(fields.hide)(&text))).filter(|text| !text.is_empty())
     };
     let (error, description) = (words(&ERROR_FIELDS), words(&DESCRIPTION_FIELDS));
@@ -119,9 +129,17 @@ fn refusal(status: u16, json: &Map<String, Value>, fields: &Fields<'_>) -> Troub
 /// An answer that blames neither us nor what we have shown; `url` is what to check where it is not even there.
 pub(super) fn outage(status: u16, said: [Option<String>; 2], url: &str) -> Trouble {
     let said: Vec<_> = said.into_iter().flatten().collect();
-    let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join(": ")) };
     let hint = if matches!(status, 404 | 405 | 410) { format!("; check {url}") } else { String::new() };
-    Trouble::Unavailable(format!("it answered {status}{said}{hint}"))
+    let ours = format!("it answered {status}{hint}");
+    match said.join(": ") {
+        said if said.is_empty() => Trouble::unavailable(ours),
+        said => Trouble::quoting(format!("it answered {status} ({said}){hint}"), ours),
+    }
+}
+
+/// `text` with the token starred.
+fn without(token: &str, text: &str) -> String {
+    if token.is_empty() { text.to_owned() } else { text.replace(token, "***") }
 }
 
 /// The words in an error field: text, or the message of an object.
@@ -135,16 +153,15 @@ fn is_said(error: &Value) -> bool {
 }
 
 /// RFC 6749 §7.1: a token of a type that we do not know must not be used. Apigee says `BearerToken`.
-fn check_type(given: Option<&Value>, fields: &Fields<'_>) -> Result<(), Trouble> {
+fn check_type(given: Option<&Value>, token: &str, fields: &Fields<'_>) -> Result<(), Trouble> {
     let known = |word: &str| ["bearer", "bearertoken"].iter().any(|known| word.eq_ignore_ascii_case(known));
     match given {
         None | Some(Value::Null) => Ok(()),
         Some(Value::String(word)) if known(word) => Ok(()),
         Some(Value::String(word)) => {
-            let word = clean(&(fields.hide)(word));
-            Err(Trouble::Unavailable(format!(
-                "it gives tokens of type `{word}`, and only `Bearer` can be used"
-            )))
+            let told = |word: &str| format!("it gives tokens of {word}, and only `Bearer` can be used");
+            let word = clean(&(fields.hide)(&without(token, word)));
+            Err(Trouble::quoting(told(&format!("type `{word}`")), told("another type")))
         }
         Some(_) => Err(Trouble::unavailable("its `token_type` is not text")),
     }
@@ -153,7 +170,7 @@ fn check_type(given: Option<&Value>, fields: &Fields<'_>) -> Result<(), Trouble>
 /// The token in an answer.
 pub(super) fn token(json: &Map<String, Value>, fields: &Fields<'_>) -> Result<String, Trouble> {
     let field = fields.token;
-    let wrong = |what: &str| Err(Trouble::Unavailable(format!("its answer's `{field}` {what}")));
+    let wrong = |what: &str| Err(Trouble::unavailable(format!("its answer's `{field}` {what}")));
     match json.get(field) {
         None | Some(Value::Null) => wrong(&format!("is missing{}", fields.help)),
         Some(Value::String(token)) if token.trim().is_empty() => wrong("is empty"),
@@ -204,7 +221,7 @@ mod tests {
 
     fn words(status: u16, body: &str) -> String {
         match read(status, body) {
-            Err(Trouble::Unavailable(words)) => words,
+            Err(Trouble::Unavailable { words, .. }) => words,
             other => panic!("{body}: {other:?}"),
         }
     }
@@ -244,6 +261,29 @@ mod tests {
             words(200, &format!("{{\"access_token\":\"t\",\"token_type\":{bad}}}"));
         }
         assert!(words(200, "{\"access_token\":\"t\",\"token_type\":\"DPoP\"}").contains("type `DPoP`"));
+    }
+
+    #[test]
+    fn a_token_that_stands_in_the_type_is_not_shown() {
+        let both = words(200, "{\"access_token\":\"tok-1\",\"token_type\":\"Key tok-1\"}");
+        assert!(both.contains("type `Key ***`"), "{both}");
+        let alone = words(200, "{\"token_type\":\"tok-1\"}");
+        assert!(alone.contains("is missing") && !alone.contains("tok-1"), "{alone}");
+    }
+
+    #[test]
+    fn an_outage_is_told_without_the_endpoints_words_too() {
+        let ours = |status, body: &str| match read(status, body) {
+            Err(Trouble::Unavailable { ours, .. }) => ours,
+            other => panic!("{body}: {other:?}"),
+        };
+        assert_eq!(ours(429, "{\"error\":\"slow\",\"message\":\"later\"}"), "it answered 429");
+        assert_eq!(ours(404, "{\"error\":\"x\"}"), "it answered 404; check the token URL");
+        assert_eq!(ours(200, "<html>"), "its answer is not a JSON object; check the token URL");
+        assert_eq!(
+            ours(200, "{\"access_token\":\"t\",\"token_type\":\"DPoP\"}"),
+            "it gives tokens of another type, and only `Bearer` can be used"
+        );
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) async fn secret_in(key: &str, path: &Path) -> Result<Secret, Trouble>
     let source = SecretSource::File(path.to_owned());
     let read = tokio::task::spawn_blocking(move || source.load()).await;
     let read = read.unwrap_or_else(|_| Err("reading was cut off".to_owned()));
-    read.map_err(|why| Trouble::Unavailable(format!("{key}: {why}")))
+    read.map_err(|why| Trouble::unavailable(format!("{key}: {why}")))
 }
 
 /// A header's value that ends in `token`, marked sensitive.

@@ -29,6 +29,8 @@ pub enum AuthError {
         host: Arc<str>,
         /// What happened, to be read after "no token from HOST: ".
         words: String,
+        /// The same without the token endpoint's own words.
+        ours: String,
         /// When the next try is made.
         retry_after: Duration,
     },
@@ -51,8 +53,8 @@ impl AuthError {
             Self::Refused { host, proof, status, .. } => {
                 format!("the token endpoint {host} refused our {} with status {status}", proof.name)
             }
-            Self::Unavailable { host, retry_after, .. } => {
-                format!("no token from {host}; next try in {:.1} s", retry_after.as_secs_f64())
+            Self::Unavailable { host, ours, retry_after, .. } => {
+                format!("no token from {host}: {ours}; next try in {:.1} s", retry_after.as_secs_f64())
             }
             Self::Unsignable(why) => format!("the request cannot be signed: {why}"),
         }
@@ -69,7 +71,7 @@ impl fmt::Display for AuthError {
                 }
                 write!(f, "; check {}", proof.check)
             }
-            Self::Unavailable { host, words, retry_after } => {
+            Self::Unavailable { host, words, retry_after, .. } => {
                 write!(f, "no token from {host}: {words}; next try in {:.1} s", retry_after.as_secs_f64())
             }
             Self::Unsignable(why) => write!(f, "the request cannot be signed: {why}"),
@@ -105,10 +107,14 @@ mod tests {
     fn an_outage_says_when_the_next_try_is() {
         let error = AuthError::Unavailable {
             host: "idp.example".into(),
-            words: "it answered 503".into(),
+            words: "it answered 503 (down: for now)".into(),
+            ours: "it answered 503".into(),
             retry_after: Duration::from_millis(1900),
         };
-        assert_eq!(error.to_string(), "no token from idp.example: it answered 503; next try in 1.9 s");
+        let all = "no token from idp.example: it answered 503 (down: for now); next try in 1.9 s";
+        assert_eq!(error.to_string(), all);
+        let ours = "no token from idp.example: it answered 503; next try in 1.9 s";
+        assert_eq!(error.in_our_words(), ours);
         assert_eq!(error.retry_after(), Some(Duration::from_millis(1900)));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::answer::{Granted, Trouble};
 use super::credential::Credential;
-use crate::egress::{self, Egress};
+use crate::egress::{self, Egress, SendError};
 use crate::outbound::{Segments, Stamp, Unsigned};
 use crate::tasks::Seat;
 
@@ -37,7 +37,7 @@ impl Way {
     ) -> Result<Granted<C::Pass>, Trouble> {
         let asked = timeout(self.limit, credential.ask(seat, self)).await;
         asked.unwrap_or_else(|_| {
-            Err(Trouble::Unavailable(format!("it did not answer within {:?} (limits.token)", self.limit)))
+            Err(Trouble::unavailable(format!("it did not answer within {:?} (limits.token)", self.limit)))
         })
     }
 
@@ -50,9 +50,41 @@ impl Way {
     ) -> Result<(u16, BytesMut), Trouble> {
         let egress = self.stops.get(stop).ok_or_else(|| Trouble::unavailable("there is no way to it"))?;
         let sent = egress.send(seat, request.seal(Stamp(0))).await;
-        let sent = sent.map_err(|why| Trouble::Unavailable(why.to_string()))?;
-        Ok((sent.head.status.as_u16(), whole(sent.body).await?))
+        let sent = sent.map_err(|why| unanswered(&why))?;
+        let (status, coding) = (sent.head.status, coding(&sent.head.headers));
+        let body = whole(sent.body).await?;
+        match coding.or_else(|| body.starts_with(GZIP).then_some("gzip")) {
+            // Some say so of what is not: what can be read is.
+            Some(coding) if status.is_success() && !is_text(&body) => Err(Trouble::unavailable(format!(
+                "its answer is compressed ({coding}), although it was asked for one that is not"
+            ))),
+            _ => Ok((status.as_u16(), body)),
+        }
     }
+}
+
+/// What a gzip file begins with (RFC 1952 §2.3.1).
+const GZIP: &[u8] = b"\x1f\x8b";
+
+/// Why there is no answer. Until a request is sent nobody has words that could hold anything of it.
+fn unanswered(why: &SendError) -> Trouble {
+    let words = why.to_string();
+    match why {
+        SendError::Closed(_) => Trouble::quoting(words, "the connection ended before it answered"),
+        SendError::Garbled(_) => Trouble::quoting(words, "its answer is not HTTP that can be used"),
+        _ => Trouble::unavailable(words),
+    }
+}
+
+/// How the answer says that it is compressed.
+fn coding(fields: &HeaderMap) -> Option<&'static str> {
+    let said = fields.get(CONTENT_ENCODING)?.as_bytes();
+    ["gzip", "deflate", "br", "zstd"].into_iter().find(|coding| said.eq_ignore_ascii_case(coding.as_bytes()))
+}
+
+/// Whether `body` begins like JSON or XML.
+fn is_text(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start(), [b'{' | b'<', ..])
 }
 
 /// A request with this form to `url`, for an answer of JSON.
@@ -77,13 +109,15 @@ fn to(url: &Uri, method: Method, body: Segments) -> Box<Unsigned> {
 
 /// Reads the whole body; one that is too long is left unread, which closes its connection.
 async fn whole(mut body: egress::Body) -> Result<BytesMut, Trouble> {
-    let too_long = || Err(Trouble::Unavailable("its answer is longer than 1 MiB".into()));
+    let too_long = || Err(Trouble::unavailable("its answer is longer than 1 MiB"));
     if body.size_hint().lower() > MAX_ANSWER as u64 {
         return too_long();
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|why| Trouble::Unavailable(format!("its answer broke off: {why}")))?;
+        let frame = frame.map_err(|why| {
+            Trouble::quoting(format!("its answer broke off: {why}"), "its answer broke off")
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > MAX_ANSWER {
             return too_long();
@@ -108,7 +142,7 @@ mod tests {
     async fn words(answer: Vec<u8>) -> String {
         let endpoint = Endpoint::saying(move |_| answer.clone()).await;
         match ask(&endpoint, LIMIT).await {
-            Err(Trouble::Unavailable(words)) => words,
+            Err(Trouble::Unavailable { words, .. }) => words,
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("it was granted"),
         }
@@ -157,14 +191,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_compressed_answer_is_told_as_such_and_one_that_only_says_so_is_read() {
+        let coded = |field: &str, body: &[u8]| {
+            let head = format!("HTTP/1.1 200 OK\r\n{field}content-length: {}\r\n\r\n", body.len());
+            [head.as_bytes(), body].concat()
+        };
+        for answer in [
+            coded("content-encoding: GZip\r\n", b"\x1f\x8b\x08xx"),
+            coded("", b"\x1f\x8b\x08xx"),
+            coded("content-encoding: br\r\n", b"\x0b\x02\x80"),
+        ] {
+            let words = words(answer).await;
+            assert!(words.contains("its answer is compressed (") && !words.contains("JSON"), "{words}");
+        }
+        let plain = coded("content-encoding: gzip\r\n", b"{\"access_token\":\"t\"}");
+        let endpoint = Endpoint::saying(move |_| plain.clone()).await;
+        assert_eq!(ask(&endpoint, LIMIT).await.ok().unwrap().pass, "Bearer t");
+    }
+
+    #[tokio::test]
     async fn one_limit_bounds_the_head_and_the_body_together() {
         let endpoint = Endpoint::granting().await;
         endpoint.close();
         let silent = ask(&endpoint, Duration::from_millis(50)).await.err().unwrap();
         let want = "it did not answer within 50ms (limits.token)";
-        assert_eq!(silent, Trouble::Unavailable(want.into()));
+        assert_eq!(silent, Trouble::unavailable(want));
         let stalled = Endpoint::saying(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{".to_vec()).await;
         let stalled = ask(&stalled, Duration::from_millis(200)).await.err().unwrap();
-        assert_eq!(stalled, Trouble::Unavailable(want.replace("50ms", "200ms")));
+        assert_eq!(stalled, Trouble::unavailable(want.replace("50ms", "200ms")));
     }
 }

@@ -145,7 +145,8 @@ impl<C: Credential> Source<C> {
             settled.ok().and_then(|state| state.settled(Instant::now()).map(Result::<&_, _>::cloned));
         settled.unwrap_or_else(|| {
             let (host, words) = (Arc::clone(&self.issuer.host), "the fetch was cut off".to_owned());
-            Err(AuthError::Unavailable { host, words, retry_after: Duration::from_secs(1) })
+            let (ours, retry_after) = (words.clone(), Duration::from_secs(1));
+            Err(AuthError::Unavailable { host, words, ours, retry_after })
         })
     }
 

@@ -87,8 +87,9 @@ impl Failure {
             Trouble::Refused { status, error, description } => {
                 AuthError::Refused { host, proof, status, error, description }
             }
-            Trouble::Unavailable(words) => {
-                AuthError::Unavailable { host, words, retry_after: self.until.saturating_duration_since(now) }
+            Trouble::Unavailable { words, ours } => {
+                let retry_after = self.until.saturating_duration_since(now);
+                AuthError::Unavailable { host, words, ours, retry_after }
             }
         }
     }
@@ -242,7 +243,7 @@ mod tests {
 
     fn down(state: &State, now: Instant) -> State {
         let issuer = Issuer { host: "idp".into(), proof: &PROOF };
-        state.failed(9, issuer, Trouble::Unavailable("it answered 503".into()), now, 0.0)
+        state.failed(9, issuer, Trouble::unavailable("it answered 503"), now, 0.0)
     }
 
     fn word(plan: &Plan<'_, HeaderValue>) -> &'static str {

@@ -200,7 +200,7 @@ mod tests {
 
         fn event(&mut self, event: sse::Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
             match &*event.data {
-                b"bye" => self.chunks.finish(FinishReason::Stop, Usage::default(), out),
+                b"bye" => self.chunks.finish(FinishReason::Stop, self.usage(), out),
                 b"ouch" => return Err(Broken::told(br#"{"error":"it hurts"}"#)),
                 data => {
                     let words =

@@ -93,7 +93,7 @@ impl Chunks {
         self.one(ChunkChoice { index, delta, finish_reason: Some(reason), logprobs: None }, out);
     }
 
-    /// Writes the usage if the client asked for it and it is known, and that this was all.
+    /// Writes the usage if the client asked for it and the provider told it, and that this was all.
     pub(super) fn end(&mut self, usage: Option<Usage>, out: &mut BytesMut) {
         if self.include_usage && usage.is_some() {
             self.write(&[], usage, out);
@@ -102,10 +102,10 @@ impl Chunks {
         self.done = true;
     }
 
-    /// Writes why the answer's only choice ended, its usage if the client asked for it, and that this was all.
-    pub(super) fn finish(&mut self, reason: FinishReason, usage: Usage, out: &mut BytesMut) {
+    /// Writes why the answer's only choice ended, and its end.
+    pub(super) fn finish(&mut self, reason: FinishReason, usage: Option<Usage>, out: &mut BytesMut) {
         self.reason(0, reason, out);
-        self.end(Some(usage), out);
+        self.end(usage, out);
     }
 
     fn one(&mut self, mut choice: ChunkChoice<'_>, out: &mut BytesMut) {
@@ -168,7 +168,7 @@ mod tests {
         chunks.name("msg_1");
         chunks.delta(Delta { content: Some(Text::Plain("a\n")), ..Delta::default() }, &mut out);
         chunks.name("msg_2");
-        chunks.finish(FinishReason::Stop, Usage::default(), &mut out);
+        chunks.finish(FinishReason::Stop, Some(Usage::default()), &mut out);
         let head =
             r#"data: {"id":"msg_1","object":"chat.completion.chunk","created":7,"model":"c","choices":["#;
         let wanted = format!(

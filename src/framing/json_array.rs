@@ -40,7 +40,7 @@ pub enum ArrayError {
 }
 
 impl Splitter {
-    /// A splitter that refuses to hold more than `max_element` bytes of one element.
+    /// A splitter that refuses an element of more than `max_element` bytes.
     pub fn new(max_element: usize) -> Self {
         Self { held: BytesMut::new(), scanned: 0, place: Place::Before, bare: false, max_element }
     }
@@ -81,7 +81,12 @@ impl Splitter {
                 Place::Between => self.place = INSIDE,
                 Place::Inside { depth, text, escaped } => {
                     if let Some(element) = self.inside(byte, (depth, text, escaped)) {
-                        return Ok(Some(element));
+                        let too_long = element.len() > self.max_element;
+                        return if too_long {
+                            Err(TooLong(self.max_element).into())
+                        } else {
+                            Ok(Some(element))
+                        };
                     }
                 }
             }
@@ -189,6 +194,25 @@ mod tests {
         let mut splitter = Splitter::new(4);
         splitter.push(b"[\"1234567");
         assert_eq!(splitter.pop(), Err(ArrayError::TooLong(TooLong(4))));
+    }
+
+    #[test]
+    fn an_element_over_the_limit_is_refused_however_it_is_cut() {
+        let stream = b"[\"1\", \"1234\" ,5]";
+        for step in 1..=stream.len() {
+            let read = |most| {
+                let (mut splitter, mut found) = (Splitter::new(most), 0);
+                for piece in stream.chunks(step) {
+                    splitter.push(piece);
+                    while splitter.pop()?.is_some() {
+                        found += 1;
+                    }
+                }
+                Ok(found)
+            };
+            assert_eq!(read(6), Ok(3), "in steps of {step}");
+            assert_eq!(read(5), Err(ArrayError::TooLong(TooLong(5))), "in steps of {step}");
+        }
     }
 
     proptest! {

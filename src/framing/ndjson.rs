@@ -13,7 +13,7 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// A splitter that refuses to hold more than `max_line` bytes of one line.
+    /// A splitter that refuses a line of more than `max_line` bytes, its line feed not included.
     pub fn new(max_line: usize) -> Self {
         Self { held: BytesMut::new(), max_line }
     }
@@ -21,7 +21,7 @@ impl Splitter {
     /// Takes the next bytes; returns the lines that are now complete and keeps the rest.
     ///
     /// # Errors
-    /// [`TooLong`] when a line exceeds the limit and is not yet complete; nothing can be read after that.
+    /// [`TooLong`] when a line exceeds the limit, complete or not; nothing can be read after that.
     pub fn push<'i>(&mut self, input: &'i [u8]) -> Result<Complete<'i>, TooLong> {
         // What is held has no line feed: only what is new is looked at.
         let end = memrchr(b'\n', input).map_or(0, |at| at + 1);
@@ -34,7 +34,15 @@ impl Splitter {
             Complete::Joined(self.held.split())
         };
         self.held.extend_from_slice(&input[end..]);
-        if self.held.len() > self.max_line { Err(TooLong(self.max_line)) } else { Ok(complete) }
+        if self.held.len() > self.max_line || self.has_too_long(&complete) {
+            return Err(TooLong(self.max_line));
+        }
+        Ok(complete)
+    }
+
+    fn has_too_long(&self, complete: &[u8]) -> bool {
+        complete.len() > self.max_line
+            && complete.split(|byte| *byte == b'\n').any(|line| line.len() > self.max_line)
     }
 
     /// What was not complete when the stream ended: its last line, if that lacks only the line feed.
@@ -87,6 +95,19 @@ mod tests {
         let mut splitter = Splitter::new(4);
         assert!(splitter.push(b"1234").is_ok());
         assert_eq!(splitter.push(b"5").unwrap_err(), TooLong(4));
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_refused_however_it_is_cut() {
+        let stream = b"1\n12\n12345\r\n1\n";
+        for step in 1..=stream.len() {
+            let read = |most| {
+                let mut splitter = Splitter::new(most);
+                stream.chunks(step).try_for_each(|piece| splitter.push(piece).map(drop))
+            };
+            assert_eq!(read(6), Ok(()), "in steps of {step}");
+            assert_eq!(read(5), Err(TooLong(5)), "in steps of {step}");
+        }
     }
 
     proptest! {

@@ -22,7 +22,7 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// A splitter that refuses to hold more than `max_event` bytes of one event.
+    /// A splitter that refuses an event of more than `max_event` bytes, its blank line included.
     pub fn new(max_event: usize) -> Self {
         Self { held: BytesMut::new(), search: Search::default(), max_event }
     }
@@ -30,19 +30,21 @@ impl Splitter {
     /// Takes the next bytes; returns the events that are now complete and keeps the rest.
     ///
     /// # Errors
-    /// [`TooLong`] when an event exceeds the limit and is not yet complete; nothing can be read after that.
+    /// [`TooLong`] when an event exceeds the limit, complete or not; nothing can be read after that.
     pub fn push<'i>(&mut self, input: &'i [u8]) -> Result<Complete<'i>, TooLong> {
-        if self.held.is_empty() {
-            let end = self.search.run(input);
+        let most = self.max_event;
+        let complete = if self.held.is_empty() {
+            let end = self.search.run(input, most)?;
             self.held.extend_from_slice(&input[end..]);
             self.search.forget(end);
-            return self.checked(Complete::Input(&input[..end]));
-        }
-        self.held.extend_from_slice(input);
-        let end = self.search.run(&self.held);
-        self.search.forget(end);
-        let complete = Complete::Joined(self.held.split_to(end));
-        self.checked(complete)
+            Complete::Input(&input[..end])
+        } else {
+            self.held.extend_from_slice(input);
+            let end = self.search.run(&self.held, most)?;
+            self.search.forget(end);
+            Complete::Joined(self.held.split_to(end))
+        };
+        if self.held.len() > most { Err(TooLong(most)) } else { Ok(complete) }
     }
 
     /// What was not complete when the stream ended, closed as if its blank line had come; empty if there is nothing.
@@ -54,13 +56,6 @@ impl Splitter {
         }
         rest
     }
-
-    fn checked<'i>(&self, complete: Complete<'i>) -> Result<Complete<'i>, TooLong> {
-        if self.held.len() > self.max_event {
-            return Err(TooLong(self.max_event));
-        }
-        Ok(complete)
-    }
 }
 
 /// How far the search for the end of an event has come, so that no byte is looked at twice.
@@ -71,8 +66,11 @@ struct Search {
 }
 
 impl Search {
-    /// The end of the last complete event in `bytes`, 0 if there is none.
-    fn run(&mut self, bytes: &[u8]) -> usize {
+    /// The end of the last complete event in `bytes`, which begin with an event; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`TooLong`] when a complete one has more than `most` bytes.
+    fn run(&mut self, bytes: &[u8], most: usize) -> Result<usize, TooLong> {
         let mut end = 0;
         while let Some(found) = memchr2(b'\n', b'\r', &bytes[self.scanned..]) {
             let at = self.scanned + found;
@@ -81,15 +79,20 @@ impl Search {
             // A CR at the cut may be half a CRLF; where lines end in a CR alone it is not.
             if bytes[at..] == *b"\r" && !(blank && bytes[..at].ends_with(b"\r")) {
                 self.scanned = at;
-                return end;
+                return Ok(end);
             }
             (self.line, self.scanned) = (next, next);
             if blank {
+                if next - end > most {
+                    // Its offsets are of these bytes, which are not kept.
+                    *self = Self::default();
+                    return Err(TooLong(most));
+                }
                 end = next;
             }
         }
         self.scanned = bytes.len();
-        end
+        Ok(end)
     }
 
     /// The first `taken` bytes are gone.
@@ -268,6 +271,26 @@ mod tests {
         let mut splitter = Splitter::new(10);
         assert!(splitter.push(b"data: 123").is_ok());
         assert_eq!(splitter.push(b"45"), Err(TooLong(10)));
+    }
+
+    #[test]
+    fn an_event_over_the_limit_is_refused_however_it_is_cut() {
+        let stream = b"data: 1\n\n: ping\r\n\r\ndata: 1234\n\ndata: 2\n\n";
+        for step in 1..=stream.len() {
+            let read = |most| {
+                let mut splitter = Splitter::new(most);
+                stream.chunks(step).try_for_each(|piece| splitter.push(piece).map(drop))
+            };
+            assert_eq!(read(12), Ok(()), "in steps of {step}");
+            assert_eq!(read(11), Err(TooLong(11)), "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn whoever_asks_again_after_the_limit_gets_no_panic() {
+        let mut splitter = Splitter::new(8);
+        assert_eq!(splitter.push(b"data: 1234567\n\ndata: 1"), Err(TooLong(8)));
+        assert_eq!(&*splitter.push(b"\n\n").unwrap(), b"\n\n");
     }
 
     #[test]

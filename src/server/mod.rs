@@ -3,6 +3,7 @@
 pub mod admin;
 mod bell;
 mod clock;
+mod complaint;
 mod connection;
 mod handshake;
 pub mod listen;
@@ -21,11 +22,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
+use tokio::time::Instant;
 
 use crate::config::valid;
 use crate::proxy::House;
 use crate::tasks::{Seat, Tasks};
 use crate::tls::Inbound;
+use complaint::Complaint;
 use connection::Limits;
 use listen::{Accepted, Bound, Door, Stream};
 use prometheus_client::metrics::gauge::Gauge;
@@ -53,6 +56,7 @@ struct Shared {
     connections: Tasks,
     stop: Stop,
     tls: Option<Arc<Inbound>>,
+    unaccepted: Arc<Complaint>,
 }
 
 /// A connection that another worker's thread is to serve.
@@ -103,6 +107,7 @@ impl Serving {
             connections: connections.clone(),
             stop: stop.clone(),
             tls: tls.cloned(),
+            unaccepted: Arc::default(),
         };
         // Clients that wait for a handler must not keep it from its provider: neither by their number nor by leaving.
         let handlers = Shared {
@@ -186,7 +191,9 @@ impl Shared {
             match accepted {
                 Ok(stream) => self.seat(stream, seat),
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
+                    if let Some(left_out) = self.unaccepted.told(Instant::now()) {
+                        tracing::warn!(%error, left_out, "a connection was not accepted");
+                    }
                     // Out of descriptors: the same error would come at once, again and again.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }

@@ -232,6 +232,25 @@ fn a_silent_token_server_is_given_up_at_its_limit() {
     let sidecar = sidecar(&upstream, &server, &format!("limits = {{ token = \"200ms\" }}\n{TOKEN}"));
     sidecar.ask(&Call::say("m", "hi")).refusal(503, "token_unavailable");
     assert_eq!(upstream.count(), 0);
+    let why = ": it did not answer within 200ms (limits.token); next try in";
+    sidecar.log_line("one whose cause says why", |line| {
+        line["cause"].as_str().is_some_and(|cause| cause.contains(why))
+    });
+}
+
+#[test]
+fn the_cause_of_a_missing_token_says_why_and_never_in_the_words_of_its_server() {
+    let upstream = Upstream::saying("hello");
+    let server = TokenServer::start(|turn, _| {
+        turn.answer(503, r#"{"error":"busy","error_description":"SENTINEL"}"#);
+    });
+    let sidecar = sidecar(&upstream, &server, TOKEN);
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    assert!(answer.refusal(503, "token_unavailable").contains("it answered 503 (busy: SENTINEL)"));
+    let line = sidecar.log_line("the request's", |line| line["cause"].is_string());
+    let cause = line["cause"].as_str().unwrap_or_default();
+    assert!(cause.contains(": it answered 503; next try in"), "{line}");
+    assert!(!line.to_string().contains("SENTINEL"), "{line}");
 }
 
 #[test]

@@ -61,4 +61,5 @@ mod stop;
 mod stream;
 mod tls;
 mod unread;
+mod usage;
 mod words;

@@ -96,6 +96,13 @@ fn a_secret_file_that_changes_is_used_by_the_next_request_and_an_empty_one_is_no
     sidecar.put("key", "");
     sidecar.logged(REFUSED, 1);
     assert_eq!(sent(2).as_deref(), Some("KEY-ONE"));
+    let stale = "outrider_integration_stale{integration=\"acme\"}";
+    assert_eq!(sidecar.metric(stale), Some(1.0));
+    sidecar.put("key", "KEY-ONE\n");
+    sidecar.until_metric(stale, 0.0);
+    sidecar.put("key", "");
+    sidecar.logged(REFUSED, 2);
+    assert_eq!(sidecar.metric(stale), Some(1.0));
     sidecar.put("key", "KEY-TWO");
     sidecar.logged(IN_USE, 1);
     assert_eq!(sent(3).as_deref(), Some("KEY-TWO"));

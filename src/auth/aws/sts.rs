@@ -93,7 +93,7 @@ fn read(status: u16, body: &[u8], token: &Secret, now: u64) -> Result<Granted<Ke
     if (300..400).contains(&status) {
         let words =
             format!("it answered with a redirect ({status}), which is not followed; check aws.sts_endpoint");
-        return Err(Trouble::Unavailable(words));
+        return Err(Trouble::unavailable(words));
     }
     let answer = Answer::parse(body);
     if !(200..300).contains(&status) {
@@ -104,12 +104,12 @@ fn read(status: u16, body: &[u8], token: &Secret, now: u64) -> Result<Granted<Ke
     };
     let secret = |name: &str| {
         let text =
-            answer.leaf(name).ok_or_else(|| Trouble::Unavailable(format!("its answer has no {name}")))?;
+            answer.leaf(name).ok_or_else(|| Trouble::unavailable(format!("its answer has no {name}")))?;
         Ok(Secret::new(text))
     };
     let (id, key, session) = (secret("AccessKeyId")?, secret("SecretAccessKey")?, secret("SessionToken")?);
     let keys = Keys::new(&id, &key, Some(&session));
-    let pass = keys.map_err(|what| Trouble::Unavailable(format!("its answer's {what}")))?;
+    let pass = keys.map_err(|what| Trouble::unavailable(format!("its answer's {what}")))?;
     let ends = answer.leaf("Expiration").and_then(clock::parse);
     let lifetime = ends.map_or(answer::DEFAULT_LIFETIME, |at| answer::within(at.saturating_sub(now) as f64));
     Ok(Granted { pass, lifetime })
@@ -219,7 +219,7 @@ mod tests {
             description: Some("no: *** !".into()),
         };
         assert_eq!(ask(400, &error("InvalidIdentityToken")).err(), Some(want));
-        let Some(Trouble::Unavailable(words)) = ask(400, &error("IDPCommunicationError")).err() else {
+        let Some(Trouble::Unavailable { words, .. }) = ask(400, &error("IDPCommunicationError")).err() else {
             panic!("it was refused")
         };
         assert_eq!(words, "it answered 400 (IDPCommunicationError: no: *** !)");
@@ -240,7 +240,7 @@ mod tests {
             (503, "down", "it answered 503"),
         ] {
             match ask(status, body).err() {
-                Some(Trouble::Unavailable(words)) => assert!(words.contains(want), "{words}"),
+                Some(Trouble::Unavailable { words, .. }) => assert!(words.contains(want), "{words}"),
                 other => panic!("{status} {body}: {other:?}"),
             }
         }

@@ -232,7 +232,7 @@ impl External {
                 let reading = path.clone();
                 let read = tokio::task::spawn_blocking(move || file::text(&reading)).await;
                 let text = read.unwrap_or_else(|_| Err("reading was cut off".to_owned()));
-                (text.map_err(Trouble::Unavailable)?, files::shown(path))
+                (text.map_err(Trouble::unavailable)?, files::shown(path))
             }
             Subject::Url(url, headers) => {
                 let mut request = fetch::get(url);
@@ -240,12 +240,12 @@ impl External {
                 let (status, body) = way.exchange(seat, 1, request).await?;
                 if !(200..300).contains(&status) {
                     let words = format!("the subject token's URL at {} answered {status}", host_of(url));
-                    return Err(Trouble::Unavailable(words));
+                    return Err(Trouble::unavailable(words));
                 }
                 (String::from_utf8_lossy(&body).into_owned(), host_of(url).to_string())
             }
         };
-        self.token_in(&text).map_err(|why| Trouble::Unavailable(format!("{from}: {why}")))
+        self.token_in(&text).map_err(|why| Trouble::unavailable(format!("{from}: {why}")))
     }
 
     /// The token in what was read; the error is to be read after where that was.
@@ -328,7 +328,9 @@ impl Impersonated {
                 let description = Some(said).filter(|said| !said.is_empty());
                 Trouble::Refused { status, error: Some(at), description }
             }
-            Trouble::Unavailable(words) => Trouble::Unavailable(format!("{at}: {words}")),
+            Trouble::Unavailable { words, ours } => {
+                Trouble::quoting(format!("{at}: {words}"), format!("{at}: {ours}"))
+            }
         }
     }
 }

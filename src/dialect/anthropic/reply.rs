@@ -30,7 +30,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     if let Some(usage) = wire.usage {
         tokens.add(usage);
     }
-    Ok(Reply::one(wire.id.map(Cow::into_owned), choice, Some(tokens.usage())))
+    Ok(Reply::one(wire.id.map(Cow::into_owned), choice, tokens.usage()))
 }
 
 fn add(block: WireBlock<'_>, legacy: bool, message: &mut Message) {
@@ -76,8 +76,11 @@ pub(super) struct Tokens {
 impl Tokens {
     /// Takes what is told now; what is not told stays.
     pub(super) fn add(&mut self, wire: WireUsage) {
-        let set = |place: &mut u64, told: Option<u64>| *place = told.unwrap_or(*place);
-        self.told = true;
+        let told = &mut self.told;
+        let mut set = |place: &mut u64, count: Option<u64>| {
+            *told |= count.is_some();
+            *place = count.unwrap_or(*place);
+        };
         set(&mut self.fresh, wire.input_tokens);
         set(&mut self.cache_written, wire.cache_creation_input_tokens);
         set(&mut self.cache_read, wire.cache_read_input_tokens);
@@ -85,10 +88,13 @@ impl Tokens {
         self.thought = wire.output_tokens_details.and_then(|d| d.thinking_tokens).or(self.thought);
     }
 
-    /// The same as OpenAI counts: the prompt is everything that was read, from the cache or not.
-    pub(super) fn usage(&self) -> Usage {
+    /// The same as OpenAI counts, if anything was counted: the prompt is everything that was read, from the cache or not.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        if !self.told {
+            return None;
+        }
         let prompt_tokens = self.fresh.saturating_add(self.cache_written).saturating_add(self.cache_read);
-        Usage {
+        Some(Usage {
             prompt_tokens,
             completion_tokens: self.output,
             total_tokens: prompt_tokens.saturating_add(self.output),
@@ -96,12 +102,7 @@ impl Tokens {
             completion_tokens_details: self
                 .thought
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
-        }
-    }
-
-    /// Whether anything has been told.
-    pub(super) fn are_told(&self) -> bool {
-        self.told
+        })
     }
 }
 

@@ -99,7 +99,7 @@ impl Teller for Stream {
     }
 
     fn usage(&self) -> Option<Usage> {
-        self.tokens.are_told().then(|| self.tokens.usage())
+        self.tokens.usage()
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn read(body: &[u8], telling: Telling) -> Result<Reply, Broken> {
     }
     let finish_reason = finish_reason(&reason, telling, message.calls(), answered)?;
     let choice = Choice { index: 0, message, finish_reason, logprobs: None };
-    Ok(Reply::one(None, choice, Some(wire.usage.unwrap_or_default().usage())))
+    Ok(Reply::one(None, choice, wire.usage.and_then(WireUsage::usage)))
 }
 
 /// Adds a block; true if it was the call that is the answer's text.
@@ -182,17 +182,20 @@ pub(super) struct WireUsage {
 }
 
 impl WireUsage {
-    /// The same as OpenAI counts: the prompt is everything that was read, from the cache or not.
-    pub(super) fn usage(self) -> Usage {
+    /// The same as OpenAI counts, if anything was counted: the prompt is everything that was read, from the cache or not.
+    pub(super) fn usage(self) -> Option<Usage> {
+        if [self.fresh, self.cached, self.written, self.answered].iter().all(Option::is_none) {
+            return None;
+        }
         let [fresh, cached_tokens, written, completion_tokens] =
             [self.fresh, self.cached, self.written, self.answered].map(Option::unwrap_or_default);
         let prompt_tokens = fresh.saturating_add(written).saturating_add(cached_tokens);
-        Usage {
+        Some(Usage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
             prompt_tokens_details: Some(PromptDetails { cached_tokens }),
             completion_tokens_details: None,
-        }
+        })
     }
 }

@@ -118,7 +118,7 @@ impl Stream {
             }
             "metadata" => {
                 let WireMetadata { usage } = parse(payload)?;
-                self.usage = usage.map(WireUsage::usage).or(self.usage);
+                self.usage = usage.and_then(WireUsage::usage).or(self.usage);
                 if let Some(reason) = self.reason {
                     self.close(reason, out);
                 }
@@ -173,7 +173,7 @@ impl Stream {
         if let Some((index, _)) = self.answer {
             self.end_answer(index, out);
         }
-        self.chunks.finish(reason, self.usage.unwrap_or_else(|| WireUsage::default().usage()), out);
+        self.chunks.finish(reason, self.usage, out);
     }
 }
 

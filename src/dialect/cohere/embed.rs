@@ -71,7 +71,9 @@ const OWN: [&str; 4] = [INPUT_TYPE, "truncate", "max_tokens", "priority"];
 fn read(_: Head<'_>, body: &[u8]) -> Result<(Vec<Vec<f32>>, u64), Broken> {
     let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| reply::garbled(&e, body))?;
     match (wire.embeddings.and_then(|embeddings| embeddings.float), wire.message) {
-        (Some(vectors), _) => Ok((vectors, wire.meta.unwrap_or_default().usage().prompt_tokens)),
+        (Some(vectors), _) => {
+            Ok((vectors, wire.meta.unwrap_or_default().usage().map_or(0, |usage| usage.prompt_tokens)))
+        }
         (None, Some(_)) => Err(Broken::told(body)),
         (None, None) => {
             Err(Broken::Garbled("the upstream's answer is none of Cohere's: it has no vectors".to_owned()))

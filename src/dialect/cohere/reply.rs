@@ -25,7 +25,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     let message = message(said, legacy)?;
     let logprobs = wire.logprobs.map(|items| logprobs(items.into_iter()));
     let choice = Choice { index: 0, message, finish_reason, logprobs };
-    Ok(Reply::one(wire.id.map(Cow::into_owned), choice, wire.usage.map(|usage| usage.usage())))
+    Ok(Reply::one(wire.id.map(Cow::into_owned), choice, wire.usage.and_then(|usage| usage.usage())))
 }
 
 fn message(said: WireMessage<'_>, legacy: bool) -> Result<Message, Broken> {
@@ -163,14 +163,16 @@ struct WireCounts {
 }
 
 impl WireUsage {
-    /// The same as OpenAI counts.
-    pub(super) fn usage(&self) -> Usage {
+    /// The same as OpenAI counts, if anything was counted.
+    pub(super) fn usage(&self) -> Option<Usage> {
         let count = |of: fn(&WireCounts) -> Option<f64>| {
             self.tokens.as_ref().and_then(of).or_else(|| self.billed_units.as_ref().and_then(of))
         };
-        let prompt_tokens = whole(count(|counts| counts.input_tokens));
-        let completion_tokens = whole(count(|counts| counts.output_tokens));
-        Usage {
+        let (prompt, completion) =
+            (count(|counts| counts.input_tokens), count(|counts| counts.output_tokens));
+        prompt.or(completion)?;
+        let (prompt_tokens, completion_tokens) = (whole(prompt), whole(completion));
+        Some(Usage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
@@ -178,7 +180,7 @@ impl WireUsage {
                 .cached_tokens
                 .map(|cached| PromptDetails { cached_tokens: whole(Some(cached)) }),
             completion_tokens_details: None,
-        }
+        })
     }
 }
 

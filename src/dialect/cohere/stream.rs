@@ -151,7 +151,7 @@ impl Stream {
     }
 
     fn finish_message(&mut self, delta: &WireEnd<'_>, out: &mut BytesMut) -> Result<(), Broken> {
-        self.usage = delta.usage.map(|usage| usage.usage());
+        self.usage = delta.usage.and_then(|usage| usage.usage());
         let Some(reason) = &delta.finish_reason else {
             let why = "the upstream's message ended without a finish_reason";
             return Err(match delta.error.as_deref().filter(|words| !words.trim().is_empty()) {
@@ -165,7 +165,7 @@ impl Stream {
         };
         let reason = reply::finish_reason(reason, delta.error.as_deref(), self.legacy)?;
         self.calls.end_all(&mut self.chunks, out);
-        self.chunks.finish(reason, self.usage.unwrap_or_default(), out);
+        self.chunks.finish(reason, self.usage, out);
         Ok(())
     }
 }

@@ -246,8 +246,11 @@ impl Counts {
         self.prompt_token_count.unwrap_or(0)
     }
 
-    /// The same as OpenAI counts: thoughts are part of what was written, and cached tokens of what was read.
-    pub(super) fn usage(&self) -> Usage {
+    /// The same as OpenAI counts, if anything was counted: thoughts are part of what was written, and cached tokens of
+    /// what was read.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let read = self.prompt_token_count.or(self.tool_use_prompt_token_count);
+        read.or(self.candidates_token_count).or(self.thoughts_token_count)?;
         let told = |count: Option<u64>| count.unwrap_or(0);
         let prompt_tokens =
             told(self.prompt_token_count).saturating_add(told(self.tool_use_prompt_token_count));
@@ -257,7 +260,7 @@ impl Counts {
         let is_inclusive =
             thoughts <= answer && self.total_token_count == Some(prompt_tokens.saturating_add(answer));
         let completion_tokens = if is_inclusive { answer } else { answer.saturating_add(thoughts) };
-        Usage {
+        Some(Usage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
@@ -267,7 +270,7 @@ impl Counts {
             completion_tokens_details: self
                 .thoughts_token_count
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
-        }
+        })
     }
 }
 
@@ -351,7 +354,7 @@ mod tests {
     #[test]
     fn thoughts_are_counted_once() {
         let usage = |json: &str| {
-            let usage = serde_json::from_str::<Counts>(json).unwrap().usage();
+            let usage = serde_json::from_str::<Counts>(json).unwrap().usage().unwrap();
             (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
         };
         let apart =

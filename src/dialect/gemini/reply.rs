@@ -24,7 +24,7 @@ pub(super) fn read(body: &[u8], legacy: bool, ids: &mut Ids) -> Result<Reply, Br
         choices.push(Choice { index: 0, message, finish_reason, logprobs: None });
     }
     choices.sort_by_key(|choice| choice.index);
-    let usage = answer.usage_metadata.map(|counts| counts.usage());
+    let usage = answer.usage_metadata.and_then(|counts| counts.usage());
     Ok(Reply { id: answer.response_id.map(Cow::into_owned), choices, usage })
 }
 

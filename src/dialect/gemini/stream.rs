@@ -89,7 +89,7 @@ impl Teller for Stream {
         for choice in &self.choices {
             self.chunks.reason(choice.index, choice.reason.unwrap_or(FinishReason::Stop), out);
         }
-        self.chunks.end(Some(self.usage().unwrap_or_default()), out);
+        self.chunks.end(self.usage(), out);
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl Teller for Stream {
     }
 
     fn usage(&self) -> Option<Usage> {
-        self.counts.map(|counts| counts.usage())
+        self.counts.and_then(|counts| counts.usage())
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn read(_: Head<'_>, body: &[u8]) -> Result<(Vec<Vec<f32>>, u64), Bro
     };
     data.sort_by_key(|one| one.index);
     let vectors = data.into_iter().map(|one| one.embedding).collect();
-    Ok((vectors, wire.usage.map_or(0, |usage| usage.usage().prompt_tokens)))
+    Ok((vectors, wire.usage.and_then(|usage| usage.usage()).map_or(0, |usage| usage.prompt_tokens)))
 }
 
 #[derive(Deserialize)]

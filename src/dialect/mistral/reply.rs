@@ -27,7 +27,7 @@ pub(super) fn read(body: &[u8], id: &str, legacy: bool) -> Result<Reply, Broken>
     let id = wire.id.filter(|id| !id.is_empty()).map_or_else(|| id.to_owned(), Cow::into_owned);
     let choices = choices.into_iter().enumerate().map(|(place, wire)| choice(wire, place, &id, legacy));
     let choices = choices.collect::<Result<_, _>>()?;
-    Ok(Reply { id: Some(id), choices, usage: wire.usage.map(WireUsage::usage) })
+    Ok(Reply { id: Some(id), choices, usage: wire.usage.and_then(WireUsage::usage) })
 }
 
 fn choice(wire: WireChoice<'_>, place: usize, id: &str, legacy: bool) -> Result<Choice, Broken> {
@@ -249,8 +249,11 @@ pub(super) struct WireUsage<'a> {
 }
 
 impl WireUsage<'_> {
-    /// The same in OpenAI's form.
-    pub(super) fn usage(self) -> Usage {
+    /// The same in OpenAI's form, if anything was counted.
+    pub(super) fn usage(self) -> Option<Usage> {
+        if self.prompt_tokens.is_none() && self.completion_tokens.is_none() {
+            return None;
+        }
         let (prompt_tokens, completion_tokens) =
             (self.prompt_tokens.unwrap_or_default(), self.completion_tokens.unwrap_or_default());
         // Beyond Mistral's documentation: of another shape, they say nothing.
@@ -259,13 +262,13 @@ impl WireUsage<'_> {
         let completion = self
             .completion_tokens_details
             .and_then(|raw| serde_json::from_str::<CompletionDetails>(raw.get()).ok());
-        Usage {
+        Some(Usage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
             prompt_tokens_details: prompt,
             completion_tokens_details: completion,
-        }
+        })
     }
 }
 

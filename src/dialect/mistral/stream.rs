@@ -94,7 +94,7 @@ impl Teller for Stream {
         if let Some(id) = wire.id.filter(|id| !id.is_empty()) {
             self.chunks.name(&id);
         }
-        self.usage = wire.usage.map(WireUsage::usage).or(self.usage);
+        self.usage = wire.usage.and_then(WireUsage::usage).or(self.usage);
         choices.into_iter().try_for_each(|choice| self.choice(choice, out))
     }
 
@@ -251,7 +251,7 @@ impl Stream {
     }
 
     fn close(&mut self, out: &mut BytesMut) {
-        self.chunks.end(Some(self.usage.unwrap_or_default()), out);
+        self.chunks.end(self.usage, out);
     }
 }
 

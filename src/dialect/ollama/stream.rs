@@ -65,7 +65,7 @@ impl Teller for Stream {
         if wire.done {
             self.usage = wire.usage();
             let reason = wire.finish_reason(!self.calls.is_empty(), self.legacy);
-            self.chunks.finish(reason, self.usage.unwrap_or_default(), out);
+            self.chunks.finish(reason, self.usage, out);
         }
         Ok(())
     }
