@@ -133,7 +133,7 @@ where
 fn a_dead_connection_of_http2_costs_one_request_and_the_next_has_another() {
     let (authority, dies) = (Authority::new(), Arc::new(Notify::new()));
     let url = format!("https://localhost:{}/v1", dying(&authority, &dies).port());
-    let lines = "tls = { ca_file = \"ca.pem\", http2 = true }\nlimits = { first_byte = \"1s\" }";
+    let lines = "tls = { ca_file = \"ca.pem\", http2 = true }\nlimits = { first_byte = \"5s\" }";
     // One worker: each has a connection of its own.
     let setup = Setup::new(integration("acme", &url, lines)).file("ca.pem", &authority.pem());
     let sidecar = setup.server("workers = 1").start();
