@@ -180,18 +180,23 @@ mod tests {
         tokio::time::timeout(std::time::Duration::from_secs(30), failed).await.expect("nobody noticed")
     }
 
+    /// Checks that writing fails once `far` has left, by a reset if it `breaks_off`.
+    async fn is_noticed(near: &mut Watched<Stream>, far: TcpStream, breaks_off: bool) {
+        if breaks_off {
+            socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        }
+        let (_, error) = tokio::join!(async { drop(far) }, left(near));
+        let expected =
+            if breaks_off { io::ErrorKind::ConnectionReset } else { io::ErrorKind::ConnectionAborted };
+        assert_eq!(error.kind(), expected);
+    }
+
     #[tokio::test]
     async fn a_client_that_leaves_or_breaks_off_is_noticed_without_reading() {
         for breaks_off in [false, true] {
             let (mut near, far) = ends(b"request").await;
             near.flush().await.unwrap();
-            if breaks_off {
-                socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
-            }
-            let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
-            let expected =
-                if breaks_off { io::ErrorKind::ConnectionReset } else { io::ErrorKind::ConnectionAborted };
-            assert_eq!(error.kind(), expected);
+            is_noticed(&mut near, far, breaks_off).await;
         }
         let (near, far) = UnixStream::pair().unwrap();
         let mut near = Watched::new(Stream::Unix(near));
@@ -222,13 +227,7 @@ mod tests {
             near.read_exact(&mut ahead).await.unwrap();
             assert_eq!(&ahead, b"nextm");
             near.flush().await.unwrap();
-            if breaks_off {
-                socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
-            }
-            let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
-            let expected =
-                if breaks_off { io::ErrorKind::ConnectionReset } else { io::ErrorKind::ConnectionAborted };
-            assert_eq!(error.kind(), expected);
+            is_noticed(&mut near, far, breaks_off).await;
         }
     }
 

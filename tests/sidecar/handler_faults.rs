@@ -1,11 +1,11 @@
 //! What a bad handler can do to us: its own calls fail in words, its worker is replaced, and nobody else notices.
 
-use std::path::Path;
-
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 
 use crate::support::handlers::{handler, say, setup, start, state, until};
-use crate::support::{Call, Setup, Sidecar, Upstream, integration, python};
+use crate::support::{Call, PATIENCE, Setup, Sidecar, Upstream, integration, python};
 
 /// A sidecar with the handler that does what it is told, asynchronous as `bad` and synchronous as `sync`.
 fn bad(keys: &str) -> Sidecar {
@@ -24,14 +24,14 @@ fn restarts(sidecar: &Sidecar, integration: &str, cause: &str) -> f64 {
     sidecar.metric(&line).unwrap_or_default()
 }
 
-/// Waits until the process `pid` is gone, or is a zombie that nobody has asked for yet.
+/// Waits until the process `pid` has ended, whether or not anybody has asked for it yet.
 fn until_gone(pid: &str) {
-    let end = tokio::time::Instant::now() + crate::support::PATIENCE;
-    let stat = Path::new("/proc").join(pid).join("stat");
-    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(tokio::time::Instant::now() < end, "process {pid} is still there");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let number = pid.parse().ok().and_then(Pid::from_raw).expect("a process has a number");
+    // It becomes readable at the end (pidfd_open(2)).
+    let Ok(process) = pidfd_open(number, PidfdFlags::empty()) else { return };
+    let limit = Timespec::try_from(PATIENCE).expect("it is a time");
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
+    assert_eq!(ended, Ok(1), "process {pid} is still there");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn kill(pid: &str) {
 fn a_client_that_leaves_cancels_its_call() {
     let sidecar = bad("");
     let tells = |question: &str, what: &str| {
-        let end = tokio::time::Instant::now() + crate::support::PATIENCE;
+        let end = tokio::time::Instant::now() + PATIENCE;
         while !say(&sidecar, "bad", question).content().contains(what) {
             assert!(
                 tokio::time::Instant::now() < end,

@@ -1,14 +1,14 @@
 //! Rotation: certificates, keys and secrets are taken over when their files change, without a signal, and what is broken
 //! leaves the old ones in use.
 
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use rustix::fs::{FileType, Mode, OFlags};
-use tokio::time::Instant;
+use rustix::fs::{FileType, Mode};
 
 use crate::support::launch::mount;
 use crate::support::tls::Authority;
@@ -313,16 +313,10 @@ fn a_file_that_is_read_for_ever_holds_up_neither_requests_nor_the_admin_side_nor
     let made = rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
     made.expect("the temporary folder can be written");
     sidecar.reload();
-    // It can be opened so once somebody reads it.
-    let open = || rustix::fs::open(&path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
-    let end = Instant::now() + PATIENCE;
-    let writer = loop {
-        match open() {
-            Ok(writer) => break writer,
-            Err(_) => assert!(Instant::now() < end, "nobody reads the key"),
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    };
+    let (opened, open) = std::sync::mpsc::channel();
+    // It opens once somebody reads it.
+    std::thread::spawn(move || opened.send(OpenOptions::new().write(true).open(path)));
+    let writer = open.recv_timeout(PATIENCE).expect("somebody reads the key");
     assert_eq!(sidecar.admin("/livez").status, 200);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
     sidecar.terminate();

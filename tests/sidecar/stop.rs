@@ -132,9 +132,10 @@ fn lingering_serves_new_connections_too_and_ends_when_idle() {
 #[test]
 fn lingering_counts_from_the_signal_however_long_it_was_idle_before() {
     let (upstream, _gate) = gated();
-    let mut sidecar = Setup::before(&upstream, "").server("linger = \"3s\"").start();
-    // Idle for longer than `linger` before the signal: the time itself is what is tested.
-    std::thread::sleep(std::time::Duration::from_millis(3100));
+    let server = "linger = \"3s\"\nidle_timeout = \"3100ms\"";
+    let mut sidecar = Setup::before(&upstream, "").server(server).start();
+    // Idle for longer than `linger` before the signal: so long that a connection is closed for it.
+    assert!(sidecar.connect().is_closed());
     sidecar.terminate();
     sidecar.logged("stopping", 1);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");

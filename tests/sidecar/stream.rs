@@ -1,13 +1,13 @@
 //! Streams: event by event, at the client's pace, and never ending as if complete when they are not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::support::upstream::delta;
-use crate::support::{Call, Connection, Gate, Setup, Turn, Upstream, Watched};
+use crate::support::{Call, Connection, Gate, PATIENCE, Setup, Turn, Upstream, Watched};
 
 /// Opens a stream; fails where the answer is none.
 fn open(connection: &mut Connection) {
@@ -174,17 +174,27 @@ fn a_stream_that_falls_silent_is_ended_at_the_idle_limit() {
 
 #[test]
 fn a_stream_that_keeps_talking_outlives_every_limit() {
-    let upstream = Upstream::start(|turn| {
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let waits = Mutex::new(waits);
+    let upstream = Upstream::start(move |turn| {
         turn.open_stream();
         for _ in 0..12 {
             turn.delta("x");
-            std::thread::sleep(Duration::from_millis(100)); // the silence under test, below the limit
+            let waits = waits.lock().expect("nobody else waits");
+            waits.recv_timeout(PATIENCE).expect("the client goes on");
         }
         turn.done();
     });
     let sidecar = Setup::before(&upstream, "limits = { idle = \"1s\", first_byte = \"1s\" }").start();
     let mut connection = sidecar.connect();
-    open(&mut connection);
+    connection.send(&Call::stream("m", "hi").header("x-stainless-read-timeout", "0.1"));
+    assert_eq!(connection.head().0, 200);
+    for _ in 0..12 {
+        connection.data();
+        // Sent after 100 ms of silence: together they last longer than the limits.
+        assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+        go_on.send(()).expect("the upstream waits for it");
+    }
     assert_eq!(connection.all_data().last().map(String::as_str), Some("[DONE]"));
 }
 

@@ -59,6 +59,16 @@ fn speaking(pair: &crate::tls::testing::Pair, protocols: &[&[u8]]) -> Arc<Server
     Arc::new(config)
 }
 
+/// A place for a server that speaks `protocol`, what it speaks by, and the way there by clients that must stay.
+async fn offering(protocol: &[u8]) -> (Upstream, Arc<ServerConfig>, Clients, Egress) {
+    let authority = Authority::new();
+    let config = speaking(&authority.issue(&["127.0.0.1"], |_| {}), &[protocol]);
+    let (upstream, clients) = (Upstream::bind().await, Clients::new(1, Tasks::new()));
+    let profile = Profile { http2: true, ..authority.trusted() };
+    let egress = clients.egress(&upstream.url("https"), &profile, &Proxy::Direct, &LIMITS).unwrap();
+    (upstream, config, clients, egress)
+}
+
 impl House {
     async fn open(most: u32, limits: &EgressLimits, script: Script) -> Self {
         Self::pinged(most, limits, Pings::USUAL, script).await
@@ -387,12 +397,7 @@ async fn an_old_connection_takes_no_new_request_but_ends_what_it_has() {
 
 #[tokio::test]
 async fn what_a_leaving_peer_did_not_begin_goes_to_another_connection() {
-    let authority = Authority::new();
-    let config = speaking(&authority.issue(&["127.0.0.1"], |_| {}), &[b"h2"]);
-    let upstream = Upstream::bind().await;
-    let clients = Clients::new(1, Tasks::new());
-    let profile = Profile { http2: true, ..authority.trusted() };
-    let egress = clients.egress(&upstream.url("https"), &profile, &Proxy::Direct, &LIMITS).unwrap();
+    let (upstream, config, _clients, egress) = offering(b"h2").await;
     let serve = async {
         let mut leaving = upstream.accept_tls(Arc::clone(&config)).await.unwrap().io;
         leaving.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
@@ -423,12 +428,7 @@ async fn what_a_leaving_peer_did_not_begin_goes_to_another_connection() {
 
 #[tokio::test]
 async fn a_peer_that_chooses_http_1_is_spoken_to_in_it() {
-    let authority = Authority::new();
-    let config = speaking(&authority.issue(&["127.0.0.1"], |_| {}), &[b"http/1.1"]);
-    let upstream = Upstream::bind().await;
-    let clients = Clients::new(1, Tasks::new());
-    let profile = Profile { http2: true, ..authority.trusted() };
-    let egress = clients.egress(&upstream.url("https"), &profile, &Proxy::Direct, &LIMITS).unwrap();
+    let (upstream, config, _clients, egress) = offering(b"http/1.1").await;
     for _ in 0..2 {
         let (sent, got) = tokio::join!(egress.send(SEAT, post(&["x"])), async {
             let mut peer = upstream.accept_tls(Arc::clone(&config)).await.unwrap();

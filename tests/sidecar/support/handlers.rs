@@ -65,18 +65,10 @@ pub(crate) fn state(sidecar: &Sidecar, integration: &str) -> Value {
     all.into_iter().find(|one| one["name"] == integration).unwrap_or_default()
 }
 
-/// Looks again and again until `look` is satisfied with what the admin side says of `integration`; fails loudly if it
-/// never is. What is waited for is another process's doing, of which nothing tells but this.
+/// Waits until `look` is satisfied with what the admin side says of `integration`; fails loudly if it never is.
 pub(crate) fn until(sidecar: &Sidecar, integration: &str, look: impl Fn(&Value) -> bool) -> Value {
-    let end = tokio::time::Instant::now() + super::PATIENCE * 2;
-    loop {
-        let state = state(sidecar, integration);
-        if look(&state) {
-            return state;
-        }
-        assert!(tokio::time::Instant::now() < end, "it stays as {state:#}\n{}", sidecar.output());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let words = || format!("it stays as {:#}", state(sidecar, integration));
+    sidecar.until(words, || Some(state(sidecar, integration)).filter(&look))
 }
 
 /// Asks `integration` for a whole answer to `text`.

@@ -16,6 +16,9 @@ use super::client::{Answer, Call, Connection};
 use super::upstream::Upstream;
 use super::{PATIENCE, Watched, schema};
 
+/// How long a look that waits for the log waits at most.
+const BETWEEN: Duration = Duration::from_millis(20);
+
 /// More than [`PATIENCE`].
 const LONG: &str = "5m";
 
@@ -366,13 +369,24 @@ impl Sidecar {
         answer.text().lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
     }
 
+    /// Looks again whenever the log has a new line, until `look` gives something; fails loudly with `words` if it never
+    /// does. Of some things no line tells: for these it looks in between, too.
+    pub(crate) fn until<R>(&self, words: impl Fn() -> String, mut look: impl FnMut() -> Option<R>) -> R {
+        let end = Instant::now() + PATIENCE * 2;
+        loop {
+            let known = self.process.stdout.change(|pipe| pipe.lines.len());
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < end, "{}\n{}", words(), self.output());
+            self.process.stdout.wait_at_most(BETWEEN, |pipe| (pipe.lines.len() > known).then_some(()));
+        }
+    }
+
     /// Waits until the metric `line` has `value`; fails loudly if it does not come to that.
     pub(crate) fn until_metric(&self, line: &str, value: f64) {
-        let start = Instant::now();
-        while self.metric(line) != Some(value) {
-            assert!(start.elapsed() < PATIENCE, "{line} is {:?}, not {value}", self.metric(line));
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let words = || format!("{line} is {:?}, not {value}", self.metric(line));
+        self.until(words, || (self.metric(line) == Some(value)).then_some(()));
     }
 
     /// Everything that it has written so far, on both pipes.

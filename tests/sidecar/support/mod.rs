@@ -47,10 +47,19 @@ impl<T> Watched<T> {
     }
 
     /// Waits until `look` gives something; `None` when [`PATIENCE`] is over.
-    pub(crate) fn wait<R>(&self, mut look: impl FnMut(&T) -> Option<R>) -> Option<R> {
+    pub(crate) fn wait<R>(&self, look: impl FnMut(&T) -> Option<R>) -> Option<R> {
+        self.wait_at_most(PATIENCE, look)
+    }
+
+    /// Likewise; `None` when `limit` is over.
+    pub(crate) fn wait_at_most<R>(
+        &self,
+        limit: Duration,
+        mut look: impl FnMut(&T) -> Option<R>,
+    ) -> Option<R> {
         let mut found = None;
         let guard = self.value.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let waited = self.changed.wait_timeout_while(guard, PATIENCE, |value| {
+        let waited = self.changed.wait_timeout_while(guard, limit, |value| {
             found = look(value);
             found.is_none()
         });
