@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::Desk;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Times};
 use super::watch::Watch;
 use crate::integration::Workshop;
 use crate::proxy::House;
@@ -80,13 +80,6 @@ impl Control {
         workshop.clients.close();
         let _ = timeout(patience, tasks.finished()).await;
     }
-}
-
-/// How long the parts of a stop may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
-    pub(super) linger: Duration,
-    pub(super) drain_timeout: Duration,
 }
 
 /// Whom a stop concerns.

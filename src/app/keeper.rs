@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::Times;
 use super::live;
 use super::renew::{Change, Refusals, Renewal, renew};
 use crate::config::valid::Settings;
@@ -78,6 +77,13 @@ pub(super) struct Keeper {
     /// What the caller key's file held when it was last looked at.
     key: Option<Print>,
     refusals: Refusals,
+}
+
+/// How long the parts of a stop may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) linger: Duration,
+    pub(super) drain_timeout: Duration,
 }
 
 impl Keeper {

@@ -74,16 +74,18 @@ impl Address {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
-        let look = || {
-            let (host, port) = (self.host.clone(), self.port);
-            async move {
-                match tokio::net::lookup_host((host.as_str(), port)).await {
-                    Ok(found) => Ok(found.collect()),
-                    Err(error) => Err(SendError::Resolve(format!("the name {host} was not found: {error}"))),
-                }
+        lookup.find(|| self.look_up()).await
+    }
+
+    /// Likewise, by a lookup of its own.
+    pub(super) fn look_up(&self) -> impl Future<Output = Result<Vec<SocketAddr>, SendError>> + Send + use<> {
+        let (host, port) = (self.host.clone(), self.port);
+        async move {
+            match tokio::net::lookup_host((host.as_str(), port)).await {
+                Ok(found) => Ok(found.collect()),
+                Err(error) => Err(SendError::Resolve(format!("the name {host} was not found: {error}"))),
             }
-        };
-        lookup.find(look).await
+        }
     }
 
     /// The first connection that comes about. Addresses are tried in the resolver's order; the next one begins when

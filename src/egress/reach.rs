@@ -20,10 +20,8 @@ use super::address::Address;
 use super::clock::Clock;
 use super::connect::Destination;
 use super::error::SendError;
-use super::lookup::Lookup;
 use super::secure::rustls_error;
 use super::wire::Stream;
-use crate::tasks::Tasks;
 use crate::tls::{self, Profile, Validity};
 
 /// How long a server is given for the word that need not come: that it refuses our certificate, or speaks TLS where none
@@ -120,7 +118,7 @@ async fn speaks_tls(address: &Address) -> bool {
     let Ok(name) = ServerName::try_from(address.host().to_owned()) else { return false };
     let Ok(client) = tls::load(&Profile::default()) else { return false };
     let shake_hands = async {
-        let tcp = address.reach(address.resolve(&Lookup::new(Tasks::new())).await.ok()?).await.ok()?;
+        let tcp = address.reach(address.look_up().await.ok()?).await.ok()?;
         Some(TlsConnector::from(client).connect(name, tcp).await)
     };
     match timeout(WORD, shake_hands).await {
