@@ -40,6 +40,8 @@ pub mod tls;
 pub mod config;
 
 // hands: sockets, processes, time
+pub mod joined;
+
 pub mod tasks;
 
 pub mod observe;

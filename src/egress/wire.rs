@@ -17,6 +17,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::client::TlsStream;
 
+use crate::joined;
+
 /// What sender and socket of one connection of HTTP/2 tell each other. Both live on one thread: nothing is ordered by it.
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
@@ -220,7 +222,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        with!(self.get_mut(), io => io.poll_write_vectored(cx, pieces))
+        match self.get_mut() {
+            Self::Plain(io) => joined::poll_write(Pin::new(io), cx, pieces),
+            Self::Unix(io) => joined::poll_write(Pin::new(io), cx, pieces),
+            // TLS puts them together itself.
+            tls => with!(tls, io => io.poll_write_vectored(cx, pieces)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -47,6 +47,11 @@ impl Splitter {
         if self.held.len() > most { Err(TooLong(most)) } else { Ok(complete) }
     }
 
+    /// Whether one event of `length` bytes that comes next, whole, would be handed out as it came.
+    pub fn would_take_whole(&self, length: usize) -> bool {
+        self.held.is_empty() && length <= self.max_event
+    }
+
     /// What was not complete when the stream ended, closed as if its blank line had come; empty if there is nothing.
     pub fn rest(&mut self) -> BytesMut {
         let mut rest = std::mem::take(&mut self.held);

@@ -27,6 +27,8 @@ pub(super) struct Clock {
     /// Whether the last answer may come before all of its request has been read.
     early: AtomicBool,
     lingers: AtomicBool,
+    /// In this turn of the connection's task the answer's body has said that it must wait.
+    waits: AtomicBool,
 }
 
 /// How long a client may take nothing of its answer: as long as with nginx (`send_timeout`). One that stalls longer
@@ -48,8 +50,8 @@ impl Clock {
     /// That of a connection whose client may take nothing of its answer for `patience`.
     pub(super) fn new(patience: Duration) -> Arc<Self> {
         let (state, stuck) = (AtomicU64::new(Wait::Idle as u64), AtomicU64::new(0));
-        let (early, lingers) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { born: Instant::now(), state, stuck, patience, early, lingers })
+        let (early, lingers, waits) = Default::default();
+        Arc::new(Self { born: Instant::now(), state, stuck, patience, early, lingers, waits })
     }
 
     pub(super) fn set(&self, wait: Wait) {
@@ -59,6 +61,22 @@ impl Clock {
             Wait::Answer => 0,
         };
         self.state.store(since << 2 | wait as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection's task has its turn.
+    pub(super) fn begin_turn(&self) {
+        self.waits.store(false, Ordering::Relaxed);
+    }
+
+    /// Asks the answer's body what comes next, unless it has said in this turn that it must wait: it calls for another
+    /// turn then. hyper asks once more behind each flush, which for a stream is once more for each event.
+    pub(super) fn ask<T>(&self, body: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        if self.waits.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let said = body();
+        self.waits.store(said.is_pending(), Ordering::Relaxed);
+        said
     }
 
     /// Notes that the connection ends with an answer before which its request may not have been read to its end.
@@ -242,6 +260,25 @@ mod tests {
         clock.set(Wait::Idle);
         tokio::time::advance(IDLE).await;
         assert!(clock.is_over(HEADER, IDLE));
+    }
+
+    #[test]
+    fn a_body_that_must_wait_is_asked_once_a_turn() {
+        let clock = Clock::new(STUCK);
+        let asked = std::cell::Cell::new(0);
+        let ask = |said| {
+            clock.ask(|| {
+                asked.set(asked.get() + 1);
+                said
+            })
+        };
+        for turn in 1..=2 {
+            clock.begin_turn();
+            assert_eq!(ask(Poll::Ready("more")), Poll::Ready("more"));
+            assert_eq!(ask(Poll::Pending), Poll::Pending);
+            assert_eq!(ask(Poll::Ready("unheard")), Poll::Pending);
+            assert_eq!(asked.get(), 2 * turn);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -112,6 +112,7 @@ where
             bell.ring();
             poll_fn(|cx| {
                 let mut hushed = Context::from_waker(caller.waker(cx));
+                clock.begin_turn();
                 if let Poll::Ready(ended) = connection.as_mut().poll(&mut hushed) {
                     return Poll::Ready(Step::Ended(ended));
                 }
@@ -177,7 +178,7 @@ enum Stage {
     LastWords,
 }
 
-/// An answer's body that starts the idle time when hyper is done with it.
+/// An answer's body that is asked once a turn, and starts the idle time when hyper is done with it.
 #[derive(Debug)]
 pub(super) struct Timed {
     answer: Answer,
@@ -198,7 +199,8 @@ impl Body for Timed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.answer).poll_frame(cx)
+        let Self { answer, clock } = &mut *self;
+        clock.ask(|| Pin::new(answer).poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::socket_file::{self, SocketFile};
 use crate::config::valid::{Listen, UnixSockets};
+use crate::joined;
 
 /// A listener that is bound but belongs to no runtime yet.
 #[derive(Debug)]
@@ -262,8 +263,8 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tcp(stream) => joined::poll_write(Pin::new(stream), cx, bufs),
+            Self::Unix(stream) => joined::poll_write(Pin::new(stream), cx, bufs),
         }
     }
 

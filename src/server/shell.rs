@@ -9,7 +9,7 @@ use http::header::CONNECTION;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service as HyperService;
-use hyper_util::service::TowerToHyperService;
+use tower::Service as _;
 
 use super::clock::{Clock, Wait};
 use super::connection::Timed;
@@ -22,11 +22,9 @@ pub(super) fn service(
     host: Host,
     clock: Arc<Clock>,
 ) -> impl HyperService<Request<Incoming>, Response = Response<Timed>, Error = Infallible, Future: Send> {
-    TowerToHyperService::new(tower::service_fn(move |request| {
+    let shell = tower::service_fn(move |request| {
         clock.set(Wait::Answer);
         let (host, clock) = (host.clone(), Arc::clone(&clock));
-        // Boxed: handed on by value it would be copied at each step, and make room for itself at each.
-        let request = Box::new(request);
         // Boxed: hyper keeps room for it as long as the connection lasts, and a stream needs none of it any more.
         Box::pin(async move {
             let Host { house, seat, guests } = host;
@@ -43,7 +41,10 @@ pub(super) fn service(
             }
             Ok(response.map(|answer| Timed::new(answer, clock)))
         })
-    }))
+    });
+    // Boxed: handed on by value it would be copied at each step, and make room for itself at each. Called at once, since
+    // the shell is always ready: hyper-util's adapter keeps service and request until it has asked.
+    hyper::service::service_fn(move |request| shell.clone().call(Box::new(request)))
 }
 
 fn contained<T>(work: impl Future<Output = T>) -> impl Future<Output = std::thread::Result<T>> {

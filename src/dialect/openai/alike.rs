@@ -13,7 +13,8 @@ const PATIENCE: u8 = 8;
 /// The longest event that is learned, in bytes: it is kept as long as its stream.
 const LONGEST: usize = 4 << 10;
 
-/// What stands around the text of an event that is valid JSON and says nothing else.
+/// What stands around the text of an event, from its first line to its blank one, whose data is valid JSON and says nothing
+/// else.
 #[derive(Debug, Default)]
 pub(super) struct Alike {
     /// Up to the text, its first quote included.
@@ -24,8 +25,8 @@ pub(super) struct Alike {
 }
 
 impl Alike {
-    /// Whether `event` is the known one with another text: then it is valid JSON too, and has the same members with the
-    /// same values but for that text.
+    /// Whether `event` is the known one with another text: then it has the same lines and no more, its data is valid JSON
+    /// too, and has the same members with the same values but for that text.
     pub(super) fn knows(&mut self, event: &[u8]) -> bool {
         let (head, tail) = (&*self.head, &*self.tail);
         let known = !tail.is_empty()
@@ -40,13 +41,15 @@ impl Alike {
         known
     }
 
-    /// Takes `event`, which is valid JSON, as the known one, if it has a text of the kind that varies.
+    /// Takes `event`, whose data is valid JSON, as the known one, if it has a text of the kind that varies.
     pub(super) fn learn(&mut self, event: &[u8]) {
         if self.strangers >= PATIENCE || event.len() > LONGEST {
             return;
         }
         self.strangers += 1;
-        if let Some((start, end)) = text(event, &CONTENT).or_else(|| text(event, &ARGUMENTS)) {
+        let text = text(event, &CONTENT).or_else(|| text(event, &ARGUMENTS));
+        // What stands in a comment need not be a text, and might reach over the line's end.
+        if let Some((start, end)) = text.filter(|(start, end)| scan::check(&event[start - 1..=*end]).is_ok()) {
             self.head.clear();
             self.head.extend_from_slice(&event[..start]);
             self.tail.clear();
@@ -158,6 +161,13 @@ mod tests {
         let mut alike = Alike::default();
         alike.learn(event);
         assert!(!alike.knows(event));
+    }
+
+    #[test]
+    fn what_a_comment_says_is_no_text_that_reaches_into_the_event() {
+        let mut alike = Alike::default();
+        alike.learn(b": \"content\":\"\ndata: {\"x\":1}\n\n");
+        assert!(!alike.knows(b": \"content\":\"\"x\":1}\n\n"));
     }
 
     #[test]

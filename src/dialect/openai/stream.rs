@@ -38,7 +38,7 @@ impl Passing {
     fn look(&mut self, events: &[u8]) -> Result<usize, (usize, Broken)> {
         let mut good = 0;
         for event in Events::new(events) {
-            self.look_at(&event).map_err(|broken| (good, broken))?;
+            self.look_at(&event, &events[good..event.end]).map_err(|broken| (good, broken))?;
             good = event.end;
             if self.end.is_some() {
                 return Ok(good);
@@ -47,8 +47,9 @@ impl Passing {
         Ok(events.len())
     }
 
-    fn look_at(&mut self, event: &Event<'_>) -> Result<(), Broken> {
-        if event.name.is_empty() && self.alike.knows(&event.data) {
+    /// Looks at one event, which came as `lines`.
+    fn look_at(&mut self, event: &Event<'_>, lines: &[u8]) -> Result<(), Broken> {
+        if self.alike.knows(lines) {
             return Ok(());
         }
         if event.is_done() {
@@ -68,7 +69,7 @@ impl Passing {
         }
         scan::check(data).map_err(|e| garbled(e, data))?;
         if event.name.is_empty() {
-            self.alike.learn(data);
+            self.alike.learn(lines);
         }
         Ok(())
     }
@@ -130,6 +131,10 @@ impl Decoder for Passing {
     fn feed(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Fed, Broken> {
         if self.end.is_some() {
             return Ok(Fed::Rewritten);
+        }
+        // Nearly always one event comes at a time, and is like the one before: its lines need not be told apart.
+        if self.splitter.would_take_whole(input.len()) && self.alike.knows(input) {
+            return Ok(Fed::Through);
         }
         let complete = self.splitter.push(input)?;
         let good = self.look(&complete).map_err(|(good, broken)| {
@@ -283,6 +288,29 @@ mod tests {
         }
         assert!(out.is_empty() && passing.is_done());
         assert_eq!(passing.usage().unwrap().total_tokens, 3);
+    }
+
+    #[test]
+    fn events_alike_go_on_untouched_however_they_come_and_never_longer_than_they_may() {
+        let text = |text: &str| CHUNK.replace("Hel", text);
+        let stream = [CHUNK, &text("lo"), ": hi\n\n", &text(" \\\"you\\\""), &text(""), FINISH, DONE].concat();
+        for stream in [stream.replace("data: ", "id: 1\ndata: "), stream.replace('\n', "\r\n"), stream] {
+            assert_eq!(any_cut(&stream, None), (stream.clone(), Outcome::Complete));
+        }
+        let mut passing = Passing::new(CHUNK.len());
+        let mut out = BytesMut::new();
+        for known in [CHUNK, &text("x"), &text("abc")] {
+            assert_eq!(passing.feed(known.as_bytes(), &mut out), Ok(Fed::Through));
+        }
+        assert!(passing.feed(text("long").as_bytes(), &mut out).is_err());
+    }
+
+    #[test]
+    fn an_event_that_hides_behind_a_known_one_is_seen() {
+        for hidden in ["\\n\\ndata: {\"error\"", "\n\ndata: {\"error\":{\"message\":\"boom\"}}\n\ndata: {\"x\":\""] {
+            let (text, outcome) = any_cut(&format!("{CHUNK}{}{DONE}", CHUNK.replace("Hel", hidden)), None);
+            assert!(matches!(outcome, Outcome::Failed(_)), "{text}");
+        }
     }
 
     #[test]

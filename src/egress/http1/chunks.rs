@@ -83,6 +83,9 @@ impl Chunks {
 
     /// Takes one line off `input`; `false` if it is not whole yet.
     fn line(&mut self, input: &mut BytesMut) -> Result<bool, &'static str> {
+        if input.is_empty() {
+            return Ok(false);
+        }
         let most = match self.at {
             At::After => 2,
             At::Trailer => MAX_HEAD - self.trailers,
@@ -120,11 +123,17 @@ impl Chunks {
 
 /// The size that `line` gives; extensions are passed over.
 fn size(line: &[u8]) -> Option<u64> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let rest = line[digits..].trim_ascii_start();
-    let is_whole = (rest.is_empty() || rest[0] == b';') && !line.contains(&b'\r');
-    let digits = std::str::from_utf8(&line[..digits]).ok().filter(|_| is_whole)?;
-    u64::from_str_radix(digits, 16).ok()
+    let mut size = 0_u64;
+    let mut rest = line;
+    while let [byte, behind @ ..] = rest
+        && let Some(digit) = char::from(*byte).to_digit(16)
+    {
+        size = size.checked_mul(16)? | u64::from(digit);
+        rest = behind;
+    }
+    let has_digits = rest.len() < line.len();
+    let is_whole = !rest.contains(&b'\r') && matches!(rest.trim_ascii_start().first(), None | Some(b';'));
+    (has_digits && is_whole).then_some(size)
 }
 
 #[cfg(test)]
