@@ -20,6 +20,7 @@ ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 FROM ${RUST} AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY benches benches
 COPY tests tests
 COPY handlers handlers

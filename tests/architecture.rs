@@ -6,6 +6,8 @@
 mod fences;
 #[path = "architecture/floors.rs"]
 mod floors;
+#[path = "architecture/layout.rs"]
+mod layout;
 #[path = "architecture/source.rs"]
 mod source;
 

@@ -45,6 +45,8 @@ struct State {
     lost: u64,
     urgent: bool,
     closed: bool,
+    /// The writer thread sleeps until it is called.
+    idle: bool,
     /// The writer thread has written everything.
     ended: bool,
 }
@@ -97,7 +99,7 @@ impl Sink {
         let was_empty = state.lines.is_empty();
         write(&mut state.lines);
         let due = urgent || state.lines.len() >= BATCH;
-        let call = (due && !state.urgent) || was_empty;
+        let call = (due && !state.urgent) || (was_empty && state.idle);
         state.urgent |= due;
         drop(state);
         if call {
@@ -154,12 +156,16 @@ impl Shared {
         loop {
             let closed = {
                 let mut state = self.lock();
-                while state.lines.is_empty() && !state.closed {
-                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
+                // As long as lines come it looks for them by itself: to be called costs whoever calls.
                 if !state.urgent && !state.closed && !gather.is_zero() {
                     let more = self.wake.wait_timeout_while(state, gather, |s| !s.urgent && !s.closed);
                     state = more.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                if state.lines.is_empty() && !state.closed {
+                    state.idle = true;
+                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.idle = false;
+                    continue;
                 }
                 state.urgent = false;
                 std::mem::swap(&mut state.lines, &mut lines);

@@ -65,8 +65,8 @@ fn everything_that_is_copied_is_there_and_reaches_the_build() {
         let top = path.split('/').next().unwrap_or_default();
         assert!(let_through.contains(top), "{path} is ignored");
     }
-    // Cargo looks for every target that Cargo.toml names, and the program holds the worker's script.
-    for needed in ["Cargo.toml", "Cargo.lock", "src", "benches", "tests", "handlers"] {
+    // Cargo looks for every target that Cargo.toml names and for the build script, and the program holds the worker's script.
+    for needed in [".cargo", "Cargo.toml", "Cargo.lock", "src", "benches", "tests", "handlers"] {
         assert!(copied.contains(needed), "{needed} is not copied");
     }
 }

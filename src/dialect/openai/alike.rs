@@ -49,7 +49,8 @@ impl Alike {
         self.strangers += 1;
         let text = text(event, &CONTENT).or_else(|| text(event, &ARGUMENTS));
         // What stands in a comment need not be a text, and might reach over the line's end.
-        if let Some((start, end)) = text.filter(|(start, end)| scan::check(&event[start - 1..=*end]).is_ok()) {
+        if let Some((start, end)) = text.filter(|(start, end)| scan::check(&event[start - 1..=*end]).is_ok())
+        {
             self.head.clear();
             self.head.extend_from_slice(&event[..start]);
             self.tail.clear();

@@ -293,7 +293,8 @@ mod tests {
     #[test]
     fn events_alike_go_on_untouched_however_they_come_and_never_longer_than_they_may() {
         let text = |text: &str| CHUNK.replace("Hel", text);
-        let stream = [CHUNK, &text("lo"), ": hi\n\n", &text(" \\\"you\\\""), &text(""), FINISH, DONE].concat();
+        let stream =
+            [CHUNK, &text("lo"), ": hi\n\n", &text(" \\\"you\\\""), &text(""), FINISH, DONE].concat();
         for stream in [stream.replace("data: ", "id: 1\ndata: "), stream.replace('\n', "\r\n"), stream] {
             assert_eq!(any_cut(&stream, None), (stream.clone(), Outcome::Complete));
         }
@@ -307,7 +308,9 @@ mod tests {
 
     #[test]
     fn an_event_that_hides_behind_a_known_one_is_seen() {
-        for hidden in ["\\n\\ndata: {\"error\"", "\n\ndata: {\"error\":{\"message\":\"boom\"}}\n\ndata: {\"x\":\""] {
+        for hidden in
+            ["\\n\\ndata: {\"error\"", "\n\ndata: {\"error\":{\"message\":\"boom\"}}\n\ndata: {\"x\":\""]
+        {
             let (text, outcome) = any_cut(&format!("{CHUNK}{}{DONE}", CHUNK.replace("Hel", hidden)), None);
             assert!(matches!(outcome, Outcome::Failed(_)), "{text}");
         }
