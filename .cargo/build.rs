@@ -12,12 +12,13 @@ const SCRIPT: &str = ".cargo/journey.ld";
 /// Linkers that know no such scripts.
 const OTHERS: [&str; 3] = ["mold", "wild", "gold"];
 
+#[expect(clippy::disallowed_methods, reason = "that is how Cargo tells a build script what it builds")]
 fn main() {
     println!("cargo::rerun-if-changed={SCRIPT}");
     let told = |name| env::var(name).unwrap_or_default();
-    let flags = told("CARGO_ENCODED_RUSTFLAGS");
+    let asked = told("CARGO_ENCODED_RUSTFLAGS") + &told("RUSTC_LINKER");
     let is_for_use = told("PROFILE") == "release" && told("CARGO_CFG_TARGET_OS") == "linux";
-    if is_for_use && !OTHERS.iter().any(|linker| flags.contains(linker)) {
+    if is_for_use && !OTHERS.iter().any(|linker| asked.contains(linker)) {
         println!("cargo::rustc-link-arg-bins=-T");
         println!("cargo::rustc-link-arg-bins={}/{SCRIPT}", told("CARGO_MANIFEST_DIR"));
     }

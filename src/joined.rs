@@ -25,6 +25,9 @@ pub fn poll_write<W: AsyncWrite>(
     cx: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
+    if let [one] = pieces {
+        return socket.poll_write(cx, one);
+    }
     let is_small = pieces.iter().try_fold(MOST, |left, piece| left.checked_sub(piece.len())).is_some();
     if !is_small {
         return socket.poll_write_vectored(cx, pieces);
@@ -90,7 +93,9 @@ mod tests {
             let (_, written) = calls.0.last().unwrap();
             assert_eq!((taken, written), (pieces.concat().len(), &pieces.concat()));
         }
+        let alone = poll_fn(|cx| poll_write(Pin::new(&mut calls), cx, &[IoSlice::new(&long)])).await.unwrap();
+        assert_eq!(alone, MOST);
         let ways: Vec<_> = calls.0.iter().map(|(way, _)| *way).collect();
-        assert_eq!(ways, ["one", "one", "many", "one"]);
+        assert_eq!(ways, ["one", "one", "many", "one", "one"]);
     }
 }
