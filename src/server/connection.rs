@@ -93,16 +93,7 @@ where
     let clock = Clock::new(limits.stuck);
     let io = TokioIo::new(Clocked::new(stream, Arc::clone(&clock)));
     let service = shell::service(host, Arc::clone(&clock));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Writing fails once the client has left: hyper need not look for it.
-        .half_close(true)
-        // Ours tells an idle connection from a slow head; hyper's would close both alike.
-        .header_read_timeout(None)
-        // A body of a usual size comes in one piece then, and is handed on without a copy; the head's own limit is
-        // kept by the journey.
-        .max_buf_size(limits.max_header_bytes.max(READ))
-        .serve_connection(io, service);
+    let connection = protocol(limits).serve_connection(io, service);
     let mut connection = pin!(connection);
     let mut timer = pin!(tokio::time::sleep_until(clock.deadline(limits.header, limits.idle)));
     let (mut stage, mut bell, mut caller) = (Stage::Serving, Bell::default(), Caller::default());
@@ -155,6 +146,21 @@ where
             }
         }
     }
+}
+
+/// HTTP/1.1 as clients speak it with us.
+fn protocol(limits: Limits) -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol
+        .timer(TokioTimer::new())
+        // Writing fails once the client has left: hyper need not look for it.
+        .half_close(true)
+        // Ours tells an idle connection from a slow head; hyper's would close both alike.
+        .header_read_timeout(None)
+        // A body of a usual size comes in one piece then, and is handed on without a copy; the head's own limit is
+        // kept by the journey.
+        .max_buf_size(limits.max_header_bytes.max(READ));
+    protocol
 }
 
 /// What a connection's task has come upon.
