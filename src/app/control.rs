@@ -108,6 +108,8 @@ impl Drain<'_> {
             self.house.draining.store(true, Ordering::Relaxed);
             self.stopper.begin();
             self.connections.finished().await;
+            // Their lines come before ours.
+            self.house.ended.settle_all();
         };
         let patience = tokio::select! {
             ended = timeout(drain_timeout, orderly) => {

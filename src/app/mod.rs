@@ -25,7 +25,7 @@ use crate::config::valid::{Listen, Settings};
 use crate::egress::Clients;
 use crate::integration::{Entry, HandlersDoor, Registry, SlotBook, Stable, Workshop};
 use crate::observe::{Access, Metrics, Sink, Status, clock};
-use crate::proxy::{Activity, House, Rules};
+use crate::proxy::{Activity, Ended, House, Rules};
 use crate::server::admin::{self, Scope};
 use crate::server::listen::{Address, Bound};
 use crate::server::stop::{Stop, Stopper};
@@ -151,6 +151,7 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
         draining: AtomicBool::new(false),
         cut: AtomicBool::new(false),
         activity: Activity::default(),
+        ended: Arc::new(Ended::new(settings.server.workers)),
     });
     let reading = Box::new(collect::Reading { house: Arc::downgrade(&house), inbound: inbound.clone() });
     house.metrics.register(|registry| registry.register_collector(reading));
@@ -158,7 +159,7 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
     let (stopper, stop) = Stopper::new();
     let running = (doors[0].clients.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
     let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
-    let workers = spawn_workers(doors, crew, &connections, &lost)?;
+    let workers = spawn_workers(doors, crew, &house.ended, &connections, &lost)?;
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
     let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
@@ -252,11 +253,17 @@ fn rules(settings: &Settings) -> Result<Rules, StartError> {
 fn spawn_workers(
     doors: Vec<Doors>,
     crew: Vec<Serving>,
+    ended: &Arc<Ended>,
     connections: &Tasks,
     lost: &CancellationToken,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let spawn = |(serving, doors): (Serving, Doors)| -> std::io::Result<JoinHandle<()>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, seat) = (Arc::clone(ended), serving.seat());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // Behind all answers that are ready, and before it sleeps.
+            .on_thread_park(move || ended.settle(seat))
+            .build()?;
         let (connections, lost) = (connections.clone(), lost.clone());
         std::thread::Builder::new().name(format!("worker-{}", serving.seat().0)).spawn(move || {
             if !to_the_end(|| runtime.block_on(serving.run(doors))) {
@@ -300,7 +307,7 @@ fn spawn_control(
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
 ) -> Result<JoinHandle<Result<(), Broken>>, StartError> {
-    let lost = control.lost.clone();
+    let (lost, visits) = (control.lost.clone(), Arc::clone(&control.house.ended));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let spawned = runtime.and_then(|runtime| {
         if obeys_signals {
@@ -317,6 +324,8 @@ fn spawn_control(
                 control.run().await;
             });
             let ended: Vec<_> = workers.into_iter().map(JoinHandle::join).collect();
+            // Those whose connections were cut.
+            visits.settle_all();
             // A look at a file system that hangs must not hold the end up.
             runtime.shutdown_background();
             if ended.iter().all(Result::is_ok) && !lost.is_cancelled() { Ok(()) } else { Err(Broken) }

@@ -1,6 +1,7 @@
 //! The journey of one request, on one screen: [`answer`].
 
 mod activity;
+mod ended;
 mod exchange;
 mod explain;
 mod failure;
@@ -39,6 +40,7 @@ use crate::openai::{Envelope, Operation};
 use crate::outbound::Report;
 use crate::secret::Secret;
 use crate::tasks::{Seat, Tasks};
+use ended::Stay;
 use exchange::{Order, Upstream};
 use failure::{Awaited, Failure};
 use head::Fields;
@@ -50,6 +52,7 @@ use visit::Visit;
 use whole::Begun;
 
 pub use activity::Activity;
+pub use ended::Ended;
 pub use explain::{Explained, Header, Question, Refusal, Shown, explain};
 pub use reply::Answer;
 
@@ -87,6 +90,8 @@ pub struct House {
     pub cut: AtomicBool,
     /// Whether anyone is being served.
     pub activity: Activity,
+    /// The visits that are over and not yet told.
+    pub ended: Arc<Ended>,
 }
 
 /// What holds for every request, and may change while we run.
@@ -102,7 +107,7 @@ pub struct Rules {
 
 /// Answers one request. Never fails: whatever goes wrong becomes an OpenAI-shaped error.
 pub async fn answer(request: Box<Request<Incoming>>, house: Arc<House>, seat: Seat) -> Response<Answer> {
-    let (mut visit, admitted) = receive(&request, &house);
+    let (mut visit, admitted) = receive(&request, &house, seat);
     let answered = match admitted {
         // By reference: moved, it would have room twice in every request's future.
         Ok(ref admitted) => {
@@ -115,9 +120,9 @@ pub async fn answer(request: Box<Request<Incoming>>, house: Arc<House>, seat: Se
     conclude(answered, visit)
 }
 
-fn receive(request: &Request<Incoming>, house: &Arc<House>) -> (Box<Visit>, Result<Admitted, Failure>) {
+fn receive(request: &Request<Incoming>, house: &Arc<House>, seat: Seat) -> (Stay, Result<Admitted, Failure>) {
     let fields = Fields::of(request);
-    let visit = Visit::begin(house, request.uri().path(), &fields);
+    let visit = Visit::begin(house, seat, request.uri().path(), &fields);
     let door = intake::admit(request, &fields, house);
     (visit, door.map(|door| (door, patience(&fields))))
 }
@@ -132,7 +137,7 @@ pub async fn run_errand(request: Box<Request<Incoming>>, house: Arc<House>, seat
         tracing::debug!("a request at the handlers' door showed no key");
         return reply::nothing();
     };
-    let mut visit = Visit::errand(&house, errand.tail(), &Fields::of(&request));
+    let mut visit = Visit::errand(&house, seat, errand.tail(), &Fields::of(&request));
     let answered = {
         let errand = pin!(errand.run(request, &house, seat, &mut visit));
         until_cut(&house, errand).await
@@ -140,7 +145,7 @@ pub async fn run_errand(request: Box<Request<Incoming>>, house: Arc<House>, seat
     conclude(answered, visit)
 }
 
-fn conclude(answered: Result<Outcome, Failure>, visit: Box<Visit>) -> Response<Answer> {
+fn conclude(answered: Result<Outcome, Failure>, visit: Stay) -> Response<Answer> {
     match answered {
         Ok(outcome) => reply::respond(outcome, visit),
         Err(failure) => reply::refuse(&failure, visit),

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame};
 use tokio::time::{Instant, Sleep};
 
+use super::ended::Stay;
 use super::exchange::{self, Order, Upstream};
 use super::failure::Failure;
 use super::heard::{self, Heard};
@@ -129,12 +130,12 @@ pub(super) struct Relay {
     hidden: Hidden,
     /// The upstream's own request id, for the log if the stream fails.
     id: Option<HeaderValue>,
-    visit: Box<Visit>,
+    visit: Stay,
     permit: Option<Permit>,
 }
 
 impl Relay {
-    pub(super) fn new(stream: Stream, visit: Box<Visit>) -> Self {
+    pub(super) fn new(stream: Stream, visit: Stay) -> Self {
         let Stream { source, permit, idle, ping, tasks, hidden, id, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();

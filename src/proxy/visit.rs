@@ -1,6 +1,7 @@
 //! One visit of a client, from its request's head to the last byte of the answer: what is logged and counted at its
 //! end, however it ends.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::House;
+use super::ended::Stay;
 use super::failure::Failure;
 use super::head::{self, Fields};
 use super::heard::{Heard, UPSTREAM_REQUEST_ID};
@@ -16,7 +18,7 @@ use crate::integration::Entry;
 use crate::observe::access::Record;
 use crate::observe::{Ending, IntegrationMetrics};
 use crate::openai::Usage;
-use crate::tasks::Tasks;
+use crate::tasks::{Seat, Tasks};
 
 /// What stands before the request's own id in the id of a completion.
 const COMPLETION: &str = "chatcmpl-";
@@ -37,6 +39,9 @@ pub(super) const CUT: Logged =
 /// How much of a path is kept for the log, in bytes: enough for any that is served.
 const LONGEST_PATH: usize = 512;
 
+/// Where nearly all requests go.
+const USUAL_PATH: &str = "/v1/chat/completions";
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The request's id in that of its completion.
@@ -44,17 +49,19 @@ pub(super) fn request_id_in(completion: &str) -> &str {
     completion.strip_prefix(COMPLETION).unwrap_or(completion)
 }
 
-/// One visit. Dropped before it has [`Visit::ended`], the client has left.
+/// One visit. Left before it has [`Visit::ended`], its client has gone away.
 #[derive(Debug)]
 pub(super) struct Visit {
     house: Arc<House>,
+    seat: Seat,
     /// Whether it is no client's but a handler's, on the way to its provider: a part of another visit, and counted apart.
     errand: bool,
     started: Instant,
+    total: Duration,
     /// `chatcmpl-` and the request id.
     id: Arc<str>,
     /// A copy: a part of the head would keep all of the head's buffer while a stream lasts.
-    path: Box<str>,
+    path: Cow<'static, str>,
     retry: Option<u32>,
     entry: Option<Arc<Entry>>,
     /// Whether it counts among the integration's requests in flight.
@@ -74,24 +81,26 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn begin(house: &Arc<House>, path: &str, fields: &Fields<'_>) -> Box<Self> {
-        Self::of(house, path, fields, false)
+    pub(super) fn begin(house: &Arc<House>, seat: Seat, path: &str, fields: &Fields<'_>) -> Stay {
+        Self::of(house, seat, path, fields, false)
     }
 
     /// A handler's request to its provider, at `path` below the endpoint: the whole path of the request holds its key.
-    pub(super) fn errand(house: &Arc<House>, path: &str, fields: &Fields<'_>) -> Box<Self> {
-        Self::of(house, path, fields, true)
+    pub(super) fn errand(house: &Arc<House>, seat: Seat, path: &str, fields: &Fields<'_>) -> Stay {
+        Self::of(house, seat, path, fields, true)
     }
 
-    fn of(house: &Arc<House>, path: &str, fields: &Fields<'_>, errand: bool) -> Box<Self> {
+    fn of(house: &Arc<House>, seat: Seat, path: &str, fields: &Fields<'_>, errand: bool) -> Stay {
         house.activity.begin();
         // Boxed: it is handed on a good many times.
-        Box::new(Self {
+        Stay::new(Box::new(Self {
             house: Arc::clone(house),
+            seat,
             errand,
             started: Instant::now(),
+            total: Duration::ZERO,
             id: request_id(fields.request_id),
-            path: path[..path.floor_char_boundary(LONGEST_PATH)].into(),
+            path: kept(path),
             retry: head::text(fields.retry_count).and_then(|count| count.parse().ok()),
             entry: None,
             served: false,
@@ -107,7 +116,17 @@ impl Visit {
             tokens: None,
             upstream_id: None,
             ending: None,
-        })
+        }))
+    }
+
+    /// Whose visit it is.
+    pub(super) fn house(&self) -> &House {
+        &self.house
+    }
+
+    /// On which worker's thread it is served.
+    pub(super) fn seat(&self) -> Seat {
+        self.seat
     }
 
     /// Whether the house cuts what is open.
@@ -267,29 +286,27 @@ impl Visit {
         }
     }
 
-    fn metrics(&self) -> &IntegrationMetrics {
-        self.entry.as_ref().map_or(&self.house.strays, |e| &e.metrics)
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
+    /// It is over, with what was noted until now.
+    pub(super) fn leave(&mut self, now: Instant) {
         if self.ending.is_none() && self.status != 0 && self.is_cut() {
             let (code, words) = CUT;
             self.failed(code, words.to_owned());
         }
+        self.total = now - self.started;
+    }
+
+    /// Counts it, and writes its line into the log.
+    pub(super) fn tell(&mut self) {
+        self.house.activity.end(self.started + self.total);
         let ending = self.ending.unwrap_or(Ending::Cancelled);
         // nginx's word for a client that left before it was sent a status.
         let status = if self.status == 0 { 499 } else { self.status };
-        let now = Instant::now();
-        self.house.activity.end(now);
-        let total = now - self.started;
         if self.errand {
-            return self.tell_errand(status, total);
+            return self.tell_errand(status, self.total);
         }
         self.place();
         let metrics = self.metrics();
-        metrics.ended(status, self.code.as_deref(), ending, total);
+        metrics.ended(status, self.code.as_deref(), ending, self.total);
         if let Some((prompt, completion)) = self.tokens {
             metrics.used(prompt, completion);
         }
@@ -307,7 +324,7 @@ impl Drop for Visit {
                 cause: self.cause.as_deref(),
                 upstream_id: self.upstream_id.as_deref(),
                 stream: self.stream,
-                total,
+                total: self.total,
                 first_byte: self.first_byte,
                 connected: self.connected,
                 bytes_in: self.bytes_in,
@@ -317,6 +334,16 @@ impl Drop for Visit {
             };
             access.write(&record, ending);
         }
+    }
+    fn metrics(&self) -> &IntegrationMetrics {
+        self.entry.as_ref().map_or(&self.house.strays, |e| &e.metrics)
+    }
+}
+
+fn kept(path: &str) -> Cow<'static, str> {
+    match path {
+        USUAL_PATH => Cow::Borrowed(USUAL_PATH),
+        path => Cow::Owned(path[..path.floor_char_boundary(LONGEST_PATH)].to_owned()),
     }
 }
 

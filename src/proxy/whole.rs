@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, Sleep};
 
+use super::ended::Stay;
 use super::exchange::{self, Upstream};
 use super::failure::{Failure, Refusal};
 use super::hide::Hidden;
@@ -196,7 +197,7 @@ pub(super) fn check_complete(body: &[u8]) -> Result<(), Failure> {
 pub(super) struct Whole {
     /// Nothing once it is over.
     begun: Option<Box<Begun>>,
-    visit: Box<Visit>,
+    visit: Stay,
     broken: bool,
 }
 
@@ -206,7 +207,7 @@ pub(super) struct Whole {
 pub struct Cut;
 
 impl Whole {
-    pub(super) fn new(begun: Box<Begun>, visit: Box<Visit>) -> Self {
+    pub(super) fn new(begun: Box<Begun>, visit: Stay) -> Self {
         Self { begun: Some(begun), visit, broken: false }
     }
 

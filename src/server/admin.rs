@@ -168,7 +168,10 @@ fn answer<B>(request: &Request<B>, scope: Scope, house: &House) -> Response<Full
         ("/livez", _) => text(StatusCode::OK, "ok\n"),
         ("/readyz", _) if house.is_unready() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         ("/readyz", _) => text(StatusCode::OK, "ok\n"),
-        ("/metrics", _) => typed(StatusCode::OK, OPEN_METRICS, house.metrics.text()),
+        ("/metrics", _) => {
+            house.ended.settle_all();
+            typed(StatusCode::OK, OPEN_METRICS, house.metrics.text())
+        }
         ("/integrations", Scope::All) => integrations(house),
         ("/", Scope::All) => text(StatusCode::OK, "/livez\n/readyz\n/metrics\n/integrations\n"),
         _ => {
@@ -202,6 +205,7 @@ struct Integration<'a> {
 }
 
 fn integrations(house: &House) -> Response<Full<Bytes>> {
+    house.ended.settle_all();
     let (registry, status) = (house.registry.load(), house.status.load());
     let show = |entry| show(entry, &status);
     let shown: Vec<Integration<'_>> = registry.entries().iter().map(|entry| show(entry)).collect();

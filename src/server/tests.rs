@@ -14,7 +14,7 @@ use super::*;
 use crate::config::{Environment, Options, load};
 use crate::integration::{Entry, HandlersDoor, Registry, Workshop};
 use crate::observe::Status;
-use crate::proxy::{Activity, Rules};
+use crate::proxy::{Activity, Ended, Rules};
 use crate::server::listen::Address;
 use crate::server::stop::Stopper;
 
@@ -84,6 +84,12 @@ impl Sidecar {
         Peer::new(TcpStream::connect(self.door).await.unwrap())
     }
 
+    /// The figures, as the admin side shows them.
+    fn figures(&self) -> String {
+        self.house.ended.settle_all();
+        self.house.metrics.text()
+    }
+
     /// What a handler is answered that sends `method` and `rest` (path, query and all behind the first line).
     async fn ask(&self, method: &str, rest: &str) -> String {
         let mut handler = self.handler().await;
@@ -116,6 +122,7 @@ pub(super) fn house(settings: &valid::Settings, door: SocketAddr) -> Arc<House> 
         draining: AtomicBool::new(false),
         cut: AtomicBool::new(false),
         activity: Activity::default(),
+        ended: Arc::new(Ended::new(1)),
     })
 }
 
@@ -262,7 +269,7 @@ async fn a_handler_needs_no_slot_and_disturbs_no_figure_of_its_clients() {
     let _client = TcpStream::connect(sidecar.clients).await.unwrap();
     let (answer, _) = tokio::join!(sidecar.ask("GET", "/x HTTP/1.1\r\nhost: x\r\n\r\n"), provider.answer(OK));
     assert!(answer.ends_with("ok"), "{answer}");
-    let metrics = sidecar.house.metrics.text();
+    let metrics = sidecar.figures();
     let counted = "outrider_handler_upstream_requests_total{integration=\"acme\",status=\"200\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
     for apart in ["outrider_requests_total{", "outrider_client_connections 2"] {
@@ -408,6 +415,7 @@ async fn the_log_tells_of_a_handlers_requests_and_never_of_its_key() {
     tokio::join!(sidecar.ask("GET", &good), provider.answer(OK));
     sidecar.ask("GET", &format!("/a/../b {head}")).await;
     sidecar.ask("GET", &format!("x/wrong {head}")).await;
+    sidecar.house.ended.settle_all();
     let text = lines.text();
     for told in [
         "DEBUG outrider::proxy::visit: a handler's request to its provider integration=\"acme\" path=\"/good/7\" status=200",
@@ -532,13 +540,13 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up_under_a_code_of_i
         soon(async { while peer.io.write_all(event.as_bytes()).await.is_ok() {} }).await;
         let wanted = "outrider_errors_total{integration=\"acme\",code=\"client_stalled\"} 1";
         soon(async {
-            while !sidecar.house.metrics.text().contains(wanted) {
+            while !sidecar.figures().contains(wanted) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
         let ended = "outrider_endings_total{integration=\"acme\",ending=\"failed\"} 1";
-        let metrics = sidecar.house.metrics.text();
+        let metrics = sidecar.figures();
         assert!(metrics.contains(ended), "{number}: {metrics}");
         drop(client);
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::proxy::ended::Stay;
 use crate::proxy::relay::Relay;
-use crate::proxy::visit::Visit;
 use crate::proxy::whole::{Cut, Whole};
 
 /// The body of an answer. Dropped before its end, the client has left: the upstream is closed and the slot is free.
@@ -18,13 +18,13 @@ pub struct Answer(Kind);
 #[derive(Debug)]
 enum Kind {
     /// All at once. The visit ends when the body is dropped.
-    Full(Option<Bytes>, Option<Box<Visit>>),
+    Full(Option<Bytes>, Option<Stay>),
     Whole(Whole),
     Stream(Box<Relay>),
 }
 
 impl Answer {
-    pub(super) fn full(json: Bytes, visit: Box<Visit>) -> Self {
+    pub(super) fn full(json: Bytes, visit: Stay) -> Self {
         Self(Kind::Full(Some(json), Some(visit)))
     }
 

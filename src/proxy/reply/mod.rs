@@ -11,6 +11,7 @@ use http::header::{
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+use super::ended::Stay;
 use super::exchange::Upstream;
 use super::failure::Failure;
 use super::heard::{Heard, REQUEST_ID, UPSTREAM_REQUEST_ID};
@@ -48,7 +49,7 @@ pub(super) enum Outcome {
 }
 
 /// Turns a success into HTTP.
-pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answer> {
+pub(super) fn respond(outcome: Outcome, mut visit: Stay) -> Response<Answer> {
     match outcome {
         Outcome::Models(json) => full(StatusCode::OK, json, HeaderMap::new(), visit),
         Outcome::Translated(json, upstream) => {
@@ -73,7 +74,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Box<Visit>) -> Response<Answe
     }
 }
 
-fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
+fn passed_on(answer: Relayed, mut visit: Stay) -> Response<Answer> {
     visit.answered(Heard::of(&answer.sent));
     let Parts { status, headers, .. } = answer.sent.head;
     let (mut headers, id) = relayed(headers, visit.is_errand());
@@ -88,7 +89,7 @@ fn passed_on(answer: Relayed, mut visit: Box<Visit>) -> Response<Answer> {
     send(status, headers, visit, |visit| Answer::full(answer.body, visit))
 }
 
-fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
+fn streamed(mut stream: Stream, mut visit: Stay) -> Response<Answer> {
     if let Some(heard) = stream.answered {
         visit.answered(heard);
     }
@@ -103,7 +104,7 @@ fn streamed(mut stream: Stream, mut visit: Box<Visit>) -> Response<Answer> {
 }
 
 /// Turns a failure into an OpenAI-shaped error.
-pub(super) fn refuse(failure: &Failure, mut visit: Box<Visit>) -> Response<Answer> {
+pub(super) fn refuse(failure: &Failure, mut visit: Stay) -> Response<Answer> {
     visit.place();
     visit.heard_of(failure);
     let told = tell(failure, visit.integration());
@@ -160,7 +161,7 @@ pub(super) fn nothing() -> Response<Answer> {
     response
 }
 
-fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Box<Visit>) -> Response<Answer> {
+fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Stay) -> Response<Answer> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     visit.ended();
     send(status, headers, visit, |visit| Answer::full(json, visit))
@@ -169,8 +170,8 @@ fn full(status: StatusCode, json: Bytes, mut headers: HeaderMap, mut visit: Box<
 fn send(
     status: StatusCode,
     mut headers: HeaderMap,
-    mut visit: Box<Visit>,
-    body: impl FnOnce(Box<Visit>) -> Answer,
+    mut visit: Stay,
+    body: impl FnOnce(Stay) -> Answer,
 ) -> Response<Answer> {
     visit.status(status.as_u16());
     // A handler knows its provider's answers by the provider's own id.

@@ -1,0 +1,176 @@
+//! Visits that are over and not yet told: their log lines and figures wait until the last bytes of their answers have
+//! gone out, and several are told one behind the other.
+//!
+//! A request's time is mostly spent on code that the processor's caches have lost (`docs/performance.md`). What nobody
+//! waits for comes behind what a client waits for, and runs from a warm cache for all but the first.
+
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::visit::Visit;
+use crate::tasks::Seat;
+
+/// So many visits of one worker wait at most; the next one tells of all.
+const MOST: usize = 8;
+
+/// A visit that is going on. Dropped, it is over: whatever it has not noted by then did not happen.
+#[derive(Debug)]
+pub(super) struct Stay(Option<Box<Visit>>);
+
+impl Stay {
+    pub(super) fn new(visit: Box<Visit>) -> Self {
+        Self(Some(visit))
+    }
+}
+
+impl Deref for Stay {
+    type Target = Visit;
+
+    fn deref(&self) -> &Visit {
+        self.0.as_ref().expect("a visit goes on until its stay is dropped")
+    }
+}
+
+impl DerefMut for Stay {
+    fn deref_mut(&mut self) -> &mut Visit {
+        self.0.as_mut().expect("a visit goes on until its stay is dropped")
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if let Some(mut visit) = self.0.take() {
+            visit.leave(Instant::now());
+            let ended = Arc::clone(&visit.house().ended);
+            ended.push(*visit);
+        }
+    }
+}
+
+/// The visits that are over and not yet told, by the worker thread that served them.
+#[derive(Debug)]
+pub struct Ended(Box<[Mutex<Vec<Visit>>]>);
+
+impl Ended {
+    /// For so many worker threads.
+    pub fn new(seats: usize) -> Self {
+        Self((0..seats.max(1)).map(|_| Mutex::new(Vec::with_capacity(MOST))).collect())
+    }
+
+    fn push(&self, visit: Visit) {
+        let mut ended = lock(&self.0[visit.seat().0 % self.0.len()]);
+        ended.push(visit);
+        if ended.len() >= MOST {
+            tell(&mut ended);
+        }
+    }
+
+    /// Tells of what this worker has served. To be called when it has nothing else to do.
+    pub fn settle(&self, seat: Seat) {
+        tell(&mut lock(&self.0[seat.0 % self.0.len()]));
+    }
+
+    /// Tells of what any worker has served: before figures are read, and before the end.
+    pub fn settle_all(&self) {
+        self.0.iter().for_each(|ended| tell(&mut lock(ended)));
+    }
+}
+
+fn lock<T>(ended: &Mutex<T>) -> MutexGuard<'_, T> {
+    ended.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tell(ended: &mut Vec<Visit>) {
+    for mut visit in ended.drain(..) {
+        // The panic hook has logged where. A worker thread must not end because one line could not be written.
+        let _ = catch_unwind(AssertUnwindSafe(|| visit.tell()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use arc_swap::ArcSwap;
+
+    use super::*;
+    use crate::integration::Registry;
+    use crate::observe::{Metrics, Status};
+    use crate::proxy::head::Fields;
+    use crate::proxy::{Activity, House, Rules};
+    use crate::tasks::Tasks;
+
+    fn house(seats: usize) -> Arc<House> {
+        let metrics = Arc::new(Metrics::new());
+        Arc::new(House {
+            registry: ArcSwap::from_pointee(Registry::new(Vec::new(), 0)),
+            access: None,
+            strays: metrics.integration(""),
+            metrics,
+            tasks: Tasks::new(),
+            max_head: 0,
+            door: None,
+            rules: ArcSwap::from_pointee(Rules {
+                caller_key: None,
+                max_body: 0,
+                body_timeout: Duration::ZERO,
+            }),
+            status: ArcSwap::from_pointee(Status::new(None)),
+            unready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            activity: Activity::default(),
+            ended: Arc::new(Ended::new(seats)),
+        })
+    }
+
+    fn leave(house: &Arc<House>, seat: usize) {
+        drop(Visit::begin(house, Seat(seat), "/v1/chat/completions", &Fields::default()));
+    }
+
+    /// How many visits are in the figures: of clients that left before they were sent a status.
+    fn told(house: &House) -> usize {
+        let text = house.metrics.text();
+        let line =
+            text.lines().find(|line| line.contains("status=\"499\"") && line.contains("requests_total"));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    #[test]
+    fn a_visit_is_told_when_its_worker_settles_and_counts_as_served_until_then() {
+        let house = house(2);
+        leave(&house, 1);
+        house.ended.settle(Seat(0));
+        assert_eq!((told(&house), house.activity.idle_for()), (0, None));
+        house.ended.settle(Seat(1));
+        assert_eq!(told(&house), 1);
+        assert!(house.activity.idle_for().is_some());
+        house.ended.settle(Seat(1));
+        assert_eq!(told(&house), 1, "a visit was told twice");
+    }
+
+    #[test]
+    fn a_worker_that_is_never_idle_tells_of_its_visits_when_so_many_have_gathered() {
+        let house = house(2);
+        leave(&house, 1);
+        (1..MOST).for_each(|_| leave(&house, 0));
+        assert_eq!(told(&house), 0);
+        leave(&house, 0);
+        assert_eq!(told(&house), MOST);
+        house.ended.settle_all();
+        assert_eq!(told(&house), MOST + 1);
+    }
+
+    #[test]
+    fn a_house_whose_visits_are_all_told_is_kept_by_nobody() {
+        let house = house(1);
+        leave(&house, 0);
+        assert_eq!(Arc::strong_count(&house), 2);
+        house.ended.settle_all();
+        assert_eq!(Arc::strong_count(&house), 1);
+    }
+}
