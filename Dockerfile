@@ -41,7 +41,9 @@ RUN groupadd --gid 65532 outrider && \
     mkdir -p /etc/outrider /opt/custom_llms
 COPY --from=packages /opt/python /opt/python
 COPY --from=build /outrider /usr/local/bin/outrider
+# The allocator keeps more pieces at hand than seven of a size: see `docs/performance.md`, "Many requests at once".
 ENV PATH=/opt/python/bin:/usr/local/bin:/usr/bin:/bin \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=127 \
     OUTRIDER_CONFIG=/etc/outrider/config.toml \
     GALILEO_CUSTOM_LLMS_ENABLED=true \
     GALILEO_CUSTOM_LLMS_DIRECTORY=/opt/custom_llms
@@ -55,7 +57,9 @@ ENTRYPOINT ["/usr/local/bin/outrider"]
 # The last stage is what `docker build .` makes.
 FROM ${RUNTIME} AS outrider
 COPY --from=build /outrider /usr/local/bin/outrider
-ENV OUTRIDER_CONFIG=/etc/outrider/config.toml
+# As above.
+ENV GLIBC_TUNABLES=glibc.malloc.tcache_count=127 \
+    OUTRIDER_CONFIG=/etc/outrider/config.toml
 USER 65532:65532
 EXPOSE 4010 4011 4012
 STOPSIGNAL SIGTERM
