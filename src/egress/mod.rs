@@ -171,7 +171,7 @@ impl Egress {
     ) -> Result<Box<Sent>, Failed> {
         let to = self.pool.destination();
         line.ask(request.method.clone(), to.head(request), std::mem::take(&mut request.body));
-        let head = match line.hear(self.limits.first_byte, &mut request.headers).await {
+        let head = match line.hear(self.limits.first_byte).await {
             Some(Ok(head)) => head,
             Some(Err(failure)) => {
                 let unsent = line.take_unsent();

@@ -17,9 +17,7 @@ use crate::openai::Fault;
 /// The values that were put on one request and are marked sensitive.
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
-    /// Nearly always there is one; a list would be one more thing to allocate for each request.
-    first: Option<HeaderValue>,
-    others: Vec<HeaderValue>,
+    headers: Vec<HeaderValue>,
     /// In whose URLs something may stand that must not come back, if in any.
     asked: Option<Arc<Entry>>,
 }
@@ -53,12 +51,7 @@ impl Hidden {
     pub(super) fn of(headers: &HeaderMap, entry: &Arc<Entry>) -> Self {
         let has_any = !entry.settings.query.is_empty() || !entry.settings.hidden_path.is_empty();
         let asked = has_any.then(|| Arc::clone(entry));
-        Self { asked, ..Self::on(headers) }
-    }
-
-    fn on(headers: &HeaderMap) -> Self {
-        let mut sensitive = headers.values().filter(|value| value.is_sensitive()).cloned();
-        Self { first: sensitive.next(), others: sensitive.collect(), asked: None }
+        Self { headers: sensitive(headers), asked }
     }
 
     /// Takes them out of an upstream's words, and then cuts these.
@@ -102,7 +95,7 @@ impl Hidden {
     }
 
     fn needles(&self) -> Needles {
-        let headers = self.first.iter().chain(&self.others).map(HeaderValue::as_bytes);
+        let headers = self.headers.iter().map(HeaderValue::as_bytes);
         let asked = self.asked.iter().flat_map(|entry| entry.settings.hidden_in_urls());
         Needles::of(headers.chain(asked.map(str::as_bytes)))
     }
@@ -112,6 +105,10 @@ impl Hidden {
 fn cleaned(needles: &Needles, value: &HeaderValue) -> Option<HeaderValue> {
     let clean = needles.clean(value.as_bytes())?;
     Some(HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***")))
+}
+
+fn sensitive(headers: &HeaderMap) -> Vec<HeaderValue> {
+    headers.values().filter(|value| value.is_sensitive()).cloned().collect()
 }
 
 #[cfg(test)]
@@ -130,7 +127,7 @@ mod tests {
             headers.append("x-key", value);
         }
         headers.append("x-team", HeaderValue::from_static("red-team"));
-        Hidden::on(&headers)
+        Hidden { headers: sensitive(&headers), asked: None }
     }
 
     /// What is told of `said` where `values` are hidden.

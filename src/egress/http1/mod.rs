@@ -15,8 +15,8 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use bytes::Bytes;
+use http::Method;
 use http::response::Parts;
-use http::{HeaderMap, Method};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::Instant;
 
@@ -97,15 +97,10 @@ impl Line {
     }
 
     /// Sends the request and waits for the head of its answer; `None` after `limit`. An answer may come before all of
-    /// the request is sent; the rest goes out while the answer is read. The table of the request's own fields is taken
-    /// for those of the answer, unless no byte was written: who sends it again needs it.
-    pub(super) fn hear(
-        &mut self,
-        limit: Duration,
-        fields: &mut HeaderMap,
-    ) -> impl Future<Output = Option<Result<Parts, LineError>>> {
+    /// the request is sent; the rest goes out while the answer is read.
+    pub(super) fn hear(&mut self, limit: Duration) -> impl Future<Output = Option<Result<Parts, LineError>>> {
         let Self { talk, alarm, .. } = self;
-        alarm.bound(limit, |cx| talk.poll_head(fields, cx))
+        alarm.bound(limit, |cx| talk.poll_head(cx))
     }
 
     /// The body of the request, if no byte of that was written.
@@ -165,13 +160,10 @@ impl Line {
 }
 
 impl Talk {
-    fn poll_head(&mut self, fields: &mut HeaderMap, cx: &mut Context<'_>) -> Poll<Result<Parts, LineError>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, LineError>> {
         self.poll_output(cx)?;
-        let mut own = HeaderMap::new();
-        let room = if self.output.has_begun() { fields } else { &mut own };
         loop {
-            let head = self.reader.take(&mut self.input.bytes, &self.method, room);
-            let head = head.map_err(LineError::Garbled)?;
+            let head = self.reader.take(&mut self.input.bytes, &self.method).map_err(LineError::Garbled)?;
             if let Some(Head { parts, rest, keeps }) = head {
                 self.rest = rest;
                 self.keeps = self.keeps && keeps;
