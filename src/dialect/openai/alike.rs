@@ -33,8 +33,7 @@ impl Alike {
             && event.len() >= head.len() + tail.len()
             && event.starts_with(head)
             && event.ends_with(tail)
-            // With its quotes: a quote inside would end it early.
-            && scan::check(&event[head.len() - 1..=event.len() - tail.len()]).is_ok();
+            && is_text(&event[head.len() - 1..=event.len() - tail.len()]);
         if known {
             self.strangers = 0;
         }
@@ -49,14 +48,21 @@ impl Alike {
         self.strangers += 1;
         let text = text(event, &CONTENT).or_else(|| text(event, &ARGUMENTS));
         // What stands in a comment need not be a text, and might reach over the line's end.
-        if let Some((start, end)) = text.filter(|(start, end)| scan::check(&event[start - 1..=*end]).is_ok())
-        {
+        if let Some((start, end)) = text.filter(|(start, end)| is_text(&event[start - 1..=*end])) {
             self.head.clear();
             self.head.extend_from_slice(&event[..start]);
             self.tail.clear();
             self.tail.extend_from_slice(&event[end..]);
         }
     }
+}
+
+/// Whether `quoted`, which begins and ends with a quote, is one text in JSON: a quote inside would end it early.
+fn is_text(quoted: &[u8]) -> bool {
+    // Nearly all are a few letters, for which the scan has too many steps.
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    let inside = quoted.get(1..quoted.len() - 1);
+    inside.is_some_and(|inside| inside.iter().all(is_plain)) || scan::check(quoted).is_ok()
 }
 
 // Built once: building a finder costs more than looking through a chunk with it.

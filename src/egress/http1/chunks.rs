@@ -86,14 +86,12 @@ impl Chunks {
         if input.is_empty() {
             return Ok(false);
         }
-        let most = match self.at {
-            At::After => 2,
-            At::Trailer => MAX_HEAD - self.trailers,
-            _ => MAX_LINE,
-        };
+        if self.at == At::After {
+            return self.line_end(input);
+        }
+        let most = if self.at == At::Trailer { MAX_HEAD - self.trailers } else { MAX_LINE };
         let Some(end) = memchr(b'\n', &input[..input.len().min(most)]) else {
-            let is_wrong = input.len() >= most || self.at == At::After && !b"\r\n".starts_with(input);
-            return if is_wrong { Err(self.flaw()) } else { Ok(false) };
+            return if input.len() >= most { Err(self.flaw()) } else { Ok(false) };
         };
         let line = input[..end].strip_suffix(b"\r").ok_or_else(|| self.flaw())?;
         match self.at {
@@ -103,13 +101,25 @@ impl Chunks {
                     size => At::Data(size),
                 };
             }
-            At::After if line.is_empty() => self.at = At::Size,
             At::Trailer if line.is_empty() => self.at = At::End,
             At::Trailer => self.trailers += end + 1,
             _ => return Err(self.flaw()),
         }
         input.advance(end + 1);
         Ok(true)
+    }
+
+    /// Takes the line's end behind a chunk's data off `input`; `false` if it is not whole yet.
+    fn line_end(&mut self, input: &mut BytesMut) -> Result<bool, &'static str> {
+        match input[..] {
+            [b'\r', b'\n', ..] => {
+                input.advance(2);
+                self.at = At::Size;
+                Ok(true)
+            }
+            [b'\r'] => Ok(false),
+            _ => Err(self.flaw()),
+        }
     }
 
     fn flaw(&self) -> &'static str {
