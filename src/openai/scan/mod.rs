@@ -116,8 +116,9 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
     if u32::try_from(body.len()).is_err() {
         return Err(ScanError::TooLarge);
     }
-    check_text(body)?;
-    document(Reader::new(body)).map_err(|error| *error)
+    let mut reader = Reader::new(body);
+    let found = document(&mut reader);
+    if_text(&reader, found)
 }
 
 /// Checks that `json` is valid UTF-8 and one valid JSON value of any kind, at most [`MAX_DEPTH`] levels deep.
@@ -125,26 +126,32 @@ pub fn scan(body: &[u8]) -> Result<Scan, ScanError> {
 /// # Errors
 /// The first fault found: of UTF-8, then of the JSON from left to right.
 pub fn check(json: &[u8]) -> Result<(), ScanError> {
-    check_text(json)?;
     let mut reader = Reader::new(json);
     reader.skip_space();
-    reader.value().map_err(|error| *error)?;
-    reader.skip_space();
-    match reader.peek() {
-        None => Ok(()),
-        Some(_) => Err(*reader.expected("nothing after the value")),
+    let read = reader.value().and_then(|_| {
+        reader.skip_space();
+        match reader.peek() {
+            None => Ok(()),
+            Some(_) => Err(reader.expected("nothing after the value")),
+        }
+    });
+    if_text(&reader, read)
+}
+
+/// What `reader` found in its body, if that is UTF-8: which what it has read to the end and is ASCII must be.
+fn if_text<T>(reader: &Reader<'_>, found: Step<T>) -> Result<T, ScanError> {
+    if found.is_err() || !reader.is_ascii() {
+        let body = reader.body();
+        simdutf8::basic::from_utf8(body).map_err(|_| {
+            // The quick check does not say where.
+            let at = std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
+            ScanError::NotUtf8 { at }
+        })?;
     }
+    found.map_err(|error| *error)
 }
 
-fn check_text(body: &[u8]) -> Result<(), ScanError> {
-    simdutf8::basic::from_utf8(body).map(drop).map_err(|_| {
-        // The quick check does not say where.
-        let at = std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
-        ScanError::NotUtf8 { at }
-    })
-}
-
-fn document(mut reader: Reader<'_>) -> Step<Scan> {
+fn document(reader: &mut Reader<'_>) -> Step<Scan> {
     reader.skip_space();
     let start = reader.at();
     if !reader.take(b'{') {
@@ -158,7 +165,7 @@ fn document(mut reader: Reader<'_>) -> Step<Scan> {
     let mut scan = Scan { object: 0..0, members: Vec::with_capacity(16), model: Model::Absent, stream: None };
     reader.skip_space();
     if !reader.take(b'}') {
-        members(&mut reader, &mut scan)?;
+        members(reader, &mut scan)?;
     }
     scan.object = span(start, reader.at());
     reader.skip_space();
@@ -426,6 +433,20 @@ mod tests {
                 Ok(stream),
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_no_text_is_found_wherever_in_a_string_it_stands() {
+        for (length, blanks) in (1..80).flat_map(|length| [(length, 0), (length, 70)]) {
+            let (text, rest) = ("x".repeat(length), " ".repeat(blanks));
+            let sound = format!("{{\"{text}\":\"{text}\\n\"{rest}}}").into_bytes();
+            for at in (2..2 + length).chain(5 + length..5 + 2 * length) {
+                let mut body = sound.clone();
+                body[at] = b'\xff';
+                let found = (scan(&body).err(), check(&body).err());
+                assert_eq!(found, (Some(ScanError::NotUtf8 { at }), Some(ScanError::NotUtf8 { at })));
+            }
         }
     }
 

@@ -24,15 +24,22 @@ const ESCAPES: &[u8] = b"\"\\/bfnrt";
 pub(in crate::openai) struct Reader<'a> {
     body: &'a [u8],
     at: usize,
+    /// Not 0 if a byte beyond ASCII was met, and nowhere but in a string may one be.
+    beyond: u64,
 }
 
 /// The error is boxed so that results travel in registers.
 pub(in crate::openai) type Step<T> = Result<T, Box<ScanError>>;
 
 impl<'a> Reader<'a> {
-    /// At the start of `body`, which must be UTF-8.
+    /// At the start of `body`. Whether that is UTF-8 is for others to say.
     pub(in crate::openai) const fn new(body: &'a [u8]) -> Self {
-        Self { body, at: 0 }
+        Self { body, at: 0, beyond: 0 }
+    }
+
+    /// Whether no byte beyond ASCII was met: of what was read none is then.
+    pub(super) const fn is_ascii(&self) -> bool {
+        self.beyond == 0
     }
 
     /// The whole body.
@@ -173,7 +180,9 @@ impl<'a> Reader<'a> {
         // Keys and other short strings end in the first words, for less than a block costs.
         for _ in 0..2 {
             let Some(word) = self.ahead() else { break };
-            match plain_bytes(u64::from_le_bytes(*word)) {
+            let word = u64::from_le_bytes(*word);
+            self.beyond |= word & HIGH_BITS;
+            match plain_bytes(word) {
                 8 => self.at += 8,
                 plain => {
                     self.at += plain;
@@ -196,6 +205,7 @@ impl<'a> Reader<'a> {
     /// Goes through the marks of `block`, which comes next; whether the string ended there.
     fn marked(&mut self, block: &[u8; BLOCK], is_plain: &mut bool) -> Step<bool> {
         let (start, mut marks) = (self.at, marks(block));
+        self.beyond |= u64::from(u8x32::new(*block).to_bitmask());
         while marks != 0 {
             let mark = marks.trailing_zeros() as usize;
             if block[mark] == b'"' {
@@ -231,7 +241,10 @@ impl<'a> Reader<'a> {
                     is_plain = false;
                     self.escape()?;
                 }
-                Some(_) => self.at += 1,
+                Some(byte) => {
+                    self.beyond |= u64::from(byte) & HIGH_BITS;
+                    self.at += 1;
+                }
             }
         }
         self.at += 1;
@@ -311,16 +324,19 @@ impl Levels {
     }
 }
 
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+/// The bits that are set in bytes beyond ASCII.
+const HIGH_BITS: u64 = ONES << 7;
+
 /// How many bytes of a word, the first one lowest, stand before its first quote, backslash or control character: 8 if it has none.
 const fn plain_bytes(word: u64) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let quote = word ^ (ONES * b'"' as u64);
     let backslash = word ^ (ONES * b'\\' as u64);
     // A borrow may mark bytes behind the first mark, never one before it.
     let marks = (quote.wrapping_sub(ONES) & !quote)
         | (backslash.wrapping_sub(ONES) & !backslash)
         | (word.wrapping_sub(ONES * b' ' as u64) & !word);
-    ((marks & (ONES << 7)).trailing_zeros() / 8) as usize
+    ((marks & HIGH_BITS).trailing_zeros() / 8) as usize
 }
 
 /// One bit a byte, the first byte lowest: set for a quote, a backslash or a control character.
