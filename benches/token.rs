@@ -72,6 +72,7 @@ fn with_live_token(tokens: &Tokens) -> Authorizer {
     let settings = Authorization::OAuth2(Box::new(OAuth2 {
         token_url: url,
         is_endpoint: false,
+        hidden_path: Vec::new(),
         client_id: "bench".to_owned(),
         client_secret: SecretSource::Inline(Secret::new("bench")),
         client_auth: ClientAuth::Post,

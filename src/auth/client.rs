@@ -10,8 +10,9 @@ use http::{HeaderName, HeaderValue, Uri};
 use super::answer::{self, Fields, Granted, Trouble};
 use super::credential::{Credential, Issuer, Proof, bearer, host_of};
 use super::fetch::{self, Way};
-use crate::config::valid::{ClientAuth, OAuth2, is_suspect};
+use crate::config::valid::{ClientAuth, OAuth2, is_suspect, shown};
 use crate::echo::Needles;
+use crate::egress::Egress;
 use crate::outbound::Unsigned;
 use crate::secret::Secret;
 use crate::tasks::Seat;
@@ -37,6 +38,7 @@ const PROOF_AT_ENDPOINT: Proof = Proof {
 pub(super) struct Client {
     url: Uri,
     is_endpoint: bool,
+    hidden_path: Vec<Secret>,
     id: String,
     secret: Secret,
     auth: ClientAuth,
@@ -62,6 +64,7 @@ impl Client {
         Ok(Self {
             url: settings.token_url.clone(),
             is_endpoint: settings.is_endpoint,
+            hidden_path: settings.hidden_path.clone(),
             id: settings.client_id.clone(),
             secret,
             auth: settings.client_auth,
@@ -74,9 +77,9 @@ impl Client {
         })
     }
 
-    /// The token endpoint.
-    pub(super) fn url(&self) -> &Uri {
-        &self.url
+    /// The token endpoint, as it may be shown.
+    pub(super) fn shown_url(&self) -> String {
+        shown(&self.url, &self.hidden_path)
     }
 
     /// What stands before the token in the header that carries it.
@@ -107,8 +110,9 @@ impl Client {
         request
     }
 
-    /// `text` without what we send besides public words: a token endpoint may echo what it was given, in any form.
-    fn hide(&self, text: &str) -> String {
+    /// `text` without what we send besides public words, by a proxy that is shown `proxy`: a token endpoint may echo what
+    /// it was given, in any form.
+    fn hide(&self, text: &str, proxy: Option<&HeaderValue>) -> String {
         let basic = format!("Basic {}", self.basic());
         let headers = self.headers.iter().map(|(_, value)| value.as_bytes());
         let params = self.form.iter().filter(|(name, value)| !is_public(name) || is_suspect(name, value));
@@ -117,7 +121,9 @@ impl Client {
         // What has no `=` is a value without a name.
         let query: Vec<_> = query.map(|(name, value)| if value.is_empty() { name } else { value }).collect();
         let query = query.iter().map(|value| value.as_bytes());
-        let values = headers.chain(params).chain(query).chain([basic.as_bytes()]);
+        let proxy = proxy.map(HeaderValue::as_bytes);
+        let path = self.hidden_path.iter().map(|text| text.expose().as_bytes());
+        let values = headers.chain(params).chain(query).chain(path).chain(proxy).chain([basic.as_bytes()]);
         let needles = Needles::of(values).and_secret(self.secret.expose());
         needles.clean_text(text).unwrap_or_else(|| text.to_owned())
     }
@@ -139,7 +145,8 @@ impl Credential for Client {
 
     async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<HeaderValue>, Trouble> {
         let (status, body) = way.exchange(seat, 0, self.request()).await?;
-        let hide = |text: &str| self.hide(text);
+        let proxy = way.stops.first().and_then(Egress::proxy_authorization);
+        let hide = |text: &str| self.hide(text, proxy);
         let (help, url) = match self.is_endpoint {
             true => {
                 (NOT_SET, "oauth2_token_url: it is not set, so the integration's endpoint itself was asked")
@@ -257,7 +264,7 @@ mod tests {
     fn an_echoed_secret_is_hidden_in_every_form() {
         let credential = credential(&settings("http://idp.test/token"));
         let echo = format!("a s:e/c&r=t b s%3Ae%2Fc%26r%3Dt c {}", credential.basic());
-        assert_eq!(credential.hide(&echo), "a *** b *** c ***");
+        assert_eq!(credential.hide(&echo, None), "a *** b *** c ***");
     }
 
     #[tokio::test]
@@ -307,7 +314,7 @@ mod tests {
         let mut settings = settings("http://idp.test/token");
         settings.client_secret = SecretSource::Inline(Secret::new("s3cr3t-0123456789abcdef0123456789"));
         let client = credential(&settings);
-        let hide = |text: &str| client.hide(text);
+        let hide = |text: &str| client.hide(text, None);
         let fields =
             Fields { token: "access_token", expires: "expires_in", help: "", url: "it", hide: &hide };
         for at in 250..310 {

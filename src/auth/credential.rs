@@ -54,15 +54,6 @@ pub(super) fn host_of(url: &Uri) -> Arc<str> {
     }
 }
 
-/// `url` as it may be shown: a query may hold what nobody should see.
-pub(super) fn shown(url: &Uri) -> String {
-    let text = url.to_string();
-    match text.split_once('?') {
-        Some((before, _)) => format!("{before}?…"),
-        None => text,
-    }
-}
-
 /// The secret that the file at `path`, which `key` of the configuration names, holds now.
 pub(super) async fn secret_in(key: &str, path: &Path) -> Result<Secret, Trouble> {
     let source = SecretSource::File(path.to_owned());

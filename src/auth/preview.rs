@@ -2,8 +2,9 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::credential::{Credential, shown};
+use super::credential::Credential;
 use super::{ApiKey, Authorizer, Bearer, Kind};
+use crate::config::valid::shown;
 use crate::outbound::Unsigned;
 
 /// What stands in place of a secret.
@@ -30,11 +31,11 @@ impl Authorizer {
             Kind::ApiKey(key) => vec![key.preview(unsigned)],
             Kind::OAuth2(bearer) => {
                 let client = bearer.source.credential();
-                bearer.preview(unsigned, client.prefix(), &shown(client.url()))
+                bearer.preview(unsigned, client.prefix(), &client.shown_url())
             }
             Kind::Gcp(bearer) => {
                 let account = bearer.source.credential();
-                let url = account.urls().first().map(|url| shown(url)).unwrap_or_default();
+                let url = account.urls().first().map(|url| shown(url, &[])).unwrap_or_default();
                 bearer.preview(unsigned, "Bearer ", &url)
             }
             Kind::SigV4(signer) => signer.preview(unsigned),

@@ -175,6 +175,7 @@ pub(super) fn settings(url: &str) -> OAuth2 {
     OAuth2 {
         token_url: url.parse().unwrap(),
         is_endpoint: false,
+        hidden_path: Vec::new(),
         client_id: "the id".into(),
         client_secret: SecretSource::Inline(Secret::new("s:e/c&r=t")),
         client_auth: ClientAuth::Post,

@@ -30,13 +30,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use figment::value::Value;
+use http::Uri;
 
 use self::places::At as Path;
 use self::raw::Root;
 use self::read::{Field, Pairs, Read as _, Reading};
 use self::source::{Definitions, Sources};
 use self::valid::integration::Common;
-use self::valid::{Settings, integration, itself, server};
+use self::valid::{Authorization, Integration, Settings, integration, itself, server};
 use self::veil::Foreign;
 
 use crate::files::Prints;
@@ -67,7 +68,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// What is not to be shown of a request of `integration`. Blocks: it reads the files of secrets.
-    pub fn veil(&self, integration: &valid::Integration) -> Veil {
+    pub fn veil(&self, integration: &Integration) -> Veil {
         let (keys, texts) = self.foreign.of(integration.name.as_str());
         Veil::new(integration, keys, texts)
     }
@@ -160,7 +161,7 @@ fn integrations(
     common: &Common,
     definitions: &Definitions,
     r: &mut Reading<'_>,
-) -> BTreeMap<crate::names::IntegrationName, valid::Integration> {
+) -> BTreeMap<crate::names::IntegrationName, Integration> {
     if raw.is_absent() {
         warn_of_none(definitions, r);
     }
@@ -180,14 +181,27 @@ fn integrations(
             integration.referred =
                 r.referred.iter().filter_map(|(at, path)| Some((key(at)?, path.clone()))).collect();
             integration.hidden_query = foreign_query(&r.foreign, &name, &integration.query);
-            let hidden = |text| valid::secrets_of_path(text, &integration.endpoint);
-            integration.hidden_path = r.foreign.ways(&name).flat_map(hidden).collect();
+            note_hidden_paths(&mut integration, &r.foreign);
             valid::clear::warn(&integration, r);
             all.insert(integration.name.clone(), integration);
         }
     }
     integration::warn_shared_models(&all.values(), r);
     all
+}
+
+/// Notes what must not be shown of the paths that requests of `integration` go to.
+fn note_hidden_paths(integration: &mut Integration, foreign: &Foreign) {
+    let name = integration.name.as_str();
+    let hidden = |keys, url: &Uri| {
+        foreign.ways(name, keys).flat_map(|text| valid::secrets_of_path(text, url)).collect()
+    };
+    let path = hidden(&["endpoint", "path"], &integration.endpoint);
+    if let Authorization::OAuth2(oauth2) = &mut integration.authorization {
+        let keys: &[&str] = if oauth2.is_endpoint { &["endpoint"] } else { &["oauth2_token_url"] };
+        oauth2.hidden_path = hidden(keys, &oauth2.token_url);
+    }
+    integration.hidden_path = path;
 }
 
 /// Says that there is no integration, unless what would be one is wrong, which is noted.

@@ -8,7 +8,7 @@ use crate::secret::Secret;
 #[derive(Default)]
 pub(super) struct Foreign {
     texts: Vec<(At, Secret)>,
-    /// Those in `endpoint` and `path`, of which only a part may be a secret.
+    /// Those in addresses and in `path`, of which only a part may be a secret.
     ways: Vec<(At, Secret)>,
 }
 
@@ -18,7 +18,7 @@ const ADDRESSES: [&str; 2] = ["endpoint", "oauth2_token_url"];
 impl Foreign {
     /// Notes that `text`, which is in the value at `at`, came from elsewhere. What is known to be harmless is not kept.
     pub(super) fn note(&mut self, at: &At, text: &str) {
-        if matches!(at.keys().as_slice(), ["integrations", _, "endpoint" | "path"]) {
+        if matches!(at.keys().as_slice(), ["integrations", _, "endpoint" | "path" | "oauth2_token_url"]) {
             self.ways.push((at.clone(), Secret::new(text)));
         }
         let is_address = matches!(at.keys().as_slice(), ["integrations", _, key] if ADDRESSES.contains(key));
@@ -33,8 +33,11 @@ impl Foreign {
         own.map(|(at, text)| (at.within_integration(), text.clone())).unzip()
     }
 
-    /// The texts in `endpoint` and `path` of the integration `name`.
-    pub(super) fn ways(&self, name: &str) -> impl Iterator<Item = &Secret> {
-        self.ways.iter().filter(move |(at, _)| at.integration_name() == Some(name)).map(|(_, text)| text)
+    /// The texts in those of the `keys` `endpoint`, `path` and `oauth2_token_url` of the integration `name`.
+    pub(super) fn ways(&self, name: &str, keys: &[&str]) -> impl Iterator<Item = &Secret> {
+        let is_meant = move |at: &At| {
+            at.integration_name() == Some(name) && at.keys().last().is_some_and(|key| keys.contains(key))
+        };
+        self.ways.iter().filter(move |(at, _)| is_meant(at)).map(|(_, text)| text)
     }
 }

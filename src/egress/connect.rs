@@ -102,6 +102,11 @@ impl Destination {
         }
     }
 
+    /// Who we are to a proxy that passes requests on: what it passes them to may be shown it.
+    pub(super) fn proxy_authorization(&self) -> Option<&HeaderValue> {
+        self.through.as_ref().filter(|_| self.forwards)?.authorization()
+    }
+
     /// The head of `request` as it goes on a connection of HTTP/1.1.
     pub(super) fn head(&self, request: &Unsigned) -> Vec<u8> {
         let proxy = self.through.as_ref().filter(|_| self.forwards);

@@ -28,8 +28,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use http::Uri;
 use http::response::Parts;
+use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 
 pub use body::Body;
@@ -100,6 +100,12 @@ pub struct Sent {
 }
 
 impl Egress {
+    /// What is put on each request besides its own fields and is a secret: our credentials for a proxy that passes
+    /// requests on. It is not marked sensitive.
+    pub fn proxy_authorization(&self) -> Option<&HeaderValue> {
+        self.pool.destination().proxy_authorization()
+    }
+
     /// Sends `request` once and resolves with the response head; the body is still to be read.
     ///
     /// Of the request's URL only path and query count: where it goes is the destination's. `host`, `user-agent`
@@ -133,7 +139,7 @@ impl Egress {
     }
 
     /// What its requests say as `host`.
-    pub fn host(&self) -> &http::HeaderValue {
+    pub fn host(&self) -> &HeaderValue {
         self.pool.destination().host_field()
     }
 

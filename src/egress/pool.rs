@@ -274,6 +274,7 @@ mod tests {
     use super::super::{Clients, EgressLimits};
     use super::*;
     use crate::config::valid::Proxy;
+    use crate::outbound::Segments;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
@@ -393,6 +394,29 @@ mod tests {
         let (sent, mut peer) = upstream.answer_early(&egress, answer).await;
         assert_eq!(text(sent.unwrap()).await, "no");
         peer.closed().await;
+    }
+
+    #[tokio::test]
+    async fn a_large_request_that_is_refused_ends_its_connection_for_it_may_lie_there_unread() {
+        for (length, status, stays) in [(100, "413 No", false), (60, "413 No", true), (100, "200 OK", true)] {
+            let upstream = Upstream::bind().await;
+            let egress = upstream.egress(LIMITS);
+            let mut request = post(&[]);
+            request.request.body = Segments::one(vec![b'x'; length << 10].into());
+            let (sent, mut peer) = tokio::join!(egress.send(SEAT, request), async {
+                let mut peer = upstream.accept().await;
+                peer.request().await;
+                peer.say(&format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nno")).await;
+                peer
+            });
+            assert_eq!(text(sent.unwrap()).await, "no");
+            if stays {
+                let (sent, _) = tokio::join!(egress.send(SEAT, post(&["x"])), peer.serve());
+                assert!(sent.unwrap().connected.is_none(), "{length} KiB, {status}");
+            } else {
+                peer.closed().await;
+            }
+        }
     }
 
     #[tokio::test]

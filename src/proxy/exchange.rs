@@ -7,21 +7,23 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::failure::{Awaited, Failure, Refusal};
 use super::heard::Heard;
 use super::hide::Hidden;
+use super::opening::{self, Opening};
 use super::worker;
 use super::{Patience, within};
+use crate::auth::Authorizer;
 use crate::config::valid::{self, Limits};
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
-use crate::egress::{Body, Sent};
+use crate::egress::{Body, LineError, Sent};
 use crate::integration::{Entry, Integration};
-use crate::openai::{Envelope, Operation};
-use crate::outbound::Report;
+use crate::openai::{Envelope, Fault, Operation};
+use crate::outbound::{Report, Stamp};
 use crate::tasks::Seat;
 use crate::workers::{HandlerFailure, Lease};
 
@@ -116,7 +118,8 @@ pub(super) async fn is_success(upstream: &mut Upstream) -> Result<(), Failure> {
     Err(Box::pin(refusal(upstream)).await)
 }
 
-/// Refuses what must not go on to a client: redirects, and what is compressed.
+/// Refuses what must not go on to a client: redirects, and an answer that is compressed. A refusal that is has still its
+/// status to tell.
 pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     if head.status == StatusCode::NOT_MODIFIED {
         return Err(Failure::Garbled(
@@ -126,11 +129,27 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     if head.status.is_redirection() {
         return Err(Failure::Redirect(head.status.as_u16()));
     }
-    let mut fields = head.headers.iter();
-    if fields.any(|(name, e)| name == CONTENT_ENCODING && !e.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if head.status.is_success() && is_compressed(&head.headers) {
         return Err(Failure::Compressed);
     }
     Ok(())
+}
+
+/// Whether any coding is named but `identity`, which is none (RFC 9110 §8.4).
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let is_one = |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
+    let names_one =
+        |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').any(|it| is_one(it.trim_ascii()));
+    headers.iter().any(|(name, value)| name == CONTENT_ENCODING && names_one(value))
+}
+
+/// What is told of a refusal whose words nobody here can read.
+const COMPRESSED: &str = "its words are compressed (content-encoding), although `identity` was asked for";
+
+/// The refusal with `head`, if its body is compressed and so left unread.
+pub(super) fn unread_refusal(head: &Parts) -> Option<Fault> {
+    let fault = || Fault::read(head.status.as_u16(), &head.headers, b"");
+    is_compressed(&head.headers).then(|| fault().reworded(COMPRESSED))
 }
 
 /// Sends the request and reads the head of its answer.
@@ -152,12 +171,12 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
             let sign = pin!(async { Ok(entrance.sign(order.seat, prepared.unsigned).await?) });
             within(order.patience, Awaited::Token, sign).await?
         };
-        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, &order.entry));
+        let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, way, &order.entry));
         let asked = lease.as_ref().map(|lease| {
             lease.hand(&signed.request.headers);
             Instant::now()
         });
-        let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
         let sent = match (way.send(order.seat, signed).await, &lease) {
             (Ok(sent), _) => {
                 if let Some(asked) = asked {
@@ -173,7 +192,7 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
             },
         };
         let blamed = entrance.is_blamed(sent.head.status, &sent.head.headers);
-        if blamed && !renewed && entrance.refused(order.seat, stamp).await? {
+        if blamed && !renewed && Box::pin(renew(entrance, (order.seat, stamp), order.patience)).await? {
             renewed = true;
             Heard::of(&sent).count(&order.entry);
             continue;
@@ -184,6 +203,17 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
         // Boxed: it is handed on from step to step.
         return Ok(Box::new(Upstream { sent, decoder, entry, report, hidden, lease }));
     }
+}
+
+/// Gets another right to enter than the one that was refused, for a client of that `patience`; whether the request is worth
+/// sending again.
+pub(super) async fn renew(
+    entrance: &Authorizer,
+    (seat, stamp): (Seat, Stamp),
+    patience: Option<Patience>,
+) -> Result<bool, Failure> {
+    let renew = pin!(async { Ok(entrance.refused(seat, stamp).await?) });
+    within(patience, Awaited::Token, renew).await
 }
 
 /// The content type, if it is one that no stream has: a gateway's page or an answer given whole.
@@ -202,18 +232,41 @@ async fn unstreamed(upstream: &mut Upstream, found: &'static str) -> Failure {
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
         return failure;
     }
+    if let Some(fault) = inside(upstream, &body) {
+        let fault = fault.within_success(&upstream.sent.head.headers);
+        return refused(upstream, fault);
+    }
     let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
     Failure::Nonsense(upstream.hidden.strip(fault).words())
 }
 
+/// The error that stands in `body`, all of an answer of success.
+fn inside(upstream: &mut Upstream, body: &[u8]) -> Option<Fault> {
+    if upstream.decoder.passes_whole() {
+        return opening::error(body).filter(|_| opening::of(body) == Opening::Error);
+    }
+    match upstream.decoder.whole(Head::from(&upstream.sent.head), body) {
+        Err(Broken::Upstream(fault)) => Some(*fault),
+        Err(Broken::Garbled(_)) | Ok(_) => None,
+    }
+}
+
 async fn refusal(upstream: &mut Upstream) -> Failure {
+    if let Some(fault) = unread_refusal(&upstream.sent.head) {
+        return refused(upstream, fault);
+    }
     let idle = upstream.entry.settings.limits.idle;
     // What was read until then is worth telling even if the rest does not come.
     let mut body = BytesMut::new();
     let _ = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await;
-    let head = Head::from(&upstream.sent.head);
-    let fault = upstream.hidden.strip(upstream.decoder.fault(head, &body));
+    let fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
+    refused(upstream, fault)
+}
+
+/// The failure that `fault`, in the upstream's own words, is for the client.
+fn refused(upstream: &mut Upstream, fault: Fault) -> Failure {
+    let fault = upstream.hidden.strip(fault);
     let refusal = Box::new(Refusal { fault, report: std::mem::take(&mut upstream.report) });
     match &upstream.lease {
         Some(_) => Failure::Raised(refusal, worker::kind(&upstream.sent.head.headers)),
@@ -227,8 +280,8 @@ pub(super) async fn translate(upstream: &mut Upstream) -> Result<Bytes, Failure>
     let head = Head::from(&upstream.sent.head);
     let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
         Broken::Upstream(fault) => {
-            let fault = upstream.hidden.strip(fault.within_success(&upstream.sent.head.headers));
-            Failure::Upstream(Box::new(Refusal { fault, report: std::mem::take(&mut upstream.report) }))
+            let fault = fault.within_success(&upstream.sent.head.headers);
+            refused(upstream, fault)
         }
         Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
     })?;
@@ -251,6 +304,14 @@ pub(super) async fn read_whole(whole: &mut BytesMut, body: &mut Body, limits: Li
     }
 }
 
+/// How a body ended too early, in words of ours.
+pub(super) fn broken_off(error: LineError) -> String {
+    match error {
+        LineError::Garbled(how) => format!("its body is badly framed: {how}"),
+        _ => "its body broke off before its end".to_owned(),
+    }
+}
+
 /// Reads until the end (`true`) or until `most` bytes are there (`false`).
 async fn read_into(
     whole: &mut BytesMut,
@@ -265,7 +326,7 @@ async fn read_into(
         let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
         match frame {
             None => return Ok(true),
-            Some(Err(_)) => return Err(Failure::Garbled("its body broke off before its end".into())),
+            Some(Err(error)) => return Err(Failure::Garbled(broken_off(error))),
             Some(Ok(frame)) => {
                 let data = frame.into_data().unwrap_or_default();
                 let room = most - whole.len();

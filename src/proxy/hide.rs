@@ -11,6 +11,7 @@ use http::HeaderValue;
 use http::header::HeaderMap;
 
 use crate::echo::Needles;
+use crate::egress::Egress;
 use crate::integration::Entry;
 use crate::openai::Fault;
 
@@ -47,11 +48,13 @@ impl Masked<Fault> {
 }
 
 impl Hidden {
-    /// Those of a request of `entry` with `headers`.
-    pub(super) fn of(headers: &HeaderMap, entry: &Arc<Entry>) -> Self {
+    /// Those of a request of `entry` with `headers` that goes by `way`.
+    pub(super) fn of(headers: &HeaderMap, way: &Egress, entry: &Arc<Entry>) -> Self {
         let has_any = !entry.settings.query.is_empty() || !entry.settings.hidden_path.is_empty();
         let asked = has_any.then(|| Arc::clone(entry));
-        Self { headers: sensitive(headers), asked }
+        let mut headers = sensitive(headers);
+        headers.extend(way.proxy_authorization().cloned());
+        Self { headers, asked }
     }
 
     /// Takes them out of an upstream's words, and then cuts these.

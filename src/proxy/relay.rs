@@ -229,9 +229,10 @@ impl Relay {
                 self.finish(End::Clean, None);
                 return None;
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
                 let (code, words) = if self.is_of_a_handler() { CRASHED } else { BROKEN };
-                self.break_off(code, 502, words, None);
+                let how = if let LineError::Garbled(how) = error { Some(how) } else { None };
+                self.break_off(code, 502, words, how);
                 return None;
             }
         };

@@ -129,7 +129,7 @@ async fn piece(came: Came, permit: &Permit) -> Result<Option<Bytes>, Failure> {
         (None, _) => Ok(None),
         (Some(Ok(frame)), _) => Ok(Some(frame.into_data().unwrap_or_default())),
         (Some(Err(_)), Some(lease)) => Err(worker::ended(lease).await),
-        (Some(Err(_)), None) => Err(Failure::Garbled("its body broke off before its end".into())),
+        (Some(Err(error)), None) => Err(Failure::Garbled(exchange::broken_off(error))),
     }
 }
 

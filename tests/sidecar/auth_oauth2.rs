@@ -48,6 +48,53 @@ fn who_runs_out_of_patience_over_a_token_is_not_told_that_the_model_was_slow() {
 }
 
 #[test]
+fn who_runs_out_of_patience_over_the_renewal_of_a_refused_token_is_not_told_that_either() {
+    for path in ["/v1/chat/completions", "/acme/v1/responses"] {
+        let upstream = Upstream::start(|turn| turn.answer(401, "{}"));
+        let server = TokenServer::start(|turn, number| match number {
+            1 => issue(turn, 1, 3600),
+            _ => drop(turn.until_left()),
+        });
+        let sidecar = sidecar(&upstream, &server, TOKEN);
+        let answer = sidecar.ask(&Call::say("m", "hi").at(path).header("x-stainless-read-timeout", "0.5"));
+        let message = answer.refusal(503, "token_unavailable");
+        assert!(message.contains("no token came within"), "{message}");
+        assert_eq!((upstream.count(), server.calls()), (1, 2));
+    }
+}
+
+/// Stands in the path of a token endpoint.
+const IN_THE_PATH: &str = "Abcdefgh-0123456789-XYZ";
+
+#[test]
+fn what_came_from_elsewhere_into_the_path_of_a_token_endpoint_is_shown_nowhere() {
+    let upstream = Upstream::saying("unreached");
+    let server = TokenServer::start(|turn, _| {
+        let said = format!("no such place: {}", turn.request.target());
+        turn.answer(400, json!({"error": "invalid_request", "error_description": said}).to_string());
+    });
+    let lines = format!(
+        "authentication_type = \"oauth2\"\noauth2_token_url = \"{}/${{TENANT}}/v1\"\n{TOKEN}",
+        server.url()
+    );
+    let setup = Setup::before(&upstream, &lines).env("TENANT", IN_THE_PATH);
+    let setup = setup.file("ask.json", r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#);
+    setup.write();
+    let explained = setup.run(&["explain", "acme", "--request", "ask.json"]).output();
+    let tried = setup.run(&["try", "acme"]).output();
+    let sidecar = setup.start();
+    let told = sidecar.ask(&Call::say("m", "hi")).text().to_owned();
+    let listed = sidecar.admin("/integrations").text().to_owned();
+    for shown in [&explained, &tried, &told, &listed, &sidecar.output()] {
+        assert!(!shown.contains("Abcdefgh") && !shown.contains("0123456789"), "{shown}");
+    }
+    for shown in [&explained, &tried, &told] {
+        assert!(shown.contains("/***/v1"), "{shown}");
+    }
+    assert!(server.requests(1)[0].target().contains(IN_THE_PATH));
+}
+
+#[test]
 fn a_token_is_fetched_once_and_used_for_every_request() {
     let (upstream, server) = (Upstream::saying("hello"), TokenServer::issuing());
     let sidecar =

@@ -162,14 +162,50 @@ fn an_answer_compressed_unasked_is_garbled() {
     let answer = answer_to("", compressed);
     refused(&answer, 502, "upstream_garbled");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
-    let identity: fn(&mut Turn) = |turn| {
-        turn.answer_with(
-            200,
-            &[("content-type", "application/json"), ("content-encoding", "identity")],
-            "{\"a\":1}",
-        )
-    };
-    assert_eq!(answer_to("", identity).text(), "{\"a\":1}");
+    for coding in ["identity", "", "Identity, identity"] {
+        let upstream = Upstream::start(move |turn| {
+            let headers = [("content-type", "application/json"), ("content-encoding", coding)];
+            turn.answer_with(200, &headers, "{\"a\":1}");
+        });
+        let sidecar = Setup::before(&upstream, "").start();
+        assert_eq!(sidecar.ask(&Call::say("m", "hi")).text(), "{\"a\":1}", "`{coding}`");
+    }
+}
+
+#[test]
+fn a_compressed_refusal_keeps_all_but_its_words() {
+    let upstream = Upstream::start(|turn| {
+        let headers =
+            [("content-type", "application/json"), ("content-encoding", "gzip"), ("retry-after", "7")];
+        turn.answer_with(429, &headers, b"\x1f\x8b\x08\x00");
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    for call in [Call::say("m", "hi"), Call::stream("m", "hi"), Call::get("/acme/v1/files")] {
+        let answer = sidecar.ask(&call);
+        let message = refused(&answer, 429, "upstream_error");
+        assert!(message.contains("its words are compressed"), "{message}");
+        assert_eq!((answer.header("retry-after"), answer.header("x-should-retry")), (Some("7"), None));
+    }
+}
+
+#[test]
+fn a_body_that_is_badly_framed_is_not_told_as_a_connection_that_broke() {
+    let upstream = Upstream::start(|turn| {
+        let kind = match turn.request.head.header("x-case") {
+            Some(_) => "text/event-stream",
+            None => "application/json",
+        };
+        turn.say(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+        ));
+        turn.until_left();
+    });
+    let sidecar = Setup::before(&upstream, "forward_headers = [\"x-case\"]").start();
+    let whole = refused(&sidecar.ask(&Call::say("m", "hi")), 502, "upstream_garbled");
+    let stream = sidecar.ask(&Call::stream("m", "hi").header("x-case", "stream"));
+    for told in [&whole, &stream.text().to_owned()] {
+        assert!(told.contains("the size of a chunk makes no sense"), "{told}");
+    }
 }
 
 #[test]

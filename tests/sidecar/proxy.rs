@@ -151,6 +151,28 @@ fn a_plain_provider_is_asked_for_by_its_whole_url() {
 }
 
 #[test]
+fn our_credentials_for_a_proxy_that_passes_requests_on_come_back_in_no_refusal() {
+    let proxy = Upstream::start(|turn| {
+        let said = turn.request.head.header("proxy-authorization").expect("we say who we are");
+        let body = format!(r#"{{"error":"denied","error_description":"you said {said}"}}"#);
+        turn.answer_with(403, &[("content-type", "application/json")], &body);
+    });
+    let url = format!("http://ann:pw-SENTINEL@{}", proxy.address());
+    let oauth = "authentication_type = \"oauth2\"\noauth2_token_url = \"http://idp.corp.example/token\"\n\
+                 oauth2 = { client_id = \"cid\", client_secret = \"cs-0123456789\" }";
+    for (lines, status) in [("", 403), (oauth, 502)] {
+        let sidecar = through(&url, "http://llm.corp.example/v1", lines).start();
+        for call in [Call::say("m", "hi"), Call::stream("m", "hi"), Call::get("/acme/v1/files")] {
+            let answer = sidecar.ask(&call);
+            assert_eq!(answer.status, status, "{}", answer.text());
+            assert!(answer.text().contains("you said ***"), "{}", answer.text());
+        }
+        let shown = sidecar.output() + sidecar.admin("/integrations").text();
+        assert!(!shown.contains("YW5uOnB3LVNFTlRJTkVM") && !shown.contains("SENTINEL"), "{shown}");
+    }
+}
+
+#[test]
 fn the_environment_names_the_proxy_and_what_is_spared_goes_straight() {
     let authority = Authority::new();
     let upstream = hidden(&authority);

@@ -156,9 +156,10 @@ const IN_A_200: &str =
 #[test]
 fn an_error_inside_a_200_is_an_error_for_the_client_and_in_the_log() {
     let (_upstream, sidecar, script) = world(&[Format::OpenAi, Format::Azure, Format::Mistral], KEY);
-    for format in [Format::OpenAi, Format::Azure, Format::Mistral] {
+    let formats = [Format::OpenAi, Format::Azure, Format::Mistral];
+    for (format, streams) in formats.into_iter().flat_map(|format| [(format, false), (format, true)]) {
         *script.lock().expect("no script panics") = whole(200, "application/json", IN_A_200.to_owned());
-        let answer = ask(&sidecar, format, false);
+        let answer = ask(&sidecar, format, streams);
         let message = answer.refusal(429, "429");
         assert_eq!(message, format!("integration `{}`: Provider returned error", format.word()));
     }

@@ -15,12 +15,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(super) use sts::WebIdentity;
 
-use super::credential;
 use super::error::AuthError;
 use super::fetch::Way;
 use super::preview::{self, Put, STARS};
 use super::source::Source;
-use crate::config::valid::{Aws, SecretSource};
+use crate::config::valid::{Aws, SecretSource, shown};
 use crate::observe::clock;
 use crate::outbound::{Segments, Stamp, Unsigned};
 use crate::secret::Secret;
@@ -115,7 +114,7 @@ impl Signer {
         let (has_session, from) = match &self.keyring {
             Keyring::Fixed(keys) => (keys.has_session(), "signed with the given keys".to_owned()),
             Keyring::Temporary(source, _) => {
-                (true, format!("signed with keys from {}", credential::shown(source.credential().url())))
+                (true, format!("signed with keys from {}", shown(source.credential().url(), &[])))
             }
         };
         let stars = Secret::new(STARS);

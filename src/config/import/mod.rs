@@ -170,6 +170,9 @@ fn effect(integration: &Integration) -> Integration {
     one.world.clear();
     one.hidden_query.clear();
     one.hidden_path.clear();
+    if let Authorization::OAuth2(oauth2) = &mut one.authorization {
+        oauth2.hidden_path.clear();
+    }
     for listed in one.models.iter_mut().filter_map(|model| model.supported.as_mut()) {
         listed.retain(|name| PARAMETERS.iter().any(|(_, wire)| wire == name));
     }

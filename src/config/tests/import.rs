@@ -138,6 +138,9 @@ fn bare(house: &House) -> Integration {
     one.referred.clear();
     one.hidden_query.clear();
     one.hidden_path.clear();
+    if let Authorization::OAuth2(oauth2) = &mut one.authorization {
+        oauth2.hidden_path.clear();
+    }
     assert!(one.world.is_empty(), "{:?}", one.world);
     let inline = |source: &mut SecretSource| {
         let text = source.load().unwrap().expose().to_owned();

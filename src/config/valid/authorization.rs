@@ -171,6 +171,7 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     let oauth2 = OAuth2 {
         token_url: token_url?,
         is_endpoint,
+        hidden_path: Vec::new(),
         client_id: client_id.unwrap_or_default(),
         client_secret: client_secret.unwrap_or_else(|| SecretSource::Inline(Secret::new(""))),
         client_auth: if method == ClientAuthentication::Basic { ClientAuth::Basic } else { ClientAuth::Post },

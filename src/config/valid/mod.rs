@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-pub use plain::is_suspect_parameter;
 pub(in crate::config) use plain::secrets_of_path;
+pub use plain::{is_suspect_parameter, shown};
 pub use proxy::Entrance;
 pub use routes::Routes;
 pub use veil::{STARS, Veil, holds_credential, is_random, is_suspect};
@@ -391,6 +391,8 @@ pub struct OAuth2 {
     pub token_url: Uri,
     /// Whether that is the integration's `endpoint`, because no other URL is given.
     pub is_endpoint: bool,
+    /// What of its path came from elsewhere than the configuration's files and may be a secret.
+    pub hidden_path: Vec<Secret>,
     /// The client's id.
     pub client_id: String,
     /// Its secret.

@@ -33,13 +33,18 @@ impl Integration {
 
     /// The endpoint, as it may be shown.
     pub fn shown_endpoint(&self) -> String {
-        let path = self.endpoint.path();
-        let hidden = self.hidden_path.iter().map(Secret::expose).filter(|text| text.len() >= LEAST);
-        let covered = hidden.fold(path.to_owned(), |path, text| path.replace(text, STARS));
-        // The path stands at the end: an endpoint has no query.
-        let whole = self.endpoint.to_string();
-        whole.strip_suffix(path).unwrap_or(&whole).to_owned() + &covered
+        shown(&self.endpoint, &self.hidden_path)
     }
+}
+
+/// `url` as it may be shown where `hidden` stands in its path: of a query, which may hold what nobody should see, only that
+/// there is one.
+pub fn shown(url: &Uri, hidden: &[Secret]) -> String {
+    let (whole, path) = (url.to_string(), url.path());
+    let (before, query) = whole.split_once('?').map_or((&*whole, ""), |(before, _)| (before, "?…"));
+    let hidden = hidden.iter().map(Secret::expose).filter(|text| text.len() >= LEAST);
+    let covered = hidden.fold(path.to_owned(), |path, text| path.replace(text, STARS));
+    before.strip_suffix(path).unwrap_or(before).to_owned() + &covered + query
 }
 
 /// Whether the value of a parameter of a URL's query may be a secret, whatever its name: it is none only if it plainly

@@ -71,6 +71,7 @@ impl Veil {
         }
         if let Authorization::OAuth2(oauth2) = &settings.authorization {
             texts.extend(extras(oauth2));
+            texts.extend(oauth2.hidden_path.iter().cloned());
         }
         let mut veil = Self { keys, forms: Vec::new() };
         for (name, json) in &settings.edits.defaults {

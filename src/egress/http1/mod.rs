@@ -39,6 +39,10 @@ const RECORDS: [u8; 2] = [0x15, 0x16];
 /// What TLS puts into one record (RFC 8446 §5.1), in bytes: one write of the socket, which takes something of it or fails.
 const ONE_RECORD: usize = 16 << 10;
 
+/// The most of a body, in bytes, that may wait in front of the next request. Who refuses a request at once need not have
+/// read it: sent is what the system has taken, and the next one would stand behind all that.
+const MOST_UNREAD: usize = 64 << 10;
+
 /// One open connection. Dropped, it closes at once. It is kept in a box: each request hands it on a good many times.
 pub(super) struct Line {
     talk: Talk,
@@ -58,6 +62,8 @@ struct Talk {
     rest: Rest,
     /// It may carry another request after this one.
     keeps: bool,
+    /// The request has more of a body than [`MOST_UNREAD`].
+    is_large: bool,
     /// Why nothing more can be written.
     broken: Option<io::Error>,
 }
@@ -80,6 +86,7 @@ impl Line {
             method: Method::POST,
             rest: Rest::Nothing,
             keeps: true,
+            is_large: false,
             broken: None,
         };
         Self { talk, alarm: Alarm::new(), born: Instant::now() }
@@ -93,7 +100,8 @@ impl Line {
     /// Puts a request on its way: its `method`, its whole `head`, its body. [`Line::hear`] sends it.
     pub(super) fn ask(&mut self, method: Method, head: Vec<u8>, body: Segments) {
         let talk = &mut self.talk;
-        (talk.method, talk.output, talk.reader) = (method, Output::new(head, body), Reader::default());
+        (talk.method, talk.is_large) = (method, body.len() > MOST_UNREAD);
+        (talk.output, talk.reader) = (Output::new(head, body), Reader::default());
     }
 
     /// Sends the request and waits for the head of its answer; `None` after `limit`. An answer may come before all of
@@ -127,8 +135,8 @@ impl Line {
         }
     }
 
-    /// Gives up what only a request needs; whether it may carry another. One that the upstream answered before it had
-    /// read everything may not, nor one on which more has come than an answer.
+    /// Gives up what only a request needs; whether it may carry another. One whose upstream answered before it had read
+    /// everything may not, nor one on which more has come than an answer.
     pub(super) fn rest(&mut self) -> bool {
         let talk = &mut self.talk;
         let is_free = talk.keeps && talk.output.is_done() && talk.input.bytes.is_empty();
@@ -166,7 +174,8 @@ impl Talk {
             let head = self.reader.take(&mut self.input.bytes, &self.method).map_err(LineError::Garbled)?;
             if let Some(Head { parts, rest, keeps }) = head {
                 self.rest = rest;
-                self.keeps = self.keeps && keeps;
+                let may_be_unread = self.is_large && parts.status.as_u16() >= 400;
+                self.keeps = self.keeps && keeps && !may_be_unread;
                 return Poll::Ready(Ok(parts));
             }
             if ready!(self.input.poll_fill(&mut self.stream, cx))? == 0 {

@@ -19,7 +19,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::exchange;
-use super::failure::{Awaited, Failure};
+use super::failure::{Awaited, Failure, Refusal};
 use super::heard::Heard;
 use super::hide::Hidden;
 use super::intake;
@@ -29,7 +29,7 @@ use super::whole;
 use super::{House, Patience, within};
 use crate::egress::Sent;
 use crate::integration::{Entry, Integration, Permit, Registry};
-use crate::outbound::{Segments, Unsigned};
+use crate::outbound::{Report, Segments, Unsigned};
 use crate::tasks::Seat;
 
 pub(super) use errand::Errand;
@@ -158,10 +158,11 @@ async fn send(
             let sign = pin!(async { Ok(integration.authorizer.sign(seat, unsigned.clone()).await?) });
             within(patience, Awaited::Token, sign).await?
         };
-        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, entry));
+        let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, &integration.egress, entry));
         let sent = integration.egress.send(seat, signed).await?;
         let blamed = integration.authorizer.is_blamed(sent.head.status, &sent.head.headers);
-        if blamed && !renewed && integration.authorizer.refused(seat, stamp).await? {
+        let renew = || Box::pin(exchange::renew(&integration.authorizer, (seat, stamp), patience));
+        if blamed && !renewed && renew().await? {
             renewed = true;
             Heard::of(&sent).count(entry);
             continue;
@@ -183,6 +184,10 @@ impl Upstream {
             !is_bare && is_json(&self.sent.head) && whole::ends_with_its_connection(&self.sent.head);
         if !is_error && !is_bare && !is_open_json {
             return Ok(None);
+        }
+        if let Some(fault) = exchange::unread_refusal(&self.sent.head).filter(|_| is_error && !is_bare) {
+            let (fault, report) = (self.hidden.strip(fault), Report::default());
+            return Err(Failure::Upstream(Box::new(Refusal { fault, report })));
         }
         let mut body = BytesMut::new();
         if !is_over {

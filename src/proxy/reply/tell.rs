@@ -124,7 +124,8 @@ impl Told {
     }
 
     fn after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait.as_secs().max(1));
+        // Whole seconds, and no time at which the next try would be too early.
+        self.retry_after = Some(wait.as_secs_f64().ceil().max(1.0) as u64);
         self
     }
 
@@ -529,6 +530,14 @@ mod tests {
         let told = tell(&Failure::Internal("a stream was opened for a whole answer"), Some("acme"));
         assert!(!told.message.contains("stream"));
         assert!(told.cause().contains("stream"));
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_back_too_early() {
+        for (milliseconds, seconds) in [(0, 1), (200, 1), (1000, 1), (1001, 2), (3800, 4)] {
+            let told = unavailable("draining", String::new()).after(Duration::from_millis(milliseconds));
+            assert_eq!(told.retry_after, Some(seconds), "{milliseconds} ms");
+        }
     }
 
     #[test]
