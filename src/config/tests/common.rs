@@ -1,6 +1,6 @@
 //! What several integrations have in common, and a directory in a file's place.
 
-use super::House;
+use super::{House, acme};
 use crate::config::{Options, load};
 
 #[test]
@@ -21,6 +21,16 @@ fn names_that_integrations_have_in_common_are_one_warning_for_each_set_of_them()
         "the bare name will answer 400; clients use /c/v1 or c/m8",
     ] {
         assert!(house.report().contains(words), "{words}: {}", house.report());
+    }
+}
+
+#[test]
+fn a_wrong_common_limit_is_told_where_it_stands_and_not_for_those_who_inherit_it() {
+    for key in ["connect", "max_concurrent", "max_answer", "max_event"] {
+        let value = if key == "connect" { "\"0s\"" } else { "0" };
+        let report = House::new(&format!("[limits]\n{key} = {value}\n{}", acme(""))).report();
+        assert!(report.contains(&format!("`limits.{key}` must be")), "{report}");
+        assert_eq!(report.matches("error: ").count(), 1, "{report}");
     }
 }
 

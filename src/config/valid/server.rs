@@ -339,14 +339,16 @@ impl Need<'_, '_> {
         time
     }
 
+    /// A `default` is not checked: it may be inherited, and was then told of where it is written.
     pub(super) fn count(&mut self, key: &str, field: Field<usize>, default: usize) -> usize {
-        let count = field.or(default);
+        let Some(count) = field.given() else { return default };
         self.check(key, count > 0, "1 or more");
         count
     }
 
+    /// The same of a size in bytes.
     pub(super) fn least(&mut self, key: &str, field: Field<Size>, default: usize, least: usize) -> usize {
-        let size = field.or(Size(default)).0;
+        let Some(Size(size)) = field.given() else { return default };
         self.check(key, size >= least, &format!("at least {least} bytes"));
         size
     }
