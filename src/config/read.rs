@@ -206,7 +206,8 @@ impl<'a> Reading<'a> {
         let at = at.key(key);
         match dict.get(key) {
             None if self.meant.contains(&at) => Field::Bad,
-            None | Some(Value::Empty(..)) => Field::Absent,
+            None => Field::Absent,
+            Some(Value::Empty(..)) if !is_argument(&at) => Field::Absent,
             Some(_) if self.failed.contains(&at) => Field::Bad,
             Some(value) if self.is_unfilled(value, &at) => Field::Absent,
             Some(value) => T::read(value, &at, self),
@@ -372,6 +373,11 @@ pub(super) const HOME_HELP: &str = "write the whole path, or \"${HOME}/…\"";
 /// Whether `path` begins with the shell's word for a home.
 pub(super) fn is_home(path: &str) -> bool {
     path == "~" || path.starts_with("~/")
+}
+
+/// Whether it is an argument of a handler's constructor, for which `None` is a value as any other.
+fn is_argument(at: &At) -> bool {
+    matches!(at.keys().as_slice(), ["integrations", _, "custom_llm_config", "init_kwargs", _])
 }
 
 fn is_token(at: &At) -> bool {

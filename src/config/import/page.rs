@@ -164,7 +164,9 @@ impl Writer<'_> {
                     if !is_open && below.is_null() {
                         continue;
                     }
-                    if value.is_null() && is_free(shape) {
+                    // Elsewhere a null directly in a table is what nobody filled in, to the reader too.
+                    let is_argument = path[..path.len() - 1] == ["custom_llm_config", "init_kwargs"];
+                    if value.is_null() && (is_argument || is_free(shape)) {
                         self.lose_null(&path);
                     }
                     kept.extend(self.cleaned(&path, value, below).map(|value| (key.clone(), value)));

@@ -88,6 +88,16 @@ fn keys_tokens_and_models_arrive() {
 }
 
 #[test]
+fn a_null_among_a_constructors_arguments_is_none_there_as_galileo_hands_it_over() {
+    let text = r#"{"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"], "custom_llm_config":
+        {"file_name": "h.py", "class_name": "H", "init_kwargs": {"nothing": null, "deep": {"nothing": null}}}}"#;
+    let house = House::new("integrations_dir = \"galileo\"\n").with("galileo/acme.json", text);
+    let loaded = house.loaded();
+    let kwargs = &named(&loaded, "acme").handler.as_ref().unwrap().init_kwargs;
+    assert!(kwargs["nothing"].is_null() && kwargs["deep"]["nothing"].is_null(), "{kwargs:?}");
+}
+
+#[test]
 fn what_galileo_returns_on_read_is_accepted_and_an_unknown_key_is_a_warning() {
     let text = r#"{"id": "1", "name": "x", "provider": "custom", "extra": {"a": 1}, "created_at": "2026-07-01",
         "updated_at": null, "created_by": "me", "is_selected": true, "permissions": [], "is_legacy_format": false,

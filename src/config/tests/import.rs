@@ -33,8 +33,7 @@ fn definitions() -> Vec<(&'static str, Value)> {
             json!({"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"], "api_key_value": "s3nt1nel",
                 "custom_llm_config": {"file_name": "h.py", "class_name": "H", "init_kwargs": {
                     "z": 1, "api_key": "s3nt1nel", "ratio": 0.5, "big": 18446744073709551615u64, "negative": -3, "password": "s3nt1nel 7",
-                    "pin_token": "true", "nothing": null,
-                    "keys": ["123"], "deep": {"list": [1, {"secret": "s3nt1nel-deep"}, ["a", []]], "empty": {}, "long": "x".repeat(90)}}}}),
+                    "pin_token": "true", "keys": ["123"], "deep": {"list": [1, {"secret": "s3nt1nel-deep"}, ["a", []]], "empty": {}, "long": "x".repeat(90)}}}}),
         ),
         (
             "a client with more than its token says",
@@ -360,6 +359,11 @@ fn what_toml_cannot_say_is_told() {
     let imported_null = imported(&null.to_string()).unwrap();
     assert_eq!(imported_null.losses.len(), 2, "{:?}", imported_null.losses);
     assert!(imported_null.toml.contains("a = { c = [1] }"), "{}", imported_null.toml);
+    let direct = json!({"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"],
+        "defaults": {"stop": null}, "headers": {"x-a": null}, "multi_modal_config": {"max_files": null},
+        "custom_llm_config": {"file_name": "h.py", "class_name": "H", "init_kwargs": {"n": 1, "nul": null}}});
+    let told = imported(&direct.to_string()).unwrap().losses.join("\n");
+    assert!(told.contains("`custom_llm_config.init_kwargs.nul`") && told.lines().count() == 1, "{told}");
     let number = json!({"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"],
         "custom_llm_config": {"file_name": "h.py", "class_name": "H", "init_kwargs": {"password": 12345, "db": {"password": 12345}}}});
     let Imported { toml, losses, .. } = imported(&number.to_string()).unwrap();
