@@ -14,6 +14,7 @@ use super::places::{At, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
 use super::source::Environment;
 use super::valid::SecretSource;
+use super::valid::credential::{self, Flaw};
 use super::valid::doubt::{self, Doubt};
 use super::veil::Foreign;
 use super::{mask, text, units};
@@ -261,25 +262,29 @@ impl<'a> Reading<'a> {
     }
 
     fn inline(&mut self, text: String, at: &At) -> Field<SecretSource> {
-        // Lines may lay out the JSON in a token; each text in it is checked by itself.
-        let flat = if is_token(at) { text.replace(char::is_control, " ") } else { text.clone() };
-        match super::valid::credential::check(&flat) {
+        // A token is looked at where it is known what of it is used.
+        if is_token(at) {
+            return Field::Given(SecretSource::Inline(Secret::new(text)));
+        }
+        match credential::check(&text) {
             Ok(()) => {
                 self.doubt(&text, at);
                 Field::Given(SecretSource::Inline(Secret::new(text)))
             }
             Err(flaw) => {
-                self.error(at, format!("`{at}` {flaw}")).help(flaw.help());
+                self.flaw(flaw, at);
                 Field::Bad
             }
         }
     }
 
-    /// Warns of a secret that is probably not what was meant. The texts in a token are looked at by themselves.
+    /// Notes what is wrong with the secret at `at`.
+    pub(super) fn flaw(&mut self, flaw: Flaw, at: &At) {
+        self.error(at, format!("`{at}` {flaw}")).help(flaw.help());
+    }
+
+    /// Warns of a secret that is probably not what was meant.
     fn doubt(&mut self, text: &str, at: &At) {
-        if is_token(at) {
-            return;
-        }
         let is_path = doubt::is_path(self.places.dir_of(at), text);
         let is_caller_key = at.keys() == ["server", "api_key"];
         let doubt = is_path

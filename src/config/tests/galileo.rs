@@ -98,6 +98,43 @@ fn a_null_among_a_constructors_arguments_is_none_there_as_galileo_hands_it_over(
 }
 
 #[test]
+fn what_the_table_says_of_a_client_need_not_be_right_in_the_token() {
+    let of = |token: &str, oauth2: &str| {
+        let json = serde_json::json!({"endpoint": "https://a.example/v1", "models": ["m"], "token": token});
+        House::new(&format!("integrations_dir = \"d\"\n[integrations.acme]\noauth2 = {{ {oauth2} }}\n"))
+            .with("d/acme.json", &json.to_string())
+            .with("secret", "own-secret\n")
+    };
+    let of_starred = r#"{"client_id": "exported", "client_secret": "******"}"#;
+    let of_unset = r#"{"client_id": "exported", "client_secret": "${NOPE}"}"#;
+    for token in ["********", "id:secret", of_starred, of_unset, r#"{"client_id": 5}"#] {
+        for secret in ["client_secret = \"own-secret\"", "client_secret_file = \"secret\""] {
+            let house = of(token, &format!("client_id = \"own\", {secret}"));
+            let loaded = house.loaded();
+            let Authorization::OAuth2(oauth2) = &named(&loaded, "acme").authorization else {
+                panic!("{token}")
+            };
+            let secret = oauth2.client_secret.load().unwrap();
+            assert_eq!((oauth2.client_id.as_str(), secret.expose()), ("own", "own-secret"), "{token}");
+            assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        }
+    }
+    for token in [of_starred, of_unset] {
+        let loaded = of(token, "client_secret = \"own-secret\"").loaded();
+        let Authorization::OAuth2(oauth2) = &named(&loaded, "acme").authorization else { panic!("{token}") };
+        assert_eq!(oauth2.client_id, "exported");
+    }
+    for (token, oauth2) in [
+        ("********", "client_secret = \"own-secret\""),
+        (of_starred, "client_id = \"own\""),
+        (r#"{"client_id": "****", "client_secret": "s"}"#, "client_secret = \"own-secret\""),
+    ] {
+        let report = of(token, oauth2).report();
+        assert!(report.contains("masked") && report.matches("error: ").count() == 1, "{token}: {report}");
+    }
+}
+
+#[test]
 fn what_galileo_returns_on_read_is_accepted_and_an_unknown_key_is_a_warning() {
     let text = r#"{"id": "1", "name": "x", "provider": "custom", "extra": {"a": 1}, "created_at": "2026-07-01",
         "updated_at": null, "created_by": "me", "is_selected": true, "permissions": [], "is_legacy_format": false,

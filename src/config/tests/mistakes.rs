@@ -329,13 +329,6 @@ fn secrets_are_given_once_and_are_not_empty() {
       | ^^^^^^^^^^^^^
       = help: an empty credential would become a request without one
 
-    error: `token`: it must hold JSON: {"client_id": "…", "client_secret": "…"}
-      --> config.toml:10:1
-       |
-    10 | token = ***
-       | ^^^^^
-       = help: or set client_id and client_secret in `oauth2 = { … }`
-
     error: both `client_secret` and `client_secret_file` are given
       --> config.toml:11:56
        |
@@ -343,7 +336,7 @@ fn secrets_are_given_once_and_are_not_empty() {
        |                                                  ^^^^^^^^^^^^^^^^^^
        = help: keep one of them
 
-    3 errors
+    2 errors
     "#);
 }
 

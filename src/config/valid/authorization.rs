@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::credential::Token;
+use super::credential::{self, Token};
 use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, doubt, egress, gcp, headers};
 use crate::config::places::{At, shown_key};
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
@@ -146,9 +146,9 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
         Some(text) => egress::token_url(&text, &at.key("oauth2_token_url"), r),
         None => Some(endpoint.clone()),
     };
-    let token = token(fields.token, at, r);
     let table = at.key("oauth2");
     let raw = fields.oauth2.given().unwrap_or_default();
+    let token = token(fields.token, &raw, at, r);
     let method = raw.client_auth.get().copied().unwrap_or(ClientAuthentication::Post);
     check_method(&raw, method, &table, r);
     let secret_is_absent = raw.client_secret.is_absent();
@@ -224,15 +224,26 @@ struct Written {
     others: Vec<String>,
 }
 
-/// What `token` or `token_file` holds; nothing in it if neither is given, `None` if something is wrong with it.
-fn token(field: Field<SecretSource>, at: &At, r: &mut Reading<'_>) -> Option<Credentials> {
+/// What `token` or `token_file` holds besides what `oauth2` says itself; nothing in it if neither is given, `None` if
+/// something is wrong with it. What is not needed may be wrong: an export of Galileo's has stars there.
+fn token(
+    field: Field<SecretSource>,
+    oauth2: &raw::OAuth2,
+    at: &At,
+    r: &mut Reading<'_>,
+) -> Option<Credentials> {
     let (at, file_at) = (at.key("token"), at.key("token_file"));
+    let unread: &[&str] = match (oauth2.client_id.is_absent(), oauth2.client_secret.is_absent()) {
+        (false, false) => return Some(Credentials::default()),
+        (true, false) => &["client_secret"],
+        (_, true) => &[],
+    };
     match field {
         Field::Absent => Some(Credentials::default()),
         Field::Bad => None,
         Field::Given(SecretSource::File(file) | SecretSource::Token { file, .. }) => {
             r.files.insert(file.clone(), files::print(&file));
-            match Token::read(&file) {
+            match Token::read(&file, unread) {
                 Ok(token) => {
                     let client_id = token.client_id.clone().unwrap_or_default();
                     let secret = token.client_secret.map(|_| SecretSource::Token { file, client_id });
@@ -245,19 +256,24 @@ fn token(field: Field<SecretSource>, at: &At, r: &mut Reading<'_>) -> Option<Cre
                 }
             }
         }
-        Field::Given(SecretSource::Inline(secret)) => inline_token(secret.expose(), &at, r),
+        Field::Given(SecretSource::Inline(secret)) => inline_token(secret.expose(), unread, &at, r),
     }
 }
 
 /// The forms are expanded inside the JSON, so that a value cannot break out of it. A text that becomes JSON only by
 /// expanding (`token = "${TOKEN}"`) is expanded as a whole.
-fn inline_token(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Credentials> {
+fn inline_token(text: &str, unread: &[&str], at: &At, r: &mut Reading<'_>) -> Option<Credentials> {
+    // Lines may lay out the JSON; each text in it is checked by itself.
+    if let Err(flaw) = credential::check(&text.replace(char::is_control, " ")) {
+        r.flaw(flaw, at);
+        return None;
+    }
     let is_json = serde_json::from_str::<serde_json::Value>(text).is_ok();
     let parsed = if is_json {
-        Token::parse(text, |inner| r.expand_text(inner, at).ok_or(()))
+        Token::parse(text, unread, |inner| r.expand_text(inner, at).ok_or(()))
     } else {
         let whole = r.expand_text(text, at)?;
-        Token::parse(&whole, |inner| Ok(inner.to_owned()))
+        Token::parse(&whole, unread, |inner| Ok(inner.to_owned()))
     };
     match parsed {
         Ok(token) => {

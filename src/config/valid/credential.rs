@@ -24,7 +24,7 @@ impl SecretSource {
                 Ok(Secret::new(text))
             }
             Self::Token { file, client_id } => {
-                let token = Token::read(file)?;
+                let token = Token::read(file, &[])?;
                 if token.client_id.as_ref().is_some_and(|now| now != client_id) {
                     return Err(in_file(file, "its client_id has changed; reload to use it"));
                 }
@@ -61,17 +61,19 @@ pub(in crate::config) struct Token {
 }
 
 impl Token {
-    /// Reads the token in a file. Nothing in it is expanded.
-    pub(in crate::config) fn read(path: &Path) -> Result<Self, String> {
+    /// Reads the token in a file, but for the fields `unread`. Nothing in it is expanded.
+    pub(in crate::config) fn read(path: &Path, unread: &[&str]) -> Result<Self, String> {
         let text = expand::read(path).map_err(|why| in_file(path, &why))?;
-        let token = Self::parse(&text, |text| Ok(text.to_owned())).map_err(|why| in_file(path, &why))?;
+        let token = Self::parse(&text, unread, |text| Ok(text.to_owned()));
+        let token = token.map_err(|why| in_file(path, &why))?;
         Ok(token.unwrap_or_default())
     }
 
     /// Reads `{"client_id": "…", "client_secret": "…"}`; each string in it goes through `expand`, and `None` means
-    /// that `expand` has complained. The error never quotes the text.
+    /// that `expand` has complained. What stands in the fields `unread` does not matter. The error never quotes the text.
     pub(in crate::config) fn parse(
         text: &str,
+        unread: &[&str],
         mut expand: impl FnMut(&str) -> Result<String, ()>,
     ) -> Result<Option<Self>, String> {
         const SHAPE: &str = r#"{"client_id": "…", "client_secret": "…"}"#;
@@ -79,6 +81,7 @@ impl Token {
             return Err(format!("it must hold JSON: {SHAPE}"));
         };
         let mut field = |name: &str| match object.get(name) {
+            _ if unread.contains(&name) => Ok(Ok(None)),
             None | Some(Value::Null) => Ok(Ok(None)),
             Some(Value::String(text)) => Ok(expand(text).map(Some)),
             Some(_) => Err(format!("its {name} must be a string")),
