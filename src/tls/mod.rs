@@ -33,6 +33,8 @@ use key::{Key, Password};
 /// profiles are equal: a pool keyed by host alone would mix client certificates.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Profile {
+    /// Where it is written. It counts in comparing, or the words about one would name the other.
+    pub table: Table,
     /// PEM bundles of certificate authorities, besides or instead of the system's.
     pub ca_files: Vec<PathBuf>,
     /// Whether `ca_files` replace the system's roots.
@@ -63,6 +65,16 @@ impl fmt::Debug for Profile {
             .field("http2", &self.http2)
             .finish_non_exhaustive()
     }
+}
+
+/// The table of an integration that a profile stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// `tls`, for the token endpoint too where it has no own.
+    #[default]
+    Tls,
+    /// `token_tls`, which takes nothing from `tls`.
+    TokenTls,
 }
 
 /// What `ca_file` does to the system's roots.

@@ -5,7 +5,7 @@ use rustls::{
     AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible, PeerMisbehaved,
 };
 
-use super::{CaMode, Profile, Version};
+use super::{CaMode, Profile, Table, Version};
 
 /// What `error` in the handshake with `host` means under `profile`, and what to do; names no file's content.
 pub fn explain(error: &Error, host: &str, profile: &Profile) -> String {
@@ -49,13 +49,26 @@ pub fn explain_renegotiation(host: &str) -> String {
 fn certificate(flaw: &CertificateError, host: &str, profile: &Profile) -> String {
     match flaw {
         CertificateError::UnknownIssuer => unknown_issuer(host, profile),
-        CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "the certificate of {host} is not for `{}` but for {}: set `server_name` if that is right",
-            expected.to_str(),
-            names(presented)
-        ),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let (expected, presented) = (expected.to_str(), names(presented));
+            match profile.server_name {
+                None => format!(
+                    "the certificate of {host} is not for `{expected}` but for {presented}: set `server_name`{} if that \
+                     is right",
+                    own(profile)
+                ),
+                Some(_) => format!(
+                    "the certificate of {host} is not for `{expected}`, {}, but for {presented}: {}",
+                    set_name(profile),
+                    correct_name(host, profile)
+                ),
+            }
+        }
         CertificateError::NotValidForName => {
-            format!("the certificate of {host} is for another name: set `server_name` if that is right")
+            format!(
+                "the certificate of {host} is for another name: set `server_name`{} if that is right",
+                own(profile)
+            )
         }
         CertificateError::ExpiredContext { not_after, .. } => {
             format!("the certificate of {host} expired on {}: its owner must renew it", date(*not_after))
@@ -78,7 +91,7 @@ fn certificate(flaw: &CertificateError, host: &str, profile: &Profile) -> String
             "the certificate of {host} is signed by another key than that of the trusted authority of the same name: \
              {}",
             match ca_files(profile) {
-                None => "give the authority's current certificate as `ca_file`".to_owned(),
+                None => format!("give the authority's current certificate as `ca_file`{}", own(profile)),
                 Some(files) =>
                     format!("replace the authority's certificate in `ca_file` {files} by its current one"),
             }
@@ -96,7 +109,8 @@ fn certificate(flaw: &CertificateError, host: &str, profile: &Profile) -> String
 fn unknown_issuer(host: &str, profile: &Profile) -> String {
     let Some(files) = ca_files(profile) else {
         return format!(
-            "the certificate of {host} is signed by an authority that is not trusted: give its certificate as `ca_file`"
+            "the certificate of {host} is signed by an authority that is not trusted: give its certificate as `ca_file`{}",
+            own(profile)
         );
     };
     let system = match profile.ca_mode {
@@ -109,6 +123,40 @@ fn unknown_issuer(host: &str, profile: &Profile) -> String {
     )
 }
 
+fn name(profile: &Profile) -> &'static str {
+    match profile.table {
+        Table::Tls => "tls",
+        Table::TokenTls => "token_tls",
+    }
+}
+
+/// Which table a key is to be set in.
+fn table(profile: &Profile) -> &'static str {
+    match profile.table {
+        Table::Tls => " of this integration's `tls`",
+        Table::TokenTls => " of this integration's `token_tls`, which takes nothing from `tls`",
+    }
+}
+
+/// The same where nobody would look for it elsewhere than in `tls`.
+fn own(profile: &Profile) -> &'static str {
+    if profile.table == Table::Tls { "" } else { table(profile) }
+}
+
+fn set_name(profile: &Profile) -> String {
+    format!("the `server_name` of this integration's `{}`", name(profile))
+}
+
+/// What to do about a `server_name` that is set, and was perhaps meant for the endpoint alone.
+fn correct_name(host: &str, profile: &Profile) -> String {
+    match profile.table {
+        Table::Tls => {
+            format!("correct it, or give {host} a whole `token_tls` of its own if it is the token endpoint")
+        }
+        Table::TokenTls => "correct it".to_owned(),
+    }
+}
+
 /// The files that authorities are read from, as they are named; `None` without one.
 fn ca_files(profile: &Profile) -> Option<String> {
     let files: Vec<_> = profile.ca_files.iter().map(|path| path.display().to_string()).collect();
@@ -119,16 +167,27 @@ fn refusal(alert: AlertDescription, host: &str, profile: &Profile) -> String {
     let ours = profile.client_cert_file.as_ref().map(|path| path.display());
     match (alert, ours) {
         (AlertDescription::CertificateRequired, None) => format!(
-            "{host} demands a client certificate: set `client_cert_file` and `client_key_file` of this integration's `tls`"
+            "{host} demands a client certificate: set `client_cert_file` and `client_key_file`{}",
+            table(profile)
         ),
         (AlertDescription::CertificateRequired, Some(file)) => format!(
             "{host} demands a client certificate, and that of `client_cert_file` {file} is by none of the authorities \
              that it accepts"
         ),
         (AlertDescription::ProtocolVersion, _) => versions(host, profile),
-        (AlertDescription::UnrecognisedName, _) => {
-            format!("{host} does not know the name that it was asked for: set `server_name`")
-        }
+        (AlertDescription::UnrecognisedName, _) => match &profile.server_name {
+            None => {
+                format!(
+                    "{host} does not know the name that it was asked for: set `server_name`{}",
+                    own(profile)
+                )
+            }
+            Some(name) => format!(
+                "{host} does not know the name `{name}`, {}: {}",
+                set_name(profile),
+                correct_name(host, profile)
+            ),
+        },
         (AlertDescription::NoApplicationProtocol, _) => format!("{host} does not speak HTTP/1.1 over TLS"),
         (alert, Some(file)) if is_about_certificate(alert) => {
             format!(
@@ -136,7 +195,8 @@ fn refusal(alert: AlertDescription, host: &str, profile: &Profile) -> String {
             )
         }
         (alert, None) if is_about_certificate(alert) => format!(
-            "{host} refused us with {alert:?}: it may demand a client certificate, see `client_cert_file` of `tls`"
+            "{host} refused us with {alert:?}: it may demand a client certificate, see `client_cert_file`{}",
+            table(profile)
         ),
         (AlertDescription::HandshakeFailure, None) => format!(
             "{host} refused the TLS handshake: it may demand a client certificate, or share no cipher with us"
@@ -161,8 +221,8 @@ fn incompatible(flaw: &PeerIncompatible, host: &str, profile: &Profile) -> Strin
 
 fn versions(host: &str, profile: &Profile) -> String {
     let least = match profile.min_version {
-        Version::Tls12 => "1.2, the lowest that this version speaks",
-        Version::Tls13 => "1.3, the `min_version` of this integration's `tls`",
+        Version::Tls12 => "1.2, the lowest that this version speaks".to_owned(),
+        Version::Tls13 => format!("1.3, the `min_version` of this integration's `{}`", name(profile)),
     };
     format!("{host} does not speak TLS {least}")
 }
@@ -208,6 +268,9 @@ mod tests {
         let bare = Profile::default();
         let with = Profile { client_cert_file: Some("/etc/client.pem".into()), ..Profile::default() };
         let strict = Profile { min_version: Version::Tls13, ..Profile::default() };
+        let named = Profile { server_name: Some("b.example".to_owned()), ..Profile::default() };
+        let of_token = |profile: &Profile| Profile { table: Table::TokenTls, ..profile.clone() };
+        let (token, token_strict, token_named) = (of_token(&bare), of_token(&strict), of_token(&named));
         let cases = [
             (
                 AlertDescription::CertificateRequired,
@@ -226,6 +289,36 @@ mod tests {
             (AlertDescription::ProtocolVersion, &bare, "does not speak TLS 1.2"),
             (AlertDescription::ProtocolVersion, &strict, "does not speak TLS 1.3, the `min_version`"),
             (AlertDescription::UnrecognisedName, &bare, "set `server_name`"),
+            (
+                AlertDescription::UnrecognisedName,
+                &named,
+                "the name `b.example`, the `server_name` of this integration's `tls`: correct it, or give",
+            ),
+            (
+                AlertDescription::CertificateRequired,
+                &token,
+                "`client_key_file` of this integration's `token_tls`, which takes nothing from `tls`",
+            ),
+            (
+                AlertDescription::BadCertificate,
+                &token,
+                "`client_cert_file` of this integration's `token_tls`",
+            ),
+            (
+                AlertDescription::ProtocolVersion,
+                &token_strict,
+                "`min_version` of this integration's `token_tls`",
+            ),
+            (
+                AlertDescription::UnrecognisedName,
+                &token,
+                "set `server_name` of this integration's `token_tls`",
+            ),
+            (
+                AlertDescription::UnrecognisedName,
+                &token_named,
+                "the name `b.example`, the `server_name` of this integration's `token_tls`: correct it",
+            ),
             (AlertDescription::NoApplicationProtocol, &bare, "does not speak HTTP/1.1 over TLS"),
             (AlertDescription::InternalError, &bare, "ended the TLS handshake with InternalError"),
         ];
@@ -242,9 +335,23 @@ mod tests {
             expected: rustls::pki_types::ServerName::try_from("a.example").unwrap(),
             presented: presented.to_vec(),
         };
-        let text = explain(&Error::InvalidCertificate(flaw), "a.example", &Profile::default());
+        let told =
+            |profile: &Profile| explain(&Error::InvalidCertificate(flaw.clone()), "a.example", profile);
+        let text = told(&Profile::default());
         let expected = "is not for `a.example` but for b.example, 10.0.0.1, DirectoryName: set `server_name`";
         assert!(text.contains(expected), "{text}");
+        let named = Profile { server_name: Some("a.example".to_owned()), ..Profile::default() };
+        let text = told(&named);
+        assert!(
+            text.contains("`a.example`, the `server_name` of this integration's `tls`, but for"),
+            "{text}"
+        );
+        assert!(text.ends_with("a whole `token_tls` of its own if it is the token endpoint"), "{text}");
+        let text = told(&Profile { table: Table::TokenTls, ..named });
+        assert!(
+            text.ends_with("correct it") && text.contains("of this integration's `token_tls`, but"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -256,6 +363,8 @@ mod tests {
         let alone = Profile { ca_mode: CaMode::Replace, ..with.clone() };
         for flaw in [CertificateError::UnknownIssuer, CertificateError::BadSignature] {
             assert!(told(flaw.clone(), &bare).contains("certificate as `ca_file`"));
+            let token = Profile { table: Table::TokenTls, ..Profile::default() };
+            assert!(told(flaw.clone(), &token).contains("`ca_file` of this integration's `token_tls`"));
             for profile in [&with, &alone] {
                 let text = told(flaw.clone(), profile);
                 assert!(

@@ -247,5 +247,7 @@ fn the_defaults_of_an_integration_are_those_of_the_program() {
     // What stands there is another authorization's.
     written["integrations"]["acme"].as_object_mut().unwrap().remove("aws");
     let settings = |toml: &str| House::new(toml).loaded().settings;
-    assert_eq!(settings(&toml::to_string(&written).unwrap()), settings(base));
+    // Where nothing of it is written, `tls` is in its place.
+    let base = format!("{base}token_tls = {{}}\n");
+    assert_eq!(settings(&toml::to_string(&written).unwrap()), settings(&base));
 }

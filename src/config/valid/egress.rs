@@ -9,7 +9,7 @@ use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Reading};
 use crate::secret::Secret;
-use crate::tls::{CaMode, Profile};
+use crate::tls::{CaMode, Profile, Table};
 
 /// `[egress]`, and what the environment says about proxies.
 pub(in crate::config) struct Egress {
@@ -88,6 +88,7 @@ impl Egress {
         let alone = mode == Some(CaMode::Replace) && own.is_some();
         let common = self.ca_file.clone().filter(|_| !alone);
         Profile {
+            table: if at.keys().last() == Some(&"token_tls") { Table::TokenTls } else { Table::Tls },
             ca_files: common.into_iter().chain(own).collect(),
             ca_mode: if mode == Some(CaMode::Replace) { CaMode::Replace } else { self.ca_mode },
             client_cert_file: raw.client_cert_file.given(),
