@@ -51,8 +51,16 @@ fn ask(options: &Options, path: &str) -> Result<(), String> {
         Listen::Tcp(address) => tcp(reachable(*address)).and_then(|socket| get(socket, path)),
         Listen::Unix(file) => unix(file).and_then(|socket| get(socket, path)),
     };
-    let answer = answer.map_err(|error| format!("no answer from {shown}{path}: {error}"))?;
+    let answer = answer.map_err(|error| format!("no answer from {shown}{path}{}", why(&error)))?;
     judge(&answer).map_err(|why| format!("{shown}{path} {why}"))
+}
+
+/// What comes of a limit on waiting is not said by the system's words for it, "resource temporarily unavailable".
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!(" within {} s", PATIENCE.as_secs()),
+        _ => format!(": {error}"),
+    }
 }
 
 fn door(admin: &Admin) -> Result<&Listen, String> {
@@ -121,6 +129,14 @@ mod tests {
         {
             assert_eq!(reachable(listens.parse().unwrap()).to_string(), asked);
         }
+    }
+
+    #[test]
+    fn who_takes_the_connection_and_says_nothing_is_told_as_that() {
+        let (ours, _hung) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        assert_eq!(why(&get(ours, "/livez").unwrap_err()), " within 5 s");
+        assert!(why(&io::Error::from(io::ErrorKind::ConnectionRefused)).contains("refused"));
     }
 
     #[test]
