@@ -50,7 +50,7 @@ fn page(console: &Console, options: &Options) -> Result<(Value, String), (Exit, 
     };
     let mut notes = String::new();
     let base = match &console.base {
-        Some(url) => given_base(url).map_err(|why| (Exit::Usage, why))?,
+        Some(url) => given_base(url, &console.integration).map_err(|why| (Exit::Usage, why))?,
         None => own_base(&settings.server, &mut notes).map_err(|why| (Exit::Usage, why))?,
     };
     if settings.server.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some()) {
@@ -88,8 +88,14 @@ pub(super) fn unknown(name: &str, settings: &Settings) -> String {
 }
 
 /// `--base` without what is appended to it anyway.
-fn given_base(url: &str) -> Result<String, String> {
+fn given_base(url: &str, name: &str) -> Result<String, String> {
     let base = url.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches('/');
+    let authority = base.find("://").map_or(0, |colon| colon + 3);
+    // A host may be called as the integration is.
+    let base = base
+        .strip_suffix(name)
+        .filter(|rest| rest.ends_with('/') && rest.len() > authority)
+        .map_or(base, |rest| rest.trim_end_matches('/'));
     let uri = base.parse::<http::Uri>().ok();
     let is_url = |uri: http::Uri| {
         let authority = uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
@@ -302,9 +308,12 @@ multi_modal_config = { max_files = 3 }
         assert_eq!(endpoint("[server]\nlisten = \"127.0.0.1:0\"\n", None), "http://127.0.0.1:4010/acme/v1");
         let both = "[server]\nlisten = [\"unix:/run/o.sock\", \"[::1]:82\"]\n";
         assert_eq!(endpoint(both, None), "http://[::1]:82/acme/v1");
-        for base in ["https://o.svc", "https://o.svc/", "https://o.svc/v1/"] {
-            assert_eq!(endpoint("", Some(base)), "https://o.svc/acme/v1");
+        for appended in ["", "/", "/v1/", "/acme", "/acme/", "/acme/v1", "/acme/v1/"] {
+            let base = format!("https://o.svc{appended}");
+            assert_eq!(endpoint("", Some(&base)), "https://o.svc/acme/v1", "{base}");
         }
+        assert_eq!(endpoint("", Some("http://acme/v1")), "http://acme/acme/v1");
+        assert_eq!(endpoint("", Some("http://o.svc/of-acme")), "http://o.svc/of-acme/acme/v1");
         let unix = "[server]\nlisten = \"unix:/run/o.sock\"\n";
         assert_eq!(console(unix, "acme", None).unwrap_err().0, Exit::Usage);
         for bad in ["o.svc:4010", "http://me:pw@o.svc", "ftp://o", "http://o?x"] {
