@@ -43,6 +43,10 @@ pub(super) fn text(key: &str, path: &Path) -> Result<String, String> {
     if bytes.trim_ascii().is_empty() {
         return Err(says(key, path, "is empty"));
     }
+    if is_pkcs12(&bytes) {
+        let what = "is PKCS#12 (.p12, .pfx), not PEM: `openssl pkcs12 -in FILE -nodes` writes its certificates and its key";
+        return Err(says(key, path, what));
+    }
     // ASN.1 begins with a SEQUENCE.
     if bytes.starts_with(&[0x30]) {
         return Err(says(
@@ -55,6 +59,15 @@ pub(super) fn text(key: &str, path: &Path) -> Result<String, String> {
         Ok(text) if text.contains("-----BEGIN ") => Ok(text),
         _ => Err(says(key, path, "is not PEM: it has no `-----BEGIN …-----` line")),
     }
+}
+
+/// Whether it is a SEQUENCE that begins with the INTEGER 3, its version (RFC 7292 §4): a certificate begins with another
+/// SEQUENCE, a key with 0 or 1.
+fn is_pkcs12(bytes: &[u8]) -> bool {
+    let [0x30, length, rest @ ..] = bytes else { return false };
+    // A length of 0x80 and more says how many bytes of length follow.
+    let content = rest.get(usize::from(length.saturating_sub(0x80))..);
+    content.is_some_and(|content| content.starts_with(&[0x02, 0x01, 0x03]))
 }
 
 /// Adds every certificate of a bundle to `roots`.
@@ -155,9 +168,12 @@ mod tests {
         let whole = authority.pem.as_str();
         let key = authority.issue_client().key;
         let begin = "-----BEGIN CERTIFICATE-----\n";
-        let cases: [(&[u8], &str); 9] = [
+        let cases: [(&[u8], &str); 12] = [
             (b" \n", "is empty"),
             (&[0x30, 0x82, 1], "is DER, not PEM"),
+            (&[0x30, 0x82, 9, 0xb6, 2, 1, 3, 0x30], "is PKCS#12 (.p12, .pfx), not PEM"),
+            (&[0x30, 0x80, 2, 1, 3, 0x30, 0x80], "`openssl pkcs12 -in FILE -nodes`"),
+            (&[0x30, 0x82, 4, 0xa4, 2, 1, 0, 2], "is DER, not PEM"),
             (b"hello", "is not PEM"),
             (&[0xff, 0xfe], "is not PEM"),
             (key.as_bytes(), "holds a private key but no certificate"),
