@@ -268,9 +268,6 @@ mod tests {
         let bare = Profile::default();
         let with = Profile { client_cert_file: Some("/etc/client.pem".into()), ..Profile::default() };
         let strict = Profile { min_version: Version::Tls13, ..Profile::default() };
-        let named = Profile { server_name: Some("b.example".to_owned()), ..Profile::default() };
-        let of_token = |profile: &Profile| Profile { table: Table::TokenTls, ..profile.clone() };
-        let (token, token_strict, token_named) = (of_token(&bare), of_token(&strict), of_token(&named));
         let cases = [
             (
                 AlertDescription::CertificateRequired,
@@ -289,42 +286,40 @@ mod tests {
             (AlertDescription::ProtocolVersion, &bare, "does not speak TLS 1.2"),
             (AlertDescription::ProtocolVersion, &strict, "does not speak TLS 1.3, the `min_version`"),
             (AlertDescription::UnrecognisedName, &bare, "set `server_name`"),
-            (
-                AlertDescription::UnrecognisedName,
-                &named,
-                "the name `b.example`, the `server_name` of this integration's `tls`: correct it, or give",
-            ),
-            (
-                AlertDescription::CertificateRequired,
-                &token,
-                "`client_key_file` of this integration's `token_tls`, which takes nothing from `tls`",
-            ),
-            (
-                AlertDescription::BadCertificate,
-                &token,
-                "`client_cert_file` of this integration's `token_tls`",
-            ),
-            (
-                AlertDescription::ProtocolVersion,
-                &token_strict,
-                "`min_version` of this integration's `token_tls`",
-            ),
-            (
-                AlertDescription::UnrecognisedName,
-                &token,
-                "set `server_name` of this integration's `token_tls`",
-            ),
-            (
-                AlertDescription::UnrecognisedName,
-                &token_named,
-                "the name `b.example`, the `server_name` of this integration's `token_tls`: correct it",
-            ),
             (AlertDescription::NoApplicationProtocol, &bare, "does not speak HTTP/1.1 over TLS"),
             (AlertDescription::InternalError, &bare, "ended the TLS handshake with InternalError"),
         ];
         for (alert, profile, words) in cases {
             let text = explain(&Error::AlertReceived(alert), "a.example", profile);
             assert!(text.contains("a.example") && text.contains(words), "{alert:?} gave {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_set_is_named_with_its_table() {
+        let bare = Profile { table: Table::TokenTls, ..Profile::default() };
+        let strict = Profile { min_version: Version::Tls13, ..bare.clone() };
+        let named = Profile { server_name: Some("b.example".to_owned()), ..bare.clone() };
+        let inherited = Profile { table: Table::Tls, ..named.clone() };
+        let unknown = AlertDescription::UnrecognisedName;
+        for (alert, profile, words) in [
+            (
+                AlertDescription::CertificateRequired,
+                &bare,
+                "_key_file` of this integration's `token_tls`, which",
+            ),
+            (AlertDescription::BadCertificate, &bare, "`client_cert_file` of this integration's `token_tls`"),
+            (AlertDescription::ProtocolVersion, &strict, "`min_version` of this integration's `token_tls`"),
+            (unknown, &bare, "set `server_name` of this integration's `token_tls`"),
+            (unknown, &named, "`b.example`, the `server_name` of this integration's `token_tls`: correct it"),
+            (
+                unknown,
+                &inherited,
+                "`b.example`, the `server_name` of this integration's `tls`: correct it, or",
+            ),
+        ] {
+            let text = explain(&Error::AlertReceived(alert), "a.example", profile);
+            assert!(text.contains(words), "{alert:?} gave {text}");
         }
     }
 
