@@ -97,7 +97,7 @@ fn build(
     way: &dyn Fn(&Uri) -> Result<Egress, String>,
 ) -> Authorizer {
     let (host, tls) = (HeaderValue::from_static("bench.example"), tls::Profile::default());
-    let site = Site { host: &host, tls: &tls, limit: LIMIT, way };
+    let site = Site { host: &host, tls: &tls, proxy: &|_| Proxy::Direct, limit: LIMIT, way };
     tokens.authorizer(settings, &site).expect("sound settings")
 }
 

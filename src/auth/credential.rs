@@ -9,12 +9,12 @@ use http::{HeaderValue, Uri};
 
 use super::answer::{Granted, Trouble};
 use super::fetch::Way;
-use crate::config::valid::SecretSource;
+use crate::config::valid::{Proxy, SecretSource};
 use crate::secret::Secret;
 use crate::tasks::Seat;
 
 /// Everything that makes one token differ from another, and how it is asked for. Two integrations whose credentials
-/// are equal share one token and one fetch.
+/// are equal share one token and one fetch, if they go the same way for it ([`Held`]).
 pub(super) trait Credential: Eq + Hash + Send + Sync + 'static {
     /// What requests put on: a header's value, or keys to sign with.
     type Pass: Send + Sync + 'static;
@@ -25,6 +25,14 @@ pub(super) trait Credential: Eq + Hash + Send + Sync + 'static {
     /// Asks once, over `way`.
     fn ask(&self, seat: Seat, way: &Way)
     -> impl Future<Output = Result<Granted<Self::Pass>, Trouble>> + Send;
+}
+
+/// A credential, and the proxies on the way to those who have a part in its token. They tell credentials apart as well: that
+/// one of them fails is nothing to who goes another way.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Held<C> {
+    pub(super) credential: C,
+    pub(super) proxies: Vec<Proxy>,
 }
 
 /// Who gives tokens, and what it is shown.

@@ -31,14 +31,14 @@ pub use credential::Proof;
 pub use error::AuthError;
 pub use preview::Put;
 
-use crate::config::valid::{Authorization, Aws, AwsKeys, Gcp, SecretSource};
+use crate::config::valid::{Authorization, Aws, AwsKeys, Gcp, Proxy, SecretSource};
 use crate::egress::Egress;
 use crate::outbound::{Signed, Stamp, Unsigned};
 use crate::tasks::{Seat, Tasks};
 use crate::tls;
 use aws::{Keyring, Signer};
 use client::Client;
-use credential::Credential;
+use credential::{Credential, Held};
 use fetch::Way;
 use google::Account;
 use source::Source;
@@ -240,6 +240,8 @@ pub struct Site<'a> {
     pub host: &'a HeaderValue,
     /// What is spoken to token endpoints: it tells credentials apart.
     pub tls: &'a tls::Profile,
+    /// The proxy on the way to a token endpoint, which tells them apart too.
+    pub proxy: &'a dyn Fn(&Uri) -> Proxy,
     /// Bounds one whole token request.
     pub limit: Duration,
     /// Makes a way to a token endpoint, of whose URL only scheme and authority count.
@@ -247,6 +249,10 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
+    fn proxies(&self, urls: &[&Uri]) -> Vec<Proxy> {
+        urls.iter().map(|url| (self.proxy)(url)).collect()
+    }
+
     fn way_to(&self, urls: &[&Uri]) -> Result<Way, String> {
         let stop = |url: &&Uri| (self.way)(url).map_err(|words| format!("token endpoint: {words}"));
         Ok(Way { stops: urls.iter().map(stop).collect::<Result<_, _>>()?, limit: self.limit })
@@ -276,15 +282,17 @@ impl Tokens {
             Authorization::None => Kind::None,
             Authorization::ApiKey { header, value } => Kind::ApiKey(api_key(header, value)?),
             Authorization::OAuth2(settings) => {
-                let source = self.source(&self.clients, Client::read(settings, site.tls)?);
-                let way = site.way_to(&[&settings.token_url])?;
+                let (client, urls) = (Client::read(settings, site.tls)?, [&settings.token_url]);
+                let source = self.source(&self.clients, client, site.proxies(&urls));
+                let way = site.way_to(&urls)?;
                 Kind::OAuth2(Bearer { header: settings.header.clone(), beside: None, source, way })
             }
             Authorization::SigV4(settings) => Kind::SigV4(Box::new(self.signer(settings, site)?)),
             Authorization::Gcp(settings) => {
                 let account = Account::read(settings, site.tls).map_err(|why| format!("gcp: {why}"))?;
                 let (way, beside) = (site.way_to(&account.urls())?, account.beside());
-                let source = self.source(&self.accounts, account);
+                let proxies = site.proxies(&account.urls());
+                let source = self.source(&self.accounts, account, proxies);
                 Kind::Gcp(Bearer { header: AUTHORIZATION, beside, source, way })
             }
             Authorization::Later(word) => {
@@ -301,15 +309,16 @@ impl Tokens {
             }
             AwsKeys::WebIdentity(identity) => {
                 let credential = aws::WebIdentity::new(identity, site.tls);
-                let source = self.source(&self.web_identities, credential);
-                Keyring::Temporary(source, site.way_to(&[&identity.sts_endpoint])?)
+                let urls = [&identity.sts_endpoint];
+                let source = self.source(&self.web_identities, credential, site.proxies(&urls));
+                Keyring::Temporary(source, site.way_to(&urls)?)
             }
         };
         Ok(Signer::new(settings, site.host.clone(), keyring))
     }
 
-    fn source<C: Credential>(&self, stock: &Stock<C>, credential: C) -> Arc<Source<C>> {
-        stock.source(credential, &self.serial, &self.tasks)
+    fn source<C: Credential>(&self, stock: &Stock<C>, credential: C, proxies: Vec<Proxy>) -> Arc<Source<C>> {
+        stock.source(Held { credential, proxies }, &self.serial, &self.tasks)
     }
 }
 

@@ -10,7 +10,7 @@ use moka::future::Cache;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Granted, Trouble};
-use super::credential::{Credential, Issuer};
+use super::credential::{Credential, Held, Issuer};
 use super::error::AuthError;
 use super::fetch::Way;
 use super::state::{Plan, State, Token, Verdict};
@@ -19,12 +19,12 @@ use crate::tasks::{Seat, Tasks};
 
 /// The states of all credentials of one kind. A fetch is moka's init: one for all who ask meanwhile.
 ///
-/// Its key is the credential, its value never expires in moka: when a token ends is known by our own value alone.
-pub(super) type States<C> = Cache<Arc<C>, Arc<State<<C as Credential>::Pass>>>;
+/// Its key is the credential with its way, its value never expires in moka: when a token ends is known by our own value alone.
+pub(super) type States<C> = Cache<Arc<Held<C>>, Arc<State<<C as Credential>::Pass>>>;
 
 /// One credential and what is known of it. Shared by all integrations that have the same credential.
 pub(super) struct Source<C: Credential> {
-    credential: Arc<C>,
+    held: Arc<Held<C>>,
     issuer: Issuer,
     states: States<C>,
     latest: ArcSwap<State<C::Pass>>,
@@ -50,14 +50,14 @@ pub(super) struct Numbers {
 impl<C: Credential> Source<C> {
     /// The credential that its tokens are asked for with.
     pub(super) fn credential(&self) -> &C {
-        &self.credential
+        &self.held.credential
     }
 
-    /// A source for `credential` that keeps its state in `states` and takes its numbers from `serial`.
-    pub(super) fn new(credential: Arc<C>, states: States<C>, serial: Arc<AtomicU64>, tasks: Tasks) -> Self {
+    /// A source for what is `held` that keeps its state in `states` and takes its numbers from `serial`.
+    pub(super) fn new(held: Arc<Held<C>>, states: States<C>, serial: Arc<AtomicU64>, tasks: Tasks) -> Self {
         Self {
-            issuer: credential.issuer(),
-            credential,
+            issuer: held.credential.issuer(),
+            held,
             states,
             latest: ArcSwap::default(),
             renewing: AtomicBool::new(false),
@@ -166,7 +166,7 @@ impl<C: Credential> Source<C> {
 
     /// The state when no fetch is due any more: as it is, or after one fetch that all who are here share.
     async fn settle(&self, seat: Seat, way: &Way) -> Arc<State<C::Pass>> {
-        let entry = self.states.entry_by_ref(&self.credential);
+        let entry = self.states.entry_by_ref(&self.held);
         let due = |state: &Arc<State<C::Pass>>| state.is_due(Instant::now());
         let state = entry.or_insert_with_if(self.fetch(seat, way), due).await.into_value();
         self.publish(&state);
@@ -175,11 +175,11 @@ impl<C: Credential> Source<C> {
 
     /// One fetch, and the state after it.
     async fn fetch(&self, seat: Seat, way: &Way) -> Arc<State<C::Pass>> {
-        let before = self.states.get(&self.credential).await.unwrap_or_default();
+        let before = self.states.get(&self.held).await.unwrap_or_default();
         let number = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
         let born = Instant::now();
         self.numbers.fetches.fetch_add(1, Ordering::Relaxed);
-        let asked = way.ask(seat, &*self.credential).await;
+        let asked = way.ask(seat, self.credential()).await;
         let state = match asked.map(|granted| token(number, granted, born)) {
             Ok(token) => {
                 let took_ms = u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -263,7 +263,7 @@ mod tests {
         let now = Instant::now();
         let token = Token::new(Stamp(number), value, now - life.mul_f64(share), life, 0.0);
         let state = Arc::new(State::default().granted(token, now));
-        source.states.insert(Arc::clone(&source.credential), Arc::clone(&state)).await;
+        source.states.insert(Arc::clone(&source.held), Arc::clone(&state)).await;
         source.publish(&state);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use moka::future::Cache;
 
-use super::credential::Credential;
+use super::credential::{Credential, Held};
 use super::source::{Source, States};
 use crate::tasks::Tasks;
 
@@ -19,7 +19,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(2 * 24 * 3600);
 /// All credentials of one kind.
 pub(super) struct Stock<C: Credential> {
     states: States<C>,
-    sources: Mutex<HashMap<Arc<C>, Weak<Source<C>>>>,
+    sources: Mutex<HashMap<Arc<Held<C>>, Weak<Source<C>>>>,
 }
 
 impl<C: Credential> Default for Stock<C> {
@@ -30,18 +30,18 @@ impl<C: Credential> Default for Stock<C> {
 }
 
 impl<C: Credential> Stock<C> {
-    /// The one source of `credential`, for as long as an integration has it. Its tokens are numbered by `serial`, its
+    /// The one source of what is `held`, for as long as an integration has it. Its tokens are numbered by `serial`, its
     /// fetches run as tasks of `tasks`.
-    pub(super) fn source(&self, credential: C, serial: &Arc<AtomicU64>, tasks: &Tasks) -> Arc<Source<C>> {
-        let credential = Arc::new(credential);
+    pub(super) fn source(&self, held: Held<C>, serial: &Arc<AtomicU64>, tasks: &Tasks) -> Arc<Source<C>> {
+        let held = Arc::new(held);
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|_, source| source.strong_count() > 0);
-        if let Some(source) = sources.get(&credential).and_then(Weak::upgrade) {
+        if let Some(source) = sources.get(&held).and_then(Weak::upgrade) {
             return source;
         }
         let (states, serial) = (self.states.clone(), Arc::clone(serial));
-        let source = Arc::new(Source::new(Arc::clone(&credential), states, serial, tasks.clone()));
-        sources.insert(credential, Arc::downgrade(&source));
+        let source = Arc::new(Source::new(Arc::clone(&held), states, serial, tasks.clone()));
+        sources.insert(held, Arc::downgrade(&source));
         source
     }
 

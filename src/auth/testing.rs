@@ -209,7 +209,7 @@ pub(super) fn build_with(
     limit: Duration,
 ) -> Result<Authorizer, String> {
     let (host, tls) = (HeaderValue::from_static("gateway.test"), Profile::default());
-    tokens.authorizer(settings, &Site { host: &host, tls: &tls, limit, way })
+    tokens.authorizer(settings, &Site { host: &host, tls: &tls, proxy: &|_| Proxy::Direct, limit, way })
 }
 
 pub(super) fn request() -> Box<Unsigned> {

@@ -135,11 +135,10 @@ fn authorizer(
 ) -> Result<Authorizer, String> {
     // Longer than the limit of the whole token request, whose words name the right key.
     let limits = EgressLimits { first_byte: settings.limits.token.saturating_mul(2), ..limits };
-    let way = |url: &Uri| {
-        let proxy = settings.token_routes.to(url);
-        workshop.clients.egress(url, &settings.token_tls, &proxy, &limits)
-    };
-    let site = Site { host, tls: &settings.token_tls, limit: settings.limits.token, way: &way };
+    let (tls, limit) = (&settings.token_tls, settings.limits.token);
+    let proxy = |url: &Uri| settings.token_routes.to(url);
+    let way = |url: &Uri| workshop.clients.egress(url, tls, &proxy(url), &limits);
+    let site = Site { host, tls, proxy: &proxy, limit, way: &way };
     workshop.tokens.authorizer(&settings.authorization, &site)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::support::tls::Authority;
 use crate::support::token_server::issue;
 use crate::support::wire::deaf_port;
-use crate::support::{Call, Setup, Upstream, Watched, integration};
+use crate::support::{Call, Setup, TokenServer, Upstream, Watched, integration};
 
 const CA: &str = "tls = { ca_file = \"ca.pem\" }";
 /// `ann:pw-SENTINEL`.
@@ -242,6 +242,28 @@ fn a_proxy_that_is_not_there_or_hangs_is_named() {
             through(&gone, endpoint, "").start().ask(&Call::say("m", "hi")).refusal(502, "proxy_refused");
         assert!(message.contains(&format!("the proxy {gone} cannot be used: no connection to")), "{message}");
     }
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_nothing_to_who_fetches_the_same_token_another_way() {
+    let (_socket, gone) = deaf_port();
+    let (upstream, server) = (Upstream::saying("hello"), TokenServer::issuing());
+    let oauth = format!(
+        "authentication_type = \"oauth2\"\noauth2_token_url = \"{}\"\n\
+         oauth2 = {{ client_id = \"cid\", client_secret = \"cs\" }}",
+        server.url()
+    );
+    let dead = format!("proxy = \"http://{gone}\"\n{oauth}");
+    let tables = integration("dead", &upstream.url("/v1"), &dead)
+        + &integration("good", &upstream.url("/v1"), &oauth)
+        + &integration("twin", &upstream.url("/v1"), &oauth);
+    let sidecar = Setup::new(tables).start();
+    let message = sidecar.ask(&Call::say("dead/m", "hi")).refusal(503, "token_unavailable");
+    assert!(message.contains(&gone.to_string()), "{message}");
+    for name in ["good", "twin"] {
+        assert_eq!(sidecar.ask(&Call::say(&format!("{name}/m"), "hi")).content(), "hello");
+    }
+    assert_eq!(server.calls(), 1);
 }
 
 #[test]
