@@ -70,7 +70,8 @@ impl Fault {
             Ok(Value::String(text)) if !text.trim().is_empty() => Self::saying(text),
             _ => wrapped(status, headers, body),
         };
-        fault.status = status;
+        // Others are no status of HTTP (RFC 9110 §15).
+        fault.status = if status < 600 { status } else { 502 };
         fault.advised(headers)
     }
 
@@ -293,6 +294,11 @@ mod tests {
 
     fn read(status: u16, body: &str) -> Fault {
         Fault::read(status, &HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn a_status_that_http_does_not_know_is_no_clients() {
+        assert_eq!([400, 599, 600, 999].map(|status| read(status, "{}").status), [400, 599, 502, 502]);
     }
 
     #[test]
