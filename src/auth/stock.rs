@@ -16,10 +16,12 @@ const MAX_CREDENTIALS: u64 = 10_000;
 /// How long the state of a credential that nobody has is remembered: longer than any token is believed to live.
 const FORGET_AFTER: Duration = Duration::from_secs(2 * 24 * 3600);
 
+type Sources<C> = HashMap<Arc<Held<C>>, Weak<Source<C>>>;
+
 /// All credentials of one kind.
 pub(super) struct Stock<C: Credential> {
     states: States<C>,
-    sources: Mutex<HashMap<Arc<Held<C>>, Weak<Source<C>>>>,
+    sources: Mutex<Sources<C>>,
 }
 
 impl<C: Credential> Default for Stock<C> {
