@@ -148,8 +148,8 @@ const COMPRESSED: &str = "its words are compressed (content-encoding), although 
 
 /// The refusal with `head`, if its body is compressed and so left unread.
 pub(super) fn unread_refusal(head: &Parts) -> Option<Fault> {
-    let fault = || Fault::read(head.status.as_u16(), &head.headers, b"");
-    is_compressed(&head.headers).then(|| fault().reworded(COMPRESSED))
+    let unread = || Fault::read(head.status.as_u16(), &head.headers, b"").reworded(COMPRESSED);
+    is_compressed(&head.headers).then(unread)
 }
 
 /// Sends the request and reads the head of its answer.
@@ -244,7 +244,7 @@ async fn unstreamed(upstream: &mut Upstream, found: &'static str) -> Failure {
 /// The error that stands in `body`, all of an answer of success.
 fn inside(upstream: &mut Upstream, body: &[u8]) -> Option<Fault> {
     if upstream.decoder.passes_whole() {
-        return opening::error(body).filter(|_| opening::of(body) == Opening::Error);
+        return if opening::of(body) == Opening::Error { opening::error(body) } else { None };
     }
     match upstream.decoder.whole(Head::from(&upstream.sent.head), body) {
         Err(Broken::Upstream(fault)) => Some(*fault),
