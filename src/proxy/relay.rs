@@ -308,7 +308,8 @@ impl Relay {
     }
 
     /// Ends the stream in an error event that names the integration.
-    fn fail(&mut self, fault: Fault, logged: Logged) {
+    fn fail(&mut self, mut fault: Fault, logged: Logged) {
+        fault.code.get_or_insert_with(|| logged.0.to_owned());
         let mut fault = self.hidden.strip(fault);
         if let Some(name) = self.visit.integration() {
             fault.begin_with(&format!("integration `{name}`: "));

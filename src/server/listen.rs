@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -156,6 +157,9 @@ pub(super) trait Heard {
     /// Waits until the other side has sent something that nobody has read yet, and gives its first byte; nothing if it
     /// has left instead. Whether anything is there is known without a system call as long as there is nothing.
     fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>>;
+
+    /// Whether the other side has left, whatever it sent before that nobody has read yet.
+    fn has_left(&self) -> bool;
 }
 
 macro_rules! heard {
@@ -170,6 +174,10 @@ macro_rules! heard {
                     }
                 }
             }
+
+            fn has_left(&self) -> bool {
+                ended(self)
+            }
         }
     )*};
 }
@@ -181,6 +189,13 @@ impl Heard for Stream {
         match self {
             Self::Tcp(stream) => stream.poll_heard(cx),
             Self::Unix(stream) => stream.poll_heard(cx),
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.has_left(),
+            Self::Unix(stream) => stream.has_left(),
         }
     }
 }
@@ -224,6 +239,19 @@ fn peek(socket: impl AsFd) -> io::Result<Option<u8>> {
     let mut next = [0; 1];
     let (_, some) = rustix::net::recv(socket, &mut next, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     Ok((some > 0).then_some(next[0]))
+}
+
+/// Whether nothing more will come to `socket`, or it has broken.
+fn ended(socket: impl AsFd) -> bool {
+    #[cfg(target_os = "linux")]
+    let end = PollFlags::RDHUP;
+    // Elsewhere only a break is told behind what has not been read.
+    #[cfg(not(target_os = "linux"))]
+    let end = PollFlags::HUP;
+    let mut socket = [PollFd::new(&socket, end)];
+    // A look that fails has seen nothing.
+    let _ = rustix::event::poll(&mut socket, Some(&Timespec::default()));
+    socket[0].revents().intersects(end | PollFlags::HUP | PollFlags::ERR)
 }
 
 impl AsyncRead for Stream {

@@ -7,17 +7,20 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 use super::listen::Heard;
 
-/// How much of what a client sends ahead is taken, in bytes: behind more, its end is not seen.
+/// How much of what a client sends ahead is taken, in bytes: behind more, its end is only looked for from time to time.
 const MOST: usize = 8 << 10;
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A client's connection, writing to which fails once the client has left. hyper must be told to allow half-closed
 /// connections: it looks by itself only while it reads.
@@ -30,11 +33,13 @@ pub(super) struct Watched<S> {
     heard: bool,
     /// What of it was taken, which hyper reads first. It has room only while something is in it.
     ahead: BytesMut,
+    /// When the end is looked for behind what there is no room for.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + Heard + Unpin> Watched<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, reads: false, heard: false, ahead: BytesMut::new() }
+        Self { stream, reads: false, heard: false, ahead: BytesMut::new(), look: None }
     }
 
     /// Fails if the client has left; else `cx` is called when it does.
@@ -66,7 +71,7 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
         loop {
             let room = self.ahead.capacity() - self.ahead.len();
             if room == 0 {
-                return Ok(());
+                return self.look(cx);
             }
             let mut into = (&mut self.ahead).limit(room);
             match poll_read_buf(Pin::new(&mut self.stream), cx, &mut into) {
@@ -81,10 +86,19 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
         }
     }
 
+    /// Fails if the client has left behind what is not taken; else `cx` is called to look again.
+    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let timer = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+        while timer.as_mut().poll(cx).is_ready() {
+            timer.set(tokio::time::sleep(LOOK));
+        }
+        if self.stream.has_left() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
     /// Gives back the room if nothing is in it.
     fn leave(&mut self) {
         if self.ahead.is_empty() {
-            (self.ahead, self.heard) = (BytesMut::new(), false);
+            (self.ahead, self.heard, self.look) = (BytesMut::new(), false, None);
         }
     }
 }
@@ -93,6 +107,10 @@ impl Heard for Box<TlsStream<TcpStream>> {
     /// What is sent may be TLS' own, and nothing to be read.
     fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
         self.get_ref().0.poll_heard(cx)
+    }
+
+    fn has_left(&self) -> bool {
+        self.get_ref().0.has_left()
     }
 }
 
@@ -177,13 +195,13 @@ mod tests {
             Poll::Ready(Err(error)) => Poll::Ready(error),
             _ => Poll::Pending,
         });
-        tokio::time::timeout(std::time::Duration::from_secs(30), failed).await.expect("nobody noticed")
+        tokio::time::timeout(Duration::from_secs(30), failed).await.expect("nobody noticed")
     }
 
     /// Checks that writing fails once `far` has left, by a reset if it `breaks_off`.
     async fn is_noticed(near: &mut Watched<Stream>, far: TcpStream, breaks_off: bool) {
         if breaks_off {
-            socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
         }
         let (_, error) = tokio::join!(async { drop(far) }, left(near));
         let expected =
@@ -212,7 +230,7 @@ mod tests {
             Poll::Ready(Ok(())) => Poll::Pending,
             other => panic!("{other:?}"),
         });
-        tokio::time::timeout(std::time::Duration::from_secs(30), done).await.expect("it did not happen")
+        tokio::time::timeout(Duration::from_secs(30), done).await.expect("it did not happen")
     }
 
     #[tokio::test]
@@ -247,6 +265,20 @@ mod tests {
         assert_eq!(near.ahead.capacity(), 0);
         let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_behind_more_than_is_taken_is_noticed() {
+        for breaks_off in [false, true] {
+            let (mut near, mut far) = ends(b"request").await;
+            far.write_all(&vec![b'x'; 3 * MOST]).await.unwrap();
+            watch(&mut near, |near| near.ahead.len() == MOST).await;
+            if breaks_off {
+                socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+            let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        }
     }
 
     #[tokio::test]

@@ -43,7 +43,8 @@ fn enter(upstream: &Upstream, way: &str) -> (Sidecar, Connection) {
 #[test]
 fn a_client_that_sends_something_ahead_and_then_leaves_is_noticed() {
     let next = Call::say("m", "next").bytes();
-    for ahead in [b"\r\n", &next[..60], &next] {
+    let much = Call::say("m", &"x".repeat(50_000)).bytes();
+    for ahead in [b"\r\n", &next[..60], &next, &much] {
         let left = Arc::new(Watched::new(0));
         let told = Arc::clone(&left);
         let upstream = Upstream::start(move |turn| {

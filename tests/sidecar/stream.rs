@@ -139,22 +139,24 @@ fn a_stream_that_ends_without_done_ends_in_an_error_event() {
 }
 
 #[test]
-fn an_error_event_of_the_upstreams_is_passed_on_and_ends_the_stream() {
-    let upstream = Upstream::start(|turn| {
-        turn.open_stream();
-        turn.delta("one");
-        turn.event(
-            r#"{"error":{"message":"out of memory","type":"server_error","param":null,"code":"oom"}}"#,
+fn an_error_event_of_the_upstreams_is_told_with_its_own_code_or_ours_and_ends_the_stream() {
+    for (own, told) in [(r#""oom""#, "oom"), ("null", "upstream_error")] {
+        let event = format!(
+            r#"{{"error":{{"message":"out of memory","type":"server_error","param":null,"code":{own}}}}}"#
         );
-        turn.end();
-    });
-    let sidecar = Setup::before(&upstream, "").start();
-    let mut connection = sidecar.connect();
-    open(&mut connection);
-    let data = connection.all_data();
-    assert!(data.iter().all(|d| d != "[DONE]"), "{data:?}");
-    let errors: Vec<_> = data.iter().filter(|d| d.contains("\"error\"")).collect();
-    assert!(errors.len() == 1 && errors[0].contains("out of memory"), "{data:?}");
+        let upstream = Upstream::start(move |turn| {
+            turn.open_stream();
+            turn.delta("one");
+            turn.event(&event);
+            turn.end();
+        });
+        let sidecar = Setup::before(&upstream, "").start();
+        let mut connection = sidecar.connect();
+        open(&mut connection);
+        let error = broken_after(&mut connection, &["one"]);
+        assert_eq!((&error["type"], &error["code"]), (&"server_error".into(), &told.into()));
+        assert!(error["message"].as_str().is_some_and(|words| words.contains("out of memory")), "{error}");
+    }
 }
 
 #[test]
