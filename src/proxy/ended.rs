@@ -70,7 +70,11 @@ impl Ended {
 
     /// Tells of what this worker has served. To be called when it has nothing else to do.
     pub fn settle(&self, seat: Seat) {
-        tell(&mut lock(&self.0[seat.0 % self.0.len()]));
+        let mut ended = lock(&self.0[seat.0 % self.0.len()]);
+        // Mostly so: it is called behind each event of a stream.
+        if !ended.is_empty() {
+            tell(&mut ended);
+        }
     }
 
     /// Tells of what any worker has served: before figures are read, and before the end.

@@ -31,6 +31,7 @@ use crate::integration::Permit;
 use crate::openai::Fault;
 use crate::outbound::Report;
 use crate::tasks::Tasks;
+use crate::tasks::bell::Bell;
 
 const ERROR: Logged =
     ("upstream_error", "the upstream told of an error in its stream (the client has its words)");
@@ -123,6 +124,8 @@ pub(super) struct Relay {
     /// Whether it has heard something since then.
     spoke: bool,
     timer: Pin<Box<Sleep>>,
+    /// Tells when the timer is over.
+    bell: Bell,
     idle: Duration,
     ping: Duration,
     tasks: Tasks,
@@ -150,6 +153,7 @@ impl Relay {
             quiet: now,
             spoke: false,
             timer,
+            bell: Bell::default(),
             idle,
             ping,
             tasks,
@@ -365,7 +369,9 @@ impl Relay {
 
     /// Ready if something was written or the stream has ended; pending until the next moment that matters.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.timer.as_mut().poll(cx).is_pending() && self.silent.is_some() {
+        let rang = self.bell.rang(cx).map(Context::from_waker);
+        let is_over = rang.is_some_and(|mut cx| self.timer.as_mut().poll(&mut cx).is_ready());
+        if !is_over && self.silent.is_some() {
             return Poll::Pending;
         }
         let now = Instant::now();
@@ -387,6 +393,8 @@ impl Relay {
         let ping = self.quiet + self.ping;
         if ping <= now {
             self.out.extend_from_slice(sse::PING);
+            // The timer is set anew once it has been sent.
+            self.bell.ring();
             return Poll::Ready(());
         }
         let next = cut.map_or(ping, |cut| cut.min(ping));
@@ -395,7 +403,8 @@ impl Relay {
             return Poll::Pending;
         }
         self.timer.as_mut().reset(next);
-        self.timer.as_mut().poll(cx)
+        self.bell.ring();
+        self.poll_silence(cx)
     }
 }
 

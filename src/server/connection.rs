@@ -13,7 +13,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::bell::Bell;
 use super::clock::{Clock, Clocked, STUCK, Wait};
 use super::handshake;
 use super::listen::{Heard, Stream};
@@ -22,6 +21,7 @@ use super::stop::Stop;
 use super::watch::Watched;
 use crate::config::valid;
 use crate::proxy::Answer;
+use crate::tasks::bell::Bell;
 use crate::tasks::hush::Caller;
 use crate::tls::Inbound;
 

@@ -1,7 +1,6 @@
 //! The house's doors: listeners, connections with their time limits, the shell around each request, the admin side.
 
 pub mod admin;
-mod bell;
 mod clock;
 mod complaint;
 mod connection;

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 use super::listen::Heard;
+use crate::tasks::bell::Bell;
 
 /// How much of what a client sends ahead is taken, in bytes: behind more, its end is only looked for from time to time.
 const MOST: usize = 8 << 10;
@@ -31,6 +32,8 @@ pub(super) struct Watched<S> {
     reads: bool,
     /// Something has come that hyper has not read.
     heard: bool,
+    /// Tells that something may have come.
+    bell: Bell,
     /// What of it was taken, which hyper reads first. It has room only while something is in it.
     ahead: BytesMut,
     /// When the end is looked for behind what there is no room for.
@@ -39,7 +42,7 @@ pub(super) struct Watched<S> {
 
 impl<S: AsyncRead + Heard + Unpin> Watched<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, reads: false, heard: false, ahead: BytesMut::new(), look: None }
+        Self { stream, reads: false, heard: false, bell: Bell::default(), ahead: BytesMut::new(), look: None }
     }
 
     /// Fails if the client has left; else `cx` is called when it does.
@@ -50,7 +53,8 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
         if self.heard {
             return self.take(cx);
         }
-        match self.stream.poll_heard(cx) {
+        let Some(waker) = self.bell.rang(cx) else { return Ok(()) };
+        match self.stream.poll_heard(&mut Context::from_waker(waker)) {
             Poll::Ready(Ok(Some(_))) => {
                 self.heard = true;
                 // It may be the rest of what hyper is reading, and is then read, not taken, at its next turn.
@@ -99,6 +103,7 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
     fn leave(&mut self) {
         if self.ahead.is_empty() {
             (self.ahead, self.heard, self.look) = (BytesMut::new(), false, None);
+            self.bell.ring();
         }
     }
 }
@@ -123,6 +128,8 @@ impl<S: AsyncRead + Heard + Unpin> AsyncRead for Watched<S> {
         if self.ahead.is_empty() {
             let read = Pin::new(&mut self.stream).poll_read(cx, buf);
             (self.reads, self.heard) = (read.is_pending(), false);
+            // Who is to be called is another now.
+            self.bell.ring();
             return read;
         }
         let some = buf.remaining().min(self.ahead.len());

@@ -1,5 +1,6 @@
 //! The one task set: every task that outlives its caller is in it, so that a stop can wait for all.
 
+pub mod bell;
 pub mod hush;
 
 use std::future::Future;

@@ -267,8 +267,8 @@ impl Turn {
         let last = json!({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "real-model",
                           "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
         self.event(last.to_string());
-        self.event("[DONE]");
-        self.end();
+        // In one piece with the end of the body: the client may ask again as soon as it has seen the event.
+        self.say("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
     }
 
     /// How long one write may wait for a reader before it fails.

@@ -8,7 +8,7 @@ use std::task::{Context, Wake, Waker};
 
 /// Rings when a quiet thing calls, and wakes the task.
 #[derive(Debug, Default)]
-pub(super) struct Bell(Option<(Arc<Call>, Waker)>);
+pub struct Bell(Option<(Arc<Call>, Waker)>);
 
 #[derive(Debug)]
 struct Call {
@@ -30,7 +30,7 @@ impl Wake for Call {
 impl Bell {
     /// What the quiet things are to be polled with; `None` if none has called since the last time. It rings by itself
     /// the first time, and when another task asks.
-    pub(super) fn rang(&mut self, cx: &Context<'_>) -> Option<&Waker> {
+    pub fn rang(&mut self, cx: &Context<'_>) -> Option<&Waker> {
         let known = self.0.as_ref().is_some_and(|(call, _)| call.task.will_wake(cx.waker()));
         if !known {
             let call = Arc::new(Call { rang: AtomicBool::new(true), task: cx.waker().clone() });
@@ -43,7 +43,7 @@ impl Bell {
     }
 
     /// Has the quiet things looked at the next time: there is a new one among them.
-    pub(super) fn ring(&self) {
+    pub fn ring(&self) {
         if let Some((call, _)) = &self.0 {
             call.rang.store(true, Ordering::Relaxed);
         }
