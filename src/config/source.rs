@@ -189,7 +189,7 @@ pub(super) fn read(options: &Options, files: &mut Prints) -> Result<Sources, Pro
     };
     layers.push((config, config_dict));
     warn_misspelt(options, &layers, &mut sources.problems);
-    let environment = read_environment(options, &layers);
+    let environment = read_environment(options, &layers, &mut sources.problems);
     layers.push(environment);
     twins::retire(&mut layers);
     let mut figment = Figment::new();
@@ -348,17 +348,23 @@ pub(super) fn as_integration(name: &str, dict: Dict) -> Dict {
 
 /// The layer of `OUTRIDER_SERVER__LISTEN` and the like. Values stay text, whatever they look like: an API key of
 /// digits must keep its zeros. Names without two underscores are no configuration: Kubernetes sets `OUTRIDER_PORT`.
-fn read_environment(options: &Options, below: &[(Layer, Dict)]) -> (Layer, Dict) {
+fn read_environment(options: &Options, below: &[(Layer, Dict)], problems: &mut Problems) -> (Layer, Dict) {
     let (mut dict, mut root, mut variables) = (Dict::new(), Node::default(), Vec::new());
     for (name, value) in &options.env.0 {
         let Some(rest) = name.strip_prefix("OUTRIDER_").filter(|rest| rest.contains("__")) else { continue };
         let mut path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-        if path[0] == "integrations" {
-            path[1] = written_name(&path[1], below);
-        }
+        as_written(&mut path, below);
         let number = variables.len();
         variables.push(name.clone());
-        put(&mut dict, &mut root, &path, value, number);
+        if !put(&mut dict, &mut root, &path, value, number) {
+            let mut problem = about_variable(
+                Severity::Error,
+                name,
+                "it sets a part of what another variable gives as a whole",
+            );
+            problem.key = Some(path.join("."));
+            problems.push(problem.with_help("the other may be a table, `{ key = value }`, or go"));
+        }
     }
     let layer = Layer {
         origin: Origin::Environment,
@@ -381,10 +387,8 @@ fn warn_misspelt(options: &Options, layers: &[(Layer, Dict)], problems: &mut Pro
         if layers.iter().any(|(layer, _)| layer.text.contains(&format!("${{{name}"))) {
             continue;
         }
-        let place =
-            Place { file: None, variable: Some(name.clone()), line: None, column: None, snippet: None };
-        let mut problem = Problem::nowhere(Severity::Warning, format!("{name} is not read as `{key}`"));
-        problem.place = Some(place);
+        let message = format!("{name} is not read as `{key}`");
+        let mut problem = about_variable(Severity::Warning, name, message);
         problem.key = Some(key);
         problems.push(problem.with_help(match variable {
             Some(variable) => format!("two underscores stand between the levels: {variable}"),
@@ -395,35 +399,54 @@ fn warn_misspelt(options: &Options, layers: &[(Layer, Dict)], problems: &mut Pro
     }
 }
 
+fn about_variable(severity: Severity, name: &str, message: impl Into<String>) -> Problem {
+    let place =
+        Place { file: None, variable: Some(name.to_owned()), line: None, column: None, snippet: None };
+    Problem { place: Some(place), ..Problem::nowhere(severity, message) }
+}
+
 /// The names of integrations.
 fn named(layers: &[(Layer, Dict)]) -> impl Iterator<Item = &String> {
     layers.iter().filter_map(|(_, dict)| dict.get("integrations")?.as_dict()).flat_map(Dict::keys)
 }
 
-/// A variable's name cannot hold dashes, dots or small letters: `MY_GW` means the integration `my-gw` if there is one.
-fn written_name(name: &str, below: &[(Layer, Dict)]) -> String {
-    let is_it = |known: &&String| keys::as_variable(known) == keys::as_variable(name);
-    named(below).find(is_it).cloned().unwrap_or_else(|| name.to_owned())
+/// A variable's name cannot hold dashes, dots or small letters: `MY_GW` means the integration `my-gw` if there is one,
+/// and `X_TEAM` its header `X-Team`.
+fn as_written(path: &mut [String], below: &[(Layer, Dict)]) {
+    let mut tables: Vec<&Dict> = below.iter().map(|(_, dict)| dict).collect();
+    for key in path {
+        if !tables.iter().any(|table| table.contains_key(key)) {
+            let is_it = |known: &&String| keys::as_variable(known) == keys::as_variable(key);
+            if let Some(known) = tables.iter().flat_map(|table| table.keys()).find(is_it) {
+                key.clone_from(known);
+            }
+        }
+        tables = tables.iter().filter_map(|table| table.get(key)?.as_dict()).collect();
+    }
 }
 
-fn put(dict: &mut Dict, node: &mut Node, path: &[String], value: &str, number: usize) {
-    let Some((first, rest)) = path.split_first() else { return };
+/// Puts what variable `number` says at `path`; false if another has put a text there, and not a table, where this one
+/// has a part of it.
+fn put(dict: &mut Dict, node: &mut Node, path: &[String], value: &str, number: usize) -> bool {
+    let Some((first, rest)) = path.split_first() else { return true };
     if !matches!(node.inside, Inside::Table(_)) {
         node.inside = Inside::Table(BTreeMap::new());
     }
-    let Inside::Table(nodes) = &mut node.inside else { return };
+    let Inside::Table(nodes) = &mut node.inside else { return true };
     let below =
         nodes.entry(first.clone()).or_insert_with(|| Node { mark: number..number + 1, ..Node::default() });
     if rest.is_empty() {
         dict.insert(first.clone(), Value::from(value.to_owned()));
-        return;
+        return true;
     }
     let entry = dict.entry(first.clone()).or_insert_with(|| Value::from(Dict::new()));
-    if entry.as_dict().is_none() {
-        *entry = Value::from(Dict::new());
+    // The whole comes before its parts: variables are in order.
+    if let Some(table @ Value::Dict(..)) = entry.as_str().and_then(text::toml_value) {
+        *entry = table;
     }
-    if let Value::Dict(_, inner) = entry {
-        put(inner, below, rest, value, number);
+    match entry {
+        Value::Dict(_, inner) => put(inner, below, rest, value, number),
+        _ => false,
     }
 }
 

@@ -7,7 +7,7 @@ use figment::value::{Dict, Empty, Tag, Value};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::places::{Inside, Node};
+use super::places::{Inside, Node, line_and_column};
 
 /// A text that is not what it should be: what is wrong and at which byte. The message never quotes the text.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,8 +91,16 @@ pub(super) fn json(text: &str) -> Result<(Dict, Node), Garbled> {
         message: without_position(&e.to_string()),
         at: byte_of(text, e.line(), e.column()),
     })?;
-    let mut node = Walker { text, at: 0 }.value();
+    let mut walker = Walker { text, at: 0, again: None };
+    let mut node = walker.value();
     node.mark.end = node.mark.start + 1;
+    if let Some(Again { first, at }) = walker.again {
+        let (line, _) = line_and_column(text, first);
+        return Err(Garbled {
+            message: format!("this key stands in line {line} already: keep one of them"),
+            at,
+        });
+    }
     match from_json(parsed) {
         Value::Dict(_, dict) => Ok((dict, node)),
         _ => Err(Garbled { message: "expected an object, `{…}`".to_owned(), at: node.span.start }),
@@ -150,6 +158,14 @@ pub(super) fn to_json(value: &Value) -> serde_json::Value {
 struct Walker<'a> {
     text: &'a str,
     at: usize,
+    /// The first key that its object has had before: serde_json, like most readers, would take the last of them.
+    again: Option<Again>,
+}
+
+/// Where a key stands, and where it stood first.
+struct Again {
+    first: usize,
+    at: usize,
 }
 
 impl Walker<'_> {
@@ -178,8 +194,12 @@ impl Walker<'_> {
             let mark = self.string();
             self.skip_space();
             self.at += 1;
-            let name = serde_json::from_str(&self.text[mark.clone()]).unwrap_or_default();
-            nodes.insert(name, Node { mark, ..self.value() });
+            let name: String = serde_json::from_str(&self.text[mark.clone()]).unwrap_or_default();
+            let at = mark.start;
+            let node = Node { mark, ..self.value() };
+            if let Some(before) = nodes.insert(name, node) {
+                self.again.get_or_insert(Again { first: before.mark.start, at });
+            }
         }
         Inside::Table(nodes)
     }

@@ -51,8 +51,26 @@ fn a_header_above_replaces_the_same_one_below_in_whatever_letters() {
     assert_eq!(headers(&house), ["x-other=kept", "x-team=toml"]);
     let house = house.env([("OUTRIDER_INTEGRATIONS__A__HEADERS__X-TEAM", "env")]);
     assert_eq!(headers(&house), ["x-other=kept", "x-team=env"]);
+    let house = House::new(toml).with("d/a.json", json).env([
+        ("OUTRIDER_INTEGRATIONS__A__HEADERS__X_TEAM", "env"),
+        ("OUTRIDER_INTEGRATIONS__A__HEADERS__X_OTHER", "env too"),
+    ]);
+    assert_eq!(headers(&house), ["x-other=env too", "x-team=env"], "a variable's name holds no dashes");
     let twice = House::new(&acme("headers = { x-team = \"a\", X-Team = \"b\" }"));
     assert!(twice.report().contains("the header `x-team` is given twice"), "{}", twice.report());
+}
+
+#[test]
+fn variables_may_give_a_table_and_more_of_its_keys_but_not_keys_of_a_text() {
+    let whole = "OUTRIDER_INTEGRATIONS__ACME__DEFAULTS";
+    let part = "OUTRIDER_INTEGRATIONS__ACME__DEFAULTS__TOP_K";
+    let house = House::new(&acme("")).env([(whole, "{ temperature = 0.5 }"), (part, "7")]);
+    let defaults = house.loaded().settings.integrations["acme"].edits.defaults.clone();
+    assert_eq!(serde_json::to_string(&defaults).unwrap(), r#"[["temperature","0.5"],["top_k","7"]]"#);
+    let report = House::new(&acme("")).env([(whole, "s3cret"), (part, "7")]).report();
+    assert!(report.contains(&format!("--> environment variable {part}")), "{report}");
+    assert!(report.contains(&format!("--> environment variable {whole}")), "{report}");
+    assert!(!report.contains("s3cret"), "{report}");
 }
 
 #[test]
