@@ -170,7 +170,10 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         )
         .hopeless(),
         Failure::Busy(busy) => overloaded(busy.most, at),
-        Failure::Draining => unavailable("draining", "this server is stopping".into()).after(SOON).closing(),
+        Failure::Draining => {
+            let message = format!("{at}this Outrider is stopping: send the request again in a moment");
+            unavailable("draining", message).after(SOON).closing()
+        }
         Failure::Internal(why) => internal().logged(*why),
         Failure::InvalidBody { message, param } => invalid_body(message, param.as_deref(), at),
         Failure::Unsupported { message, param } => unsupported(message, param, at),
