@@ -290,6 +290,7 @@ mod tests {
             ("data: hi", lacks),
             ("data: ouch", "it hurts"),
             ("{\"error\":{\"message\":\"bare\"}}\n", "bare"),
+            ("{\"a\":1}\n\n{\"error\":{\"mess", lacks),
             ("{\"error\":{\"mess", lacks),
         ] {
             let (mut answer, mut out) = (parrot(), BytesMut::new());
@@ -297,6 +298,9 @@ mod tests {
             let Outcome::Unfinished(fault) = answer.finish(End::Clean, &mut out) else { panic!("{rest}") };
             assert_eq!(fault.message, words, "{rest}");
         }
+        let (mut answer, mut out) = (parrot(), BytesMut::new());
+        let bare = b"data: hi\n\n{\"error\":{\"message\":\"bare\"}}\n\n";
+        assert_eq!(answer.feed(bare, &mut out), Err(Broken::told(br#"{"error":{"message":"bare"}}"#)));
         let garbled = too_early(Err(Broken::Garbled("half".to_owned())), b"", "nobody said bye");
         assert_eq!((garbled.status, &*garbled.message), (502, lacks));
     }

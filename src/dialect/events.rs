@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use super::Broken;
 use crate::framing::{TooLong, eventstream, ndjson, sse};
+use crate::openai::Fault;
 
 /// Finds the events in bytes that are cut anywhere.
 pub(super) trait Framing: fmt::Debug + Send {
@@ -38,7 +39,7 @@ impl Framing for sse::Splitter {
         input: &[u8],
         each: impl FnMut(sse::Event<'_>) -> Result<bool, Broken>,
     ) -> Result<(), Broken> {
-        to_the_last(sse::Events::new(&self.push(input)?), each)
+        to_the_last(sse::Events::new(&self.push(input)?), but_for_bare(each))
     }
 
     fn end(
@@ -46,7 +47,7 @@ impl Framing for sse::Splitter {
         each: impl FnMut(sse::Event<'_>) -> Result<bool, Broken>,
     ) -> (Result<(), Broken>, BytesMut) {
         let rest = self.rest();
-        (to_the_last(sse::Events::new(&rest), each), rest)
+        (to_the_last(sse::Events::new(&rest), but_for_bare(each)), rest)
     }
 }
 
@@ -88,6 +89,16 @@ impl Framing for eventstream::Reader {
             false => Ok(()),
         };
         (read, BytesMut::new())
+    }
+}
+
+/// Bare JSON is an error or for nobody.
+fn but_for_bare(
+    mut each: impl FnMut(sse::Event<'_>) -> Result<bool, Broken>,
+) -> impl FnMut(sse::Event<'_>) -> Result<bool, Broken> {
+    move |event| match event.is_bare {
+        false => each(event),
+        true => Fault::inside(&event.data).map_or(Ok(false), |fault| Err(Broken::Upstream(Box::new(fault)))),
     }
 }
 

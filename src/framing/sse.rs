@@ -121,6 +121,8 @@ pub struct Event<'a> {
     pub name: &'a [u8],
     /// The `data` fields, joined by line feeds.
     pub data: Cow<'a, [u8]>,
+    /// The data stands there by itself, without the field's name: no client would read it.
+    pub is_bare: bool,
     /// The offset behind its blank line, from the beginning of what [`Events`] was given.
     pub end: usize,
 }
@@ -132,7 +134,8 @@ impl Event<'_> {
     }
 }
 
-/// The events in bytes that end where an event ends; comments, unknown fields and events without data are skipped.
+/// The events in bytes that end where an event ends; comments, unknown fields and events without data are skipped, but
+/// for JSON that stands there bare: some gateways tell so of an error.
 #[derive(Clone, Debug)]
 pub struct Events<'a> {
     bytes: &'a [u8],
@@ -158,15 +161,24 @@ impl<'a> Iterator for Events<'a> {
     type Item = Event<'a>;
 
     fn next(&mut self) -> Option<Event<'a>> {
-        let (mut name, mut data) = (&b""[..], None);
+        let (mut name, mut data, mut bare) = (&b""[..], None, None);
         loop {
+            let start = self.at;
             let line = self.line()?;
             if line.is_empty() {
+                let end = self.at;
                 if let Some(data) = data {
-                    return Some(Event { name, data, end: self.at });
+                    return Some(Event { name, data, is_bare: false, end });
                 }
-                name = b"";
+                if let Some(from) = bare {
+                    let data = Cow::Borrowed(&self.bytes[from..start]);
+                    return Some(Event { name, data, is_bare: true, end });
+                }
+                (name, data) = (b"", None);
                 continue;
+            }
+            if line[0] == b'{' {
+                bare.get_or_insert(start);
             }
             match field(line) {
                 (b"data", value) => data = Some(joined(data, value)),
@@ -242,6 +254,18 @@ mod tests {
                 assert_eq!(read(stream.as_bytes(), step), wanted, "{end:?} in steps of {step}");
             }
         }
+    }
+
+    #[test]
+    fn bare_json_is_handed_out_as_such_unless_it_stands_beside_data() {
+        let stream = b": a\n\n{\"error\":\n 1}\n\n{\"b\": 2}\ndata: c\n\nretry: 5\n\n{\"d\"";
+        let events = Events::new(&stream[..stream.len() - 4]).map(|e| (e.is_bare, e.data.into_owned()));
+        let wanted = [(true, b"{\"error\":\n 1}\n".to_vec()), (false, b"c".to_vec())];
+        assert_eq!(events.collect::<Vec<_>>(), wanted);
+        for step in 1..stream.len() {
+            assert_eq!(read(stream, step), read(stream, stream.len()), "in steps of {step}");
+        }
+        assert_eq!(read(stream, 1).last(), Some(&pair("", "{\"d\"\n")));
     }
 
     #[test]

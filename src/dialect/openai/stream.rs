@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 use bytes::BytesMut;
 use memchr::memmem::Finder;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::alike::Alike;
@@ -22,7 +21,7 @@ use crate::openai::{Fault, Usage, excerpt, scan};
 pub(in crate::dialect) struct Passing {
     splitter: Splitter,
     alike: Alike,
-    finished: bool,
+    choices: Choices,
     usage: Option<Usage>,
     end: Option<Outcome>,
 }
@@ -30,8 +29,8 @@ pub(in crate::dialect) struct Passing {
 impl Passing {
     /// For an answer whose events have at most `max_event` bytes.
     pub(in crate::dialect) fn new(max_event: usize) -> Self {
-        let (splitter, alike) = (Splitter::new(max_event), Alike::default());
-        Self { splitter, alike, finished: false, usage: None, end: None }
+        let (splitter, alike, choices) = (Splitter::new(max_event), Alike::default(), Choices::default());
+        Self { splitter, alike, choices, usage: None, end: None }
     }
 
     /// Looks at all events; the length of what may go on, which is less than all behind the last event.
@@ -57,18 +56,23 @@ impl Passing {
             return Ok(());
         }
         let data = &*event.data;
+        if event.is_bare {
+            return Fault::inside(data).map_or(Ok(()), |fault| Err(Broken::Upstream(Box::new(fault))));
+        }
         if event.name == b"error" || ERROR.find(data).is_some() {
             Self::look_for_error(event)?;
         }
-        if says(data, &FINISH_REASON) || says(data, &USAGE) {
+        let ends = says(data, &FINISH_REASON) || says(data, &USAGE);
+        if ends || has_an_index_but_0(data) {
             let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(e, data))?;
-            self.finished |= seen.choices.iter().flatten().any(|c| c.finish_reason.is_some());
+            seen.choices.iter().flatten().for_each(|choice| self.choices.note(choice));
             let usage = seen.usage.and_then(|raw| serde_json::from_str(raw.get()).ok());
             self.usage = usage.or(self.usage);
-            return Ok(());
+        } else {
+            scan::check(data).map_err(|e| garbled(e, data))?;
+            self.choices.begin(0);
         }
-        scan::check(data).map_err(|e| garbled(e, data))?;
-        if event.name.is_empty() {
+        if !ends && event.name.is_empty() {
             self.alike.learn(lines);
         }
         Ok(())
@@ -160,7 +164,7 @@ impl Decoder for Passing {
         }
         match end {
             End::Broken(fault) => self.fail(fault, out),
-            End::Clean if self.finished => {
+            End::Clean if self.choices.are_finished() => {
                 sse::done(out);
                 self.end = Some(Outcome::Complete);
                 Outcome::Complete
@@ -189,6 +193,7 @@ impl Decoder for Passing {
 // Built once: building a finder costs more than looking through a chunk with it.
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
 static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
+static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"index\""));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
 
 const TOO_EARLY: &str = "the upstream's stream ended early: neither a finish_reason nor [DONE] came";
@@ -196,14 +201,18 @@ const TOO_EARLY: &str = "the upstream's stream ended early: neither a finish_rea
 /// What matters in a chunk; everything else is only checked to be JSON.
 #[derive(Deserialize)]
 struct Seen<'a> {
-    choices: Option<Vec<SeenChoice>>,
+    #[serde(borrow)]
+    choices: Option<Vec<SeenChoice<'a>>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct SeenChoice {
-    finish_reason: Option<IgnoredAny>,
+struct SeenChoice<'a> {
+    #[serde(borrow)]
+    index: Option<&'a RawValue>,
+    #[serde(borrow)]
+    finish_reason: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -214,12 +223,46 @@ struct MaybeError<'a> {
     object: Option<&'a RawValue>,
 }
 
+/// The choices that have begun, by their index, and whether they are finished.
+#[derive(Debug, Default)]
+struct Choices(Vec<(u64, bool)>);
+
+impl Choices {
+    fn begin(&mut self, index: u64) -> &mut bool {
+        let known = self.0.iter().position(|(known, _)| *known == index);
+        let at = known.unwrap_or(self.0.len());
+        if known.is_none() {
+            self.0.push((index, false));
+        }
+        &mut self.0[at].1
+    }
+
+    fn note(&mut self, choice: &SeenChoice<'_>) {
+        let index = choice.index.and_then(|raw| raw.get().parse().ok()).unwrap_or(0);
+        // An empty one stands in every chunk of some servers.
+        *self.begin(index) |= choice.finish_reason.is_some_and(|raw| raw.get() != "\"\"");
+    }
+
+    fn are_finished(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|(_, finished)| *finished)
+    }
+}
+
+/// Whether an index other than 0 stands somewhere: of a choice, or of a call of a tool.
+fn has_an_index_but_0(data: &[u8]) -> bool {
+    values(data, &INDEX).any(|value| matches!(value.first(), Some(b'1'..=b'9')))
+}
+
 /// Whether `key` stands somewhere with another value than `null`; cheap, and may say yes too often.
 fn says(data: &[u8], key: &Finder<'_>) -> bool {
-    key.find_iter(data).any(|at| {
+    values(data, key).any(|value| !value.starts_with(b"null"))
+}
+
+/// What stands behind each `key`.
+fn values<'a>(data: &'a [u8], key: &Finder<'_>) -> impl Iterator<Item = &'a [u8]> {
+    key.find_iter(data).filter_map(|at| {
         let value = data[at + key.needle().len()..].trim_ascii_start();
-        let value = value.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-        value.is_some_and(|value| !value.starts_with(b"null"))
+        value.strip_prefix(b":").map(<[u8]>::trim_ascii_start)
     })
 }
 
@@ -359,6 +402,36 @@ mod tests {
         {
             let (text, _) = any_cut(&format!("{CHUNK}{event}\n\n{DONE}"), None);
             assert!(text.contains("\"error\":{\"message\":\"boom\"") && !text.contains("[DONE]"), "{text}");
+        }
+    }
+
+    #[test]
+    fn bare_json_of_an_error_is_told_and_never_passed_on() {
+        let error = r#"{"error":{"message":"boom","type":"t","code":"c"}}"#;
+        for (before, behind) in [("", ""), ("", "\n\n"), (CHUNK, "\n"), (CHUNK, "\n\n")] {
+            let (text, outcome) = any_cut(&format!("{before}{error}{behind}"), None);
+            let told = r#"data: {"error":{"message":"boom","type":"t","param":null,"code":"c"}}"#;
+            assert_eq!((text, outcome), (format!("{before}{told}\n\n"), Outcome::Failed("boom".to_owned())));
+        }
+        let stream = format!("{CHUNK}{{\"id\":1}}\n\n{FINISH}{DONE}");
+        assert_eq!(any_cut(&stream, None), (stream.clone(), Outcome::Complete), "it is for nobody");
+    }
+
+    #[test]
+    fn an_empty_reason_is_none_and_all_choices_must_have_one() {
+        let of = |event: &str, index: u8| event.replace("\"index\":0", &format!("\"index\": {index}"));
+        let empty = CHUNK.replace("\"finish_reason\":null", "\"finish_reason\":\"\"");
+        let (first, second) = (of(FINISH, 0), of(FINISH, 1));
+        for (stream, is_whole) in [
+            (format!("{empty}{empty}"), false),
+            (format!("{empty}{FINISH}"), true),
+            (format!("{CHUNK}{}{first}", of(CHUNK, 1)), false),
+            (format!("{CHUNK}{}{second}", of(CHUNK, 1)), false),
+            (format!("{CHUNK}{}{first}{}{second}{WITH_USAGE}", of(CHUNK, 1), of(CHUNK, 1)), true),
+        ] {
+            let (text, outcome) = any_cut(&stream, None);
+            assert_eq!(outcome == Outcome::Complete, is_whole, "{text}");
+            assert_eq!(text.ends_with(DONE), is_whole, "{text}");
         }
     }
 
