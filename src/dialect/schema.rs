@@ -32,6 +32,9 @@ pub(super) fn each_inner(
 }
 
 /// The schema of whatever arguments.
+pub(super) const NOTHING: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
+
+/// The arguments of a function that says nothing of them.
 pub(super) const ANYTHING: &str = r#"{"type":"object"}"#;
 
 /// Writes the schema of a tool's arguments as it is, but always of type object.

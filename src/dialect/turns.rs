@@ -164,15 +164,10 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
     }
 
     fn system(&mut self, index: usize, content: &Content<'a>) -> Result<(), Untranslatable> {
-        let before = self.done.system.len();
+        let mut blocks = Vec::new();
         match content {
             Content::Absent => {}
-            Content::Text(text) => {
-                whole(*text, || format!("messages[{index}].content"))?;
-                if !text.is_blank() {
-                    self.done.system.push(Block::Text(*text));
-                }
-            }
+            Content::Text(text) => self.text(*text, || format!("messages[{index}].content"), &mut blocks)?,
             Content::Parts(parts) => {
                 for (place, part) in parts.iter().enumerate() {
                     let Body::Text(text) = part.body else {
@@ -183,25 +178,25 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
                         ));
                     };
                     let mark = self.note_part(index, place, part)?;
-                    let is_blank = text.is_blank();
-                    if !is_blank {
-                        self.done.system.push(Block::Text(text));
-                    }
-                    let mark = self.set(mark, !is_blank)?;
-                    self.done.system.extend(mark);
+                    let before = blocks.len();
+                    self.text(text, || format!("messages[{index}].content[{place}]"), &mut blocks)?;
+                    blocks.extend(self.set(mark, blocks.len() > before)?);
                 }
             }
         }
-        if self.done.system.len() > before && !self.done.turns.is_empty() {
+        if !blocks.is_empty() && !self.done.turns.is_empty() {
             let why = format!("{} takes system text at the beginning only, so it was moved there", V::NAME);
             self.losses.changed(format!("messages[{index}].role"), why)?;
         }
+        self.done.system.extend(blocks);
         Ok(())
     }
 
     fn assistant(&mut self, index: usize, message: &Message<'a>) -> Result<(), Untranslatable> {
         let mut blocks = self.blocks(index, &message.content)?;
-        blocks.extend(message.refusal.filter(|text| !text.is_blank()).map(Block::Text));
+        if let Some(refusal) = message.refusal {
+            self.text(refusal, || format!("messages[{index}].refusal"), &mut blocks)?;
+        }
         if blocks.is_empty() && message.calls.is_empty() {
             return Ok(());
         }
@@ -291,7 +286,7 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
         let content = match &message.content {
             Content::Absent => Answered::Parts(Vec::new()),
             Content::Text(text) => {
-                whole(*text, || format!("messages[{index}].content"))?;
+                self.text(*text, || format!("messages[{index}].content"), &mut Vec::new())?;
                 Answered::Text(*text)
             }
             parts @ Content::Parts(_) => {

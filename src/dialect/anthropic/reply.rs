@@ -22,7 +22,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     };
     let mut message = Message::default();
     for block in content {
-        add(block, legacy, &mut message);
+        add(&block, legacy, &mut message)?;
     }
     message.refusal = wire.stop_details.and_then(|details| details.explanation).map(Cow::into_owned);
     let choice = Choice { index: 0, message, finish_reason: finish_reason(&reason, legacy), logprobs: None };
@@ -33,17 +33,24 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     Ok(Reply::one(wire.id.map(Cow::into_owned), choice, tokens.usage()))
 }
 
-fn add(block: WireBlock<'_>, legacy: bool, message: &mut Message) {
+fn add(block: &WireBlock<'_>, legacy: bool, message: &mut Message) -> Result<(), Broken> {
     match &*block.kind {
-        "text" => message.say(&block.text.unwrap_or_default()),
-        "thinking" => message.think(&block.thinking.unwrap_or_default()),
+        "text" => message.say(&text(block.text)?),
+        "thinking" => message.think(&text(block.thinking)?),
         "tool_use" => {
             let arguments = block.input.map_or("{}", RawValue::get).to_owned();
-            let function = Function { name: block.name.unwrap_or_default().into_owned(), arguments };
-            message.call(legacy, block.id.unwrap_or_default().into_owned(), function);
+            let function = Function { name: text(block.name)?, arguments };
+            message.call(legacy, text(block.id)?, function);
         }
         _ => {}
     }
+    Ok(())
+}
+
+fn text(raw: Option<&RawValue>) -> Result<String, Broken> {
+    let json = raw.map_or("null", RawValue::get);
+    let text: Option<String> = serde_json::from_str(json).map_err(|e| garbled(&e, json.as_bytes()))?;
+    Ok(text.unwrap_or_default())
 }
 
 /// OpenAI's word for a stop reason; with `legacy` for a client of `functions`.
@@ -123,18 +130,19 @@ struct Wire<'a> {
     error: Option<&'a RawValue>,
 }
 
+/// Any block: what is not needed for its kind is not read, so that new kinds may hold what they like.
 #[derive(Deserialize)]
 struct WireBlock<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow)]
-    text: Option<Cow<'a, str>>,
+    text: Option<&'a RawValue>,
     #[serde(borrow)]
-    thinking: Option<Cow<'a, str>>,
+    thinking: Option<&'a RawValue>,
     #[serde(borrow)]
-    id: Option<Cow<'a, str>>,
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
+    name: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
 }

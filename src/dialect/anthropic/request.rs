@@ -96,6 +96,9 @@ fn refuse(request: &ChatRequest<'_>) -> Result<(), Untranslatable> {
     Ok(())
 }
 
+/// The room that is left for an answer behind a client's own budget of thoughts, in tokens.
+const ANSWER: u64 = 4096;
+
 fn write_limit(
     request: &ChatRequest<'_>,
     rules: Rules,
@@ -106,9 +109,16 @@ fn write_limit(
         losses.dropped("max_tokens", "max_completion_tokens was given too, and it is the newer name")?;
     }
     let limit = request.token_limit().unwrap_or_else(|| {
-        let why = format!("Anthropic requires it; {} for this model", rules.default_max_tokens);
+        let usual = rules.default_max_tokens;
+        let (limit, why) = match thinking::asked_budget(request) {
+            Some(budget) if budget >= usual => {
+                let limit = budget.saturating_add(ANSWER);
+                (limit, format!("Anthropic requires it, above `thinking.budget_tokens`; {limit}"))
+            }
+            _ => (usual, format!("Anthropic requires it; {usual} for this model")),
+        };
         losses.defaulted("max_tokens", why);
-        rules.default_max_tokens
+        limit
     });
     json.key("max_tokens");
     json.value(&limit);
@@ -156,7 +166,8 @@ fn write_stop(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    if request.stop.iter().any(|text| text.is_blank()) {
+    // An empty one asks for nothing.
+    if request.stop.iter().any(|text| text.is_blank() && !text.is_empty()) {
         losses.dropped(
             "stop",
             "Anthropic refuses stop sequences of nothing but white space; the others were kept",

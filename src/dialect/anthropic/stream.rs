@@ -107,7 +107,7 @@ impl Stream {
     fn start(&mut self, index: u64, block: &WireBlock<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         match block.kind.as_deref() {
             Some("tool_use") => {
-                let (Some(id), Some(name)) = (block.id, block.name) else {
+                let (Some(id), Some(name)) = (parse(block.id)?, parse(block.name)?) else {
                     return Err(Broken::Garbled(
                         "the upstream began a tool call without its id or name".to_owned(),
                     ));
@@ -118,9 +118,9 @@ impl Stream {
                 }
             }
             Some("text") => {
-                self.say(block.text, |text| Delta { content: Some(text), ..Delta::default() }, out)
+                self.say(parse(block.text)?, |text| Delta { content: Some(text), ..Delta::default() }, out)
             }
-            Some("thinking") => self.think(block.thinking, out),
+            Some("thinking") => self.think(parse(block.thinking)?, out),
             _ => {}
         }
         Ok(())
@@ -129,14 +129,15 @@ impl Stream {
     fn delta(&mut self, index: u64, delta: &WireDelta<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         match delta.kind.as_deref() {
             Some("text_delta") => {
-                self.say(delta.text, |text| Delta { content: Some(text), ..Delta::default() }, out)
+                self.say(parse(delta.text)?, |text| Delta { content: Some(text), ..Delta::default() }, out)
             }
             Some("input_json_delta") => {
-                if let Some(json) = delta.partial_json.filter(|json| !json.is_empty()) {
+                let json: Option<Text<'_>> = parse(delta.partial_json)?;
+                if let Some(json) = json.filter(|json| !json.is_empty()) {
                     self.calls.add(index, json, &mut self.chunks, out);
                 }
             }
-            Some("thinking_delta") => self.think(delta.thinking, out),
+            Some("thinking_delta") => self.think(parse(delta.thinking)?, out),
             _ => {}
         }
         Ok(())
@@ -181,7 +182,9 @@ impl Stream {
 }
 
 fn says_nothing(input: &str) -> bool {
-    matches!(input, "{}" | "null" | "\"\"")
+    let spaces: &[char] = &[' ', '\t', '\r', '\n'];
+    let object = input.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    object.is_some_and(|inside| inside.trim_matches(spaces).is_empty()) || matches!(input, "null" | "\"\"")
 }
 
 fn parse<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<T, Broken> {
@@ -226,15 +229,15 @@ struct WireBlock<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    id: Option<Text<'a>>,
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
-    name: Option<Text<'a>>,
+    name: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
     #[serde(borrow)]
-    text: Option<Text<'a>>,
+    text: Option<&'a RawValue>,
     #[serde(borrow)]
-    thinking: Option<Text<'a>>,
+    thinking: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -242,11 +245,11 @@ struct WireDelta<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    text: Option<Text<'a>>,
+    text: Option<&'a RawValue>,
     #[serde(borrow)]
-    partial_json: Option<Text<'a>>,
+    partial_json: Option<&'a RawValue>,
     #[serde(borrow)]
-    thinking: Option<Text<'a>>,
+    thinking: Option<&'a RawValue>,
     #[serde(borrow)]
     stop_reason: Option<Cow<'a, str>>,
     #[serde(borrow)]

@@ -79,7 +79,8 @@ fn write_tool(
 ) -> Result<(), Untranslatable> {
     let mark = marks::of_tool(tool);
     losses.beyond_tool(tool, mark.map(|(name, _)| name), place, "Anthropic's tools have no such field")?;
-    if tool.strict && !rules.structured {
+    let strict = tool.strict && rules.structured;
+    if tool.strict && !strict {
         losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
     }
     json.object();
@@ -91,14 +92,17 @@ fn write_tool(
     }
     json.key("input_schema");
     match tool.parameters {
-        Some(schema) if tool.strict && rules.structured => {
+        Some(schema) if strict => {
             let place = format!("{place}.parameters");
             json.value(&schema::fit_parameters(schema.get(), &place, Messages::NAME, losses)?);
-            json.key("strict");
-            json.value(&true);
         }
         Some(schema) => shape::write_object(schema, json),
+        None if strict => json.raw(shape::NOTHING),
         None => json.raw(shape::ANYTHING),
+    }
+    if strict {
+        json.key("strict");
+        json.value(&true);
     }
     if let Some((_, mark)) = mark {
         json.key(marks::FIELD);

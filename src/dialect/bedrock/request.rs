@@ -216,11 +216,9 @@ fn stops<'a>(
     losses: &mut Losses,
 ) -> Result<Vec<Text<'a>>, Untranslatable> {
     let blank = |text: &Text<'a>| if family.is_claude() { text.is_blank() } else { text.is_empty() };
-    if request.stop.iter().any(blank) {
-        let why = match family.is_claude() {
-            true => "Claude refuses stop sequences of nothing but white space; the others were kept",
-            false => "Bedrock refuses empty stop sequences; the others were kept",
-        };
+    // An empty one asks for nothing.
+    if request.stop.iter().any(|text| blank(text) && !text.is_empty()) {
+        let why = "Claude refuses stop sequences of nothing but white space; the others were kept";
         losses.dropped("stop", why)?;
     }
     Ok(request.stop.iter().filter(|text| !blank(text)).copied().collect())

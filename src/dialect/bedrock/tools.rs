@@ -151,13 +151,14 @@ fn write_tool(
         losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
     }
     open(tool.name, tool.description.filter(|text| !text.is_blank()), json);
-    let strict = tool.strict && holds && tool.parameters.is_some();
+    let strict = tool.strict && holds;
     match tool.parameters {
         Some(schema) if strict => {
             let place = format!("{place}.parameters");
             json.value(&claude::schema::fit_parameters(schema.get(), &place, Converse::NAME, losses)?);
         }
         Some(schema) => schema::write_object(schema, json),
+        None if strict => json.raw(schema::NOTHING),
         None => json.raw(schema::ANYTHING),
     }
     close(strict.then_some(true), json);

@@ -8,7 +8,7 @@ use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
 use crate::dialect::turns::Conversation;
 use crate::openai::ChatRequest;
-use crate::openai::json::Writer;
+use crate::openai::json::{Object, Writer};
 use crate::openai::tool::ToolChoice;
 
 /// What is said about thinking.
@@ -84,6 +84,12 @@ impl Setting {
 
 /// The smallest budget that Claude takes.
 const LEAST: u64 = 1024;
+
+/// The budget in Claude's own `thinking`, where the client sends it.
+pub(in crate::dialect) fn asked_budget(request: &ChatRequest<'_>) -> Option<u64> {
+    let asked = Object::read(request.other("thinking")?.get()).ok()?.take("budget_tokens")?;
+    asked.get().parse().ok()
+}
 
 /// Decides how the client's effort is carried over, or notes why it is not.
 pub(in crate::dialect) fn plan<'a>(
