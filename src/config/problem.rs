@@ -1,5 +1,6 @@
 //! A mistake and how it is shown: as text in the manner of rustc, or as JSON.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
@@ -107,23 +108,39 @@ impl Problem {
 
     fn write(&self, out: &mut String, paint: Paint) -> fmt::Result {
         let (strong, blue, off) = (paint.of(self.severity), paint.blue(), paint.off());
-        writeln!(out, "{strong}{}{off}{}: {}{off}", self.severity.word(), paint.bold(), self.message)?;
+        writeln!(
+            out,
+            "{strong}{}{off}{}: {}{off}",
+            self.severity.word(),
+            paint.bold(),
+            shown(&self.message)
+        )?;
         let line = self.place.as_ref().and_then(|p| p.line).map(|l| l.to_string()).unwrap_or_default();
         let gutter = " ".repeat(line.len().max(1));
         if let Some(place) = &self.place {
-            writeln!(out, "{gutter}{blue}-->{off} {place}")?;
+            writeln!(out, "{gutter}{blue}-->{off} {}", shown(&place.to_string()))?;
             if let Some(snippet) = &place.snippet {
                 let (space, carets) = (" ".repeat(snippet.from), "^".repeat(snippet.width.max(1)));
                 writeln!(out, "{gutter} {blue}|{off}")?;
-                writeln!(out, "{blue}{line} |{off} {}", snippet.text)?;
+                writeln!(out, "{blue}{line} |{off} {}", shown(&snippet.text))?;
                 writeln!(out, "{gutter} {blue}|{off} {space}{strong}{carets}{off}")?;
             }
         }
         if let Some(help) = &self.help {
-            writeln!(out, "{gutter} {blue}={off} help: {help}")?;
+            writeln!(out, "{gutter} {blue}={off} help: {}", shown(help))?;
         }
         Ok(())
     }
+}
+
+/// `text` without what a terminal would obey: names of keys may hold anything.
+fn shown(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if is_obeyed(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 impl fmt::Display for Place {

@@ -477,11 +477,31 @@ impl Read for PathBuf {
     }
 }
 
-/// A JSON value of the user's own shape.
+/// A JSON value of the user's own shape. What a form gave stays text: it must not become anything else by what is in it.
 impl Read for serde_json::Value {
     fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
-        let loose = reading.loose(value, at).and_then(text::toml_value);
-        Field::Given(text::to_json(loose.as_ref().unwrap_or(value)))
+        let loose = reading.loose(value, at).filter(|_| !reading.expanded.contains(at));
+        let loose = loose.and_then(text::toml_value);
+        let value = loose.as_ref().unwrap_or(value);
+        if has_no_json(value) {
+            reading
+                .error(at, format!("`{at}` holds a number that JSON has not"))
+                .help("write it as a string");
+            return Field::Bad;
+        }
+        Field::Given(text::to_json(value))
+    }
+}
+
+/// Whether a number in `value` is infinite, none, or too long.
+fn has_no_json(value: &Value) -> bool {
+    match value {
+        Value::Num(_, number) => {
+            text::to_json(value).is_null() || number.to_f64().is_some_and(|number| !number.is_finite())
+        }
+        Value::Dict(_, dict) => dict.values().any(has_no_json),
+        Value::Array(_, values) => values.iter().any(has_no_json),
+        _ => false,
     }
 }
 
@@ -502,14 +522,9 @@ impl Read for Scalar {
 /// A list; in the environment `a,b` or `["a", "b"]`. Elements that are wrong are left out.
 impl<T: Read> Read for Vec<T> {
     fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
-        let parsed;
-        let values = match (value, reading.loose(value, at)) {
-            (Value::Array(_, values), _) => values,
-            (_, Some(text)) => {
-                parsed = loose_list(text);
-                &parsed
-            }
-            _ => return reading.mismatch(value, at, "a list, `[\"…\"]`").map_or(Field::Bad, Field::Given),
+        let parsed = reading.loose(value, at).and_then(loose_list);
+        let ((Value::Array(_, values), _) | (_, Some(values))) = (value, &parsed) else {
+            return reading.mismatch(value, at, "a list, `[\"…\"]`").map_or(Field::Bad, Field::Given);
         };
         let mut read = Self::new();
         for (n, value) in values.iter().enumerate() {
@@ -526,11 +541,15 @@ impl<T: Read> Read for Vec<T> {
     }
 }
 
-fn loose_list(text: &str) -> Vec<Value> {
-    if let Some(Value::Array(_, values)) = text::toml_value(text.trim()) {
-        return values;
+/// The list that `text` stands for; nothing if it begins as one of TOML's and is none.
+fn loose_list(text: &str) -> Option<Vec<Value>> {
+    match text::toml_value(text.trim()) {
+        Some(Value::Array(_, values)) => return Some(values),
+        _ if text.trim_start().starts_with('[') => return None,
+        _ => {}
     }
-    text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| Value::from(t.to_owned())).collect()
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Some(words.map(|word| Value::from(word.to_owned())).collect())
 }
 
 /// One, or a list of them.

@@ -352,7 +352,7 @@ fn read_environment(options: &Options, below: &[(Layer, Dict)], problems: &mut P
     let (mut dict, mut root, mut variables) = (Dict::new(), Node::default(), Vec::new());
     for (name, value) in &options.env.0 {
         let Some(rest) = name.strip_prefix("OUTRIDER_").filter(|rest| rest.contains("__")) else { continue };
-        let mut path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+        let mut path: Vec<String> = rest.split("__").enumerate().map(|(n, key)| as_key(key, n)).collect();
         as_written(&mut path, below);
         let number = variables.len();
         variables.push(name.clone());
@@ -408,6 +408,15 @@ fn about_variable(severity: Severity, name: &str, message: impl Into<String>) ->
 /// The names of integrations.
 fn named(layers: &[(Layer, Dict)]) -> impl Iterator<Item = &String> {
     layers.iter().filter_map(|(_, dict)| dict.get("integrations")?.as_dict()).flat_map(Dict::keys)
+}
+
+/// A key as it stands in a variable's name. In the tables of an integration keys may be the user's own: there, small
+/// letters say that the others are meant to be capital.
+fn as_key(written: &str, depth: usize) -> String {
+    match depth > 2 && written.contains(|c: char| c.is_ascii_lowercase()) {
+        true => written.to_owned(),
+        false => written.to_lowercase(),
+    }
 }
 
 /// A variable's name cannot hold dashes, dots or small letters: `MY_GW` means the integration `my-gw` if there is one,

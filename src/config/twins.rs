@@ -16,6 +16,9 @@ const SECRETS: [&str; 7] = [
     "session_token",
 ];
 
+/// What `token` and `token_file` hold, as it stands in `oauth2`.
+const CLIENT: [&str; 3] = ["client_id", "client_secret", "client_secret_file"];
+
 /// The tables below the root, and below one integration, in which secrets stand.
 const TABLES: [&str; 4] = ["server", "integrations", "oauth2", "aws"];
 
@@ -41,6 +44,13 @@ fn retire_in(below: &mut Dict, above: &Dict, depth: usize) {
         if above.contains_key(&file) {
             below.remove(secret);
         }
+    }
+    // What `token` says of the client is said in `oauth2` too, which wins within one layer.
+    if depth == 2
+        && (above.contains_key("token") || above.contains_key("token_file"))
+        && let Some(Value::Dict(_, oauth2)) = below.get_mut("oauth2")
+    {
+        CLIENT.iter().for_each(|key| drop(oauth2.remove(*key)));
     }
     for (key, value) in above {
         let (Some(Value::Dict(_, inner)), Value::Dict(_, above)) = (below.get_mut(key), value) else {

@@ -12,7 +12,11 @@ use super::{borrowed, keys};
 const FEW: usize = 16;
 
 /// Tables that take any key, and what a key is in them.
-const OPEN: [(&str, &str); 2] = [("headers", "a header"), ("query", "a parameter of the URL")];
+const OPEN: [(&str, &str); 3] =
+    [("headers", "a header"), ("query", "a parameter of the URL"), ("defaults", "a field of the request")];
+
+/// Keys of an integration that may well be meant as one of these too.
+const COMMON: [&str; 4] = ["format", "path", "query", "token"];
 
 impl Reading<'_> {
     /// Notes every key of `dict` that is not `known`. `elsewhere` are keys that are often put into the wrong table, and
@@ -78,7 +82,7 @@ impl Reading<'_> {
                     }
                 }
                 (None, Some((_, kind))) if at.integration_name().is_some() => {
-                    for key in strays.filter(|key| key.contains('_')) {
+                    for key in strays.filter(|key| !COMMON.contains(&key.as_str())) {
                         let own = table.key(key);
                         let help = self.move_to(&table, at);
                         self.warning(&own, format!("`{key}` is {kind} here, and no key of [{at}]"))

@@ -10,7 +10,6 @@ use super::toml;
 use crate::config::expand::is_name;
 use crate::config::raw::{self, Root};
 use crate::config::shape::Shape as _;
-use crate::config::text;
 use crate::config::valid::PARAMETERS;
 
 /// Where a secret is to be put.
@@ -307,21 +306,11 @@ impl Writer<'_> {
             return Value::from(file);
         }
         let variable = self.variable(path);
-        let mut what = format!("put it into the environment variable `{variable}`");
-        // There a text that is a value of TOML is taken as that.
-        let is_typed = matches!(path, ["defaults", _] | ["custom_llm_config", "init_kwargs", _]);
-        let is_typed = is_typed && self.lists == 0;
-        if value.is_number() && !(is_typed || matches!(path, ["query", _] | ["oauth2", "extra_params", _])) {
+        let what = format!("put it into the environment variable `{variable}`");
+        if value.is_number() && !matches!(path, ["query", _] | ["oauth2", "extra_params", _]) {
             self.lose(format!("`{key}` is a number, and what comes from the environment is text there"));
         }
-        let is_typed = is_typed && value.as_str().is_some_and(|text| text::toml_value(text).is_some());
-        let set = if is_typed {
-            what.push_str(", in quotes, \"…\": so it stays text");
-            Value::from(toml::value(value))
-        } else {
-            value.clone()
-        };
-        self.page.variables.push((variable.clone(), set));
+        self.page.variables.push((variable.clone(), value.clone()));
         self.page
             .comments
             .push((path[0].to_owned(), format!("`${{{variable}}}` is to hold {}.", toml::key(last))));

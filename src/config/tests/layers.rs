@@ -2,6 +2,8 @@
 //! layers that mean the same, and names of models.
 
 use super::{House, acme};
+use crate::config::Authorization;
+use crate::config::valid::ClientAuth;
 
 #[test]
 fn a_header_that_the_credential_overrides_is_a_warning_where_it_stands() {
@@ -58,6 +60,38 @@ fn a_header_above_replaces_the_same_one_below_in_whatever_letters() {
     assert_eq!(headers(&house), ["x-other=env too", "x-team=env"], "a variable's name holds no dashes");
     let twice = House::new(&acme("headers = { x-team = \"a\", X-Team = \"b\" }"));
     assert!(twice.report().contains("the header `x-team` is given twice"), "{}", twice.report());
+}
+
+#[test]
+fn a_token_above_says_more_of_the_client_than_oauth2_below() {
+    let json = r#"{"endpoint": "https://a.example/v1", "models": ["m"], "oauth2_token_url": "https://l.example/t",
+        "oauth2": {"client_id": "below", "client_secret": "s3cret-1", "client_auth": "basic"}}"#;
+    let toml = "integrations_dir = \"d\"\n";
+    let client = |house: &House| {
+        let loaded = house.loaded();
+        let Authorization::OAuth2(oauth2) = &loaded.settings.integrations["a"].authorization else {
+            panic!()
+        };
+        (oauth2.client_id.clone(), oauth2.client_auth)
+    };
+    let house = House::new(toml).with("d/a.json", json);
+    assert_eq!(client(&house), ("below".to_owned(), ClientAuth::Basic));
+    let above = r#"{"client_id": "above", "client_secret": "s3cret-2"}"#;
+    let house = house.env([("OUTRIDER_INTEGRATIONS__A__TOKEN", above)]);
+    assert_eq!(client(&house), ("above".to_owned(), ClientAuth::Basic));
+}
+
+#[test]
+fn what_a_form_gives_stays_text_where_a_variable_of_the_key_itself_may_be_a_number() {
+    let forms = acme("defaults = { user = \"${U}\", seed = \"${S}\" }");
+    let house = House::new(&forms).env([
+        ("U", "{ admin = true }"),
+        ("S", "12"),
+        ("OUTRIDER_INTEGRATIONS__ACME__DEFAULTS__topK", "7"),
+    ]);
+    let defaults = house.loaded().settings.integrations["acme"].edits.defaults.clone();
+    let wanted = r#"[["user","\"{ admin = true }\""],["seed","\"12\""],["topK","7"]]"#;
+    assert_eq!(serde_json::to_string(&defaults).unwrap(), wanted);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::SecretSource;
-use crate::config::expand;
+use crate::config::{expand, text};
 use crate::files;
 use crate::secret::Secret;
 
@@ -80,6 +80,9 @@ impl Token {
         let Ok(Value::Object(object)) = serde_json::from_str(text) else {
             return Err(format!("it must hold JSON: {SHAPE}"));
         };
+        if let Err(garbled) = text::json(text) {
+            return Err(format!("in its JSON {}", garbled.message));
+        }
         let mut field = |name: &str| match object.get(name) {
             _ if unread.contains(&name) => Ok(Ok(None)),
             None | Some(Value::Null) => Ok(Ok(None)),

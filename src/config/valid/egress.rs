@@ -21,6 +21,9 @@ pub(in crate::config) struct Egress {
     ca_mode: CaMode,
 }
 
+/// What is written for the straight way, and would be taken for a host's name.
+const DIRECT: [&str; 6] = ["none", "direct", "off", "no", "false", "null"];
+
 /// What a `proxy` key says.
 #[derive(Clone)]
 pub(super) enum Choice {
@@ -183,6 +186,10 @@ pub(super) fn choice(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> Choice
     match raw.given().as_deref() {
         None => Choice::Unsaid,
         Some("none" | "") => Choice::Direct,
+        Some(text) if DIRECT.iter().any(|word| text.eq_ignore_ascii_case(word)) => {
+            r.error(at, format!("`{at}` names no proxy")).help("did you mean \"none\"?");
+            Choice::Direct
+        }
         Some(text) => match proxy(text) {
             Ok(proxy) => Choice::Through(proxy),
             Err(why) => {

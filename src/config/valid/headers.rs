@@ -86,6 +86,10 @@ pub(super) fn forwarded(raw: Field<Vec<String>>, at: &At, r: &mut Reading<'_>) -
     for (n, text) in raw.or(Vec::new()).iter().enumerate() {
         let at = at.index(n);
         let Some(name) = name(text, &at, r) else { continue };
+        if name.as_str().contains('*') {
+            r.error(&at, format!("`{at}` is no pattern: `*` is a letter of a header's name"))
+                .help("name each header that is to be let through");
+        }
         if name == http::header::AUTHORIZATION {
             let help =
                 "the caller's own credential never leaves; set the integration's with authentication_type";

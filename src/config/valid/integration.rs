@@ -40,7 +40,8 @@ pub(in crate::config) fn integration(
     let name = name_of(name, &at, r)?;
     let handler = handler(raw.custom_llm_config, raw.call_style, common, &at, r);
     let format = raw.format.or(Format::OpenAi);
-    let endpoint = endpoint(&raw.endpoint, format, handler.is_some(), &at, r);
+    let has_own_path = handler.is_some() || raw.path.is_given();
+    let endpoint = endpoint(&raw.endpoint, format, has_own_path, &at, r);
     let names_some = names_models(&raw.model_properties) || names_models(&raw.models);
     let mut models = models::models(raw.model_properties, raw.models, &at, r);
     let default_model = models::default_model(raw.default_model, &mut models, &at, r);
@@ -138,7 +139,7 @@ impl Way {
     }
 }
 
-fn endpoint(raw: &Field<String>, format: Format, is_handler: bool, at: &At, r: &mut Reading<'_>) -> Uri {
+fn endpoint(raw: &Field<String>, format: Format, has_own_path: bool, at: &At, r: &mut Reading<'_>) -> Uri {
     if raw.is_absent() {
         r.error(&at.key("endpoint"), format!("`{at}` has no `endpoint`"))
             .help("set the base URL, such as https://api.example.com/v1");
@@ -150,12 +151,28 @@ fn endpoint(raw: &Field<String>, format: Format, is_handler: bool, at: &At, r: &
     };
     // Nothing is appended to a full URL: a slash at its end means something.
     let endpoint = if format == Format::Declared { text.parse().unwrap_or(endpoint) } else { endpoint };
-    let appended = "/chat/completions";
-    if format == Format::OpenAi && !is_handler && endpoint.path().ends_with(appended) {
-        let message = format!("`endpoint` ends in {appended}, which is appended to it once more");
+    let (whole, ends) = appended(format);
+    let end = ends.iter().find(|end| endpoint.path().ends_with(*end));
+    if let Some(end) = end.filter(|_| !has_own_path) {
+        let message = format!("`endpoint` ends in {end}, and {whole} is appended to it");
         r.warning(&at, message).help("leave it out");
     }
     endpoint
+}
+
+/// What a format appends to the endpoint of a chat, and how endpoints end that hold some of it already.
+fn appended(format: Format) -> (&'static str, &'static [&'static str]) {
+    match format {
+        Format::OpenAi | Format::Mistral => ("/chat/completions", &["/chat/completions"]),
+        Format::Anthropic => ("/v1/messages", &["/v1/messages", "/v1"]),
+        Format::Azure => ("/openai/deployments/…", &["/chat/completions", "/openai/v1", "/openai"]),
+        Format::Gemini => ("/v1beta/models/…", &["/v1beta/models", "/v1beta"]),
+        Format::Vertex => ("/models/…", &["/models"]),
+        Format::Bedrock => ("/model/…", &["/converse", "/model"]),
+        Format::Cohere => ("/v2/chat", &["/v2/chat", "/v2"]),
+        Format::Ollama => ("/api/chat", &["/api/chat", "/api"]),
+        Format::Declared => ("nothing", &[]),
+    }
 }
 
 /// Whether there is something in the list, be it wrong.

@@ -212,10 +212,29 @@ pub fn is_random(text: &str) -> bool {
     runs(|c| matches!(c, '+' | '=' | '_')).any(is_long) || runs(|c| c == '-').any(is_uuid)
 }
 
-/// Whether the value that goes by `name` looks like a secret.
+/// Whether `value` is an address with a password in it.
+fn has_password(value: &str) -> bool {
+    let Some((_, address)) = value.split_once("://") else { return false };
+    let authority = address.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    user.and_then(|user| user.split_once(':')).is_some_and(|(_, password)| !password.is_empty())
+}
+
+/// Whether one of the `name=value` in `value` goes by the name of a secret, as in a connection string.
+fn names_secret(value: &str) -> bool {
+    value
+        .split([';', '&', '?', ',', ' '])
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(name, value)| !value.is_empty() && SUSPECT.iter().any(|piece| name.contains(piece)))
+}
+
+/// Whether the value that goes by `name` looks like a secret, or holds one.
 pub fn is_suspect(name: &str, value: &str) -> bool {
     let (name, value) = (name.to_lowercase(), value.to_lowercase());
-    SUSPECT.iter().any(|piece| name.contains(piece)) || BEGINNINGS.iter().any(|with| value.starts_with(with))
+    SUSPECT.iter().any(|piece| name.contains(piece))
+        || BEGINNINGS.iter().any(|with| value.starts_with(with))
+        || has_password(&value)
+        || names_secret(&value)
 }
 
 /// The forms in which a request may hold `secret`: with and without its scheme, and encoded.
