@@ -557,6 +557,10 @@ fn what_could_never_work_is_an_error() {
         let report = House::new(&toml).report();
         assert!(report.contains(words) && report.contains("\n1 error\n"), "{lines}: {report}");
     }
+    let oauth2 = acme("oauth2 = { client_id = \"${NO_SUCH}\", client_secret = \"s\" }")
+        .replace("\"none\"", "\"oauth2\"");
+    let report = House::new(&oauth2).report();
+    assert!(report.contains("NO_SUCH is not set") && report.contains("\n1 error\n"), "{report}");
     let house = House::new(&acme("")).env([("OUTRIDER_INTEGRATIONS__ACME__DROP", "[user]")]);
     assert!(house.report().contains("must be a list"), "{}", house.report());
 }

@@ -84,6 +84,11 @@ fn warn_unused(fields: &Fields, kind: Type, at: &At, r: &mut Reading<'_>) {
         ("api_key_header", fields.api_key_header.is_given(), Type::ApiKey),
         ("api_key_value", fields.api_key_value.is_given(), Type::ApiKey),
         ("oauth2_token_url", fields.token_url.is_given(), Type::OAuth2),
+        (
+            "authentication_scope",
+            fields.scope.get().is_some_and(|scope| !scope.trim().is_empty()),
+            Type::OAuth2,
+        ),
         ("token", fields.token.is_given(), Type::OAuth2),
         ("oauth2", fields.oauth2.is_given(), Type::OAuth2),
         ("aws", fields.aws.is_given(), Type::AwsSigV4),
@@ -153,14 +158,15 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     check_method(&raw, method, &table, r);
     let secret_is_absent = raw.client_secret.is_absent();
     // What is wrong with them is noted already, or is the world's: nothing stands in for them.
-    let is_bad = token.is_none() || [raw.client_id.is_bad(), raw.client_secret.is_bad()].contains(&true);
+    let id_is_bad = raw.client_id.is_bad();
+    let is_bad = token.is_none() || id_is_bad || raw.client_secret.is_bad();
     let given_id = raw.client_id.given();
     let client_id = given_id.clone().or_else(|| token.as_ref()?.id.clone());
     let client_secret = raw.client_secret.given().or_else(|| token.as_ref()?.secret.clone());
     let needs_secret = matches!(method, ClientAuthentication::Post | ClientAuthentication::Basic);
     if token.is_some() {
         let written = token.as_ref().and_then(|token| token.written.as_ref());
-        if client_id.as_deref().is_none_or(|id| id.trim().is_empty()) {
+        if !id_is_bad && client_id.as_deref().is_none_or(|id| id.trim().is_empty()) {
             missing_credential("client_id", written, at, r);
         }
         if needs_secret && secret_is_absent && client_secret.is_none() {
