@@ -305,6 +305,21 @@ impl Format {
         ("declared", Self::Declared),
     ];
 
+    /// What is appended to the endpoint of a chat, as messages show it, and how endpoints end that hold some of it already.
+    pub fn appended(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::OpenAi | Self::Mistral => ("/chat/completions", &["/chat/completions"]),
+            Self::Anthropic => ("/v1/messages", &["/v1/messages", "/v1"]),
+            Self::Azure => ("/openai/deployments/…", &["/chat/completions", "/openai/v1", "/openai"]),
+            Self::Gemini => ("/v1beta/models/…", &["/v1beta/models", "/v1beta"]),
+            Self::Vertex => ("/models/…", &["/models"]),
+            Self::Bedrock => ("/model/…", &["/model"]),
+            Self::Cohere => ("/v2/chat", &["/v2/chat", "/v2"]),
+            Self::Ollama => ("/api/chat", &["/api/chat", "/api"]),
+            Self::Declared => ("nothing", &[]),
+        }
+    }
+
     /// What they are called elsewhere, models and makers included; what begins so and goes on behind a dash is meant too.
     pub const ALIASES: &[(&'static str, Self)] = &[
         ("azure-openai", Self::Azure),

@@ -151,28 +151,13 @@ fn endpoint(raw: &Field<String>, format: Format, has_own_path: bool, at: &At, r:
     };
     // Nothing is appended to a full URL: a slash at its end means something.
     let endpoint = if format == Format::Declared { text.parse().unwrap_or(endpoint) } else { endpoint };
-    let (whole, ends) = appended(format);
+    let (whole, ends) = format.appended();
     let end = ends.iter().find(|end| endpoint.path().ends_with(*end));
     if let Some(end) = end.filter(|_| !has_own_path) {
         let message = format!("`endpoint` ends in {end}, and {whole} is appended to it");
         r.warning(&at, message).help("leave it out");
     }
     endpoint
-}
-
-/// What a format appends to the endpoint of a chat, and how endpoints end that hold some of it already.
-fn appended(format: Format) -> (&'static str, &'static [&'static str]) {
-    match format {
-        Format::OpenAi | Format::Mistral => ("/chat/completions", &["/chat/completions"]),
-        Format::Anthropic => ("/v1/messages", &["/v1/messages", "/v1"]),
-        Format::Azure => ("/openai/deployments/…", &["/chat/completions", "/openai/v1", "/openai"]),
-        Format::Gemini => ("/v1beta/models/…", &["/v1beta/models", "/v1beta"]),
-        Format::Vertex => ("/models/…", &["/models"]),
-        Format::Bedrock => ("/model/…", &["/converse", "/model"]),
-        Format::Cohere => ("/v2/chat", &["/v2/chat", "/v2"]),
-        Format::Ollama => ("/api/chat", &["/api/chat", "/api"]),
-        Format::Declared => ("nothing", &[]),
-    }
 }
 
 /// Whether there is something in the list, be it wrong.
