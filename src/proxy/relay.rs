@@ -267,6 +267,8 @@ impl Relay {
                     permit.hold(upstream.lease);
                 }
                 self.source = Source::Open(upstream.sent.body, upstream.decoder);
+                // The wait for the head has its own limit.
+                self.silent = None;
             }
             Err(failure) => {
                 let told = reply::tell(&failure, self.visit.integration());

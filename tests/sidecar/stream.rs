@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -197,6 +197,36 @@ fn a_stream_that_keeps_talking_outlives_every_limit() {
         assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
         go_on.send(()).expect("the upstream waits for it");
     }
+    assert_eq!(connection.all_data().last().map(String::as_str), Some("[DONE]"));
+}
+
+#[test]
+fn the_wait_for_a_late_head_is_no_silence_inside_of_its_stream() {
+    const IDLE: Duration = Duration::from_secs(3);
+    let gates = [Gate::new(), Gate::new()];
+    let held = gates.clone();
+    let upstream = Upstream::start(move |turn| {
+        held[0].wait();
+        turn.open_stream();
+        held[1].wait();
+        turn.delta("one");
+        turn.done();
+    });
+    let sidecar = Setup::before(&upstream, "limits = { idle = \"3s\" }").start();
+    let mut connection = sidecar.connect();
+    connection.send(&Call::stream("m", "hi").header("x-stainless-read-timeout", "0.5"));
+    assert_eq!(connection.head().0, 200);
+    assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+    let first = Instant::now();
+    while first.elapsed() < IDLE {
+        assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+    }
+    gates[0].open();
+    for _ in 0..2 {
+        assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+    }
+    gates[1].open();
+    assert_eq!(connection.data(), delta("one").to_string());
     assert_eq!(connection.all_data().last().map(String::as_str), Some("[DONE]"));
 }
 
