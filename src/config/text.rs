@@ -91,10 +91,10 @@ pub(super) fn json(text: &str) -> Result<(Dict, Node), Garbled> {
         message: without_position(&e.to_string()),
         at: byte_of(text, e.line(), e.column()),
     })?;
-    let mut walker = Walker { text, at: 0, again: None };
+    let mut walker = Walker { text, at: 0, twice: None };
     let mut node = walker.value();
     node.mark.end = node.mark.start + 1;
-    if let Some(Again { first, at }) = walker.again {
+    if let Some(Twice { first, at }) = walker.twice {
         let (line, _) = line_and_column(text, first);
         return Err(Garbled {
             message: format!("this key stands in line {line} already: keep one of them"),
@@ -159,11 +159,11 @@ struct Walker<'a> {
     text: &'a str,
     at: usize,
     /// The first key that its object has had before: serde_json, like most readers, would take the last of them.
-    again: Option<Again>,
+    twice: Option<Twice>,
 }
 
 /// Where a key stands, and where it stood first.
-struct Again {
+struct Twice {
     first: usize,
     at: usize,
 }
@@ -198,7 +198,7 @@ impl Walker<'_> {
             let at = mark.start;
             let node = Node { mark, ..self.value() };
             if let Some(before) = nodes.insert(name, node) {
-                self.again.get_or_insert(Again { first: before.mark.start, at });
+                self.twice.get_or_insert(Twice { first: before.mark.start, at });
             }
         }
         Inside::Table(nodes)

@@ -6,7 +6,6 @@ use bytes::BytesMut;
 
 use super::Broken;
 use crate::framing::{TooLong, eventstream, ndjson, sse};
-use crate::openai::Fault;
 
 /// Finds the events in bytes that are cut anywhere.
 pub(super) trait Framing: fmt::Debug + Send {
@@ -92,13 +91,12 @@ impl Framing for eventstream::Reader {
     }
 }
 
-/// Bare JSON is an error or for nobody.
 fn but_for_bare(
     mut each: impl FnMut(sse::Event<'_>) -> Result<bool, Broken>,
 ) -> impl FnMut(sse::Event<'_>) -> Result<bool, Broken> {
     move |event| match event.is_bare {
         false => each(event),
-        true => Fault::inside(&event.data).map_or(Ok(false), |fault| Err(Broken::Upstream(Box::new(fault)))),
+        true => Broken::bare(&event.data).map(|()| false),
     }
 }
 

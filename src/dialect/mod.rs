@@ -221,6 +221,11 @@ impl Broken {
         Self::Upstream(Box::new(fault))
     }
 
+    /// What JSON says that stands bare among the events of a stream: an error, or nothing for anybody.
+    fn bare(json: &[u8]) -> Result<(), Self> {
+        Fault::inside(json).map_or(Ok(()), |fault| Err(Self::Upstream(Box::new(fault))))
+    }
+
     /// Bytes that are no answer of the vendor `whose`, and what stands in them.
     fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
         let data = excerpt(data);

@@ -31,10 +31,10 @@ pub(super) fn each_inner(
     Ok(())
 }
 
-/// The schema of whatever arguments.
+/// The schema of no arguments, as the strict ones must be: closed.
 pub(super) const NOTHING: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 
-/// The arguments of a function that says nothing of them.
+/// The schema of whatever arguments.
 pub(super) const ANYTHING: &str = r#"{"type":"object"}"#;
 
 /// Writes the schema of a tool's arguments as it is, but always of type object.

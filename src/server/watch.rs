@@ -90,7 +90,8 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
         }
     }
 
-    /// Fails if the client has left behind what is not taken; else `cx` is called to look again.
+    /// Fails if the client has left behind what is not taken, by an end or a break of its socket: a goodbye of TLS alone is
+    /// not seen there; else `cx` is called to look again.
     fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let timer = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
         while timer.as_mut().poll(cx).is_ready() {

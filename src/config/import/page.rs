@@ -76,7 +76,7 @@ const SECRETS: [(&str, &str); 4] = [
 /// Makes the table of the integration `name`, whose JSON is `json` and stands in `dir`; of its credentials those in
 /// `missing` stand in for what it lacks.
 pub(super) fn page(name: &str, json: &Map<String, Value>, dir: &Path, missing: &[&str]) -> Page {
-    let mut writer = Writer { name, dir, missing, lists: 0, page: Page::default() };
+    let mut writer = Writer { name, dir, missing, page: Page::default() };
     let kind = kind(json);
     let fields = writer.fields(json, &kind);
     writer.explain(&fields, &kind);
@@ -101,8 +101,6 @@ struct Writer<'a> {
     name: &'a str,
     dir: &'a Path,
     missing: &'a [&'a str],
-    /// How many lists the value at hand is in.
-    lists: usize,
     page: Page,
 }
 
@@ -177,11 +175,8 @@ impl Writer<'_> {
                 if values.iter().any(Value::is_null) && is_free(&shape["items"]) {
                     self.lose_null(path);
                 }
-                self.lists += 1;
                 let one = |value| self.cleaned(path, value, &shape["items"]);
-                let kept = values.iter().filter_map(one).collect();
-                self.lists -= 1;
-                Some(Value::Array(kept))
+                Some(Value::Array(values.iter().filter_map(one).collect()))
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(value.clone()),
         }

@@ -57,7 +57,7 @@ impl Passing {
         }
         let data = &*event.data;
         if event.is_bare {
-            return Fault::inside(data).map_or(Ok(()), |fault| Err(Broken::Upstream(Box::new(fault))));
+            return Broken::bare(data);
         }
         if event.name == b"error" || ERROR.find(data).is_some() {
             Self::look_for_error(event)?;
