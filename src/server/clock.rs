@@ -165,7 +165,7 @@ impl Clock {
 pub(super) struct Clocked<T> {
     stream: T,
     clock: Arc<Clock>,
-    /// What comes behind the last answer; made when that is out.
+    /// What comes behind the last answer; made when that is out, and kept if something has come or may.
     remainder: Option<Box<Remainder>>,
 }
 
@@ -206,11 +206,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
         if remainder.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }
-        if !clock.leaves_unread() {
+        let begins = remainder.is_none();
+        let remainder = remainder.get_or_insert_default();
+        let is_over = remainder.poll(stream, cx).is_ready();
+        if is_over || begins && remainder.is_empty() && !clock.leaves_unread() {
             return Poll::Ready(Ok(()));
         }
         clock.lingers.store(true, Ordering::Relaxed);
-        remainder.get_or_insert_default().poll(stream, cx).map(Ok)
+        Poll::Pending
     }
 
     fn poll_write_vectored(

@@ -43,6 +43,11 @@ impl Remainder {
         }
         Poll::Ready(())
     }
+
+    /// Whether nothing has come yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.read == 0
+    }
 }
 
 #[cfg(test)]

@@ -64,6 +64,51 @@ fn a_client_that_sends_something_ahead_and_then_leaves_is_noticed() {
 }
 
 #[test]
+fn a_client_that_says_goodbye_by_tls_alone_behind_what_it_sent_ahead_is_noticed() {
+    let left = Gate::new();
+    let told = left.clone();
+    let upstream = Upstream::start(move |turn| {
+        turn.until_left();
+        told.open();
+    });
+    let (_sidecar, mut connection) = enter(&upstream, "TLS");
+    connection.send(&Call::say("m", "hi"));
+    upstream.request();
+    connection.send_raw(&Call::say("m", &"x".repeat(100_000)).bytes());
+    connection.say_goodbye();
+    left.wait();
+}
+
+#[test]
+fn what_a_client_sent_ahead_does_not_cost_it_the_last_words_of_a_stop() {
+    for way in WAYS {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let upstream = Upstream::start(move |turn| {
+            turn.open_stream();
+            turn.delta("one");
+            held.wait();
+        });
+        let (mut sidecar, mut connection) = enter(&upstream, way);
+        connection.send(&Call::stream("m", "hi")).head();
+        connection.data();
+        // More than is taken, so that the socket holds some of it when it is closed.
+        connection.send_raw(&[b'P'; 300_000]);
+        sidecar.terminate();
+        sidecar.logged("stopping", 1);
+        sidecar.terminate();
+        assert_eq!(sidecar.wait(), 0, "{}", sidecar.output());
+        let rest = connection.all_data();
+        assert!(rest.last().is_some_and(|last| last.contains("\"draining\"")), "{way}: {rest:?}");
+        assert!(
+            connection.is_closed() && !connection.was_broken(),
+            "{way}: a client that writes may lose the words"
+        );
+        gate.open();
+    }
+}
+
+#[test]
 fn what_a_client_sends_ahead_is_answered_in_its_turn_and_whole() {
     let long = "x".repeat(50_000);
     for way in WAYS {

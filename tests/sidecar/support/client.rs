@@ -267,6 +267,19 @@ impl Connection {
         self.wire.is_at_end()
     }
 
+    /// Whether the connection ended in an error, such as a reset, and not by a goodbye.
+    pub(crate) fn was_broken(&self) -> bool {
+        self.wire.was_broken
+    }
+
+    /// Says by TLS that nothing more is sent, and leaves the socket open.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Socket::TlsClient(stream) = &mut self.wire.socket {
+            stream.conn.send_close_notify();
+        }
+        self.wire.socket.flush().expect("the sidecar reads on");
+    }
+
     /// Leaves with a reset.
     pub(crate) fn reset(self) {
         self.wire.socket.reset_on_drop();
