@@ -69,10 +69,8 @@ fn integrations(entries: &[Arc<Entry>], status: &Status, to: &mut DescriptorEnco
     let mut written =
         gauge(to, "secret_file_modified_timestamp_seconds", "When a secret in use was written")?;
     for entry in entries {
-        for file in entry.files.iter().filter(|file| file.is_secret) {
-            if let Some(at) = file.modified {
-                one(&mut written, &[("integration", name(entry)), ("key", file.key)], at)?;
-            }
+        for (key, at) in entry.files.secrets() {
+            one(&mut written, &[("integration", name(entry)), ("key", key)], at)?;
         }
     }
     Ok(())

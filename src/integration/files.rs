@@ -1,5 +1,6 @@
 //! The files that one integration is built from, as they were just before it was built.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::valid::{self, Authorization, AwsKeys, GcpSource, SecretSource};
@@ -12,7 +13,22 @@ use crate::workers;
 pub struct Files {
     own: Vec<File>,
     /// What `${file:…}` names was read with the settings: it tells what a change came from, and is none by itself.
-    referred: Vec<(String, PathBuf, Print)>,
+    referred: Vec<Referred>,
+}
+
+/// A file that `${file:…}` names in the value of `key`.
+#[derive(Clone, Debug)]
+struct Referred {
+    key: String,
+    path: PathBuf,
+    modified: Option<u64>,
+    print: Print,
+}
+
+impl PartialEq for Referred {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.key, &self.path, self.print) == (&other.key, &other.path, other.print)
+    }
 }
 
 impl PartialEq for Files {
@@ -49,7 +65,12 @@ impl Eq for File {}
 impl Files {
     /// The files of `settings` as they are now. Blocks: it reads them.
     pub fn of(settings: &valid::Integration) -> Self {
-        let referred = |(key, path): &(String, PathBuf)| (key.clone(), path.clone(), files::print(path));
+        let referred = |(key, path): &(String, PathBuf)| Referred {
+            key: key.clone(),
+            path: path.clone(),
+            modified: files::modified(path),
+            print: files::print(path),
+        };
         let mut found = Self { own: Vec::new(), referred: settings.referred.iter().map(referred).collect() };
         found.tls("tls", &settings.tls);
         match &settings.authorization {
@@ -78,6 +99,20 @@ impl Files {
         self.own.iter()
     }
 
+    /// When each secret was written, by the key that holds it: the last time, if several files make it up.
+    pub fn secrets(&self) -> BTreeMap<&str, u64> {
+        let own = self.own.iter().filter(|file| file.is_secret).map(|file| (file.key, file.modified));
+        let referred = self.referred.iter().map(|file| (file.key.as_str(), file.modified));
+        let mut written = BTreeMap::new();
+        for (key, at) in own.chain(referred) {
+            if let Some(at) = at {
+                let last = written.entry(key).or_insert(at);
+                *last = at.max(*last);
+            }
+        }
+        written
+    }
+
     /// Whether one of them is in `now` with another content.
     pub fn differ(&self, now: &Prints) -> bool {
         self.own.iter().any(|file| now.get(&file.path).is_some_and(|print| *print != file.print))
@@ -87,7 +122,7 @@ impl Files {
     pub fn changed_from(&self, other: &Self) -> Vec<&str> {
         let own = self.own.iter().filter(|file| !other.own.contains(file)).map(|file| file.key);
         let referred = self.referred.iter().filter(|file| !other.referred.contains(file));
-        own.chain(referred.map(|(key, ..)| key.as_str())).collect()
+        own.chain(referred.map(|file| file.key.as_str())).collect()
     }
 
     fn tls(&mut self, table: &'static str, profile: &Profile) {

@@ -122,6 +122,9 @@ fn what_a_value_refers_to_is_taken_over_without_what_was_only_edited() {
     sidecar.ask(&Call::say("acme/m", "hi")).content();
     assert_eq!(upstream.request().head.header("x-tenant"), Some("two"));
     assert_eq!(sidecar.metric("outrider_config_generation"), Some(1.0));
+    let written =
+        "outrider_secret_file_modified_timestamp_seconds{integration=\"acme\",key=\"headers.x-tenant\"}";
+    assert!(sidecar.metric(written).is_some_and(|at| at > 1e9));
     std::fs::remove_file(sidecar.dir().join("tenant")).expect("it is there");
     sidecar.logged(REFUSED, 1);
     assert_eq!(sidecar.ask(&Call::say("acme/m", "hi")).content(), "hello");
