@@ -57,7 +57,7 @@ impl Reader {
             return Err("it begins with an empty line".to_owned());
         }
         while self.may_be_whole(input) {
-            let Some((parts, length)) = parse(input)? else { break };
+            let Some((mut parts, length)) = parse(input)? else { break };
             input.advance(length);
             self.looked = 0;
             if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -71,6 +71,9 @@ impl Reader {
                 return Err("it answered 101 Switching Protocols, which nobody asked for".to_owned());
             }
             let said = Said::of(&parts)?;
+            if let Some(length) = said.length.filter(|_| said.repeats) {
+                parts.headers.insert(CONTENT_LENGTH, length.into());
+            }
             let rest = said.rest(parts.status, method);
             let keeps = said.keeps && !matches!(rest, Rest::Close);
             return Ok(Some(Head { parts, rest, keeps }));
@@ -123,6 +126,8 @@ fn parse(input: &[u8]) -> Result<Option<(Parts, usize)>, String> {
 struct Said {
     chunked: bool,
     length: Option<u64>,
+    /// The length is given more than once: once is what may be handed on (RFC 9110 §8.6).
+    repeats: bool,
     keeps: bool,
 }
 
@@ -131,9 +136,10 @@ impl Said {
     fn of(parts: &Parts) -> Result<Self, &'static str> {
         let is_old = parts.version == Version::HTTP_10;
         let (mut codings, mut chunked, mut length) = (0, false, None);
-        let (mut close, mut persists) = (false, false);
+        let (mut close, mut persists, mut repeats) = (false, false, false);
         for (name, value) in &parts.headers {
             if name == CONTENT_LENGTH {
+                repeats = length.is_some() || value.as_bytes().contains(&b',');
                 length = Some(content_length(length, value));
             } else if name == TRANSFER_ENCODING {
                 codings += 1;
@@ -152,7 +158,7 @@ impl Said {
             (1, None) if chunked => {}
             _ => return Err("its answer has a Transfer-Encoding other than `chunked`"),
         }
-        Ok(Self { chunked, length: length.transpose()?, keeps: !close && (!is_old || persists) })
+        Ok(Self { chunked, length: length.transpose()?, repeats, keeps: !close && (!is_old || persists) })
     }
 
     /// What follows (RFC 9112 §6.3).
@@ -297,6 +303,18 @@ mod tests {
             ("content-length", b"0"),
         ];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_length_that_is_given_twice_is_handed_on_once() {
+        for fields in ["content-length: 5, 5", "content-length: 5\r\nContent-Length: 5"] {
+            for method in [Method::GET, Method::HEAD] {
+                let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+                let (head, _) = read(wire.as_bytes(), &method, wire.len()).unwrap().unwrap();
+                let lengths: Vec<_> = head.parts.headers.get_all(CONTENT_LENGTH).iter().collect();
+                assert_eq!(lengths, ["5"], "{fields}");
+            }
+        }
     }
 
     #[test]
