@@ -18,25 +18,21 @@ const ENOUGH: usize = 24;
 /// What is to be found in a text. It is made where something failed: no request that goes well needs it. Not `Debug`:
 /// it holds secrets.
 #[derive(Default)]
-pub struct Needles(
-    /// The longest first: one may be in another.
-    Vec<Needle>,
-);
+pub struct Needles(Vec<Needle>);
 
 impl Needles {
     /// Those of values as they stand in a header or a query: each with and without the scheme before it
     /// (`Bearer …`), and what that scheme makes of it. What is shorter than six bytes is left alone.
     pub fn of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let all = values.into_iter().flat_map(Needle::all);
-        Self::sorted(all.filter(|needle| needle.secret.len() >= LEAST).collect())
+        Self(all.filter(|needle| needle.secret.len() >= LEAST).collect())
     }
 
     /// These and `secret`, which is known to be one: it is hidden at any length.
     #[must_use]
-    pub fn and_secret(self, secret: &str) -> Self {
-        let mut all = self.0;
-        all.push(Needle { secret: secret.trim().as_bytes().to_vec(), in_part: true });
-        Self::sorted(all)
+    pub fn and_secret(mut self, secret: &str) -> Self {
+        self.0.push(Needle { secret: secret.trim().as_bytes().to_vec(), in_part: true });
+        self
     }
 
     /// The same, found as wholes alone: for texts that nobody cuts.
@@ -46,14 +42,23 @@ impl Needles {
         self
     }
 
-    /// `text` without any of them; nothing if there are none in it.
+    /// `text` without any of them; nothing if there are none in it. One may begin as another does, or within another:
+    /// what any of them covers is hidden.
     pub fn clean(&self, text: &[u8]) -> Option<Vec<u8>> {
-        let mut clean = None;
-        for needle in &self.0 {
-            let hidden = hide(clean.as_deref().unwrap_or(text), needle);
-            clean = hidden.or(clean);
+        let (mut clean, mut from) = (Vec::new(), 0);
+        for at in 0..text.len() {
+            let Some(end) = self.end(text, at) else { continue };
+            if at >= from {
+                clean.extend_from_slice(&text[from..at]);
+                clean.extend_from_slice(STARS);
+            }
+            from = from.max(end);
         }
-        clean
+        if from == 0 {
+            return None;
+        }
+        clean.extend_from_slice(&text[from..]);
+        Some(clean)
     }
 
     /// Likewise, of words.
@@ -61,9 +66,9 @@ impl Needles {
         self.clean(text.as_bytes()).map(|clean| String::from_utf8_lossy(&clean).into_owned())
     }
 
-    fn sorted(mut all: Vec<Needle>) -> Self {
-        all.sort_by_key(|needle| std::cmp::Reverse(needle.secret.len()));
-        Self(all)
+    /// Where the longest ends that begins at `at`.
+    fn end(&self, text: &[u8], at: usize) -> Option<usize> {
+        self.0.iter().filter_map(|needle| needle.end(text, at)).max()
     }
 }
 
@@ -101,38 +106,33 @@ impl Needle {
         all
     }
 
-    /// How much of the beginning of `text` is this credential, or enough of its beginning to be no chance.
-    fn found(&self, text: &[u8]) -> Option<usize> {
-        let (mut at, mut found) = (0, 0);
-        for byte in &self.secret {
-            let Some(length) = spelled(&text[at..], *byte) else { break };
-            (at, found) = (at + length, found + 1);
+    /// Where this credential ends if it begins at `at`, or enough of its beginning to be no chance: then all that may
+    /// belong to it goes too.
+    fn end(&self, text: &[u8], at: usize) -> Option<usize> {
+        if text[at] != *self.secret.first()? && !ESCAPES.contains(&text[at]) {
+            return None;
         }
-        let is_enough = found >= ENOUGH || (at == text.len() && found >= LEAST);
-        (found == self.secret.len() || self.in_part && is_enough).then_some(at)
+        let (mut end, mut found) = (at, 0);
+        for byte in &self.secret {
+            let Some(length) = spelled(&text[end..], *byte) else { break };
+            (end, found) = (end + length, found + 1);
+        }
+        if found == self.secret.len() {
+            return Some(end);
+        }
+        let is_enough = found >= ENOUGH || (end == text.len() && found >= LEAST);
+        (self.in_part && is_enough).then(|| end + run(&text[end..]))
     }
 }
 
-fn hide(text: &[u8], needle: &Needle) -> Option<Vec<u8>> {
-    let first = *needle.secret.first()?;
-    let (mut clean, mut from, mut at) = (Vec::new(), 0, 0);
-    while at < text.len() {
-        let may_begin = text[at] == first || ESCAPES.contains(&text[at]);
-        match may_begin.then(|| needle.found(&text[at..])).flatten() {
-            Some(length) => {
-                clean.extend_from_slice(&text[from..at]);
-                clean.extend_from_slice(STARS);
-                at += length;
-                from = at;
-            }
-            None => at += 1,
-        }
-    }
-    if from == 0 {
-        return None;
-    }
-    clean.extend_from_slice(&text[from..]);
-    Some(clean)
+/// How many bytes at the beginning of `text` may go on with a credential: what tokens and keys are made of.
+fn run(text: &[u8]) -> usize {
+    let goes_on = |at: usize| match text[at] {
+        // The end of a sentence, or an ellipsis, is none.
+        b'.' => text.get(at + 1).is_some_and(u8::is_ascii_alphanumeric),
+        byte => byte.is_ascii_alphanumeric() || b"+/=_-~%".contains(&byte),
+    };
+    (0..text.len()).find(|at| !goes_on(*at)).unwrap_or(text.len())
 }
 
 /// How an escaped character begins: in JSON, in a URL, in HTML.
@@ -210,5 +210,50 @@ mod tests {
             assert!(clean.starts_with("***") && !clean.contains("wor"), "{said}: {clean}");
         }
         assert_eq!(Needles::default().and_secret("").clean_text("ordinary words"), None);
+    }
+
+    #[test]
+    fn of_two_that_begin_alike_each_is_hidden_to_its_end() {
+        let head = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9";
+        let (long, short) =
+            (format!("{head}.{}.sig", "A".repeat(90)), format!("{head}.{}.sig", "B".repeat(40)));
+        let values = [long.as_bytes(), short.as_bytes()];
+        for order in [values, [values[1], values[0]]] {
+            let needles = Needles::of(order);
+            for said in [&long, &short] {
+                let text = format!("gateway key {said} is not allowed.");
+                assert_eq!(needles.clean_text(&text).unwrap(), "gateway key *** is not allowed.");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_is_hidden_as_it_is_where_a_form_of_it_begins_alike() {
+        let secret = "q8Zt3LmVw0XyB7cRk2NdPf5H+j9Gs4%uA1eOiYx6Wz/=";
+        let form = "q8Zt3LmVw0XyB7cRk2NdPf5H%2Bj9Gs4%25uA1eOiYx6Wz%2F%3D";
+        let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("me:{form}")));
+        let needles = Needles::of([basic.as_bytes()]).and_secret(secret);
+        for said in [secret, form] {
+            assert_eq!(needles.clean_text(&format!("not '{said}'!")).unwrap(), "not '***'!", "{said}");
+        }
+    }
+
+    #[test]
+    fn what_begins_within_another_is_hidden_to_its_end() {
+        let needles = Needles::of([b"abcdefgh".as_slice(), b"efghijklmn"]);
+        assert_eq!(needles.clean_text("<abcdefghijklmn>").unwrap(), "<***>");
+        assert_eq!(needles.clean_text("<abcdefghabcdefgh>").unwrap(), "<******>");
+    }
+
+    #[test]
+    fn behind_enough_of_a_beginning_all_goes_that_may_belong_to_it() {
+        let needles = Needles::of([b"0123456789abcdef0123456789abcdef".as_slice()]);
+        for (said, told) in [
+            ("0123456789abcdef0123456789-Other/Key.v2= is bad", "*** is bad"),
+            ("0123456789abcdef0123456789... is bad", "***... is bad"),
+            ("\\\"0123456789abcdef0123456789\\\" is bad", "\\\"***\\\" is bad"),
+        ] {
+            assert_eq!(needles.clean_text(said).unwrap(), told);
+        }
     }
 }
