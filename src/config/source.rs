@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::again::Again;
+use super::again::{self, Again};
 use super::expand::{Expander, Failure, plain};
 use super::places::{At, Inside, Layer, Node, Origin, Places};
 use super::problem::{Place, Problem, Problems, Severity};
@@ -334,10 +334,13 @@ pub(super) fn parse_definition(mut layer: Layer, name: &str) -> Result<(Layer, D
         return Err(problem.with_help(help).into());
     }
     layer.at = At::integration(name);
-    let (dict, root) =
-        text::json(&layer.text).map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
+    let text::Json { dict, root, twice } =
+        text::json(&layer.text, &layer.at).map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
     layer.root = root;
-    Ok((layer, dict))
+    match twice {
+        None => Ok((layer, dict)),
+        Some(twice) => Err(again::in_json(&layer, &twice).into()),
+    }
 }
 
 /// The whole configuration of which `dict` is the integration `name`.
