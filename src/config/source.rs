@@ -134,7 +134,8 @@ impl Options {
             return Ok(texts.listed(dir));
         }
         let entries = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
-        let mut paths: Vec<_> = entries.into_iter().map(|e| e.path()).filter(|p| is_definition(p)).collect();
+        let mut paths: Vec<_> =
+            entries.into_iter().map(|e| e.path()).filter(|p| may_be_definition(p)).collect();
         paths.sort();
         Ok(paths)
     }
@@ -276,22 +277,22 @@ fn read_directory(
     let paths = match options.list(&dir) {
         Ok(paths) => {
             sources.definitions.dir = Some(options.shown(&dir));
+            for path in paths.iter().filter(|path| !is_definition(path)) {
+                let message = format!("{} is not read: its name must end in .json", options.shown(path));
+                let help = "rename it: the end of its name must be in small letters";
+                problems.push(own.problem(Severity::Warning, &at, message).with_help(help));
+            }
             paths
         }
         Err(e) => {
             sources.definitions.is_lost = true;
-            let message = format!("cannot read the directory {}: {}", options.shown(&dir), plain(&e));
-            let help = if is_home(written) {
-                HOME_HELP
-            } else {
-                "make it, or leave integrations_dir out: it is only for Galileo's JSON files"
-            };
+            let (message, help) = unlistable(&options.shown(&dir), is_home(written), &e);
             problems.push(own.problem(Severity::Error, &at, message).with_help(help));
             Vec::new()
         }
     };
     let mut layers = Vec::new();
-    for path in paths {
+    for path in paths.into_iter().filter(|path| is_definition(path)) {
         files.insert(path.clone(), files::print(&path));
         match read_definition(options, &path) {
             Ok(layer) => {
@@ -308,9 +309,26 @@ fn read_directory(
     layers
 }
 
-fn is_definition(path: &Path) -> bool {
+/// Why the directory `shown` cannot be read, and what to do.
+fn unlistable(shown: &str, is_home: bool, error: &std::io::Error) -> (String, &'static str) {
+    if error.kind() == std::io::ErrorKind::NotADirectory {
+        let message = format!("`integrations_dir` must be a directory, and {shown} is a file");
+        return (message, "name the directory that it lies in: each *.json there is one integration");
+    }
+    let help = "make it, or leave integrations_dir out: it is only for Galileo's JSON files";
+    let message = format!("cannot read the directory {shown}: {}", plain(error));
+    (message, if is_home { HOME_HELP } else { help })
+}
+
+/// Whether it is one of Galileo's JSON files, or is named like one but for the capitals in `.JSON`.
+fn may_be_definition(path: &Path) -> bool {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    name.ends_with(".json") && !name.starts_with('.') && !path.is_dir()
+    name.to_ascii_lowercase().ends_with(".json") && !name.starts_with('.') && !path.is_dir()
+}
+
+/// Whether, of those, it is one that is read.
+fn is_definition(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "json")
 }
 
 fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problems> {
