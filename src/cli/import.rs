@@ -126,6 +126,9 @@ fn definition(file: &Path, here: &Path) -> Result<Result<Definition, Problem>, S
     let dir = if is_stdin { here.to_owned() } else { here.join(file).parent().unwrap_or(here).to_owned() };
     Ok(match String::from_utf8(bytes) {
         Ok(text) => Ok(Definition { shown, dir, text }),
+        Err(error) if config::is_utf16(error.as_bytes()) => {
+            Err(broken(shown, None, config::UTF_16).with_help(config::UTF_16_HELP))
+        }
         Err(error) => {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -179,7 +182,7 @@ fn name(text: &str) -> Result<IntegrationName, String> {
 mod tests {
     use super::*;
 
-    fn import(text: &str, name: &str) -> Result<(String, String), (Exit, String)> {
+    fn import(text: impl AsRef<[u8]>, name: &str) -> Result<(String, String), (Exit, String)> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(name), text).unwrap();
         let args = Import { files: vec![name.into()], name: None };
@@ -188,6 +191,14 @@ mod tests {
 
     const OPEN: &str =
         r#"{"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"]"#;
+
+    #[test]
+    fn what_powershell_writes_is_told_as_utf_16() {
+        let bytes: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (exit, why) = import(bytes, "a.json").unwrap_err();
+        assert_eq!(exit, Exit::Config);
+        assert!(why.contains("it is UTF-16, and must be UTF-8") && why.contains("iconv"), "{why}");
+    }
 
     #[test]
     fn the_name_is_what_the_json_says_or_what_the_file_is_called() {
@@ -202,7 +213,7 @@ mod tests {
             "[integrations.My-n-Gateway]"
         );
         assert_eq!(heading(&format!("{OPEN}, \"name\": \"v1\"}}"), "a.b.json"), "[integrations.\"a.b\"]");
-        assert_eq!(import(&format!("{OPEN}}}"), "…").unwrap_err().0, Exit::Usage);
+        assert_eq!(import(format!("{OPEN}}}"), "…").unwrap_err().0, Exit::Usage);
     }
 
     #[test]

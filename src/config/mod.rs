@@ -47,7 +47,7 @@ pub use self::import::{Definition, Imported, Reference, import};
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
 pub use self::schema::schema;
-pub use self::source::{Environment, Options, Texts};
+pub use self::source::{Environment, Options, Texts, UTF_16, UTF_16_HELP, is_utf16};
 pub use self::valid::Veil;
 
 /// A configuration that can be used.

@@ -124,7 +124,12 @@ impl Options {
 
     fn read(&self, path: &Path) -> std::io::Result<String> {
         match &self.texts {
-            None => std::fs::read_to_string(path),
+            None => {
+                let bytes = std::fs::read(path)?;
+                let flaw = if is_utf16(&bytes) { UTF_16 } else { "it is not UTF-8" };
+                String::from_utf8(bytes)
+                    .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, flaw))
+            }
             Some(texts) => texts.texts.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into()),
         }
     }
@@ -148,6 +153,17 @@ impl Options {
             shown => shown,
         }
     }
+}
+
+/// What is said of a file that [`is_utf16`].
+pub const UTF_16: &str = "it is UTF-16, and must be UTF-8";
+
+/// What to do about it.
+pub const UTF_16_HELP: &str = "save it as UTF-8; `iconv -f UTF-16 -t UTF-8 FILE` writes it so";
+
+/// Whether `bytes` begin as a text in UTF-16 does, which PowerShell's `>` writes.
+pub fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
 }
 
 /// Everything that was read.
@@ -499,6 +515,8 @@ fn unreadable(options: &Options, path: &Path, why: &str) -> Problem {
     if path.is_dir() {
         problem.message = format!("cannot read {shown}: it is a directory");
         problem.help("name the file in it: config.toml, most likely");
+    } else if why == UTF_16 {
+        problem.help(UTF_16_HELP);
     } else if path.iter().any(|part| part == "~") {
         problem.help(format!("`~` is filled in by a shell alone: {HOME_HELP}"));
     }
