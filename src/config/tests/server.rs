@@ -43,3 +43,22 @@ fn a_linger_that_drain_timeout_cuts_off_is_warned_of() {
     assert!(report("linger = \"30s\"").contains("`server.drain_timeout` bounds it"));
     assert!(!report("linger = \"30s\"\ndrain_timeout = \"31s\"").contains("bounds it"));
 }
+
+#[test]
+fn more_workers_than_any_machine_could_use_are_an_error() {
+    let report =
+        |table: &str, n: u32| House::new(&format!("[{table}]\nworkers = {n}\n{}", acme(""))).report();
+    insta::assert_snapshot!(report("server", 1_000_000), @r#"
+    error: `server.workers` must be 1024 or less
+     --> config.toml:2:1
+      |
+    2 | workers = 1000000
+      | ^^^^^^^
+
+    1 error
+    "#);
+    assert!(report("handlers", 1025).contains("`handlers.workers` must be 1024 or less"));
+    for (table, n) in [("server", 0), ("server", 1024), ("handlers", 1024)] {
+        assert!(report(table, n).is_empty(), "{table} {n}");
+    }
+}

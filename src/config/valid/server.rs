@@ -10,6 +10,9 @@ use crate::config::read::{Field, Reading, Size};
 use crate::config::units;
 use crate::tls::InboundFiles;
 
+/// More threads, or processes of one handler, than any machine could use.
+const MOST_WORKERS: usize = 1024;
+
 /// What hyper needs at least for a head.
 const LEAST_HEAD: usize = 8 << 10;
 
@@ -53,7 +56,7 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
         strict_start: raw.start.or(raw::Start::Degrade) == raw::Start::Strict,
         rotation_interval: need.time("rotation_interval", raw.rotation_interval, 5),
         watch: raw.watch.or(false),
-        workers: workers(raw.workers.or(0)),
+        workers: workers(need.most("workers", raw.workers.or(0), MOST_WORKERS)),
         api_key: raw.api_key.given(),
         tls: raw.tls.given().and_then(|tls| inbound(tls, &at.key("tls"), r)),
     }
@@ -191,11 +194,12 @@ pub(in crate::config) fn handlers(
     let egress = raw.egress.or(false);
     let environment = environment(&env, egress, r);
     let mut need = Need { at: &at, r };
+    let workers = need.count("workers", raw.workers, 2);
     Handlers {
         enabled,
         directory,
         python,
-        workers: need.count("workers", raw.workers, 2),
+        workers: need.most("workers", workers, MOST_WORKERS),
         start_timeout: need.time("start_timeout", raw.start_timeout, 60),
         start_wait: raw.start_wait.or(Duration::from_secs(10)),
         request_timeout: need.time("request_timeout", raw.request_timeout, 600),
@@ -343,6 +347,12 @@ impl Need<'_, '_> {
     pub(super) fn count(&mut self, key: &str, field: Field<usize>, default: usize) -> usize {
         let Some(count) = field.given() else { return default };
         self.check(key, count > 0, "1 or more");
+        count
+    }
+
+    /// The same `count`, which must not be above `most`.
+    fn most(&mut self, key: &str, count: usize, most: usize) -> usize {
+        self.check(key, count <= most, &format!("{most} or less"));
         count
     }
 
