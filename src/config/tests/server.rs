@@ -45,6 +45,45 @@ fn a_linger_that_drain_timeout_cuts_off_is_warned_of() {
 }
 
 #[test]
+fn one_port_of_two_listeners_is_an_error_where_one_is_every_address() {
+    let report = |listen: &str, admin: &str| {
+        let warnings = "api_key = \"k\"\ntls = { cert_file = \"c\", key_file = \"k\" }";
+        let server = format!("[server]\nlisten = {listen}\n{warnings}\n[admin]\nlisten = \"{admin}\"\n");
+        House::new(&format!("{server}{}", acme(""))).report()
+    };
+    insta::assert_snapshot!(report("\"0.0.0.0:4010\"", "127.0.0.1:4010"), @r#"
+    error: `admin.listen` is a port that `server.listen` has already, and one of them is for all addresses
+     --> config.toml:6:1
+      |
+    6 | listen = "127.0.0.1:4010"
+      | ^^^^^^
+      = help: each listener needs a port of its own where one is on 0.0.0.0 or [::]
+
+    1 error
+    "#);
+    for (listen, admin) in [
+        ("\"127.0.0.1:1\"", "0.0.0.0:1"),
+        ("\"[::]:1\"", "127.0.0.1:1"),
+        ("\"[::]:1\"", "[::1]:1"),
+        ("\"[::]:1\"", "0.0.0.0:1"),
+        ("[\"10.0.0.1:1\", \"0.0.0.0:1\"]", "off"),
+    ] {
+        let is_mixed = listen.contains("[::]") && !admin.contains("[::1]");
+        let words = if is_mixed { "warning: `" } else { "error: `" };
+        let report = report(listen, admin);
+        assert!(report.contains(words) && report.contains("is a port that `server.listen` has"), "{report}");
+    }
+    for (listen, admin) in [
+        ("\"0.0.0.0:0\"", "127.0.0.1:0"),
+        ("\"0.0.0.0:1\"", "127.0.0.1:2"),
+        ("\"0.0.0.0:1\"", "[::1]:1"),
+        ("\"127.0.0.1:1\"", "127.0.0.2:1"),
+    ] {
+        assert!(!report(listen, admin).contains("has already"), "{listen} {admin}");
+    }
+}
+
+#[test]
 fn more_workers_than_any_machine_could_use_are_an_error() {
     let report =
         |table: &str, n: u32| House::new(&format!("[{table}]\nworkers = {n}\n{}", acme(""))).report();

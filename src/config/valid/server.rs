@@ -1,5 +1,6 @@
 //! `[server]`, `[admin]`, `[log]` and `[handlers]`: what concerns the whole house.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -157,12 +158,36 @@ pub(in crate::config) fn refuse_shared_addresses(server: &Server, admin: &Admin,
     let all: Vec<_> =
         all.chain(admin.metrics_listen.iter().map(|l| (l, admin_at.key("metrics_listen")))).collect();
     for (n, (listen, at)) in all.iter().enumerate() {
-        let any_port = matches!(listen, Listen::Tcp(address) if address.port() == 0);
-        if let Some((_, other)) = all[..n].iter().find(|(before, _)| !any_port && before == listen) {
+        let Some((before, other)) = all[..n].iter().find(|(before, _)| collide(before, listen)) else {
+            continue;
+        };
+        if before == listen {
             let message = format!("`{at}` is an address that `{other}` has already");
             r.error(at, message).help("each listener needs an address of its own");
+        } else {
+            let message =
+                format!("`{at}` is a port that `{other}` has already, and one of them is for all addresses");
+            let help = "each listener needs a port of its own where one is on 0.0.0.0 or [::]";
+            // Few systems keep IPv4 out of `[::]` (net.ipv6.bindv6only).
+            let is_sure = is_ipv6(before) == is_ipv6(listen);
+            let problem = if is_sure { r.error(at, message) } else { r.warning(at, message) };
+            problem.help(help);
         }
     }
+}
+
+/// Whether most systems open only one of the two.
+fn collide(one: &Listen, other: &Listen) -> bool {
+    let (Listen::Tcp(one), Listen::Tcp(other)) = (one, other) else { return one == other };
+    let covers = |all: &SocketAddr, one: &SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4() || one.ip().is_unspecified())
+    };
+    let is_same = one == other || covers(one, other) || covers(other, one);
+    one.port() != 0 && one.port() == other.port() && is_same
+}
+
+fn is_ipv6(listen: &Listen) -> bool {
+    matches!(listen, Listen::Tcp(address) if address.is_ipv6())
 }
 
 pub(in crate::config) fn log(raw: Field<raw::Log>) -> Log {
