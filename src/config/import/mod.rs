@@ -70,6 +70,7 @@ pub fn import(
     let Ok(Value::Object(mut json)) = serde_json::from_str(&layer.text) else {
         return Err(Problem::nowhere(Severity::Error, "expected an object, `{…}`").into());
     };
+    keep_decimals(&mut json, &layer);
     let missing = token::fill(&mut json);
     let is_named = |variable: &str| definition.text.contains(&format!("${{{variable}"));
     let is_unwanted = |variable: &str| is_elsewhere(variable) && !is_named(variable);
@@ -79,6 +80,21 @@ pub fn import(
     let loaded = again(definition, name, &page, &env, &read)?;
     let page::Page { toml, references, ignored, losses, .. } = page;
     Ok(Imported { toml, warnings: read.warnings, references, missing, ignored, losses, loaded })
+}
+
+/// Makes texts of the numbers in `query` and `oauth2.extra_params` where the reader takes them as they are written.
+fn keep_decimals(json: &mut Map<String, Value>, layer: &Layer) {
+    let places = Places { layers: vec![layer.clone()] };
+    let keep = |at: &At, table: Option<&mut Value>| {
+        for (key, value) in table.and_then(Value::as_object_mut).into_iter().flatten() {
+            if let Some(written) = places.decimal(&at.key(key)).filter(|_| value.is_number()) {
+                *value = Value::from(written);
+            }
+        }
+    };
+    keep(&layer.at.key("query"), json.get_mut("query"));
+    let parameters = json.get_mut("oauth2").and_then(|oauth2| oauth2.get_mut("extra_params"));
+    keep(&layer.at.key("oauth2").key("extra_params"), parameters);
 }
 
 /// Whether a variable speaks of the configuration that the table is for, and not of the JSON.

@@ -491,3 +491,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_in_the_query_is_written_as_it_stands() {
+    let json = r#"{"endpoint": "https://a.example", "models": ["n"], "authentication_type": "none", "query": {"v": 1.10}}"#;
+    let imported = imported(json).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(imported.toml.contains("query = { v = \"1.10\" }"), "{}", imported.toml);
+}
