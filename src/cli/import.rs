@@ -89,7 +89,9 @@ fn told(imported: &Imported, colour: bool) -> String {
     }
     if !imported.missing.is_empty() {
         let missing = imported.missing.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-        notes += &format!("note: the JSON came without {missing}: what you put there is what is used\n");
+        notes += &format!(
+            "note: the JSON came without {missing}, as exports do: what you put there is what is used\n"
+        );
     }
     let simple =
         |key: &&String| key.len() < 64 && key.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
@@ -191,6 +193,18 @@ mod tests {
 
     const OPEN: &str =
         r#"{"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"]"#;
+
+    #[test]
+    fn a_key_that_is_not_in_the_export_is_told_with_where_it_goes_and_nothing_of_its_form() {
+        for value in ["null", "\"****\""] {
+            let json = OPEN.replace("\"none\"", "\"api_key\"");
+            let json = format!("{json}, \"api_key_header\": \"Authorization\", \"api_key_value\": {value}}}");
+            let (_, notes) = import(json, "acme.json").unwrap();
+            assert!(notes.contains("came without `api_key_value`, as exports do"), "{notes}");
+            assert!(notes.contains("put it into the file `acme-api-key` beside config.toml"), "{notes}");
+            assert!(!notes.contains("warning") && !notes.contains("scheme"), "{notes}");
+        }
+    }
 
     #[test]
     fn what_powershell_writes_is_told_as_utf_16() {
