@@ -146,6 +146,7 @@ fn settings(root: Root, definitions: &Definitions, r: &mut Reading<'_>) -> Setti
     let admin = server::admin(root.admin, r);
     server::refuse_shared_addresses(&server, &admin, r);
     server::warn_exposed(&server, &admin, r);
+    server::warn_of_idle_mode(&server, &admin, r);
     let common = Common {
         egress: valid::egress::Egress::new(root.egress, r),
         limits: integration::limits(root.limits, &Path::root().key("limits"), &integration::LIMITS, r),

@@ -544,6 +544,9 @@ fn each_thing_without_effect_is_a_warning() {
             "the endpoint begins with http://",
         ),
         ("request = { a = 1 }", "`request` is not used"),
+        ("api_version = \"2024-10-21\"", "`api_version` is not used: the format is openai"),
+        ("token_tls = {}", "`token_tls` is not used: authentication_type is \"none\""),
+        ("call_style = \"direct\"", "`call_style` is not used: there is no `custom_llm_config`"),
         (
             "model_properties = [{ name = \"a\", supported_parameters = [] }]",
             "is empty, so every parameter passes",

@@ -101,3 +101,23 @@ fn more_workers_than_any_machine_could_use_are_an_error() {
         assert!(report(table, n).is_empty(), "{table} {n}");
     }
 }
+
+#[test]
+fn a_mode_that_no_socket_is_made_with_is_a_warning() {
+    let report = |server: &str, admin: &str| {
+        House::new(&format!("[server]\n{server}\n[admin]\n{admin}\n{}", acme(""))).report()
+    };
+    insta::assert_snapshot!(report("unix_mode = \"0600\"", ""), @r#"
+    warning: `server.unix_mode` is not used: no listener is a Unix socket
+     --> config.toml:2:1
+      |
+    2 | unix_mode = ***
+      | ^^^^^^^^^
+      = help: leave it out, or listen on unix:/path
+
+    1 warning
+    "#);
+    assert_eq!(report("unix_mode = \"0660\"", ""), "");
+    assert_eq!(report("unix_mode = \"0600\"\nlisten = \"unix:s\"", ""), "");
+    assert_eq!(report("unix_mode = \"0600\"", "metrics_listen = \"unix:s\""), "");
+}

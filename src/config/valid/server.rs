@@ -63,10 +63,22 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
     }
 }
 
+/// What a Unix socket's file is made with.
+const MODE: u32 = 0o660;
+
+/// Warns of a `unix_mode` that no socket is made with. The default is that of people who write all keys down.
+pub(in crate::config) fn warn_of_idle_mode(server: &Server, admin: &Admin, r: &mut Reading<'_>) {
+    let mut all = server.listen.iter().chain(&admin.listen).chain(&admin.metrics_listen);
+    if server.unix.mode != MODE && !all.any(|listen| matches!(listen, Listen::Unix(_))) {
+        let at = At::root().key("server").key("unix_mode");
+        r.warning(&at, format!("`{at}` is not used: no listener is a Unix socket"))
+            .help("leave it out, or listen on unix:/path");
+    }
+}
+
 /// Written as `chmod` takes it: a number of TOML would leave open whether 660 is octal.
 fn mode(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> u32 {
-    const DEFAULT: u32 = 0o660;
-    let Some(text) = raw.given() else { return DEFAULT };
+    let Some(text) = raw.given() else { return MODE };
     let octal = text.len() <= 4 && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     match u32::from_str_radix(&text, 8) {
         Ok(mode) if octal && mode <= 0o777 => mode,
@@ -75,7 +87,7 @@ fn mode(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> u32 {
             r.error(&at, format!("`{at}` must be permissions in octal such as \"0660\"")).help(
                 "\"0660\" lets the owner and the group connect, \"0666\" everyone, \"0600\" the owner alone",
             );
-            DEFAULT
+            MODE
         }
     }
 }
