@@ -309,7 +309,7 @@ impl Keeper {
     /// reload, and the caller key.
     fn with_doors(&mut self, loaded: Loaded, cause: Cause) -> Result<Loaded, Problems> {
         let renewed = self.prepare_inbound(&loaded, cause)?;
-        let loaded = self.with_key(loaded)?;
+        let loaded = self.with_key(loaded, cause)?;
         if let Some(renewed) = renewed {
             self.take_inbound(renewed);
         }
@@ -328,13 +328,13 @@ impl Keeper {
     }
 
     /// Takes the caller key of `loaded` over together with the other rules, or refuses the whole.
-    fn with_key(&mut self, loaded: Loaded) -> Result<Loaded, Problems> {
+    fn with_key(&mut self, loaded: Loaded, cause: Cause) -> Result<Loaded, Problems> {
         let server = &loaded.settings.server;
         let print = key_file(&loaded.settings).map(|path| files::print(&path));
         let rules = match live::rules(server) {
             Ok(rules) => rules,
-            // It is a rotation gone wrong: what holds stays.
-            Err(why) if server.api_key == self.settings.server.api_key => {
+            // It is a rotation gone wrong: what holds stays. Who asks for a reload is told that it is not as it should be.
+            Err(why) if cause != Cause::Signal && server.api_key == self.settings.server.api_key => {
                 if print != self.key {
                     tracing::error!("{why}; the old key stays in use");
                 }

@@ -89,7 +89,9 @@ fn told(imported: &Imported, colour: bool) -> String {
     }
     if !imported.missing.is_empty() {
         let missing = imported.missing.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-        notes += &format!("note: the JSON came without {missing}: what you put there is what is used\n");
+        notes += &format!(
+            "note: the JSON came without {missing}, as exports do: what you put there is what is used\n"
+        );
     }
     let simple =
         |key: &&String| key.len() < 64 && key.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
@@ -126,6 +128,9 @@ fn definition(file: &Path, here: &Path) -> Result<Result<Definition, Problem>, S
     let dir = if is_stdin { here.to_owned() } else { here.join(file).parent().unwrap_or(here).to_owned() };
     Ok(match String::from_utf8(bytes) {
         Ok(text) => Ok(Definition { shown, dir, text }),
+        Err(error) if config::is_utf16(error.as_bytes()) => {
+            Err(broken(shown, None, config::UTF_16).with_help(config::UTF_16_HELP))
+        }
         Err(error) => {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -179,7 +184,7 @@ fn name(text: &str) -> Result<IntegrationName, String> {
 mod tests {
     use super::*;
 
-    fn import(text: &str, name: &str) -> Result<(String, String), (Exit, String)> {
+    fn import(text: impl AsRef<[u8]>, name: &str) -> Result<(String, String), (Exit, String)> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(name), text).unwrap();
         let args = Import { files: vec![name.into()], name: None };
@@ -188,6 +193,26 @@ mod tests {
 
     const OPEN: &str =
         r#"{"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["m"]"#;
+
+    #[test]
+    fn a_key_that_is_not_in_the_export_is_told_with_where_it_goes_and_nothing_of_its_form() {
+        for value in ["null", "\"****\""] {
+            let json = OPEN.replace("\"none\"", "\"api_key\"");
+            let json = format!("{json}, \"api_key_header\": \"Authorization\", \"api_key_value\": {value}}}");
+            let (_, notes) = import(json, "acme.json").unwrap();
+            assert!(notes.contains("came without `api_key_value`, as exports do"), "{notes}");
+            assert!(notes.contains("put it into the file `acme-api-key` beside config.toml"), "{notes}");
+            assert!(!notes.contains("warning") && !notes.contains("scheme"), "{notes}");
+        }
+    }
+
+    #[test]
+    fn what_powershell_writes_is_told_as_utf_16() {
+        let bytes: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (exit, why) = import(bytes, "a.json").unwrap_err();
+        assert_eq!(exit, Exit::Config);
+        assert!(why.contains("it is UTF-16, and must be UTF-8") && why.contains("iconv"), "{why}");
+    }
 
     #[test]
     fn the_name_is_what_the_json_says_or_what_the_file_is_called() {
@@ -202,7 +227,7 @@ mod tests {
             "[integrations.My-n-Gateway]"
         );
         assert_eq!(heading(&format!("{OPEN}, \"name\": \"v1\"}}"), "a.b.json"), "[integrations.\"a.b\"]");
-        assert_eq!(import(&format!("{OPEN}}}"), "…").unwrap_err().0, Exit::Usage);
+        assert_eq!(import(format!("{OPEN}}}"), "…").unwrap_err().0, Exit::Usage);
     }
 
     #[test]

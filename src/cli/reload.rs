@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::check::world;
 use super::{Exit, terminal};
-use crate::config::valid::Listen;
+use crate::config::valid::{Listen, Settings};
 use crate::config::{self, Options};
 
 /// The longest that one question to the admin listener may take.
@@ -54,12 +55,29 @@ struct Asked {
     /// What is not as whoever asked for it expects.
     notes: String,
     exit: Exit,
+    /// The keys whose new values wait for a restart.
+    restart: Vec<String>,
+}
+
+impl Asked {
+    /// Says that what waits for a restart would not survive it.
+    fn judge(&mut self, settings: &Settings) {
+        if !self.restart.iter().any(|key| key == "server.tls") {
+            return;
+        }
+        if let Some(why) = world::of_server_tls(settings) {
+            let why = terminal::line(&why);
+            self.notes +=
+                &format!("error: server.tls: {why}: the old certificate stays, and a restart would fail\n");
+            self.exit = Exit::Partly;
+        }
+    }
 }
 
 /// Reloads. A configuration that is wrong is shown, and the process is left alone.
 pub(super) fn run(reload: &Reload) -> Exit {
     let (text, notes, exit) = match try_to(reload) {
-        Ok(Asked { text, notes, exit }) => (format!("{text}\n"), notes, exit),
+        Ok(Asked { text, notes, exit, .. }) => (format!("{text}\n"), notes, exit),
         Err(Failed::Config(text)) => (String::new(), text, Exit::Config),
         Err(Failed::Other(text)) => (String::new(), format!("error: {text}\n"), Exit::Failed),
     };
@@ -77,7 +95,7 @@ fn try_to(reload: &Reload) -> Result<Asked, Failed> {
         Failed::Config(format!("{report}not reloaded: the running configuration stays\n"))
     })?;
     let warnings = loaded.warnings.render(io::stderr().is_terminal());
-    let admin = loaded.settings.admin.listen.ok_or_else(|| {
+    let admin = loaded.settings.admin.listen.clone().ok_or_else(|| {
         Failed::Other("`admin.listen` is \"off\", so the process cannot be found: send it SIGHUP".to_owned())
     })?;
     let before = State::ask(&admin).map_err(|why| Failed::Other(format!("{why}; {ELSEWHERE}")))?;
@@ -86,9 +104,10 @@ fn try_to(reload: &Reload) -> Result<Asked, Failed> {
         .map_err(|error| Failed::Other(format!("SIGHUP to process {}: {error}", before.pid)))?;
     if !reload.wait {
         let text = format!("process {} was asked to reload; `--wait` would tell how it went", before.pid);
-        return Ok(Asked { text, notes: warnings, exit: Exit::Done });
+        return Ok(Asked { text, notes: warnings, exit: Exit::Done, restart: Vec::new() });
     }
     let mut asked = wait(&admin, &before)?;
+    asked.judge(&loaded.settings);
     asked.notes += &warnings;
     Ok(asked)
 }
@@ -182,7 +201,8 @@ impl State {
                 keys.join(", ")
             );
         }
-        Asked { text: format!("process {} runs generation {}", self.pid, self.generation), notes, exit }
+        let text = format!("process {} runs generation {}", self.pid, self.generation);
+        Asked { text, notes, exit, restart: self.restart.clone() }
     }
 
     fn ask(admin: &Listen) -> Result<Self, String> {

@@ -1,10 +1,11 @@
-//! A key or a table of a TOML file that is written twice: which it is, and where it stood first.
+//! A key or a table that is written twice: which it is, and where it stood first.
 
 use toml::de::{DeTable, DeValue};
 
+use super::mask;
 use super::places::{At, Inside, Layer, line_and_column, shown_key};
-use super::problem::Snippet;
-use super::text;
+use super::problem::{Problem, Severity, Snippet};
+use super::text::{self, Twice};
 
 /// What stands twice.
 pub(super) struct Again {
@@ -41,6 +42,18 @@ impl Again {
         let at = keys.iter().fold(At::root(), |at, key| at.key(key));
         Some(Self { at, first, snippet })
     }
+}
+
+/// What to say of a key that stands twice in one object of JSON.
+pub(super) fn in_json(layer: &Layer, twice: &Twice) -> Problem {
+    let Twice { at, mark, first: (line, column) } = twice;
+    Problem {
+        key: Some(at.to_string()),
+        integration: at.integration_name().map(str::to_owned),
+        place: Some(layer.place_in_text(mark, mask::line(layer, mark))),
+        ..Problem::nowhere(Severity::Error, format!("`{at}` stands twice in one object"))
+    }
+    .with_help(format!("it stands in line {line}, column {column} already: keep one of them"))
 }
 
 /// The keys of the table that `line` begins.

@@ -62,7 +62,9 @@ pub(super) fn is_harmless(at: &At) -> bool {
 
 /// Whether the value `text` may be a secret, although its key holds none.
 pub(super) fn may_be_secret(text: &str) -> bool {
-    holds_credential(text) || is_random(text)
+    // `user:password@`, as URLs have it.
+    let has_password = text.split_once('@').is_some_and(|(before, _)| before.contains(':'));
+    holds_credential(text) || is_random(text) || has_password
 }
 
 /// The spans in `window` whose text must not be shown.

@@ -47,7 +47,7 @@ pub use self::import::{Definition, Imported, Reference, import};
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
 pub use self::schema::schema;
-pub use self::source::{Environment, Options, Texts};
+pub use self::source::{Environment, Options, Texts, UTF_16, UTF_16_HELP, is_utf16};
 pub use self::valid::Veil;
 
 /// A configuration that can be used.
@@ -146,6 +146,7 @@ fn settings(root: Root, definitions: &Definitions, r: &mut Reading<'_>) -> Setti
     let admin = server::admin(root.admin, r);
     server::refuse_shared_addresses(&server, &admin, r);
     server::warn_exposed(&server, &admin, r);
+    server::warn_of_idle_mode(&server, &admin, r);
     let common = Common {
         egress: valid::egress::Egress::new(root.egress, r),
         limits: integration::limits(root.limits, &Path::root().key("limits"), &integration::LIMITS, r),

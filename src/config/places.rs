@@ -258,6 +258,14 @@ impl Places {
         self.layers.iter().any(|layer| layer.nearest(at).0 == at.0.len())
     }
 
+    /// The number at `at` as it is written, if it is one like 1.10: a number itself has no zeros at its end.
+    pub(super) fn decimal(&self, at: &At) -> Option<&str> {
+        let (layer, node) = self.find(at).filter(|(layer, _)| layer.nearest(at).0 == at.0.len())?;
+        let text = layer.text.get(node.span.clone())?;
+        let is_plain = text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        is_plain.then_some(text)
+    }
+
     /// The directory that a relative path at `at` is relative to.
     pub(super) fn dir_of(&self, at: &At) -> &Path {
         self.layer_of(at).map_or_else(|| Path::new(""), |layer| &layer.dir)

@@ -182,6 +182,11 @@ impl Problems {
         self.0.extend(others.0);
     }
 
+    /// Keeps those that `wanted` accepts.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&Problem) -> bool) {
+        self.0.retain(wanted);
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

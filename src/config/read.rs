@@ -513,7 +513,11 @@ impl Read for Scalar {
     fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
         match (value, value.to_num()) {
             (Value::Bool(_, flag), _) => Field::Given(Self(flag.to_string())),
-            (_, Some(number)) => Field::Given(Self(shown_number(number))),
+            // The version 1.10 is another than 1.1.
+            (_, Some(number)) => {
+                let written = reading.places.decimal(at).map(str::to_owned);
+                Field::Given(Self(written.unwrap_or_else(|| shown_number(number))))
+            }
             _ => String::read(value, at, reading).map(Self),
         }
     }

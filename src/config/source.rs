@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::again::Again;
+use super::again::{self, Again};
 use super::expand::{Expander, Failure, plain};
 use super::places::{At, Inside, Layer, Node, Origin, Places};
 use super::problem::{Place, Problem, Problems, Severity};
@@ -124,7 +124,12 @@ impl Options {
 
     fn read(&self, path: &Path) -> std::io::Result<String> {
         match &self.texts {
-            None => std::fs::read_to_string(path),
+            None => {
+                let bytes = std::fs::read(path)?;
+                let flaw = if is_utf16(&bytes) { UTF_16 } else { "it is not UTF-8" };
+                String::from_utf8(bytes)
+                    .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, flaw))
+            }
             Some(texts) => texts.texts.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into()),
         }
     }
@@ -134,7 +139,8 @@ impl Options {
             return Ok(texts.listed(dir));
         }
         let entries = std::fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
-        let mut paths: Vec<_> = entries.into_iter().map(|e| e.path()).filter(|p| is_definition(p)).collect();
+        let mut paths: Vec<_> =
+            entries.into_iter().map(|e| e.path()).filter(|p| may_be_definition(p)).collect();
         paths.sort();
         Ok(paths)
     }
@@ -147,6 +153,17 @@ impl Options {
             shown => shown,
         }
     }
+}
+
+/// What is said of a file that [`is_utf16`].
+pub const UTF_16: &str = "it is UTF-16, and must be UTF-8";
+
+/// What to do about it.
+pub const UTF_16_HELP: &str = "save it as UTF-8; `iconv -f UTF-16 -t UTF-8 FILE` writes it so";
+
+/// Whether `bytes` begin as a text in UTF-16 does, which PowerShell's `>` writes.
+pub fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
 }
 
 /// Everything that was read.
@@ -276,22 +293,22 @@ fn read_directory(
     let paths = match options.list(&dir) {
         Ok(paths) => {
             sources.definitions.dir = Some(options.shown(&dir));
+            for path in paths.iter().filter(|path| !is_definition(path)) {
+                let message = format!("{} is not read: its name must end in .json", options.shown(path));
+                let help = "rename it: the end of its name must be in small letters";
+                problems.push(own.problem(Severity::Warning, &at, message).with_help(help));
+            }
             paths
         }
         Err(e) => {
             sources.definitions.is_lost = true;
-            let message = format!("cannot read the directory {}: {}", options.shown(&dir), plain(&e));
-            let help = if is_home(written) {
-                HOME_HELP
-            } else {
-                "make it, or leave integrations_dir out: it is only for Galileo's JSON files"
-            };
+            let (message, help) = unlistable(&options.shown(&dir), is_home(written), &e);
             problems.push(own.problem(Severity::Error, &at, message).with_help(help));
             Vec::new()
         }
     };
     let mut layers = Vec::new();
-    for path in paths {
+    for path in paths.into_iter().filter(|path| is_definition(path)) {
         files.insert(path.clone(), files::print(&path));
         match read_definition(options, &path) {
             Ok(layer) => {
@@ -308,9 +325,26 @@ fn read_directory(
     layers
 }
 
-fn is_definition(path: &Path) -> bool {
+/// Why the directory `shown` cannot be read, and what to do.
+fn unlistable(shown: &str, is_home: bool, error: &std::io::Error) -> (String, &'static str) {
+    if error.kind() == std::io::ErrorKind::NotADirectory {
+        let message = format!("`integrations_dir` must be a directory, and {shown} is a file");
+        return (message, "name the directory that it lies in: each *.json there is one integration");
+    }
+    let help = "make it, or leave integrations_dir out: it is only for Galileo's JSON files";
+    let message = format!("cannot read the directory {shown}: {}", plain(error));
+    (message, if is_home { HOME_HELP } else { help })
+}
+
+/// Whether it is one of Galileo's JSON files, or is named like one but for the capitals in `.JSON`.
+fn may_be_definition(path: &Path) -> bool {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    name.ends_with(".json") && !name.starts_with('.') && !path.is_dir()
+    name.to_ascii_lowercase().ends_with(".json") && !name.starts_with('.') && !path.is_dir()
+}
+
+/// Whether, of those, it is one that is read.
+fn is_definition(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "json")
 }
 
 fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problems> {
@@ -334,10 +368,13 @@ pub(super) fn parse_definition(mut layer: Layer, name: &str) -> Result<(Layer, D
         return Err(problem.with_help(help).into());
     }
     layer.at = At::integration(name);
-    let (dict, root) =
-        text::json(&layer.text).map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
+    let text::Json { dict, root, twice } =
+        text::json(&layer.text, &layer.at).map_err(|garbled| broken(&layer, &garbled, "not valid JSON"))?;
     layer.root = root;
-    Ok((layer, dict))
+    match twice {
+        None => Ok((layer, dict)),
+        Some(twice) => Err(again::in_json(&layer, &twice).into()),
+    }
 }
 
 /// The whole configuration of which `dict` is the integration `name`.
@@ -478,6 +515,8 @@ fn unreadable(options: &Options, path: &Path, why: &str) -> Problem {
     if path.is_dir() {
         problem.message = format!("cannot read {shown}: it is a directory");
         problem.help("name the file in it: config.toml, most likely");
+    } else if why == UTF_16 {
+        problem.help(UTF_16_HELP);
     } else if path.iter().any(|part| part == "~") {
         problem.help(format!("`~` is filled in by a shell alone: {HOME_HELP}"));
     }

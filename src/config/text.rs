@@ -7,7 +7,7 @@ use figment::value::{Dict, Empty, Tag, Value};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::places::{Inside, Node, line_and_column};
+use super::places::{At, Inside, Node, line_and_column};
 
 /// A text that is not what it should be: what is wrong and at which byte. The message never quotes the text.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,25 +85,36 @@ fn integer(number: &DeInteger<'_>) -> Value {
     }
 }
 
-/// Reads a JSON text whose root is an object.
-pub(super) fn json(text: &str) -> Result<(Dict, Node), Garbled> {
+/// A JSON text whose root is an object, as it was read.
+pub(super) struct Json {
+    pub(super) dict: Dict,
+    pub(super) root: Node,
+    /// The first key that its object has had before: serde_json, like most readers, would take the last of them.
+    pub(super) twice: Option<Twice>,
+}
+
+/// A key that stands twice in one object.
+pub(super) struct Twice {
+    /// Its path, from where the text's root stands.
+    pub(super) at: At,
+    /// Where it stands again.
+    pub(super) mark: Range<usize>,
+    /// Line and column of where it stood first, from 1.
+    pub(super) first: (usize, usize),
+}
+
+/// Reads a JSON text whose root is an object and stands at `at`.
+pub(super) fn json(text: &str, at: &At) -> Result<Json, Garbled> {
     let parsed: serde_json::Value = serde_json::from_str(text).map_err(|e| Garbled {
         message: without_position(&e.to_string()),
         at: byte_of(text, e.line(), e.column()),
     })?;
     let mut walker = Walker { text, at: 0, twice: None };
-    let mut node = walker.value();
-    node.mark.end = node.mark.start + 1;
-    if let Some(Twice { first, at }) = walker.twice {
-        let (line, _) = line_and_column(text, first);
-        return Err(Garbled {
-            message: format!("this key stands in line {line} already: keep one of them"),
-            at,
-        });
-    }
+    let mut root = walker.value(at);
+    root.mark.end = root.mark.start + 1;
     match from_json(parsed) {
-        Value::Dict(_, dict) => Ok((dict, node)),
-        _ => Err(Garbled { message: "expected an object, `{…}`".to_owned(), at: node.span.start }),
+        Value::Dict(_, dict) => Ok(Json { dict, root, twice: walker.twice }),
+        _ => Err(Garbled { message: "expected an object, `{…}`".to_owned(), at: root.span.start }),
     }
 }
 
@@ -158,23 +169,16 @@ pub(super) fn to_json(value: &Value) -> serde_json::Value {
 struct Walker<'a> {
     text: &'a str,
     at: usize,
-    /// The first key that its object has had before: serde_json, like most readers, would take the last of them.
     twice: Option<Twice>,
 }
 
-/// Where a key stands, and where it stood first.
-struct Twice {
-    first: usize,
-    at: usize,
-}
-
 impl Walker<'_> {
-    fn value(&mut self) -> Node {
+    fn value(&mut self, path: &At) -> Node {
         self.skip_space();
         let start = self.at;
         let inside = match self.peek() {
-            b'{' => self.object(),
-            b'[' => self.array(),
+            b'{' => self.object(path),
+            b'[' => self.array(path),
             b'"' => {
                 self.string();
                 Inside::Nothing
@@ -188,26 +192,30 @@ impl Walker<'_> {
         Node { mark: start..self.at, span: start..self.at, inside }
     }
 
-    fn object(&mut self) -> Inside {
+    fn object(&mut self, path: &At) -> Inside {
         let mut nodes = BTreeMap::new();
         while self.goes_on(b'}') {
             let mark = self.string();
             self.skip_space();
             self.at += 1;
             let name: String = serde_json::from_str(&self.text[mark.clone()]).unwrap_or_default();
-            let at = mark.start;
-            let node = Node { mark, ..self.value() };
-            if let Some(before) = nodes.insert(name, node) {
-                self.twice.get_or_insert(Twice { first: before.mark.start, at });
+            let at = path.key(&name);
+            let node = Node { mark: mark.clone(), ..self.value(&at) };
+            if let Some(before) = nodes.insert(name.clone(), node) {
+                let first = before.mark.start;
+                let text = self.text;
+                self.twice.get_or_insert_with(|| Twice { at, mark, first: line_and_column(text, first) });
+                // It stays under a name that no harmless key has: its value is masked where its line is shown.
+                nodes.insert(format!("{name}\0{first}"), before);
             }
         }
         Inside::Table(nodes)
     }
 
-    fn array(&mut self) -> Inside {
+    fn array(&mut self, path: &At) -> Inside {
         let mut nodes = Vec::new();
         while self.goes_on(b']') {
-            nodes.push(self.value());
+            nodes.push(self.value(&path.index(nodes.len())));
         }
         Inside::Array(nodes)
     }

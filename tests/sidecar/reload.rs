@@ -243,6 +243,47 @@ fn a_reload_that_only_the_running_process_refuses_is_exit_78_with_its_words() {
 }
 
 #[test]
+fn a_reload_with_a_broken_key_of_callers_is_refused_and_the_old_one_stays() {
+    let upstream = Upstream::saying("hello");
+    let setup = Setup::before(&upstream, "").server("api_key_file = \"caller\"").admin(SOCKET);
+    let setup = setup.file("caller", "old-key");
+    let config = setup.write().display().to_string();
+    let sidecar = setup.start();
+    let run = || sidecar.run(&["reload", "--wait", "--config", &config]);
+    let ask = |key: &str| {
+        sidecar.ask(&Call::say("m", "hi").header("authorization", &format!("Bearer {key}"))).status
+    };
+    sidecar.put("caller", "");
+    let ended = run();
+    assert_eq!(ended.code, 78, "{}", ended.output());
+    assert!(ended.stderr.contains("server.api_key_file"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the running configuration stays"), "{}", ended.stderr);
+    assert_eq!(ask("old-key"), 200);
+    sidecar.put("caller", "new-key");
+    let ended = run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{}", ended.output());
+    assert_eq!((ask("old-key"), ask("new-key")), (401, 200));
+}
+
+#[test]
+fn a_restart_that_would_fail_is_exit_3_and_what_runs_is_left_alone() {
+    let upstream = Upstream::saying("hello");
+    let setup = Setup::before(&upstream, "").admin(SOCKET);
+    let path = setup.write();
+    let config = path.display().to_string();
+    let sidecar = setup.start();
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    let tls = "[server]\ntls = { cert_file = \"gone.crt\", key_file = \"gone.key\" }";
+    std::fs::write(&path, text.replace("[server]", tls)).expect("it can be written");
+    let ended = sidecar.run(&["reload", "--wait", "--config", &config]);
+    assert_eq!(ended.code, 3, "{}", ended.output());
+    assert!(ended.stderr.contains("error: server.tls: `key_file`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("a restart would fail"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("a restart is needed for `server.tls`"), "{}", ended.stderr);
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+}
+
+#[test]
 fn a_strict_start_shows_everything_that_check_would() {
     let upstream = Upstream::saying("hello");
     let tls = "token_tls = { ca_file = \"no-such-ca\" }";

@@ -16,7 +16,7 @@ fn it_prints_the_schema_and_needs_no_configuration() {
     let workers = &schema["properties"]["handlers"]["properties"]["workers"];
     assert_eq!(
         (&workers["default"], &workers["description"]),
-        (&2.into(), &"Processes of each handler.".into())
+        (&2.into(), &"Processes of each handler, at most 1024.".into())
     );
 }
 

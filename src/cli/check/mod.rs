@@ -300,6 +300,55 @@ mod tests {
     }
 
     #[test]
+    fn a_common_ca_file_that_cannot_be_used_is_one_error_where_it_stands() {
+        let toml = format!("{GOOD}{}", GOOD.replace("acme", "beta") + "tls = { ca_file = \"own.pem\" }\n")
+            .replace("http://127.0.0.1:9", "https://a.example")
+            + "[egress]\nca_file = \"corp.pem\"\n";
+        let (exit, text) = check(&toml, false, Format::Text, Environment::default());
+        assert_eq!(exit, Exit::Config);
+        insta::assert_snapshot!(text, @r#"
+    warning: 2 models are also in the integration `acme`: `a`, `b`
+     --> config.toml:5:15
+      |
+    5 | [integrations.beta]
+      |               ^^^^
+      = help: a bare name will answer 400; clients use /beta/v1 or beta/MODEL
+
+    error: `ca_file` DIR/own.pem cannot be read: No such file or directory
+     --> config.toml:9:9
+      |
+    9 | tls = { ca_file = "own.pem" }
+      |         ^^^^^^^
+
+    error: `egress.ca_file` DIR/corp.pem cannot be read: No such file or directory
+      --> config.toml:11:1
+       |
+    11 | ca_file = "corp.pem"
+       | ^^^^^^^
+
+    2 errors, 1 warning
+    "#);
+        let toml = toml.replace("corp.pem", "config.toml").replace("tls = { ca_file = \"own.pem\" }\n", "");
+        let (_, text) = check(&toml, false, Format::Text, Environment::default());
+        insta::assert_snapshot!(text, @r#"
+    warning: 2 models are also in the integration `acme`: `a`, `b`
+     --> config.toml:5:15
+      |
+    5 | [integrations.beta]
+      |               ^^^^
+      = help: a bare name will answer 400; clients use /beta/v1 or beta/MODEL
+
+    error: `egress.ca_file` DIR/config.toml is not PEM: it has no `-----BEGIN …-----` line
+      --> config.toml:10:1
+       |
+    10 | ca_file = "config.toml"
+       | ^^^^^^^
+
+    1 error, 1 warning
+    "#);
+    }
+
+    #[test]
     fn a_report_in_json_names_file_line_column_and_key() {
         let (exit, text) = check("[server]\nlisten = 5\n", false, Format::Json, Environment::default());
         assert_eq!(exit, Exit::Config);

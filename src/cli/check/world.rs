@@ -28,11 +28,23 @@ pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
         let help = "ask its owner for the one that is used now: what another signs is not trusted here";
         problems.push(loaded.places.problem(Severity::Warning, &at, why).with_help(help));
     }
+    let common = of_common_authorities(loaded);
+    if let Some(why) = &common {
+        let at = At::root().key("egress").key("ca_file");
+        problems.push(loaded.places.problem(
+            Severity::Error,
+            &at,
+            why.replacen("ca_file", "egress.ca_file", 1),
+        ));
+    }
+    let is_common = |why: &str| common.as_ref().is_some_and(|common| why.contains(common));
     for one in loaded.settings.integrations.values() {
         let at = At::integration(one.name.as_str());
         let mut wrong = of_integration(one, &at);
+        wrong.retain(|(_, why)| !is_common(why));
         let entry = Arc::new(Entry::build(one.clone(), &workshop));
         if let Err(why) = &entry.state
+            && !is_common(why)
             && !wrong.iter().any(|(_, known)| why.contains(known))
         {
             wrong.push((at.key(first_word(why)), why.clone()));
@@ -68,10 +80,15 @@ fn of_server(settings: &Settings) -> Vec<(At, String)> {
         let name = key.key("api_key");
         wrong.push((at.key(&name), format!("server.{name}: {why}")));
     }
-    if let Some(Err(why)) = settings.server.tls.clone().map(tls::Inbound::load) {
+    if let Some(why) = of_server_tls(settings) {
         wrong.push((at.key("tls").key(first_word(&why)), format!("server.tls: {why}")));
     }
     wrong
+}
+
+/// What is wrong with the files of `server.tls`.
+pub(in crate::cli) fn of_server_tls(settings: &Settings) -> Option<String> {
+    settings.server.tls.clone().map(tls::Inbound::load)?.err()
 }
 
 /// The files of authorities with one that has ended, or will soon; each file once, at a key that names it.
@@ -94,6 +111,25 @@ fn of_authorities(loaded: &Loaded) -> Vec<(At, String)> {
     }
     let now = SystemTime::now();
     files.into_iter().filter_map(|(path, (at, key))| Some((at, tls::waning(key, path, now)?))).collect()
+}
+
+/// What is wrong with the `ca_file` of `[egress]`, which fails every integration that trusts it.
+fn of_common_authorities(loaded: &Loaded) -> Option<String> {
+    let given = |at: At| loaded.places.gives(&at.key("ca_file"));
+    if !given(At::root().key("egress")) {
+        return None;
+    }
+    let common = loaded.settings.integrations.values().find_map(|one| {
+        let own = given(At::integration(one.name.as_str()).key("tls"));
+        // Its own comes last.
+        one.tls.ca_files.first().filter(|_| one.tls.ca_files.len() > usize::from(own))
+    });
+    let alone = tls::Profile {
+        ca_files: vec![common?.clone()],
+        ca_mode: tls::CaMode::Replace,
+        ..tls::Profile::default()
+    };
+    tls::load(&alone).err()
 }
 
 /// What can be seen without building: all of it at once, where building stops at the first.

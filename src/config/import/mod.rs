@@ -70,15 +70,42 @@ pub fn import(
     let Ok(Value::Object(mut json)) = serde_json::from_str(&layer.text) else {
         return Err(Problem::nowhere(Severity::Error, "expected an object, `{…}`").into());
     };
+    keep_decimals(&mut json, &layer);
     let missing = token::fill(&mut json);
     let is_named = |variable: &str| definition.text.contains(&format!("${{{variable}"));
     let is_unwanted = |variable: &str| is_elsewhere(variable) && !is_named(variable);
     let env = env.changed(is_unwanted, token::stand_ins(&json, env));
-    let read = read(layer, name, &json, &env)?;
+    let mut read = read(layer, name, &json, &env)?;
+    forget_stand_in(&mut read, name);
     let page = page::page(name.as_str(), &json, &definition.dir, &missing);
     let loaded = again(definition, name, &page, &env, &read)?;
     let page::Page { toml, references, ignored, losses, .. } = page;
     Ok(Imported { toml, warnings: read.warnings, references, missing, ignored, losses, loaded })
+}
+
+/// Makes texts of the numbers in `query` and `oauth2.extra_params` where the reader takes them as they are written.
+fn keep_decimals(json: &mut Map<String, Value>, layer: &Layer) {
+    let places = Places { layers: vec![layer.clone()] };
+    let keep = |at: &At, table: Option<&mut Value>| {
+        for (key, value) in table.and_then(Value::as_object_mut).into_iter().flatten() {
+            if let Some(written) = places.decimal(&at.key(key)).filter(|_| value.is_number()) {
+                *value = Value::from(written);
+            }
+        }
+    };
+    keep(&layer.at.key("query"), json.get_mut("query"));
+    let parameters = json.get_mut("oauth2").and_then(|oauth2| oauth2.get_mut("extra_params"));
+    keep(&layer.at.key("oauth2").key("extra_params"), parameters);
+}
+
+/// Leaves out what is told of the key that only stands in for one: it is not the user's.
+fn forget_stand_in(read: &mut Loaded, name: &IntegrationName) {
+    let stand_in = SecretSource::Inline(Secret::new(token::MISSING));
+    let authorization = read.settings.integrations.get(name).map(|one| &one.authorization);
+    if matches!(authorization, Some(Authorization::ApiKey { value, .. }) if *value == stand_in) {
+        let key = At::integration(name.as_str()).key("api_key_value").to_string();
+        read.warnings.retain(|problem| problem.key.as_ref() != Some(&key));
+    }
 }
 
 /// Whether a variable speaks of the configuration that the table is for, and not of the JSON.

@@ -60,7 +60,7 @@ tables! {
         watch: bool = false,
         /// How often certificates, keys and secrets are looked at; a duration.
         rotation_interval: Duration = "5s",
-        /// Threads that serve; 0: as many as the cores that we may use.
+        /// Threads that serve, at most 1024; 0: as many as the cores that we may use.
         workers: usize = 0,
         /// Within what a request's head must arrive; a duration.
         header_timeout: Duration = "10s",
@@ -152,7 +152,7 @@ tables! {
         directory: PathBuf,
         /// An interpreter that has litellm: a name in PATH, or a path.
         python: String = "python3",
-        /// Processes of each handler.
+        /// Processes of each handler, at most 1024.
         workers: usize = 2,
         /// To import the file and construct the class; a duration.
         start_timeout: Duration = "60s",

@@ -255,6 +255,42 @@ fn an_export_without_its_secret_says_which_to_set() {
 }
 
 #[test]
+fn a_key_that_stands_twice_is_named_and_underlined_and_neither_value_is_shown() {
+    let lines = "{\"endpoint\": \"https://e.example/v1\",\n \"headers\": {\"x-a\": \"1\", \"x-b\": \"2\",\n  \"x-c\": \"3\", \"x-a\": \"4\"}}";
+    let line =
+        r#"{"api_key_value": "s3cret-1", "models": ["m"], "api_key_value": "s3cret-2", "strict": true}"#;
+    let table = r#"{"models": ["m"], "headers": {"x-a": "s3cret-1"}, "headers": {"x-b": "s3cret-2"}}"#;
+    let house = House::new("integrations_dir = \"d\"")
+        .with("d/a.json", lines)
+        .with("d/b.json", line)
+        .with("d/c.json", table);
+    insta::assert_snapshot!(house.report(), @r#"
+    error: `integrations.a.headers.x-a` stands twice in one object
+     --> d/a.json:3:15
+      |
+    3 |   "x-c": ***, "x-a": ***}}
+      |               ^^^^^
+      = help: it stands in line 2, column 14 already: keep one of them
+
+    error: `integrations.b.api_key_value` stands twice in one object
+     --> d/b.json:1:48
+      |
+    1 | {"api_key_value": ***, "models": ["m"], "api_key_value": ***, "strict": true}
+      |                                         ^^^^^^^^^^^^^^^
+      = help: it stands in line 1, column 2 already: keep one of them
+
+    error: `integrations.c.headers` stands twice in one object
+     --> d/c.json:1:51
+      |
+    1 | {"models": ["m"], "headers": {"x-a": ***}, "headers": {"x-b": ***}}
+      |                                            ^^^^^^^^^
+      = help: it stands in line 1, column 19 already: keep one of them
+
+    3 errors
+    "#);
+}
+
+#[test]
 fn a_misspelt_key_is_a_warning_and_what_it_meant_is_missed() {
     let text = r#"{"endpont": "https://a.example/v1", "models": ["m"], "authentication_type": "none"}"#;
     let report = House::new("integrations_dir = \"d\"").with("d/a.json", text).report();

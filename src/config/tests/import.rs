@@ -491,3 +491,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_in_the_query_is_written_as_it_stands() {
+    let json = r#"{"endpoint": "https://a.example", "models": ["n"], "authentication_type": "none", "query": {"v": 1.10}}"#;
+    let imported = imported(json).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(imported.toml.contains("query = { v = \"1.10\" }"), "{}", imported.toml);
+}
+
+#[test]
+fn nothing_is_said_of_the_form_of_a_key_that_is_not_in_the_export() {
+    for value in ["null", "\"****\"", "\"${NO_SUCH_KEY}\""] {
+        let json = format!(
+            r#"{{"endpoint": "https://a.example", "models": ["n"], "authentication_type": "api_key",
+                "api_key_header": "Authorization", "api_key_value": {value}}}"#
+        );
+        let imported = imported(&json).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(imported.warnings.is_empty(), "{value}: {}", imported.warnings);
+    }
+}

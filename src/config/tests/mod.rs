@@ -5,6 +5,7 @@ mod common;
 mod declared;
 mod doubts;
 mod example;
+mod files;
 mod galileo;
 mod import;
 mod layers;

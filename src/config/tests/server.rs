@@ -43,3 +43,81 @@ fn a_linger_that_drain_timeout_cuts_off_is_warned_of() {
     assert!(report("linger = \"30s\"").contains("`server.drain_timeout` bounds it"));
     assert!(!report("linger = \"30s\"\ndrain_timeout = \"31s\"").contains("bounds it"));
 }
+
+#[test]
+fn one_port_of_two_listeners_is_an_error_where_one_is_every_address() {
+    let report = |listen: &str, admin: &str| {
+        let warnings = "api_key = \"k\"\ntls = { cert_file = \"c\", key_file = \"k\" }";
+        let server = format!("[server]\nlisten = {listen}\n{warnings}\n[admin]\nlisten = \"{admin}\"\n");
+        House::new(&format!("{server}{}", acme(""))).report()
+    };
+    insta::assert_snapshot!(report("\"0.0.0.0:4010\"", "127.0.0.1:4010"), @r#"
+    error: `admin.listen` is a port that `server.listen` has already, and one of them is for all addresses
+     --> config.toml:6:1
+      |
+    6 | listen = "127.0.0.1:4010"
+      | ^^^^^^
+      = help: each listener needs a port of its own where one is on 0.0.0.0 or [::]
+
+    1 error
+    "#);
+    for (listen, admin) in [
+        ("\"127.0.0.1:1\"", "0.0.0.0:1"),
+        ("\"[::]:1\"", "127.0.0.1:1"),
+        ("\"[::]:1\"", "[::1]:1"),
+        ("\"[::]:1\"", "0.0.0.0:1"),
+        ("[\"10.0.0.1:1\", \"0.0.0.0:1\"]", "off"),
+    ] {
+        let is_mixed = listen.contains("[::]") && !admin.contains("[::1]");
+        let words = if is_mixed { "warning: `" } else { "error: `" };
+        let report = report(listen, admin);
+        assert!(report.contains(words) && report.contains("is a port that `server.listen` has"), "{report}");
+    }
+    for (listen, admin) in [
+        ("\"0.0.0.0:0\"", "127.0.0.1:0"),
+        ("\"0.0.0.0:1\"", "127.0.0.1:2"),
+        ("\"0.0.0.0:1\"", "[::1]:1"),
+        ("\"127.0.0.1:1\"", "127.0.0.2:1"),
+    ] {
+        assert!(!report(listen, admin).contains("has already"), "{listen} {admin}");
+    }
+}
+
+#[test]
+fn more_workers_than_any_machine_could_use_are_an_error() {
+    let report =
+        |table: &str, n: u32| House::new(&format!("[{table}]\nworkers = {n}\n{}", acme(""))).report();
+    insta::assert_snapshot!(report("server", 1_000_000), @r#"
+    error: `server.workers` must be 1024 or less
+     --> config.toml:2:1
+      |
+    2 | workers = 1000000
+      | ^^^^^^^
+
+    1 error
+    "#);
+    assert!(report("handlers", 1025).contains("`handlers.workers` must be 1024 or less"));
+    for (table, n) in [("server", 0), ("server", 1024), ("handlers", 1024)] {
+        assert!(report(table, n).is_empty(), "{table} {n}");
+    }
+}
+
+#[test]
+fn a_mode_that_no_socket_is_made_with_is_a_warning() {
+    let report = |server: &str, admin: &str| {
+        House::new(&format!("[server]\n{server}\n[admin]\n{admin}\n{}", acme(""))).report()
+    };
+    insta::assert_snapshot!(report("unix_mode = \"0600\"", ""), @r#"
+    warning: `server.unix_mode` is not used: no listener is a Unix socket
+     --> config.toml:2:1
+      |
+    2 | unix_mode = ***
+      | ^^^^^^^^^
+      = help: leave it out, or listen on unix:/path
+
+    1 warning
+    "#);
+    assert_eq!(report("unix_mode = \"0660\"", ""), "");
+    assert_eq!(report("unix_mode = \"0600\"\nlisten = \"unix:s\"", ""), "");
+    assert_eq!(report("unix_mode = \"0600\"", "metrics_listen = \"unix:s\""), "");
+}

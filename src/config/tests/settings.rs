@@ -396,3 +396,18 @@ fn equal_files_give_equal_settings() {
     let other = House::new(&toml.replace("x-a = \"1\"", "x-a = \"2\""));
     assert_ne!(a.loaded().settings, other.loaded().settings);
 }
+
+#[test]
+fn a_number_that_is_sent_keeps_the_zeros_at_its_end() {
+    let oauth2 = "oauth2 = { client_id = \"a\", client_secret = \"b\", extra_params = { v = 2.0 } }";
+    let toml = acme(&format!("query = {{ api-version = 1.10, n = 3, e = 1e1 }}\n{oauth2}"));
+    let toml = format!("integrations_dir = \"d\"\n{}", toml.replace("authentication_type = \"none\"\n", ""));
+    let json = r#"{"endpoint": "https://b.example", "models": ["n"], "authentication_type": "none", "query": {"v": 1.10}}"#;
+    let settings = House::new(&toml).with("d/b.json", json).loaded().settings;
+    let query = |name: &str| settings.integrations[name].query.clone();
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(query("acme"), [pair("api-version", "1.10"), pair("n", "3"), pair("e", "10")]);
+    assert_eq!(query("b"), [pair("v", "1.10")]);
+    let Authorization::OAuth2(oauth2) = &settings.integrations["acme"].authorization else { panic!() };
+    assert_eq!(oauth2.extra_params, [pair("v", "2.0")]);
+}

@@ -363,3 +363,54 @@ fn a_key_of_an_integration_below_its_defaults_is_a_warning() {
         "{report}"
     );
 }
+
+#[test]
+fn an_entry_of_no_proxy_that_spares_no_host_is_a_warning() {
+    let toml = |list: &str| format!("[egress]\n{list}\n{}", acme(""));
+    let list = "no_proxy = \"10.0.0.0/99, .svc,https://a.example,a.example;b.example,me:s3cret@c.example\"";
+    insta::assert_snapshot!(House::new(&toml(list)).report(), @r#"
+    warning: `egress.no_proxy` spares no host by "10.0.0.0/99", which is no range of addresses such as 10.0.0.0/8
+     --> config.toml:2:1
+      |
+    2 | no_proxy = ***
+      | ^^^^^^^^
+      = help: hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all
+
+    warning: `egress.no_proxy` spares no host by "https://a.example", which is a URL: write its host alone
+     --> config.toml:2:1
+      |
+    2 | no_proxy = ***
+      | ^^^^^^^^
+      = help: hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all
+
+    warning: `egress.no_proxy` spares no host by "a.example;b.example", which holds a `;`: commas or blanks stand between entries
+     --> config.toml:2:1
+      |
+    2 | no_proxy = ***
+      | ^^^^^^^^
+      = help: hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all
+
+    warning: `egress.no_proxy` spares no host by an entry, which holds a user: write the host alone
+     --> config.toml:2:1
+      |
+    2 | no_proxy = ***
+      | ^^^^^^^^
+      = help: hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all
+
+    4 warnings
+    "#);
+    let proxy = "proxy = \"http://p.corp:3128\"";
+    let house = House::new(&toml(proxy)).env([("NO_PROXY", "169.254.*,localhost")]);
+    insta::assert_snapshot!(house.report(), @r#"
+    warning: the environment variable NO_PROXY spares no host by "169.254.*", which has a `*` in a place where none is known: it stands alone, or first as in *.example.com
+     --> config.toml:1:2
+      |
+    1 | [egress]
+      |  ^^^^^^
+      = help: hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all
+
+    1 warning
+    "#);
+    let unproxied = House::new(&toml("")).env([("NO_PROXY", "169.254.*")]).report();
+    assert!(unproxied.is_empty(), "{unproxied}");
+}

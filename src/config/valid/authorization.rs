@@ -21,6 +21,7 @@ pub(super) struct Fields {
     pub(super) oauth2: Field<raw::OAuth2>,
     pub(super) aws: Field<raw::Aws>,
     pub(super) gcp: Field<raw::Gcp>,
+    pub(super) has_token_tls: bool,
 }
 
 /// The authorization of the integration at `at`, whose tokens come from `endpoint` unless another URL is given.
@@ -100,6 +101,11 @@ fn warn_unused(fields: &Fields, kind: Type, at: &At, r: &mut Reading<'_>) {
             r.warning(&at.key(key), message)
                 .help(format!("leave it out, or set authentication_type = {}", word(wanted)));
         }
+    }
+    if fields.has_token_tls && matches!(kind, Type::None | Type::ApiKey) {
+        let message = format!("`token_tls` is not used: authentication_type is {}", word(kind));
+        r.warning(&at.key("token_tls"), message)
+            .help("leave it out: only a token endpoint is asked for with it, and `tls` is for the endpoint");
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::SecretSource;
+use crate::config::places::At;
 use crate::config::{expand, text};
 use crate::files;
 use crate::secret::Secret;
@@ -80,8 +81,9 @@ impl Token {
         let Ok(Value::Object(object)) = serde_json::from_str(text) else {
             return Err(format!("it must hold JSON: {SHAPE}"));
         };
-        if let Err(garbled) = text::json(text) {
-            return Err(format!("in its JSON {}", garbled.message));
+        if let Some(twice) = text::json(text, &At::root()).ok().and_then(|json| json.twice) {
+            let (line, _) = twice.first;
+            return Err(format!("in its JSON this key stands in line {line} already: keep one of them"));
         }
         let mut field = |name: &str| match object.get(name) {
             _ if unread.contains(&name) => Ok(Ok(None)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::Uri;
 
-use super::{Proxy, Routes};
+use super::{Proxy, Routes, routes};
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Reading};
@@ -42,9 +42,9 @@ impl Egress {
         if raw.ca_mode.get() == Some(&CaMode::Replace) && raw.ca_file.is_absent() {
             replaces_nothing(&at, r);
         }
-        let no_proxy = raw.no_proxy.given();
-        let no_proxy =
-            no_proxy.or_else(|| r.env.first(&["NO_PROXY", "no_proxy"]).map(|(_, list)| list.to_owned()));
+        let no_proxy = raw.no_proxy.given().map(|list| (None, list));
+        let inherited = || r.env.first(&["NO_PROXY", "no_proxy"]);
+        let no_proxy = no_proxy.or_else(|| inherited().map(|(name, list)| (Some(name), list.to_owned())));
         let proxy = choice(raw.proxy, &at.key("proxy"), r);
         let environment = match proxy {
             Choice::Unsaid => [
@@ -53,12 +53,18 @@ impl Egress {
             ],
             Choice::Direct | Choice::Through(_) => [None, None],
         };
-        let words =
-            |list: String| list.split([',', ' ']).filter(|w| !w.is_empty()).map(str::to_lowercase).collect();
+        let (name, list) = no_proxy.unwrap_or_default();
+        let words = list.split([',', ' ']).filter(|word| !word.is_empty());
+        let no_proxy: Vec<_> = words.map(str::to_lowercase).collect();
+        let has_proxy = matches!(proxy, Choice::Through(_)) || environment.iter().any(Option::is_some);
+        // What the environment says for other programs is of no interest where nothing is to be spared.
+        if name.is_none() || has_proxy {
+            warn_of_idle_entries(name, &no_proxy, &at.key("no_proxy"), r);
+        }
         Self {
             proxy,
             environment,
-            no_proxy: no_proxy.map(words).unwrap_or_default(),
+            no_proxy,
             ca_file: raw.ca_file.given(),
             ca_mode: raw.ca_mode.or(CaMode::Add),
         }
@@ -104,6 +110,18 @@ impl Egress {
             min_version: raw.min_version.or(crate::tls::Version::default()),
             http2: raw.http2.or(false),
         }
+    }
+}
+
+/// Warns of entries of `no_proxy`, or of the environment variable `name`, that spare no host. No error: other programs
+/// may know more than we do, and people use one list for all.
+fn warn_of_idle_entries(name: Option<&str>, entries: &[String], at: &At, r: &mut Reading<'_>) {
+    for entry in entries {
+        let Some(flaw) = routes::flaw(entry) else { continue };
+        let list = name.map_or_else(|| format!("`{at}`"), |name| format!("the environment variable {name}"));
+        let entry = if r.may_show(at, entry) { format!("{entry:?}") } else { "an entry".to_owned() };
+        r.warning(at, format!("{list} spares no host by {entry}, which {flaw}"))
+            .help("hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all");
     }
 }
 

@@ -56,6 +56,7 @@ pub(in crate::config) fn integration(
         oauth2: raw.oauth2,
         aws: raw.aws,
         gcp: raw.gcp,
+        has_token_tls: raw.token_tls.is_given(),
     };
     let authorization = authorization::authorization(fields, &endpoint, &at, r);
     let named = headers::named(&raw.headers, &raw.custom_header_mapping, &raw.forward_headers, &at);
@@ -192,6 +193,12 @@ fn api_version(
     at: &At,
     r: &mut Reading<'_>,
 ) -> Option<String> {
+    if format != Format::Azure && raw.is_given() {
+        let message = format!("`api_version` is not used: the format is {}", format.word());
+        r.warning(&at.key("api_version"), message).help(
+            "it belongs to format = \"azure\"; what another provider wants in its URL goes into `query`",
+        );
+    }
     let in_query = match query.iter().position(|(key, _)| key == API_VERSION) {
         Some(place) if format == Format::Azure => Some(query.remove(place).1),
         _ => None,
@@ -249,6 +256,10 @@ fn handler(
     at: &At,
     r: &mut Reading<'_>,
 ) -> Option<Handler> {
+    if raw.is_absent() && call_style.is_given() {
+        r.warning(&at.key("call_style"), "`call_style` is not used: there is no `custom_llm_config`")
+            .help("it says how a handler is called: leave it out");
+    }
     let raw = raw.given()?;
     let at = at.key("custom_llm_config");
     for (key, absent) in

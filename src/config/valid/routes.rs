@@ -61,6 +61,40 @@ fn is_spared(uri: &Uri, no_proxy: &[String]) -> bool {
     no_proxy.iter().any(|entry| matches(entry, &host, address, port))
 }
 
+/// Why no host could ever be what `entry` of `no_proxy` says, in words that follow it.
+pub(super) fn flaw(entry: &str) -> Option<&'static str> {
+    if entry.contains("://") {
+        return Some("is a URL: write its host alone");
+    }
+    if entry.contains('@') {
+        return Some("holds a user: write the host alone");
+    }
+    if entry.contains(';') {
+        return Some("holds a `;`: commas or blanks stand between entries");
+    }
+    let name = match entry.rsplit_once(':') {
+        Some((name, _)) if !name.contains(':') || name.ends_with(']') => name,
+        _ => entry,
+    };
+    let name = name.trim_matches(['[', ']']).trim_start_matches("*.");
+    if name == "*" || name.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    if let Some((network, bits)) = name.split_once('/') {
+        let is_range =
+            network.parse().is_ok_and(|network| is_within(network, &network.to_string(), bits).is_some());
+        return (!is_range).then_some("is no range of addresses such as 10.0.0.0/8");
+    }
+    if name.contains('*') {
+        return Some(
+            "has a `*` in a place where none is known: it stands alone, or first as in *.example.com",
+        );
+    }
+    let is_in_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_name = !name.trim_start_matches('.').is_empty() && name.chars().all(is_in_names);
+    (!is_name).then_some("is neither the name of a host nor an address")
+}
+
 fn matches(entry: &str, host: &str, address: Option<IpAddr>, port: u16) -> bool {
     let entry = match entry.rsplit_once(':') {
         Some((name, own)) if !name.contains(':') || name.ends_with(']') => match own.parse::<u16>() {
@@ -140,6 +174,7 @@ mod tests {
             ("http://[fd00::1]:8080/", "[fd00::1]:8080"),
         ] {
             assert!(spared(url, list), "{url} is not spared by {list}");
+            assert!(list.split(',').all(|entry| entry.is_empty() || flaw(entry).is_none()), "{list}");
         }
         for (url, list) in [
             ("https://a.example/", ""),
@@ -152,6 +187,31 @@ mod tests {
             ("https://a.example/", "."),
         ] {
             assert!(!spared(url, list), "{url} is spared by {list}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_no_proxy_that_no_host_can_be_is_known_as_such() {
+        for (entry, words) in [
+            ("https://a.example", "a URL"),
+            ("a.example;b.example", "`;`"),
+            ("10.0.0.0/99", "no range"),
+            ("fd00::/200", "no range"),
+            ("10.0.0/8", "no range"),
+            ("a.example/v1", "no range"),
+            ("169.254.*", "`*`"),
+            ("*a.example", "`*`"),
+            (".", "neither"),
+            ("\"a.example\"", "neither"),
+            ("me:secret@a.example", "a user"),
+        ] {
+            assert!(flaw(entry).is_some_and(|why| why.contains(words)), "{entry}: {:?}", flaw(entry));
+            assert!(!spared("http://10.1.2.3/", entry) && !spared("http://a.example/", entry), "{entry}");
+        }
+        for entry in
+            ["a_b.example", "[fd00::1]:80", "fd00::1", "10.0.0.1:80", "a.example:443", "0.0.0.0/0", "::/0"]
+        {
+            assert_eq!(flaw(entry), None, "{entry}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `[server]`, `[admin]`, `[log]` and `[handlers]`: what concerns the whole house.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use crate::config::raw;
 use crate::config::read::{Field, Reading, Size};
 use crate::config::units;
 use crate::tls::InboundFiles;
+
+/// More threads, or processes of one handler, than any machine could use.
+const MOST_WORKERS: usize = 1024;
 
 /// What hyper needs at least for a head.
 const LEAST_HEAD: usize = 8 << 10;
@@ -53,16 +57,28 @@ pub(in crate::config) fn server(raw: Field<raw::Server>, r: &mut Reading<'_>) ->
         strict_start: raw.start.or(raw::Start::Degrade) == raw::Start::Strict,
         rotation_interval: need.time("rotation_interval", raw.rotation_interval, 5),
         watch: raw.watch.or(false),
-        workers: workers(raw.workers.or(0)),
+        workers: workers(need.most("workers", raw.workers.or(0), MOST_WORKERS)),
         api_key: raw.api_key.given(),
         tls: raw.tls.given().and_then(|tls| inbound(tls, &at.key("tls"), r)),
     }
 }
 
+/// What a Unix socket's file is made with.
+const MODE: u32 = 0o660;
+
+/// Warns of a `unix_mode` that no socket is made with. The default is that of people who write all keys down.
+pub(in crate::config) fn warn_of_idle_mode(server: &Server, admin: &Admin, r: &mut Reading<'_>) {
+    let mut all = server.listen.iter().chain(&admin.listen).chain(&admin.metrics_listen);
+    if server.unix.mode != MODE && !all.any(|listen| matches!(listen, Listen::Unix(_))) {
+        let at = At::root().key("server").key("unix_mode");
+        r.warning(&at, format!("`{at}` is not used: no listener is a Unix socket"))
+            .help("leave it out, or listen on unix:/path");
+    }
+}
+
 /// Written as `chmod` takes it: a number of TOML would leave open whether 660 is octal.
 fn mode(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> u32 {
-    const DEFAULT: u32 = 0o660;
-    let Some(text) = raw.given() else { return DEFAULT };
+    let Some(text) = raw.given() else { return MODE };
     let octal = text.len() <= 4 && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     match u32::from_str_radix(&text, 8) {
         Ok(mode) if octal && mode <= 0o777 => mode,
@@ -71,7 +87,7 @@ fn mode(raw: Field<String>, at: &At, r: &mut Reading<'_>) -> u32 {
             r.error(&at, format!("`{at}` must be permissions in octal such as \"0660\"")).help(
                 "\"0660\" lets the owner and the group connect, \"0666\" everyone, \"0600\" the owner alone",
             );
-            DEFAULT
+            MODE
         }
     }
 }
@@ -154,12 +170,36 @@ pub(in crate::config) fn refuse_shared_addresses(server: &Server, admin: &Admin,
     let all: Vec<_> =
         all.chain(admin.metrics_listen.iter().map(|l| (l, admin_at.key("metrics_listen")))).collect();
     for (n, (listen, at)) in all.iter().enumerate() {
-        let any_port = matches!(listen, Listen::Tcp(address) if address.port() == 0);
-        if let Some((_, other)) = all[..n].iter().find(|(before, _)| !any_port && before == listen) {
+        let Some((before, other)) = all[..n].iter().find(|(before, _)| collide(before, listen)) else {
+            continue;
+        };
+        if before == listen {
             let message = format!("`{at}` is an address that `{other}` has already");
             r.error(at, message).help("each listener needs an address of its own");
+        } else {
+            let message =
+                format!("`{at}` is a port that `{other}` has already, and one of them is for all addresses");
+            let help = "each listener needs a port of its own where one is on 0.0.0.0 or [::]";
+            // Few systems keep IPv4 out of `[::]` (net.ipv6.bindv6only).
+            let is_sure = is_ipv6(before) == is_ipv6(listen);
+            let problem = if is_sure { r.error(at, message) } else { r.warning(at, message) };
+            problem.help(help);
         }
     }
+}
+
+/// Whether most systems open only one of the two.
+fn collide(one: &Listen, other: &Listen) -> bool {
+    let (Listen::Tcp(one), Listen::Tcp(other)) = (one, other) else { return one == other };
+    let covers = |all: &SocketAddr, one: &SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4() || one.ip().is_unspecified())
+    };
+    let is_same = one == other || covers(one, other) || covers(other, one);
+    one.port() != 0 && one.port() == other.port() && is_same
+}
+
+fn is_ipv6(listen: &Listen) -> bool {
+    matches!(listen, Listen::Tcp(address) if address.is_ipv6())
 }
 
 pub(in crate::config) fn log(raw: Field<raw::Log>) -> Log {
@@ -191,11 +231,12 @@ pub(in crate::config) fn handlers(
     let egress = raw.egress.or(false);
     let environment = environment(&env, egress, r);
     let mut need = Need { at: &at, r };
+    let workers = need.count("workers", raw.workers, 2);
     Handlers {
         enabled,
         directory,
         python,
-        workers: need.count("workers", raw.workers, 2),
+        workers: need.most("workers", workers, MOST_WORKERS),
         start_timeout: need.time("start_timeout", raw.start_timeout, 60),
         start_wait: raw.start_wait.or(Duration::from_secs(10)),
         request_timeout: need.time("request_timeout", raw.request_timeout, 600),
@@ -343,6 +384,12 @@ impl Need<'_, '_> {
     pub(super) fn count(&mut self, key: &str, field: Field<usize>, default: usize) -> usize {
         let Some(count) = field.given() else { return default };
         self.check(key, count > 0, "1 or more");
+        count
+    }
+
+    /// The same `count`, which must not be above `most`.
+    fn most(&mut self, key: &str, count: usize, most: usize) -> usize {
+        self.check(key, count <= most, &format!("{most} or less"));
         count
     }
 

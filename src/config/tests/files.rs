@@ -1,0 +1,66 @@
+//! Files that are not what they should be: of another kind, name or encoding.
+
+use super::{House, acme};
+
+#[test]
+fn a_file_in_the_directorys_place_is_told_as_one() {
+    let house = House::new("integrations_dir = \"a.json\"\n").with("a.json", "{}");
+    insta::assert_snapshot!(house.report(), @r#"
+    error: `integrations_dir` must be a directory, and a.json is a file
+     --> config.toml:1:1
+      |
+    1 | integrations_dir = "a.json"
+      | ^^^^^^^^^^^^^^^^
+      = help: name the directory that it lies in: each *.json there is one integration
+
+    1 error
+    "#);
+}
+
+#[test]
+fn a_file_whose_name_ends_in_capitals_is_not_read_in_silence() {
+    let acme =
+        "{\"endpoint\": \"https://a.example/v1\", \"models\": [\"m\"], \"authentication_type\": \"none\"}";
+    let house = House::new("integrations_dir = \"d\"\n").with("d/acme.JSON", acme).with("d/b.json", acme);
+    insta::assert_snapshot!(house.report(), @r#"
+    warning: d/acme.JSON is not read: its name must end in .json
+     --> config.toml:1:1
+      |
+    1 | integrations_dir = "d"
+      | ^^^^^^^^^^^^^^^^
+      = help: rename it: the end of its name must be in small letters
+
+    1 warning
+    "#);
+    assert_eq!(house.loaded().settings.integrations.len(), 1);
+}
+
+#[test]
+fn a_text_in_utf_16_is_told_as_that_and_a_mark_before_utf_8_is_passed_over() {
+    let wide = |text: &str, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(order).collect()
+    };
+    let house = House::new("integrations_dir = \"d\"\n").with("d/a.json", "");
+    std::fs::write(house.path().join("d/a.json"), wide("{}", u16::to_be_bytes)).unwrap();
+    std::fs::write(house.path().join("d/b.json"), b"{\"endpoint\": \"\xe9\"}").unwrap();
+    insta::assert_snapshot!(house.report(), @r#"
+    error: cannot read d/a.json: it is UTF-16, and must be UTF-8
+     --> d/a.json
+      = help: save it as UTF-8; `iconv -f UTF-16 -t UTF-8 FILE` writes it so
+
+    error: cannot read d/b.json: it is not UTF-8
+     --> d/b.json
+
+    2 errors
+    "#);
+    std::fs::write(house.path().join("config.toml"), wide("[server]", u16::to_le_bytes)).unwrap();
+    insta::assert_snapshot!(house.report(), @r#"
+    error: cannot read config.toml: it is UTF-16, and must be UTF-8
+     --> config.toml
+      = help: save it as UTF-8; `iconv -f UTF-16 -t UTF-8 FILE` writes it so
+
+    1 error
+    "#);
+    let marked = House::new(&format!("\u{feff}{}", acme(""))).loaded();
+    assert_eq!(marked.settings.integrations.len(), 1);
+}
