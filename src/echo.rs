@@ -113,9 +113,11 @@ impl Needle {
             return None;
         }
         let (mut end, mut found) = (at, 0);
-        for byte in &self.secret {
-            let Some(length) = spelled(&text[end..], *byte) else { break };
-            (end, found) = (end + length, found + 1);
+        while let Some(byte) = self.secret.get(found) {
+            let rest = &text[end..];
+            let next = spelled(rest, u32::from(*byte)).map(|length| (length, 1));
+            let Some((length, bytes)) = next.or_else(|| letter(rest, &self.secret[found..])) else { break };
+            (end, found) = (end + length, found + bytes);
         }
         if found == self.secret.len() {
             return Some(end);
@@ -138,55 +140,72 @@ fn run(text: &[u8]) -> usize {
 /// How an escaped character begins: in JSON, in a URL, in HTML.
 const ESCAPES: [u8; 3] = *b"\\%&";
 
-/// How many bytes at the beginning of `text` spell `byte`, in any way in which an upstream may repeat it.
-fn spelled(text: &[u8], byte: u8) -> Option<usize> {
+/// How many bytes at the beginning of `text` spell `code`, a byte or a letter beyond ASCII, in any way in which an upstream
+/// may repeat it.
+fn spelled(text: &[u8], code: u32) -> Option<usize> {
     let [first, rest @ ..] = text else { return None };
     let escaped = match first {
-        b'\\' => in_json(rest, byte),
-        b'%' => is_hex(rest, 2, byte).then_some(2),
-        b'&' => in_html(rest, byte),
-        b'+' if byte == b' ' => Some(0),
+        b'\\' => in_json(rest, code),
+        b'%' => is_hex(rest, 2, code).then_some(2),
+        b'&' => in_html(rest, code),
+        b'+' if code == u32::from(b' ') => Some(0),
         _ => None,
     };
-    escaped.map(|length| length + 1).or_else(|| (*first == byte).then_some(1))
+    escaped.map(|length| length + 1).or_else(|| (u32::from(*first) == code).then_some(1))
+}
+
+/// How many bytes at the beginning of `text` spell the letter beyond ASCII that `secret` begins with, as JSON and HTML do,
+/// which escape whole letters; and how many bytes the letter itself has.
+fn letter(text: &[u8], secret: &[u8]) -> Option<(usize, usize)> {
+    if !matches!(text.first()?, b'\\' | b'&') {
+        return None;
+    }
+    let first = secret.utf8_chunks().next()?.valid().chars().next().filter(|first| !first.is_ascii())?;
+    let mut units = [0; 2];
+    let pair: &[u16] = first.encode_utf16(&mut units);
+    let of_json = pair.iter().try_fold(0, |at, unit| {
+        let escape = text[at..].strip_prefix(b"\\u")?;
+        is_hex(escape, 4, u32::from(*unit)).then_some(at + 6)
+    });
+    Some((of_json.or_else(|| spelled(text, u32::from(first)))?, first.len_utf8()))
 }
 
 /// Behind a backslash.
-fn in_json(text: &[u8], byte: u8) -> Option<usize> {
+fn in_json(text: &[u8], code: u32) -> Option<usize> {
     match text {
-        [b'u', digits @ ..] => is_hex(digits, 4, byte).then_some(5),
-        [b'x', digits @ ..] => is_hex(digits, 2, byte).then_some(3),
-        [b'"' | b'\'' | b'\\' | b'/', ..] => (text[0] == byte).then_some(1),
+        [b'u', digits @ ..] => is_hex(digits, 4, code).then_some(5),
+        [b'x', digits @ ..] => is_hex(digits, 2, code).then_some(3),
+        [b'"' | b'\'' | b'\\' | b'/', ..] => (u32::from(text[0]) == code).then_some(1),
         _ => None,
     }
 }
 
 /// Behind an ampersand.
-fn in_html(text: &[u8], byte: u8) -> Option<usize> {
-    let end = text.iter().take(8).position(|b| *b == b';')?;
+fn in_html(text: &[u8], code: u32) -> Option<usize> {
+    let end = text.iter().take(10).position(|b| *b == b';')?;
     let name = str::from_utf8(&text[..end]).ok()?;
-    let code = match name {
-        "amp" => b'&',
-        "lt" => b'<',
-        "gt" => b'>',
-        "quot" => b'"',
-        "apos" => b'\'',
+    let said = match name {
+        "amp" => u32::from(b'&'),
+        "lt" => u32::from(b'<'),
+        "gt" => u32::from(b'>'),
+        "quot" => u32::from(b'"'),
+        "apos" => u32::from(b'\''),
         _ => {
             let number = name.strip_prefix('#')?;
             match number.strip_prefix(['x', 'X']) {
-                Some(hex) => u8::from_str_radix(hex, 16).ok()?,
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
                 None => number.parse().ok()?,
             }
         }
     };
-    (code == byte).then_some(end + 1)
+    (said == code).then_some(end + 1)
 }
 
-/// Whether `text` begins with `byte` in so many hexadecimal digits.
-fn is_hex(text: &[u8], digits: usize, byte: u8) -> bool {
+/// Whether `text` begins with `code` in so many hexadecimal digits.
+fn is_hex(text: &[u8], digits: usize, code: u32) -> bool {
     let digits = text.get(..digits).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    let number = digits.and_then(|digits| u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-    number == Some(u16::from(byte))
+    let number = digits.and_then(|digits| u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+    number == Some(code)
 }
 
 #[cfg(test)]
@@ -236,6 +255,22 @@ mod tests {
         for said in [secret, form] {
             assert_eq!(needles.clean_text(&format!("not '{said}'!")).unwrap(), "not '***'!", "{said}");
         }
+    }
+
+    #[test]
+    fn a_letter_beyond_ascii_is_found_however_it_is_escaped() {
+        let needles = Needles::of(["clé-ключ-🔑-1234".as_bytes()]);
+        for said in [
+            "clé-ключ-🔑-1234",
+            "cl\\u00e9-\\u043a\\u043b\\u044e\\u0447-\\ud83d\\udd11-1234",
+            "cl\\u00E9-ключ-\\uD83D\\uDD11-1234",
+            "cl%C3%A9-%D0%BA%D0%BB%D1%8E%D1%87-%F0%9F%94%91-1234",
+            "cl&#233;-&#1082;&#x43b;&#1102;&#x447;-&#128273;-1234",
+        ] {
+            assert_eq!(needles.clean_text(&format!("<{said}>")).unwrap(), "<***>", "{said}");
+        }
+        let latin: &[u8] = b"cl\xe9-key-1234";
+        assert_eq!(Needles::of([latin]).clean(b"<cl\\u00e9-key-1234>").unwrap(), b"<***>");
     }
 
     #[test]

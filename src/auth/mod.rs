@@ -41,7 +41,7 @@ use client::Client;
 use credential::{Credential, Held};
 use fetch::Way;
 use google::Account;
-use source::Source;
+use source::{Source, User};
 use stock::Stock;
 
 /// How the requests of one integration get their right to enter. Built once, used for every request.
@@ -72,7 +72,7 @@ struct Bearer<C: Credential> {
     /// What goes out beside it, unless something stands there.
     beside: Option<(HeaderName, HeaderValue)>,
     source: Arc<Source<C>>,
-    way: Way,
+    user: User,
 }
 
 impl<C: Credential<Pass = HeaderValue>> Bearer<C> {
@@ -84,7 +84,7 @@ impl<C: Credential<Pass = HeaderValue>> Bearer<C> {
             on.headers.insert(self.header.clone(), token.pass.clone());
             token.stamp
         };
-        self.source.with_token(seat, &self.way, put).await
+        self.source.with_token(seat, &self.user, put).await
     }
 }
 
@@ -126,18 +126,19 @@ impl Authorizer {
     }
 
     /// An upstream's answer to a request with `stamp` blames what was put on. `true`: there is another, send once more;
-    /// `false`: pass the answer on. A token is replaced only if it is still the one in use, and at most every 30 s.
+    /// `false`: pass the answer on. A token is replaced only if it is still the one in use, and at most every 30 s. Until
+    /// there is another, it goes on to be used for those who have it too and whose upstream takes it.
     ///
     /// # Errors
     ///
     /// The token is dropped and no other can be had.
     pub async fn refused(&self, seat: Seat, stamp: Stamp) -> Result<bool, AuthError> {
         match &self.0 {
-            Kind::OAuth2(bearer) => bearer.source.refused(seat, &bearer.way, stamp).await,
-            Kind::Gcp(bearer) => bearer.source.refused(seat, &bearer.way, stamp).await,
+            Kind::OAuth2(bearer) => bearer.source.refused(seat, &bearer.user, stamp).await,
+            Kind::Gcp(bearer) => bearer.source.refused(seat, &bearer.user, stamp).await,
             Kind::SigV4(signer) => match signer.keyring() {
                 Keyring::Fixed(_) => Ok(false),
-                Keyring::Temporary(source, way) => source.refused(seat, way, stamp).await,
+                Keyring::Temporary(source, user) => source.refused(seat, user, stamp).await,
             },
             Kind::None | Kind::ApiKey(_) => Ok(false),
         }
@@ -147,11 +148,11 @@ impl Authorizer {
     pub fn stops(&self) -> &[Egress] {
         match &self.0 {
             Kind::None | Kind::ApiKey(_) => &[],
-            Kind::OAuth2(bearer) => &bearer.way.stops,
-            Kind::Gcp(bearer) => &bearer.way.stops,
+            Kind::OAuth2(bearer) => &bearer.user.way.stops,
+            Kind::Gcp(bearer) => &bearer.user.way.stops,
             Kind::SigV4(signer) => match signer.keyring() {
                 Keyring::Fixed(_) => &[],
-                Keyring::Temporary(_, way) => &way.stops,
+                Keyring::Temporary(_, user) => &user.way.stops,
             },
         }
     }
@@ -161,11 +162,11 @@ impl Authorizer {
         let (kind, token) = match &self.0 {
             Kind::None => ("none", None),
             Kind::ApiKey(_) => ("api_key", None),
-            Kind::OAuth2(bearer) => ("oauth2", Some(TokenStatus::of(&bearer.source))),
-            Kind::Gcp(bearer) => ("gcp", Some(TokenStatus::of(&bearer.source))),
+            Kind::OAuth2(bearer) => ("oauth2", Some(TokenStatus::of(&bearer.source, &bearer.user))),
+            Kind::Gcp(bearer) => ("gcp", Some(TokenStatus::of(&bearer.source, &bearer.user))),
             Kind::SigV4(signer) => match signer.keyring() {
                 Keyring::Fixed(_) => ("aws_sigv4", None),
-                Keyring::Temporary(source, _) => ("aws_sigv4", Some(TokenStatus::of(source))),
+                Keyring::Temporary(source, user) => ("aws_sigv4", Some(TokenStatus::of(source, user))),
             },
         };
         AuthStatus { kind, token }
@@ -193,7 +194,7 @@ pub struct AuthStatus {
 pub struct TokenStatus {
     /// The token endpoint's host.
     pub token_host: String,
-    /// Whether there is a token that may be used.
+    /// Whether there is a token that may be used here.
     pub token_live: bool,
     /// How long ago it was asked for.
     pub token_age_seconds: Option<f64>,
@@ -210,8 +211,8 @@ pub struct TokenStatus {
 }
 
 impl TokenStatus {
-    fn of<C: Credential>(source: &Source<C>) -> Self {
-        let (held, numbers) = (source.held(), source.numbers());
+    fn of<C: Credential>(source: &Source<C>, user: &User) -> Self {
+        let (held, numbers) = (source.held(user), source.numbers());
         Self {
             token_host: source.host().to_string(),
             token_live: held.is_some(),
@@ -284,16 +285,16 @@ impl Tokens {
             Authorization::OAuth2(settings) => {
                 let (client, urls) = (Client::read(settings, site.tls)?, [&settings.token_url]);
                 let source = self.source(&self.clients, client, site.proxies(&urls));
-                let way = site.way_to(&urls)?;
-                Kind::OAuth2(Bearer { header: settings.header.clone(), beside: None, source, way })
+                let user = User::new(site.way_to(&urls)?);
+                Kind::OAuth2(Bearer { header: settings.header.clone(), beside: None, source, user })
             }
             Authorization::SigV4(settings) => Kind::SigV4(Box::new(self.signer(settings, site)?)),
             Authorization::Gcp(settings) => {
                 let account = Account::read(settings, site.tls).map_err(|why| format!("gcp: {why}"))?;
-                let (way, beside) = (site.way_to(&account.urls())?, account.beside());
+                let (user, beside) = (User::new(site.way_to(&account.urls())?), account.beside());
                 let proxies = site.proxies(&account.urls());
                 let source = self.source(&self.accounts, account, proxies);
-                Kind::Gcp(Bearer { header: AUTHORIZATION, beside, source, way })
+                Kind::Gcp(Bearer { header: AUTHORIZATION, beside, source, user })
             }
             Authorization::Later(word) => {
                 return Err(format!("authentication_type {word} is not in this version yet"));
@@ -311,7 +312,7 @@ impl Tokens {
                 let credential = aws::WebIdentity::new(identity, site.tls);
                 let urls = [&identity.sts_endpoint];
                 let source = self.source(&self.web_identities, credential, site.proxies(&urls));
-                Keyring::Temporary(source, site.way_to(&urls)?)
+                Keyring::Temporary(source, User::new(site.way_to(&urls)?))
             }
         };
         Ok(Signer::new(settings, site.host.clone(), keyring))

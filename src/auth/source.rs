@@ -13,7 +13,7 @@ use super::answer::{Granted, Trouble};
 use super::credential::{Credential, Held, Issuer};
 use super::error::AuthError;
 use super::fetch::Way;
-use super::state::{Plan, State, Token, Verdict};
+use super::state::{NONE, Plan, State, Token, Verdict};
 use crate::outbound::Stamp;
 use crate::tasks::{Seat, Tasks};
 
@@ -32,6 +32,26 @@ pub(super) struct Source<C: Credential> {
     serial: Arc<AtomicU64>,
     tasks: Tasks,
     numbers: Numbers,
+}
+
+/// One integration, for which a credential's tokens are.
+pub(super) struct User {
+    /// How it has a token fetched.
+    pub(super) way: Way,
+    /// The stamp of the last token that its upstream refused; 0 before the first. Others that have the same credential
+    /// may be let in with that: what one upstream does not like is no outage of theirs.
+    refused: AtomicU64,
+}
+
+impl User {
+    /// One whose upstream has refused nothing.
+    pub(super) fn new(way: Way) -> Self {
+        Self { way, refused: AtomicU64::new(NONE.0) }
+    }
+
+    fn refused(&self) -> Stamp {
+        Stamp(self.refused.load(Ordering::Relaxed))
+    }
 }
 
 /// What has been counted for one credential.
@@ -71,7 +91,7 @@ impl<C: Credential> Source<C> {
     pub(super) async fn with_token<T>(
         self: &Arc<Self>,
         seat: Seat,
-        way: &Way,
+        user: &User,
         put: impl FnOnce(&Token<C::Pass>) -> T,
     ) -> Result<T, AuthError> {
         let now = Instant::now();
@@ -80,41 +100,45 @@ impl<C: Credential> Source<C> {
             if let Some(token) = latest.fresh(now) {
                 return Ok(put(token));
             }
-            match latest.plan(now) {
+            let refused = user.refused();
+            match latest.plan(now, refused) {
                 Plan::Use(token) => return Ok(put(token)),
                 Plan::Renew(token) => {
-                    self.renew(seat, way);
+                    self.renew(seat, &user.way);
                     return Ok(put(token));
                 }
                 Plan::Fail(failure) => return Err(failure.error(now)),
-                Plan::Wait => latest.live(now).map(Arc::clone),
+                Plan::Wait => latest.live(now, refused).map(Arc::clone),
             }
         };
         let Some(live) = live else {
             // Boxed, as below: waiting is rare, and would make room in every request's future.
-            return Ok(put(&*Box::pin(self.wait(seat, way)).await?));
+            return Ok(put(&*Box::pin(self.wait(seat, user)).await?));
         };
         // A silent endpoint is as good as one that is down: the last token goes out while it still lives.
         let patience = now + (live.ends - now) / 2;
-        match Box::pin(timeout_at(patience, self.wait(seat, way))).await {
+        match Box::pin(timeout_at(patience, self.wait(seat, user))).await {
             Ok(token) => Ok(put(&*token?)),
             Err(_) => Ok(put(&live)),
         }
     }
 
-    /// An upstream answered 401 to the token with `stamp`: whether there is another now.
+    /// The upstream of `user` answered 401 to the token with `stamp`: whether there is another now.
     pub(super) async fn refused(
         self: &Arc<Self>,
         seat: Seat,
-        way: &Way,
+        user: &User,
         stamp: Stamp,
     ) -> Result<bool, AuthError> {
         match self.latest.load().judge(stamp, Instant::now()) {
             Verdict::PassOn => return Ok(false),
-            Verdict::Refuse(token) => token.refuse(),
+            Verdict::Refuse(token) => {
+                user.refused.store(stamp.0, Ordering::Relaxed);
+                token.refuse();
+            }
             Verdict::Outdated => {}
         }
-        self.with_token(seat, way, |_| true).await
+        self.with_token(seat, user, |_| true).await
     }
 
     /// What has been counted.
@@ -127,22 +151,23 @@ impl<C: Credential> Source<C> {
         &self.issuer.host
     }
 
-    /// The live token's age and what is left of its life, if there is one.
-    pub(super) fn held(&self) -> Option<(Duration, Duration)> {
+    /// The age of the token that is live for `user` and what is left of its life, if there is one.
+    pub(super) fn held(&self, user: &User) -> Option<(Duration, Duration)> {
         let now = Instant::now();
         let latest = self.latest.load();
-        latest.live(now).map(|token| (now - token.born, token.ends - now))
+        latest.live(now, user.refused()).map(|token| (now - token.born, token.ends - now))
     }
 
     /// Waits for a fetch, our own or one that is under way. It runs as a task of its own, so that it does not die
     /// with the request that began it (a moka init would).
-    async fn wait(self: &Arc<Self>, seat: Seat, way: &Way) -> Result<Arc<Token<C::Pass>>, AuthError> {
+    async fn wait(self: &Arc<Self>, seat: Seat, user: &User) -> Result<Arc<Token<C::Pass>>, AuthError> {
         self.numbers.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = OnDrop(|| _ = self.numbers.waiting.fetch_sub(1, Ordering::Relaxed));
-        let (source, way) = (Arc::clone(self), way.clone());
+        let (source, way) = (Arc::clone(self), user.way.clone());
         let settled = self.tasks.spawn(async move { source.settle(seat, &way).await }).await;
-        let settled =
-            settled.ok().and_then(|state| state.settled(Instant::now()).map(Result::<&_, _>::cloned));
+        let settled = settled
+            .ok()
+            .and_then(|state| state.settled(Instant::now(), user.refused()).map(Result::<&_, _>::cloned));
         settled.unwrap_or_else(|| {
             let (host, words) = (Arc::clone(&self.issuer.host), "the fetch was cut off".to_owned());
             let (ours, retry_after) = (words.clone(), Duration::from_secs(1));
@@ -200,7 +225,7 @@ impl<C: Credential> Source<C> {
         let state = before.failed(number, self.issuer.clone(), trouble, now, fastrand::f64());
         if let Some(error) = state.error(now) {
             let words = error.to_string();
-            tracing::warn!(live_token = state.live(now).is_some(), "{words}");
+            tracing::warn!(live_token = state.is_sound(now), "{words}");
             self.numbers.last_error.store(Some(Arc::new(words)));
         }
         self.numbers.failures.fetch_add(1, Ordering::Relaxed);
@@ -449,6 +474,24 @@ mod tests {
         endpoint.say(|n| grant(n, 3600));
         rest(&error).await;
         assert_eq!(authorizer.refused(SEAT, stamp).await, Ok(true));
+        assert_eq!(endpoint.calls(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_one_upstream_refused_serves_others_while_its_endpoint_is_down() {
+        let (endpoint, tokens) = house().await;
+        let (refuser, other) = (endpoint.authorizer(&tokens), endpoint.authorizer(&tokens));
+        let (_, stamp) = sign(&refuser).await.unwrap();
+        endpoint.say(|_| answer(503, ""));
+        let error = refuser.refused(SEAT, stamp).await.unwrap_err();
+        assert_eq!(sign(&other).await.unwrap(), ("Bearer tok-1".to_owned(), stamp));
+        assert!(sign(&refuser).await.is_err());
+        let is_live = |one: &Authorizer| one.status().token.unwrap().token_live;
+        assert!(is_live(&other) && !is_live(&refuser));
+        endpoint.say(|n| grant(n, 3600));
+        rest(&error).await;
+        let (renewed, _) = sign(&refuser).await.unwrap();
+        assert_eq!(sign(&other).await.unwrap().0, renewed);
         assert_eq!(endpoint.calls(), 3);
     }
 

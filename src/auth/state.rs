@@ -26,6 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The share of a pause that chance may take off. Small, so that five tries never fit into less than 7 s.
 const PAUSE_JITTER: f64 = 0.05;
 
+/// That of no token: fetches are counted from 1.
+pub(super) const NONE: Stamp = Stamp(0);
+
 /// After a renewal for a 401, a further 401 is passed on for this long.
 const RENEWAL_REST: Duration = Duration::from_secs(30);
 
@@ -60,7 +63,7 @@ impl<P> Token<P> {
         }
     }
 
-    /// Notes that an upstream answered 401 to it: it is not used again.
+    /// Notes that an upstream answered 401 to it: another is fetched.
     pub(super) fn refuse(&self) {
         self.refused.store(true, Ordering::Relaxed);
     }
@@ -138,9 +141,15 @@ impl<P> State<P> {
         self.token.as_ref().filter(|token| now < token.refresh_at && !token.is_refused())
     }
 
-    /// The token if it may be used at `now`.
-    pub(super) fn live(&self, now: Instant) -> Option<&Arc<Token<P>>> {
-        self.token.as_ref().filter(|token| now < token.ends && !token.is_refused())
+    /// The token if it may be used at `now` where the one of `refused` was refused. That of others may: who is refused by
+    /// one upstream may still be let in by another, and while no successor can be had it is all that there is.
+    pub(super) fn live(&self, now: Instant, refused: Stamp) -> Option<&Arc<Token<P>>> {
+        self.token.as_ref().filter(|token| now < token.ends && token.stamp != refused)
+    }
+
+    /// Whether there is a token at `now` that nobody has refused.
+    pub(super) fn is_sound(&self, now: Instant) -> bool {
+        self.token.as_ref().is_some_and(|token| now < token.ends && !token.is_refused())
     }
 
     /// What the latest fetch failed of, as it stands at `now`.
@@ -148,11 +157,11 @@ impl<P> State<P> {
         self.failure.as_ref().map(|failure| failure.error(now))
     }
 
-    /// What a request has to do at `now`.
-    pub(super) fn plan(&self, now: Instant) -> Plan<'_, P> {
+    /// What a request has to do at `now` whose upstream has refused the token of `refused`.
+    pub(super) fn plan(&self, now: Instant, refused: Stamp) -> Plan<'_, P> {
         let resting = self.failure.as_ref().filter(|failure| now < failure.until);
-        match (self.live(now), resting) {
-            (Some(token), _) if now < token.refresh_at => Plan::Use(token),
+        match (self.live(now, refused), resting) {
+            (Some(token), _) if now < token.refresh_at && !token.is_refused() => Plan::Use(token),
             (Some(token), Some(_)) => Plan::Use(token),
             // A failure says that the endpoint is down: nobody waits for it while the token lives.
             (Some(token), None) if now < token.stale_at || self.failure.is_some() => Plan::Renew(token),
@@ -163,14 +172,14 @@ impl<P> State<P> {
 
     /// Whether a fetch is due at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        matches!(self.plan(now), Plan::Renew(_) | Plan::Wait)
+        matches!(self.plan(now, NONE), Plan::Renew(_) | Plan::Wait)
     }
 
-    /// What those who waited for the fetch that made this state get. A token that came with no lifetime serves
-    /// them and nobody after them.
-    pub(super) fn settled(&self, now: Instant) -> Option<Result<&Arc<Token<P>>, AuthError>> {
+    /// What those get who waited for the fetch that made this state, and whose upstream has refused the token of
+    /// `refused`. One that came with no lifetime serves them and nobody after them.
+    pub(super) fn settled(&self, now: Instant, refused: Stamp) -> Option<Result<&Arc<Token<P>>, AuthError>> {
         match &self.failure {
-            Some(failure) => Some(self.live(now).ok_or_else(|| failure.error(now))),
+            Some(failure) => Some(self.live(now, refused).ok_or_else(|| failure.error(now))),
             None => self.token.as_ref().map(Ok),
         }
     }
@@ -262,9 +271,9 @@ mod tests {
         for (share, want) in
             [(0.0, "use"), (0.79, "use"), (0.89, "renew"), (0.92, "renew"), (0.94, "wait"), (1.1, "wait")]
         {
-            assert_eq!(word(&state.plan(born + HOUR.mul_f64(share))), want, "at {share}");
+            assert_eq!(word(&state.plan(born + HOUR.mul_f64(share), NONE)), want, "at {share}");
         }
-        assert_eq!(word(&State::default().plan(born)), "wait");
+        assert_eq!(word(&State::default().plan(born, NONE)), "wait");
     }
 
     #[test]
@@ -272,27 +281,27 @@ mod tests {
         let born = Instant::now();
         let failed_at = born + HOUR.mul_f64(0.9);
         let state = down(&holding(born, HOUR), failed_at);
-        assert_eq!(word(&state.plan(failed_at)), "use", "while the endpoint rests");
-        assert_eq!(word(&state.plan(failed_at + after(1.0))), "renew", "after the pause");
+        assert_eq!(word(&state.plan(failed_at, NONE)), "use", "while the endpoint rests");
+        assert_eq!(word(&state.plan(failed_at + after(1.0), NONE)), "renew", "after the pause");
         assert_eq!(
-            word(&state.plan(born + HOUR - after(0.1))),
+            word(&state.plan(born + HOUR - after(0.1), NONE)),
             "renew",
             "nobody waits in the leeway of an outage"
         );
-        assert_eq!(word(&state.plan(born + HOUR)), "wait", "a dead token is not used");
+        assert_eq!(word(&state.plan(born + HOUR, NONE)), "wait", "a dead token is not used");
         let dead = down(&state, born + HOUR);
-        assert_eq!(word(&dead.plan(born + HOUR)), "fail");
-        assert!(dead.settled(born + HOUR).unwrap().is_err());
-        assert!(state.settled(failed_at).unwrap().is_ok());
+        assert_eq!(word(&dead.plan(born + HOUR, NONE)), "fail");
+        assert!(dead.settled(born + HOUR, NONE).unwrap().is_err());
+        assert!(state.settled(failed_at, NONE).unwrap().is_ok());
     }
 
     #[test]
     fn callers_fail_at_once_with_the_time_that_is_left() {
         let now = Instant::now();
         let state = down(&State::default(), now);
-        let Plan::Fail(failure) = state.plan(now + after(0.1)) else { panic!("it does not rest") };
+        let Plan::Fail(failure) = state.plan(now + after(0.1), NONE) else { panic!("it does not rest") };
         assert_eq!(failure.error(now + after(0.1)).retry_after(), Some(Duration::from_millis(150)));
-        assert_eq!(word(&state.plan(now + after(0.25))), "wait");
+        assert_eq!(word(&state.plan(now + after(0.25), NONE)), "wait");
     }
 
     #[test]
@@ -314,11 +323,12 @@ mod tests {
         let state = holding(now, HOUR);
         let Verdict::Refuse(refused) = state.judge(Stamp(1), now) else { panic!("not refused") };
         refused.refuse();
-        assert_eq!(word(&state.plan(now)), "wait");
+        assert_eq!(word(&state.plan(now, Stamp(1))), "wait");
+        assert_eq!(word(&state.plan(now, NONE)), "renew", "another upstream may take it meanwhile");
         let state = state.granted(token(2, now, HOUR), now);
         assert!(matches!(state.judge(Stamp(1), now), Verdict::Outdated));
         assert!(matches!(state.judge(Stamp(2), now + after(29.9)), Verdict::PassOn));
-        assert_eq!(word(&state.plan(now + after(1.0))), "use", "it is not thrown away meanwhile");
+        assert_eq!(word(&state.plan(now + after(1.0), NONE)), "use", "it is not thrown away meanwhile");
         assert!(matches!(state.judge(Stamp(2), now + after(30.0)), Verdict::Refuse(_)));
     }
 
@@ -330,7 +340,11 @@ mod tests {
             refused.refuse();
         }
         let state = down(&state, now);
-        assert_eq!(word(&state.plan(now)), "fail", "a refused token is no help in an outage");
+        assert_eq!(word(&state.plan(now, Stamp(1))), "fail", "a refused token is no help in an outage");
+        assert_eq!(word(&state.plan(now, NONE)), "use", "but to whom nobody has refused it");
+        assert_eq!(word(&state.plan(now + after(1.0), NONE)), "renew", "after the pause");
+        assert!(state.settled(now, NONE).unwrap().is_ok() && state.settled(now, Stamp(1)).unwrap().is_err());
+        assert_eq!(word(&state.plan(now + HOUR, NONE)), "wait");
         let state = state.granted(token(3, now, HOUR), now);
         assert!(matches!(state.judge(Stamp(3), now), Verdict::PassOn));
     }
@@ -339,8 +353,8 @@ mod tests {
     fn a_token_without_a_lifetime_serves_those_who_waited_and_nobody_else() {
         let now = Instant::now();
         let state = holding(now, Duration::ZERO);
-        assert!(state.settled(now + after(1.0)).unwrap().is_ok());
-        assert_eq!(word(&state.plan(now)), "wait");
+        assert!(state.settled(now + after(1.0), NONE).unwrap().is_ok());
+        assert_eq!(word(&state.plan(now, NONE)), "wait");
     }
 
     proptest! {
@@ -352,7 +366,7 @@ mod tests {
             prop_assert!(token.refresh_at < token.stale_at);
             prop_assert!(token.stale_at <= born + lifetime.mul_f64(0.95));
             let state = State::default().granted(token, born);
-            prop_assert!(matches!(state.plan(born + lifetime.mul_f64(0.95)), Plan::Wait));
+            prop_assert!(matches!(state.plan(born + lifetime.mul_f64(0.95), NONE), Plan::Wait));
         }
 
         #[test]

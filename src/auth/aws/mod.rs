@@ -16,9 +16,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub(super) use sts::WebIdentity;
 
 use super::error::AuthError;
-use super::fetch::Way;
 use super::preview::{self, Put, STARS};
-use super::source::Source;
+use super::source::{Source, User};
 use crate::config::valid::{Aws, SecretSource, shown};
 use crate::observe::clock;
 use crate::outbound::{Segments, Stamp, Unsigned};
@@ -45,7 +44,7 @@ pub(super) enum Keyring {
     /// They were given.
     Fixed(Keys),
     /// They are fetched, and end.
-    Temporary(Arc<Source<WebIdentity>>, Way),
+    Temporary(Arc<Source<WebIdentity>>, User),
 }
 
 /// What a signature is made with. Not `Debug`.
@@ -100,11 +99,11 @@ impl Signer {
     pub(super) async fn put(&self, seat: Seat, on: &mut Unsigned) -> Result<Stamp, AuthError> {
         match &self.keyring {
             Keyring::Fixed(keys) => self.sign(keys, on, now()).map(|()| Stamp(0)),
-            Keyring::Temporary(source, way) => {
+            Keyring::Temporary(source, user) => {
                 let put = |token: &super::state::Token<Keys>| {
                     self.sign(&token.pass, on, now()).map(|()| token.stamp)
                 };
-                source.with_token(seat, way, put).await?
+                source.with_token(seat, user, put).await?
             }
         }
     }
