@@ -257,9 +257,10 @@ async fn refusal(upstream: &mut Upstream) -> Failure {
         return refused(upstream, fault);
     }
     let idle = upstream.entry.settings.limits.idle;
-    // What was read until then is worth telling even if the rest does not come.
+    // What was read until then is worth telling even if the rest does not come, or comes byte by byte.
     let mut body = BytesMut::new();
-    let _ = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await;
+    let read = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle);
+    let _ = tokio::time::timeout(idle, read).await;
     let fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     refused(upstream, fault)
 }

@@ -123,6 +123,19 @@ fn an_answer_that_stalls_in_its_body_is_given_up_at_the_idle_limit() {
 }
 
 #[test]
+fn a_refusal_that_drips_is_told_at_the_idle_limit() {
+    let dripping: fn(&mut Turn) = |turn| {
+        turn.say("HTTP/1.1 500 No\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n");
+        turn.chunk("the disk is full");
+        while turn.chunk(".") {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let answer = answer_and_leave("limits = { idle = \"300ms\" }", dripping);
+    assert!(answer.status == 500 && answer.text().contains("the disk is full."), "{}", answer.text());
+}
+
+#[test]
 fn half_an_answer_never_looks_whole() {
     let cut: fn(&mut Turn) = |turn| {
         turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"a\":");
