@@ -37,6 +37,13 @@ impl Tail {
             joined.and_then(|joined| read(&joined))
         })
     }
+
+    /// Whether what went by may end an object: what does not was cut off inside of one, though all has come that was
+    /// announced.
+    pub(super) fn may_end(&self) -> bool {
+        let last = [&self.last, &self.before].into_iter().find_map(|piece| piece.trim_ascii_end().last());
+        last.is_none_or(|byte| *byte == b'}')
+    }
 }
 
 fn end_of(piece: &Bytes) -> Bytes {
@@ -80,6 +87,18 @@ mod tests {
         let embeddings =
             r#"{"data":[{"embedding":[0.1]}],"model":"m","usage":{"prompt_tokens":8,"total_tokens":8}}"#;
         assert_eq!(usage(embeddings, 1000), Some((8, 0)));
+    }
+
+    #[test]
+    fn what_ends_in_no_brace_ends_no_object() {
+        let tail = |pieces: &[&'static str]| {
+            let mut tail = Tail::default();
+            pieces.iter().for_each(|piece| tail.push(&Bytes::from_static(piece.as_bytes())));
+            tail.may_end()
+        };
+        let spaces: &str = Box::leak(" \n".repeat(WINDOW).into());
+        assert!(tail(&["{}"]) && tail(&["{}\r\n"]) && tail(&["{\"a\":", "1}", " "]) && tail(&["{}", spaces]));
+        assert!(!tail(&["{\"a\":\"}\""]) && !tail(&["{\"a\":[1", spaces]) && !tail(&["{", "\"a\":"]));
     }
 
     #[test]

@@ -277,10 +277,15 @@ impl Whole {
 
     fn end(&mut self) -> Option<Box<Begun>> {
         let mut begun = self.begun.take()?;
-        if let Some(tail) = begun.tail.take() {
-            self.visit.counted(tail.tokens());
+        let tail = begun.tail.take().unwrap_or_default();
+        self.visit.counted(tail.tokens());
+        if tail.may_end() {
+            self.visit.ended();
+        } else {
+            // The client has it, as it came; whoever looks for the reason finds it here.
+            begun.name(&mut self.visit);
+            self.visit.failed("upstream_garbled", "the answer ends before its JSON is complete".to_owned());
         }
-        self.visit.ended();
         begun.permit = None;
         Some(begun)
     }

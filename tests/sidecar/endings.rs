@@ -126,6 +126,22 @@ fn a_whole_answer_in_which_nothing_begins_is_refused() {
 }
 
 #[test]
+fn an_answer_that_ends_inside_of_its_json_is_told_as_failed() {
+    let upstream = Upstream::start(|turn| {
+        let answer = counted();
+        let short = answer.len() - 20;
+        turn.answer_with(200, &[("x-request-id", "req-7")], &answer[..short]);
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let answer = sidecar.ask(&Call::say("m", "hi").header("x-request-id", "cut"));
+    assert_eq!((answer.status, answer.clean), (200, true));
+    let line = line(&sidecar, "cut");
+    let told = (&line["ending"], &line["code"], &line["upstream_request_id"]);
+    assert_eq!(told, (&"failed".into(), &"upstream_garbled".into(), &"req-7".into()), "{line}");
+    assert!(line["cause"].as_str().is_some_and(|cause| cause.contains("before its JSON")), "{line}");
+}
+
+#[test]
 fn an_error_inside_a_200_keeps_the_advice_of_its_head() {
     let upstream = Upstream::start(|turn| {
         let headers = [("content-type", "application/json"), ("retry-after", "7"), ("x-request-id", "up-1")];
