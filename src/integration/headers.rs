@@ -64,7 +64,7 @@ impl Headers {
         let mut metadata: Option<Map<String, Value>> = None;
         for (id, name) in &self.mapping {
             let (field, header) = words(*id);
-            if let Some(value) = client.get(header) {
+            if let Some(value) = client.get(header).filter(|value| !value.is_empty()) {
                 headers.insert(name.clone(), value.clone());
                 continue;
             }
@@ -73,9 +73,9 @@ impl Headers {
                 serde_json::from_slice(raw).unwrap_or_default()
             });
             let text = match metadata.get(field) {
-                Some(Value::String(text)) => text.clone(),
+                Some(Value::String(text)) if !text.is_empty() => text.clone(),
                 Some(Value::Number(number)) => number.to_string(),
-                Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => continue,
+                _ => continue,
             };
             // A header may hold a tab, an id may not: RFC 9110 would let readers differ in what it is.
             let value = HeaderValue::from_str(&text).ok().filter(|_| !text.contains('\t'));
@@ -135,6 +135,9 @@ mod tests {
         let to = put(&[("x-galileo-job-id", "h")], r#"{"metadata":{"job_id":"m","user_id":7}}"#).unwrap();
         assert_eq!(to["x-their-job"], "h");
         assert_eq!(to["x-their-user"], "7");
+        let to = put(&[("x-galileo-job-id", "")], r#"{"metadata":{"job_id":"m","user_id":""}}"#).unwrap();
+        assert_eq!(to["x-their-job"], "m", "an empty header is none");
+        assert!(!to.contains_key("x-their-user"), "an empty id is none");
     }
 
     #[test]
