@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::failure::Failure;
@@ -49,6 +49,8 @@ impl Heard {
 pub(super) struct Answered {
     pub(super) failure: Failure,
     pub(super) heard: Heard,
+    /// The upstream's own, which may be none of HTTP's.
+    pub(super) status: StatusCode,
     /// The upstream's request id, and what it said of its rate limits.
     pub(super) headers: HeaderMap,
 }
@@ -58,7 +60,8 @@ impl Failure {
     pub(super) fn after(self, sent: &Sent, hidden: &Hidden) -> Self {
         let mut headers = kept(&sent.head.headers);
         hidden.strip_headers(&mut headers);
-        Self::Answered(Box::new(Answered { failure: self, heard: Heard::of(sent), headers }))
+        let (heard, status) = (Heard::of(sent), sent.head.status);
+        Self::Answered(Box::new(Answered { failure: self, heard, status, headers }))
     }
 }
 

@@ -3,6 +3,7 @@
 mod answer;
 mod lost;
 mod tell;
+mod told;
 
 use bytes::Bytes;
 use http::header::{
