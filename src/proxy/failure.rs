@@ -23,6 +23,8 @@ pub(super) enum Failure {
     },
     /// The head is not fit for HTTP/1.1 as served here; the connection is closed.
     BadRequest(&'static str),
+    /// The client left before all of its request's body had come.
+    Left,
     CallerUnauthorized,
     NotFound(String),
     /// The integration does not speak OpenAI's format, so that nothing but what is translated can be asked of it.
@@ -113,6 +115,7 @@ impl Failure {
             Self::BadRequest(_)
                 | Self::BodyTooSlow(_)
                 | Self::HeadTooLarge(_)
+                | Self::Left
                 | Self::BodyTooLarge(_)
                 | Self::Draining
                 | Self::Unread(_)

@@ -154,3 +154,32 @@ fn a_refusal_brings_the_upstreams_request_id_and_its_rate_limits_and_no_key_that
         }
     }
 }
+
+#[test]
+fn who_leaves_inside_of_a_body_has_left_and_who_garbles_it_has_failed() {
+    let upstream = Upstream::saying("unreached");
+    let sidecar = Setup::before(&upstream, "").start();
+    let head = |id: &str, framing: &str| {
+        format!(
+            "POST /acme/v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\n{framing}\r\n\r\n"
+        )
+    };
+    for (id, framing, body) in [
+        ("length", "content-length: 100", "{\"model\":"),
+        ("chunked", "transfer-encoding: chunked", "5\r\n{\"mod"),
+    ] {
+        let mut connection = sidecar.connect();
+        connection.send_raw(head(id, framing).as_bytes()).send_raw(body.as_bytes());
+        drop(connection);
+        let line = line(&sidecar, id);
+        assert_eq!((&line["status"], &line["ending"]), (&499.into(), &"cancelled".into()), "{line}");
+        assert_eq!((line.get("code"), &line["integration"]), (None, &"acme".into()), "{line}");
+    }
+    let bad = "outrider_errors_total{integration=\"acme\",code=\"bad_request\"}";
+    assert_eq!(sidecar.metric(bad).unwrap_or_default(), 0.0);
+    let mut connection = sidecar.connect();
+    connection.send_raw(head("garbled", "transfer-encoding: chunked").as_bytes()).send_raw(b"zz\r\n");
+    connection.answer().refusal(400, "bad_request");
+    assert_eq!(line(&sidecar, "garbled")["ending"], "failed");
+    assert_eq!(sidecar.metric(bad), Some(1.0));
+}

@@ -22,6 +22,7 @@ use super::visit::{UPSTREAM_ERROR, Visit};
 use super::whole::{Begun, Whole};
 use crate::hop::{connection_named, is_hop_by_hop};
 use crate::outbound::Report;
+use told::Told;
 
 pub use answer::Answer;
 pub(super) use tell::tell;
@@ -109,6 +110,10 @@ pub(super) fn refuse(failure: &Failure, mut visit: Stay) -> Response<Answer> {
     visit.place();
     visit.heard_of(failure);
     let told = tell(failure, visit.integration());
+    // Who leaves has not failed; only a client that closed one half of its connection still hears this.
+    if matches!(failure, Failure::Left) {
+        return last_words(&told);
+    }
     let mut headers = match failure {
         Failure::Answered(answered) => answered.headers.clone(),
         _ => HeaderMap::new(),
@@ -147,7 +152,11 @@ fn allowed(failure: &Failure) -> Option<&'static str> {
 
 /// The answer to a request whose handling panicked: a 500 that tells nothing.
 pub(super) fn crashed() -> Response<Answer> {
-    let told = tell::internal();
+    last_words(&tell::internal())
+}
+
+/// An answer that nothing is noted of, and that ends its connection.
+fn last_words(told: &Told) -> Response<Answer> {
     let mut response = Response::new(Answer::bare(told.json().into()));
     *response.status_mut() = told.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

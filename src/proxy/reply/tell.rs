@@ -60,6 +60,7 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
                 .param(Some(limit.param.clone()))
         }
         Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
+        Failure::Left => bad("bad_request", "the request body broke off".to_owned()).closing(),
         Failure::CallerUnauthorized => unauthorized(),
         Failure::NotFound(path) => nothing_at(path),
         Failure::NotRelayed { integration, format } => not_relayed(integration, format),
