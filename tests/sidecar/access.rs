@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::upstream::completion;
 use crate::support::{Call, Setup, Sidecar, TokenServer, Upstream, integration};
 
 /// The access line of a request with this id.
@@ -152,6 +153,36 @@ fn a_refusal_brings_the_upstreams_request_id_and_its_rate_limits_and_no_key_that
             assert_eq!((told("retry-after"), told("set-cookie")), (Some("7"), None), "{format} {id}");
             assert_eq!(line(&sidecar, id)["upstream_request_id"], "theirs-1", "{format} {id}");
         }
+    }
+}
+
+#[test]
+fn an_upstream_may_call_its_request_id_otherwise() {
+    for format in ["openai", "anthropic"] {
+        let upstream = Upstream::start(|turn| {
+            let body = match turn.request.target() {
+                "/v1/messages" => {
+                    r#"{"type":"message","role":"assistant","content":[],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#.to_owned()
+                }
+                _ => completion("hi").to_string(),
+            };
+            let status = if turn.request.text().contains("refuse") { 429 } else { 200 };
+            let headers = [
+                ("content-type", "application/json"),
+                ("request-id", "theirs-1"),
+                ("x-amzn-requestid", "no"),
+            ];
+            turn.answer_with(status, &headers, body);
+        });
+        let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\""));
+        let sidecar = Setup::new(table).start();
+        for (status, words) in [(200, "hi"), (429, "refuse")] {
+            let answer = sidecar.ask(&Call::say("m", words).header("x-request-id", words));
+            let told = (answer.status, answer.header("x-upstream-request-id"));
+            assert_eq!(told, (status, Some("theirs-1")), "{format}: {}", answer.text());
+            assert_eq!(answer.header("x-request-id"), Some(words));
+        }
+        assert_eq!(line(&sidecar, "refuse")["upstream_request_id"], "theirs-1", "{format}");
     }
 }
 

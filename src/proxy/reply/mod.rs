@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use super::ended::Stay;
 use super::exchange::Upstream;
 use super::failure::Failure;
-use super::heard::{Heard, REQUEST_ID, UPSTREAM_REQUEST_ID};
+use super::heard::{self, Heard, REQUEST_ID, UPSTREAM_REQUEST_ID};
 use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
@@ -57,7 +57,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Stay) -> Response<Answer> {
         Outcome::Translated(json, upstream) => {
             visit.used(upstream.decoder.usage().as_ref());
             let mut headers = HeaderMap::new();
-            if let Some(id) = upstream.sent.head.headers.get(REQUEST_ID) {
+            if let Some(id) = heard::id_in(&upstream.sent.head.headers) {
                 headers.insert(UPSTREAM_REQUEST_ID, id.clone());
             }
             note_lost(&upstream.report, &mut headers, &visit);
@@ -214,10 +214,12 @@ fn relayed(mut headers: HeaderMap, errand: bool) -> (HeaderMap, Option<HeaderVal
     for name in &doomed {
         headers.remove(name);
     }
-    if !has_id {
-        return (headers, None);
-    }
-    let id = if errand { headers.get(REQUEST_ID).cloned() } else { headers.remove(REQUEST_ID) };
+    let id = match has_id {
+        // Ours takes its place.
+        true if !errand => headers.remove(REQUEST_ID),
+        true => headers.get(REQUEST_ID).cloned(),
+        false => heard::other_id_in(&headers).cloned(),
+    };
     if let Some(id) = id.as_ref().filter(|_| !errand) {
         headers.insert(UPSTREAM_REQUEST_ID, id.clone());
     }
