@@ -31,6 +31,7 @@ pub(super) enum Failure {
     NotRelayed {
         integration: String,
         format: &'static str,
+        embeds: bool,
     },
     /// The methods that are allowed.
     MethodNotAllowed(&'static str),
@@ -114,8 +115,8 @@ impl Failure {
             self,
             Self::BadRequest(_)
                 | Self::BodyTooSlow(_)
-                | Self::HeadTooLarge(_)
                 | Self::Left
+                | Self::HeadTooLarge(_)
                 | Self::BodyTooLarge(_)
                 | Self::Draining
                 | Self::Unread(_)

@@ -63,7 +63,7 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Left => bad("bad_request", "the request body broke off".to_owned()).closing(),
         Failure::CallerUnauthorized => unauthorized(),
         Failure::NotFound(path) => nothing_at(path),
-        Failure::NotRelayed { integration, format } => not_relayed(integration, format),
+        Failure::NotRelayed { integration, format, embeds } => not_relayed(integration, format, *embeds),
         Failure::MethodNotAllowed(methods) => not_allowed(methods),
         Failure::UnsupportedMedia(why) => {
             Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", (*why).to_owned())
@@ -198,9 +198,11 @@ fn naming(param: &str, message: &str) -> String {
     if names_it { message.to_owned() } else { format!("`{path}`: {message}") }
 }
 
-fn not_relayed(integration: &str, format: &str) -> Told {
+fn not_relayed(integration: &str, format: &str, embeds: bool) -> Told {
+    let served =
+        if embeds { "/chat/completions, /embeddings and /models" } else { "/chat/completions and /models" };
     let message = format!(
-        "integration `{integration}` speaks format `{format}`, to which no other path of OpenAI's can be relayed: it serves /chat/completions, /embeddings and /models"
+        "integration `{integration}` speaks format `{format}`, to which no other path of OpenAI's can be relayed: it serves {served}"
     );
     Told::new(StatusCode::NOT_FOUND, "not_found", message)
 }
