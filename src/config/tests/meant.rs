@@ -132,6 +132,22 @@ fn a_key_below_a_table_of_a_list_or_in_headers_is_told_likewise() {
 }
 
 #[test]
+fn what_stands_between_braces_was_not_meant_to_stand_above() {
+    for table in ["query", "headers"] {
+        for lines in [
+            format!("{table} = {{ extra = \"1\", proxy = \"2\" }}"),
+            format!("{table}.extra = \"1\"\n{table}.proxy = \"2\""),
+        ] {
+            assert_eq!(House::new(&acme(&lines)).report(), "", "{lines}");
+        }
+    }
+    let json = r#"{"endpoint": "https://a.example/v1", "models": ["m"], "authentication_type": "none", "headers": {"extra": "1"}}"#;
+    assert_eq!(House::new("integrations_dir = \"d\"").with("d/acme.json", json).report(), "");
+    let below = House::new(&acme("[integrations.acme.query]\nextra = \"1\"")).report();
+    assert!(below.contains("`extra` is a parameter of the URL here, and no key of"), "{below}");
+}
+
+#[test]
 fn what_a_format_or_an_authorization_is_called_elsewhere_leads_to_our_word() {
     for (key, words) in [
         (
