@@ -148,6 +148,48 @@ fn what_stands_between_braces_was_not_meant_to_stand_above() {
 }
 
 #[test]
+fn what_a_token_holds_besides_its_client_is_told_with_its_place_and_never_its_value() {
+    let token = r#"token = '{"client_id": "me", "client_secret": "s3cret", "scope": "in-ner", "audience": "in-ner", "limits": "in-ner", "x": "in-ner"}'"#;
+    let lines = acme(token).replace("authentication_type = \"none\"", "authentication_type = \"oauth2\"");
+    insta::assert_snapshot!(House::new(&lines).report(), @r#"
+    warning: `scope` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: it is `authentication_scope` in [integrations.acme]
+
+    warning: `audience` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: it belongs in `oauth2 = { audience = … }`
+
+    warning: `limits` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: it belongs in [integrations.acme]
+
+    warning: `x` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: leave it out
+
+    4 warnings
+    "#);
+    let filed = lines.replace(token, "token_file = \"t\"");
+    let held = r#"{"client_id": "me", "client_secret": "s3cret", "scope": "in-ner"}"#;
+    let report = House::new(&filed).with("t", held).report();
+    assert!(report.contains("`scope` in `integrations.acme.token_file` is not read"), "{report}");
+    assert!(report.ends_with("\n1 warning\n") && !report.contains("in-ner"), "{report}");
+}
+
+#[test]
 fn what_a_format_or_an_authorization_is_called_elsewhere_leads_to_our_word() {
     for (key, words) in [
         (
