@@ -190,6 +190,28 @@ fn what_a_token_holds_besides_its_client_is_told_with_its_place_and_never_its_va
 }
 
 #[test]
+fn a_field_inside_of_another_is_told_as_one_that_drop_does_not_reach() {
+    let lines = "drop = [\"user\", \"messages[0].name\", \"user.id\"]";
+    insta::assert_snapshot!(House::new(&acme(lines)).report(), @r#"
+    warning: `messages[0].name` is no field on top of the body, and others are not dropped
+     --> config.toml:5:17
+      |
+    5 | drop = ["user", "messages[0].name", "user.id"]
+      |                 ^^^^^^^^^^^^^^^^^^
+      = help: name the field on top, which is dropped with all that is in it
+
+    warning: `user.id` is no field on top of the body, and others are not dropped
+     --> config.toml:5:37
+      |
+    5 | drop = ["user", "messages[0].name", "user.id"]
+      |                                     ^^^^^^^^^
+      = help: name the field on top, which is dropped with all that is in it
+
+    2 warnings
+    "#);
+}
+
+#[test]
 fn what_a_format_or_an_authorization_is_called_elsewhere_leads_to_our_word() {
     for (key, words) in [
         (
