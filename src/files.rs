@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,6 +44,22 @@ pub fn shown(path: &Path) -> String {
 pub fn modified(path: &Path) -> Option<u64> {
     let modified = fs::metadata(path).ok()?.modified().ok()?;
     modified.duration_since(UNIX_EPOCH).ok().map(|age| age.as_secs())
+}
+
+/// Whether something that is neither a file nor a directory is at `path`, or where a link there leads.
+pub fn is_no_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// Refuses a pipe that has a name, for whose writer one might wait for ever. One that was opened for us (`/dev/stdin`, a
+/// shell's `<(…)`) has none, or is named by its number.
+pub fn check_pipe(path: &Path) -> io::Result<()> {
+    let is_pipe = fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+    let is_opened = || path.starts_with("/dev") || path.starts_with("/proc") || path.canonicalize().is_err();
+    if is_pipe && !is_opened() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, and must be a file"));
+    }
+    Ok(())
 }
 
 /// Looks at the same files again and again, and reads only those whose times have moved.
@@ -139,14 +155,14 @@ fn hash(path: &Path) -> Option<u64> {
         match file.read(&mut block) {
             Ok(0) => return Some(hasher.finish()),
             Ok(length) => hasher.write(&block[..length]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }
     }
 }
 
 /// An I/O error without `(os error 2)`.
-pub fn plain(error: &std::io::Error) -> String {
+pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -154,6 +170,8 @@ pub fn plain(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -247,5 +265,17 @@ mod tests {
     #[test]
     fn a_pipe_is_not_waited_for() {
         assert_eq!(print(Path::new("/dev/zero")), Print(None));
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        symlink("pipe", at("link")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        for (name, is_one) in [("pipe", true), ("link", true), ("file", false), ("nothing", false)] {
+            assert_eq!((is_no_file(&at(name)), check_pipe(&at(name)).is_err()), (is_one, is_one), "{name}");
+        }
+        let (opened, _writer) = io::pipe().unwrap();
+        let opened = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&opened));
+        symlink(&opened, at("opened")).unwrap();
+        assert!(check_pipe(Path::new(&opened)).is_ok() && check_pipe(&at("opened")).is_ok());
     }
 }

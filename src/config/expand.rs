@@ -117,6 +117,7 @@ impl Expander<'_> {
 pub(super) fn read(path: &Path) -> Result<String, String> {
     use std::io::Read as _;
 
+    files::check_pipe(path).map_err(|e| plain(&e))?;
     let file = std::fs::File::open(path).map_err(|e| plain(&e))?;
     let mut text = String::new();
     file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|e| plain(&e))?;

@@ -440,7 +440,11 @@ impl Read for Duration {
         if let Some(duration) = value.as_str().and_then(units::duration) {
             return Field::Given(duration);
         }
-        reading.mismatch::<Self>(value, at, "a duration such as \"250ms\", \"5s\", \"2m\" or \"1h\"");
+        let expected = match value.as_str().is_some_and(units::is_too_long) {
+            true => &format!("a duration of at most {:?}, a year", units::MOST),
+            false => "a duration such as \"250ms\", \"5s\", \"2m\" or \"1h\"",
+        };
+        reading.mismatch::<Self>(value, at, expected);
         if let Some(number) = whole(value) {
             reading.help_last(&format!("give it a unit: \"{number}s\""));
         }

@@ -125,6 +125,7 @@ impl Options {
     fn read(&self, path: &Path) -> std::io::Result<String> {
         match &self.texts {
             None => {
+                files::check_pipe(path)?;
                 let bytes = std::fs::read(path)?;
                 let flaw = if is_utf16(&bytes) { UTF_16 } else { "it is not UTF-8" };
                 String::from_utf8(bytes)
@@ -310,6 +311,12 @@ fn read_directory(
     let mut layers = Vec::new();
     for path in paths.into_iter().filter(|path| is_definition(path)) {
         files.insert(path.clone(), files::print(&path));
+        if options.texts.is_none() && files::is_no_file(&path) {
+            let message = format!("{} is not read: it is a pipe, a socket or a device", options.shown(&path));
+            let problem = own.problem(Severity::Warning, &at, message);
+            sources.problems.push(problem.with_help("put the JSON itself there, or a link to its file"));
+            continue;
+        }
         match read_definition(options, &path) {
             Ok(layer) => {
                 sources.texts.texts.insert(path.clone(), layer.0.text.clone());

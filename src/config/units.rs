@@ -18,6 +18,16 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     (duration <= LONGEST).then_some(duration)
 }
 
+/// What [`LONGEST`] is, as it is written.
+pub(super) const MOST: &str = "8760h";
+
+/// Whether `text` is a duration that is longer than any may be.
+pub(super) fn is_too_long(text: &str) -> bool {
+    let unit = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
+    let has_number = unit.len() < text.trim().len();
+    has_number && matches!(unit.trim_start(), "ms" | "s" | "m" | "h") && duration(text).is_none()
+}
+
 /// `"512B"`, `"64KiB"`, `"32MiB"`, `"1GiB"` or a number of bytes.
 pub(super) fn size(text: &str) -> Option<usize> {
     let (number, unit) = split(text)?;
@@ -70,6 +80,17 @@ mod tests {
             "18446744073709551615h",
         ] {
             assert_eq!(duration(bad), None, "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_duration_that_is_too_long_is_told_from_what_is_none() {
+        assert_eq!(duration(MOST), Some(LONGEST));
+        for long in ["8761h", "9999999 h", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(is_too_long(long), "{long:?}");
+        }
+        for other in ["8760h", "5s", "", "h", "5", "-1s", "9999h9", "99999999999999999999"] {
+            assert!(!is_too_long(other), "{other:?}");
         }
     }
 

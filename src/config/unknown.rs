@@ -81,7 +81,10 @@ impl Reading<'_> {
                         }
                     }
                 }
-                (None, Some((_, kind))) if at.integration_name().is_some() => {
+                // Braces say themselves where a table ends.
+                (None, Some((_, kind)))
+                    if at.integration_name().is_some() && self.places.header_of(&table).is_some() =>
+                {
                     for key in strays.filter(|key| !COMMON.contains(&key.as_str())) {
                         let own = table.key(key);
                         let help = self.move_to(&table, at);

@@ -18,7 +18,7 @@ pub enum LineError {
     #[error("the connection was closed before its end")]
     Cut,
     /// The connection broke.
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Io(#[from] io::Error),
     /// Over HTTP/2 the peer did not say within this time that it is still there, and the connection was given up.
     #[error("a ping of HTTP/2 was not answered within {0:?}")]
@@ -112,9 +112,20 @@ impl SendError {
             return Self::Closed(format!("{host} ended the request before it answered: {h2}"));
         }
         Self::Closed(match error.io() {
-            Some(io) => format!("{host} broke the connection before it answered: {io}"),
+            Some(io) => format!("{host} broke the connection before it answered: {}", words(io)),
             None => format!("{host} closed the connection before it answered"),
         })
+    }
+}
+
+/// What the system or TLS says, but for the page of rustls' manual that it names: it is written for those who program it.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof if text.contains("close_notify") => {
+            "the connection was closed without TLS' goodbye (close_notify)".to_owned()
+        }
+        _ => text,
     }
 }
 
@@ -128,4 +139,21 @@ pub(super) fn cause<T: Error + 'static>(error: &hyper::Error) -> Option<&T> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_without_tls_goodbye_is_told_in_words_of_ours() {
+        let text =
+            "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/#unexpected-eof";
+        let error = LineError::Io(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        for told in [error.to_string(), SendError::of("a.example", &error, false).to_string()] {
+            assert!(told.contains("TLS' goodbye (close_notify)") && !told.contains("docs.rs"), "{told}");
+        }
+        let reset = LineError::Io(io::ErrorKind::ConnectionReset.into());
+        assert_eq!(reset.to_string(), "connection reset");
+    }
 }

@@ -23,12 +23,15 @@ pub(super) enum Failure {
     },
     /// The head is not fit for HTTP/1.1 as served here; the connection is closed.
     BadRequest(&'static str),
+    /// The client left before all of its request's body had come.
+    Left,
     CallerUnauthorized,
     NotFound(String),
     /// The integration does not speak OpenAI's format, so that nothing but what is translated can be asked of it.
     NotRelayed {
         integration: String,
         format: &'static str,
+        embeds: bool,
     },
     /// The methods that are allowed.
     MethodNotAllowed(&'static str),
@@ -112,6 +115,7 @@ impl Failure {
             self,
             Self::BadRequest(_)
                 | Self::BodyTooSlow(_)
+                | Self::Left
                 | Self::HeadTooLarge(_)
                 | Self::BodyTooLarge(_)
                 | Self::Draining

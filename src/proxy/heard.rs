@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::failure::Failure;
@@ -14,13 +14,29 @@ use crate::integration::Entry;
 /// The upstream's own request id, on its way to the client.
 pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 
-/// What upstreams call it.
+/// What most upstreams call it, and we.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The upstream's own request id, if these headers of its have one. A copy: a part of the head would keep all of the
-/// head's buffer while a stream lasts.
-pub(super) fn id_in(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(REQUEST_ID).and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok())
+/// What others call it, those that are closer to the model first: Anthropic, AWS, and Azure's gateway before a model.
+const OTHER_IDS: [HeaderName; 3] = [
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("apim-request-id"),
+];
+
+/// The upstream's own request id, if these headers of its have one.
+pub(super) fn id_in(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(REQUEST_ID).or_else(|| other_id_in(headers))
+}
+
+/// The same of headers that have no [`REQUEST_ID`].
+pub(super) fn other_id_in(headers: &HeaderMap) -> Option<&HeaderValue> {
+    OTHER_IDS.iter().find_map(|name| headers.get(name))
+}
+
+/// A copy of the upstream's own request id: a part of the head would keep all of the head's buffer while a stream lasts.
+pub(super) fn id_apart(headers: &HeaderMap) -> Option<HeaderValue> {
+    id_in(headers).and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok())
 }
 
 /// When an upstream's head came, and what connecting took if that was needed.
@@ -49,6 +65,8 @@ impl Heard {
 pub(super) struct Answered {
     pub(super) failure: Failure,
     pub(super) heard: Heard,
+    /// The upstream's own, which may be none of HTTP's.
+    pub(super) status: StatusCode,
     /// The upstream's request id, and what it said of its rate limits.
     pub(super) headers: HeaderMap,
 }
@@ -58,20 +76,33 @@ impl Failure {
     pub(super) fn after(self, sent: &Sent, hidden: &Hidden) -> Self {
         let mut headers = kept(&sent.head.headers);
         hidden.strip_headers(&mut headers);
-        Self::Answered(Box::new(Answered { failure: self, heard: Heard::of(sent), headers }))
+        let (heard, status) = (Heard::of(sent), sent.head.status);
+        Self::Answered(Box::new(Answered { failure: self, heard, status, headers }))
     }
 }
 
 fn kept(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    for (name, value) in headers {
-        let name = match name.as_str() {
-            "x-request-id" => UPSTREAM_REQUEST_ID,
-            // OpenAI's `x-ratelimit-…`, and the like of others.
-            limit if limit.contains("ratelimit") => name.clone(),
-            _ => continue,
-        };
+    kept.extend(id_in(headers).map(|id| (UPSTREAM_REQUEST_ID, id.clone())));
+    // OpenAI's `x-ratelimit-…`, and the like of others.
+    for (name, value) in headers.iter().filter(|(name, _)| name.as_str().contains("ratelimit")) {
         kept.append(name, value.clone());
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstreams_id_is_the_first_of_its_names_that_it_sends() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(id_in(&headers), None);
+        for name in ["apim-request-id", "x-amzn-requestid", "request-id", "x-request-id"] {
+            headers.insert(name, HeaderValue::from_static(name));
+            assert_eq!(id_in(&headers).unwrap(), name);
+            assert_eq!(kept(&headers)[UPSTREAM_REQUEST_ID], name);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What stands at the door: path, method, host, caller key, content type; then the body, bounded in size and time.
 
+use std::error::Error as _;
 use std::future::poll_fn;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -218,6 +220,21 @@ fn grow(whole: &mut Vec<u8>, more: usize, announced: Option<u64>) {
     whole.reserve_exact(more.max(left));
 }
 
+/// What it means that a body ended in `error`. Its connection's end is its client's leaving, as it is while an answer is
+/// waited for.
+fn broken(error: &hyper::Error) -> Failure {
+    let causes =
+        std::iter::successors(error.source(), |cause: &&(dyn std::error::Error + 'static)| (*cause).source());
+    let has_left = |cause: &io::Error| {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(cause.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+    };
+    match causes.filter_map(|cause| cause.downcast_ref()).any(has_left) {
+        true => Failure::Left,
+        false => Failure::BadRequest("the request body is malformed"),
+    }
+}
+
 async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, Failure> {
     loop {
         // What is there already needs no timer.
@@ -231,9 +248,7 @@ async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, F
         };
         match frame {
             None => return Ok(None),
-            Some(Err(_)) => {
-                return Err(Failure::BadRequest("the request body broke off or is malformed"));
-            }
+            Some(Err(error)) => return Err(broken(&error)),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));

@@ -44,7 +44,7 @@ use ended::Stay;
 use exchange::{Order, Upstream};
 use failure::{Awaited, Failure};
 use head::Fields;
-use heard::{Heard, REQUEST_ID};
+use heard::Heard;
 use intake::Door;
 use pass::Errand;
 use reply::Outcome;
@@ -237,7 +237,7 @@ struct Hearing<'a> {
 impl Drop for Hearing<'_> {
     fn drop(&mut self) {
         let Some(upstream) = &self.upstream else { return };
-        let id = upstream.sent.head.headers.get(REQUEST_ID).map(|id| upstream.hidden.strip_header(id));
+        let id = heard::id_in(&upstream.sent.head.headers).map(|id| upstream.hidden.strip_header(id));
         self.visit.named_by_upstream(id.as_ref());
     }
 }

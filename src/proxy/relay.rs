@@ -101,7 +101,7 @@ pub(super) async fn open(
             let Upstream { sent, decoder, report, hidden, lease, .. } = *opened?;
             let heard = Heard::of(&sent);
             let Sent { head, body, .. } = *sent;
-            let id = heard::id_in(&head.headers);
+            let id = heard::id_apart(&head.headers);
             let headers = decoder.passes_whole().then_some(head.headers);
             let stream = stream(Source::Open(body, decoder));
             let answered = Some(heard);
@@ -262,7 +262,7 @@ impl Relay {
                 // The head is gone: of what was lost only the metrics can still tell.
                 upstream.report.lost().for_each(|change| self.visit.lost(&change.field));
                 self.hidden = upstream.hidden;
-                self.id = heard::id_in(&upstream.sent.head.headers);
+                self.id = heard::id_apart(&upstream.sent.head.headers);
                 if let Some(permit) = &mut self.permit {
                     permit.hold(upstream.lease);
                 }

@@ -133,7 +133,7 @@ fn decrypt(key: &str, path: &Path, sealed: &[u8], password: Password<'_>) -> Res
 }
 
 fn read_password(key: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let bytes = std::fs::read(path).map(Zeroizing::new);
+    let bytes = files::check_pipe(path).and_then(|()| std::fs::read(path)).map(Zeroizing::new);
     let bytes =
         bytes.map_err(|error| says(key, path, format_args!("cannot be read: {}", files::plain(&error))))?;
     if trimmed(&bytes).is_empty() { Err(says(key, path, "is empty")) } else { Ok(bytes) }

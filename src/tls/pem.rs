@@ -38,7 +38,8 @@ impl Identity {
 
 /// The text of the PEM file at `path`, which `key` of the configuration names.
 pub(super) fn text(key: &str, path: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(path)
+    let bytes = files::check_pipe(path)
+        .and_then(|()| std::fs::read(path))
         .map_err(|error| says(key, path, format_args!("cannot be read: {}", files::plain(&error))))?;
     if bytes.trim_ascii().is_empty() {
         return Err(says(key, path, "is empty"));

@@ -1,6 +1,6 @@
 //! What a failed handshake means, in words that say what to do.
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, Error, ExtendedKeyPurpose, PeerIncompatible, PeerMisbehaved,
 };
@@ -50,19 +50,7 @@ fn certificate(flaw: &CertificateError, host: &str, profile: &Profile) -> String
     match flaw {
         CertificateError::UnknownIssuer => unknown_issuer(host, profile),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let (expected, presented) = (expected.to_str(), names(presented));
-            match profile.server_name {
-                None => format!(
-                    "the certificate of {host} is not for `{expected}` but for {presented}: set `server_name`{} if that \
-                     is right",
-                    own(profile)
-                ),
-                Some(_) => format!(
-                    "the certificate of {host} is not for `{expected}`, {}, but for {presented}: {}",
-                    set_name(profile),
-                    correct_name(host, profile)
-                ),
-            }
+            misnamed(expected, &names(presented), host, profile)
         }
         CertificateError::NotValidForName => {
             format!(
@@ -96,14 +84,87 @@ fn certificate(flaw: &CertificateError, host: &str, profile: &Profile) -> String
                     format!("replace the authority's certificate in `ca_file` {files} by its current one"),
             }
         ),
-        CertificateError::Other(inner) if format!("{inner:?}").contains("CaUsedAsEndEntity") => format!(
+        CertificateError::Revoked => format!("the certificate of {host} has been revoked"),
+        CertificateError::Other(inner) if inner.to_string() == "CaUsedAsEndEntity" => format!(
             "the certificate of {host} is that of an authority itself (a CA used as a leaf): its owner must give the \
              server a certificate of its own, signed by that authority"
         ),
-        CertificateError::Revoked => format!("the certificate of {host} has been revoked"),
-        other => format!("the certificate of {host} is not acceptable: {other}"),
+        CertificateError::Other(inner) => unacceptable(host, &inner.to_string()),
+        // Its other words quote numbers of ASN.1.
+        other => unacceptable(host, format!("{other:?}").split([' ', '(']).next().unwrap_or_default()),
     }
 }
+
+fn misnamed(expected: &ServerName<'_>, presented: &str, host: &str, profile: &Profile) -> String {
+    let is_address = matches!(expected, ServerName::IpAddress(_));
+    let expected = expected.to_str();
+    if is_address && presented.split(", ").any(|name| name == expected) {
+        return format!(
+            "the certificate of {host} has the address {expected} as the name of a host: its owner must have it issued \
+             with the address as an IP address (subjectAltName IP:{expected})"
+        );
+    }
+    match profile.server_name {
+        None => format!(
+            "the certificate of {host} is not for `{expected}` but for {presented}: set `server_name`{} if that is right",
+            own(profile)
+        ),
+        Some(_) => format!(
+            "the certificate of {host} is not for `{expected}`, {}, but for {presented}: {}",
+            set_name(profile),
+            correct_name(host, profile)
+        ),
+    }
+}
+
+/// What is wrong with a certificate for which the verifier has nothing but `word`. It may be that of an authority between
+/// the server's and a trusted one, too.
+fn unacceptable(host: &str, word: &str) -> String {
+    match FLAWS.iter().find(|(names, _)| names.contains(&word)) {
+        Some((_, words)) => format!(
+            "the certificate of {host}, or one of an authority that came with it, {words}: its owner must replace it"
+        ),
+        None => format!("the certificate of {host} is not acceptable ({word})"),
+    }
+}
+
+/// The verifier's words, and ours for them.
+const FLAWS: [(&[&str], &str); 9] = [
+    (
+        &["UnsupportedCertVersion"],
+        "is of version 1 of X.509, which has no names of hosts and is not accepted (version 3 is)",
+    ),
+    (
+        &[
+            "BadEncoding",
+            "ExtensionValueInvalid",
+            "InvalidNetworkMaskConstraint",
+            "InvalidSerialNumber",
+            "MalformedDnsIdentifier",
+            "MalformedExtensions",
+            "MalformedNameConstraint",
+            "SignatureAlgorithmMismatch",
+        ],
+        "is malformed",
+    ),
+    (
+        &["UnhandledCriticalExtension", "UnsupportedCriticalExtension"],
+        "has a critical extension that is not known here",
+    ),
+    (
+        &[
+            "UnsupportedSignatureAlgorithm",
+            "UnsupportedSignatureAlgorithmContext",
+            "UnsupportedSignatureAlgorithmForPublicKeyContext",
+        ],
+        "is signed in a way that is not accepted, such as with SHA-1",
+    ),
+    (&["EndEntityUsedAsCa"], "is signed by one that is not an authority's (basicConstraints lacks CA:TRUE)"),
+    (&["NameConstraintViolation"], "has a name that an authority above it may not sign (nameConstraints)"),
+    (&["UnsupportedNameType"], "is constrained by names of a kind that is not known here (nameConstraints)"),
+    (&["PathLenConstraintViolated"], "has more authorities above it than one of them allows (pathlen)"),
+    (&["EmptyEkuExtension"], "has an extended key usage without anything in it"),
+];
 
 /// What is to be done depends on whether an authority was given, which is then another one.
 fn unknown_issuer(host: &str, profile: &Profile) -> String {
@@ -261,6 +322,10 @@ fn date(time: UnixTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
     use super::*;
 
     #[test]
@@ -327,7 +392,7 @@ mod tests {
     fn a_certificate_for_another_name_says_for_which_names_and_addresses_it_is() {
         let presented = ["DnsName(\"b.example\")", "IpAddress(10.0.0.1)", "DirectoryName"].map(str::to_owned);
         let flaw = CertificateError::NotValidForNameContext {
-            expected: rustls::pki_types::ServerName::try_from("a.example").unwrap(),
+            expected: ServerName::try_from("a.example").unwrap(),
             presented: presented.to_vec(),
         };
         let told =
@@ -347,6 +412,44 @@ mod tests {
             text.ends_with("correct it") && text.contains("of this integration's `token_tls`, but"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_address_in_the_place_of_a_hosts_name_is_told_from_one_that_is_an_address() {
+        let told = |presented: &str| {
+            let expected = ServerName::try_from("127.0.0.1").unwrap();
+            let presented = vec![presented.to_owned()];
+            let flaw = CertificateError::NotValidForNameContext { expected, presented };
+            explain(&Error::InvalidCertificate(flaw), "127.0.0.1:8443", &Profile::default())
+        };
+        let text = told("DnsName(\"127.0.0.1\")");
+        assert!(text.contains("as the name of a host") && text.contains("IP:127.0.0.1"), "{text}");
+        assert!(told("IpAddress(127.0.0.2)").contains("is not for `127.0.0.1` but for 127.0.0.2"));
+    }
+
+    #[test]
+    fn a_rare_flaw_is_told_in_words_and_none_in_those_of_a_program() {
+        let other =
+            |word: &'static str| CertificateError::Other(OtherError(Arc::new(std::io::Error::other(word))));
+        let told = |flaw| explain(&Error::InvalidCertificate(flaw), "a.example", &Profile::default());
+        for (flaw, words) in [
+            (other("UnsupportedCertVersion"), "is of version 1 of X.509"),
+            (other("CaUsedAsEndEntity"), "is that of an authority itself"),
+            (other("PathLenConstraintViolated"), "(pathlen): its owner must replace it"),
+            (CertificateError::BadEncoding, "is malformed"),
+            (
+                CertificateError::UnsupportedSignatureAlgorithmContext {
+                    signature_algorithm_id: vec![6, 1],
+                    supported_algorithms: vec![],
+                },
+                "such as with SHA-1",
+            ),
+        ] {
+            let text = told(flaw);
+            assert!(text.starts_with("the certificate of a.example") && text.contains(words), "{text}");
+            assert!(!text.contains("Error") && !text.contains('['), "{text}");
+        }
+        assert!(told(other("SomethingNew")).ends_with("is not acceptable (SomethingNew)"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::upstream::completion;
 use crate::support::{Call, Setup, Sidecar, TokenServer, Upstream, integration};
 
 /// The access line of a request with this id.
@@ -153,4 +154,63 @@ fn a_refusal_brings_the_upstreams_request_id_and_its_rate_limits_and_no_key_that
             assert_eq!(line(&sidecar, id)["upstream_request_id"], "theirs-1", "{format} {id}");
         }
     }
+}
+
+#[test]
+fn an_upstream_may_call_its_request_id_otherwise() {
+    for format in ["openai", "anthropic"] {
+        let upstream = Upstream::start(|turn| {
+            let body = match turn.request.target() {
+                "/v1/messages" => {
+                    r#"{"type":"message","role":"assistant","content":[],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#.to_owned()
+                }
+                _ => completion("hi").to_string(),
+            };
+            let status = if turn.request.text().contains("refuse") { 429 } else { 200 };
+            let headers = [
+                ("content-type", "application/json"),
+                ("request-id", "theirs-1"),
+                ("x-amzn-requestid", "no"),
+            ];
+            turn.answer_with(status, &headers, body);
+        });
+        let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\""));
+        let sidecar = Setup::new(table).start();
+        for (status, words) in [(200, "hi"), (429, "refuse")] {
+            let answer = sidecar.ask(&Call::say("m", words).header("x-request-id", words));
+            let told = (answer.status, answer.header("x-upstream-request-id"));
+            assert_eq!(told, (status, Some("theirs-1")), "{format}: {}", answer.text());
+            assert_eq!(answer.header("x-request-id"), Some(words));
+        }
+        assert_eq!(line(&sidecar, "refuse")["upstream_request_id"], "theirs-1", "{format}");
+    }
+}
+
+#[test]
+fn who_leaves_inside_of_a_body_has_left_and_who_garbles_it_has_failed() {
+    let upstream = Upstream::saying("unreached");
+    let sidecar = Setup::before(&upstream, "").start();
+    let head = |id: &str, framing: &str| {
+        format!(
+            "POST /acme/v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\n{framing}\r\n\r\n"
+        )
+    };
+    for (id, framing, body) in [
+        ("length", "content-length: 100", "{\"model\":"),
+        ("chunked", "transfer-encoding: chunked", "5\r\n{\"mod"),
+    ] {
+        let mut connection = sidecar.connect();
+        connection.send_raw(head(id, framing).as_bytes()).send_raw(body.as_bytes());
+        drop(connection);
+        let line = line(&sidecar, id);
+        assert_eq!((&line["status"], &line["ending"]), (&499.into(), &"cancelled".into()), "{line}");
+        assert_eq!((line.get("code"), &line["integration"]), (None, &"acme".into()), "{line}");
+    }
+    let bad = "outrider_errors_total{integration=\"acme\",code=\"bad_request\"}";
+    assert_eq!(sidecar.metric(bad).unwrap_or_default(), 0.0);
+    let mut connection = sidecar.connect();
+    connection.send_raw(head("garbled", "transfer-encoding: chunked").as_bytes()).send_raw(b"zz\r\n");
+    connection.answer().refusal(400, "bad_request");
+    assert_eq!(line(&sidecar, "garbled")["ending"], "failed");
+    assert_eq!(sidecar.metric(bad), Some(1.0));
 }

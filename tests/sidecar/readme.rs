@@ -356,16 +356,13 @@ fn told() -> BTreeMap<String, u16> {
     let source = TELL.split("#[cfg(test)]").next().unwrap_or_default();
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let source = source.lines().filter(is_code).collect::<Vec<_>>().join("\n");
-    let (start, rest) = source.split_once("let kind = match status {").expect("the kinds are chosen there");
-    let rest = rest.split_once("};").map_or(rest, |(_, rest)| rest);
-    let source = format!("{start}{rest}");
     let mut codes = BTreeMap::new();
     let pieces: Vec<&str> = source.split('"').collect();
     for n in (1..pieces.len()).step_by(2) {
         let word = pieces[n];
         let is_code = !word.is_empty() && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         let before = pieces[n - 1].trim_end();
-        if !is_code || before.ends_with("Some(") || before.ends_with("rename =") {
+        if !is_code || before.ends_with("Some(") {
             continue;
         }
         codes.insert(word.to_owned(), status_before(before));

@@ -171,12 +171,16 @@ fn only_an_integration_in_the_path_is_relayed_to_and_only_a_compatible_one() {
     let upstream = Upstream::saying("hello");
     let tables = integration("acme", &upstream.url("/v1"), "")
         + &integration("claude", &upstream.url(""), "format = \"anthropic\"")
+        + &integration("llama", &upstream.url(""), "format = \"ollama\"")
         + &integration("broken", "https://127.0.0.1:1/v1", "tls = { ca_file = \"no-such-file.pem\" }");
     let sidecar = Setup::new(tables).start();
     sidecar.ask(&Call::get("/v1/files")).refusal(404, "not_found");
     assert!(sidecar.ask(&Call::get("/acmee/v1/files")).refusal(404, "model_not_found").contains("acme"));
     let message = sidecar.ask(&Call::get("/claude/v1/files")).refusal(404, "not_found");
     assert!(message.contains("claude") && message.contains("anthropic"), "{message}");
+    assert!(message.ends_with("it serves /chat/completions and /models"), "{message}");
+    let message = sidecar.ask(&Call::get("/llama/v1/files")).refusal(404, "not_found");
+    assert!(message.ends_with("it serves /chat/completions, /embeddings and /models"), "{message}");
     sidecar.ask(&Call::get("/broken/v1/files")).refusal(503, "integration_unavailable");
     assert_eq!(upstream.count(), 0);
 }

@@ -1,18 +1,17 @@
 //! Rotation: certificates, keys and secrets are taken over when their files change, without a signal, and what is broken
 //! leaves the old ones in use.
 
-use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use rustix::fs::{FileType, Mode};
-
 use crate::support::launch::mount;
 use crate::support::tls::Authority;
-use crate::support::{Call, Connection, Gate, PATIENCE, Setup, TokenServer, Upstream, integration};
+use crate::support::{Call, Connection, Gate, Setup, TokenServer, Upstream, integration};
 
 const QUICK: &str = "rotation_interval = \"20ms\"";
 const IN_USE: &str = "new files are in use";
@@ -310,16 +309,16 @@ fn a_file_that_is_read_for_ever_holds_up_neither_requests_nor_the_admin_side_nor
     let upstream = Upstream::saying("hello");
     let key = "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"key\"";
     let mut sidecar = Setup::before(&upstream, key).file("key", "k3y-for-nobody").start();
-    // A pipe that nobody writes to: as a file on a file system that hangs.
+    // A pipe without end, as a file on a file system that hangs. One with a name would not be read.
     let path = sidecar.dir().join("key");
     std::fs::remove_file(&path).expect("it was there");
-    let made = rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
-    made.expect("the temporary folder can be written");
+    let (reader, mut writer) = std::io::pipe().expect("there are pipes");
+    let opened = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
+    std::os::unix::fs::symlink(opened, path).expect("the temporary folder can be written");
+    writer.write_all(b"k").expect("it has room");
     sidecar.reload();
-    let (opened, open) = std::sync::mpsc::channel();
-    // It opens once somebody reads it.
-    std::thread::spawn(move || opened.send(OpenOptions::new().write(true).open(path)));
-    let writer = open.recv_timeout(PATIENCE).expect("somebody reads the key");
+    let left = || rustix::io::ioctl_fionread(&reader).expect("it is a pipe");
+    sidecar.until(|| "nobody reads the key".to_owned(), || (left() == 0).then_some(()));
     assert_eq!(sidecar.admin("/livez").status, 200);
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
     sidecar.terminate();

@@ -10,7 +10,7 @@ use super::toml;
 use crate::config::expand::is_name;
 use crate::config::raw::{self, Root};
 use crate::config::shape::Shape as _;
-use crate::config::valid::PARAMETERS;
+use crate::config::valid::models::parameter;
 
 /// Where a secret is to be put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,8 +185,8 @@ impl Writer<'_> {
     /// The parameters that we know: the others, which the reader has warned of, are never filtered.
     fn parameters(&mut self, list: &Value) -> Option<Value> {
         let listed = list.as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_known = |one: &&Value| PARAMETERS.iter().any(|(known, _)| one.as_str() == Some(known));
-        let kept: Vec<_> = listed.iter().filter(is_known).cloned().collect();
+        let known = listed.iter().filter_map(|one| parameter(one.as_str()?));
+        let kept: Vec<_> = known.map(Value::from).collect();
         if kept.is_empty() && !listed.is_empty() {
             let loss = "`supported_parameters` lists only parameters that Outrider does not know. In TOML there is no list \
                         that lets none of the others through: it is left out, and all pass";

@@ -1,5 +1,7 @@
 //! Files that are not what they should be: of another kind, name or encoding.
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::{House, acme};
 
 #[test]
@@ -33,6 +35,47 @@ fn a_file_whose_name_ends_in_capitals_is_not_read_in_silence() {
     1 warning
     "#);
     assert_eq!(house.loaded().settings.integrations.len(), 1);
+}
+
+#[test]
+fn a_pipe_in_a_files_place_is_told_and_never_waited_for() {
+    let good =
+        "{\"endpoint\": \"https://a.example/v1\", \"models\": [\"m\"], \"authentication_type\": \"none\"}";
+    let house = House::new("integrations_dir = \"d\"\n").with("d/c.json", good);
+    let pipe = |name: &str| {
+        let _ = std::fs::remove_file(house.path().join(name));
+        mknodat(CWD, house.path().join(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    };
+    pipe("d/a.json");
+    std::os::unix::fs::symlink("a.json", house.path().join("d/b.json")).unwrap();
+    insta::assert_snapshot!(house.report(), @r#"
+    warning: d/a.json is not read: it is a pipe, a socket or a device
+     --> config.toml:1:1
+      |
+    1 | integrations_dir = "d"
+      | ^^^^^^^^^^^^^^^^
+      = help: put the JSON itself there, or a link to its file
+
+    warning: d/b.json is not read: it is a pipe, a socket or a device
+     --> config.toml:1:1
+      |
+    1 | integrations_dir = "d"
+      | ^^^^^^^^^^^^^^^^
+      = help: put the JSON itself there, or a link to its file
+
+    2 warnings
+    "#);
+    pipe("config.toml");
+    let Err(problems) = house.load_unchecked() else { panic!("a pipe is no configuration") };
+    assert!(problems.to_string().contains("config.toml: it is a pipe, and must be a file"), "{problems}");
+    pipe("key");
+    let keyed =
+        "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value = \"${file:key}\"";
+    let lines = acme("").replace("authentication_type = \"none\"", keyed);
+    std::fs::remove_file(house.path().join("config.toml")).unwrap();
+    std::fs::write(house.path().join("config.toml"), lines).unwrap();
+    let world = house.loaded().settings.integrations.into_values().next().unwrap().world;
+    assert!(world[0].contains("it is a pipe, and must be a file"), "{world:?}");
 }
 
 #[test]

@@ -308,3 +308,13 @@ fn hidden_entries_and_other_files_are_not_read() {
         .with("d/open.json", PAYLOADS[3].1);
     assert_eq!(house.loaded().settings.integrations.len(), 1);
 }
+
+#[test]
+fn a_parameter_may_be_called_as_galileos_own_defaults_call_it() {
+    let json = r#"{"endpoint": "https://a.example/v1", "authentication_type": "none",
+        "model_properties": [{"name": "m", "supported_parameters": ["stop", "top_p"]}]}"#;
+    let house = House::new("integrations_dir = \"d\"").with("d/a.json", json);
+    let loaded = house.loaded();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(named(&loaded, "a").models[0].supported.as_deref().unwrap(), ["stop", "top_p"]);
+}

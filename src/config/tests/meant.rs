@@ -132,6 +132,86 @@ fn a_key_below_a_table_of_a_list_or_in_headers_is_told_likewise() {
 }
 
 #[test]
+fn what_stands_between_braces_was_not_meant_to_stand_above() {
+    for table in ["query", "headers"] {
+        for lines in [
+            format!("{table} = {{ extra = \"1\", proxy = \"2\" }}"),
+            format!("{table}.extra = \"1\"\n{table}.proxy = \"2\""),
+        ] {
+            assert_eq!(House::new(&acme(&lines)).report(), "", "{lines}");
+        }
+    }
+    let json = r#"{"endpoint": "https://a.example/v1", "models": ["m"], "authentication_type": "none", "headers": {"extra": "1"}}"#;
+    assert_eq!(House::new("integrations_dir = \"d\"").with("d/acme.json", json).report(), "");
+    let below = House::new(&acme("[integrations.acme.query]\nextra = \"1\"")).report();
+    assert!(below.contains("`extra` is a parameter of the URL here, and no key of"), "{below}");
+}
+
+#[test]
+fn what_a_token_holds_besides_its_client_is_told_with_its_place_and_never_its_value() {
+    let token = r#"token = '{"client_id": "me", "client_secret": "s3cret", "scope": "in-ner", "audience": "in-ner", "limits": "in-ner", "x": "in-ner"}'"#;
+    let lines = acme(token).replace("authentication_type = \"none\"", "authentication_type = \"oauth2\"");
+    insta::assert_snapshot!(House::new(&lines).report(), @r#"
+    warning: `scope` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: it is `authentication_scope` in [integrations.acme]
+
+    warning: `audience` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: it belongs in `oauth2 = { audience = … }`
+
+    warning: `limits` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: it belongs in [integrations.acme]
+
+    warning: `x` in `integrations.acme.token` is not read: only client_id and client_secret are
+     --> config.toml:5:1
+      |
+    5 | token = ***
+      | ^^^^^
+      = help: leave it out
+
+    4 warnings
+    "#);
+    let filed = lines.replace(token, "token_file = \"t\"");
+    let held = r#"{"client_id": "me", "client_secret": "s3cret", "scope": "in-ner"}"#;
+    let report = House::new(&filed).with("t", held).report();
+    assert!(report.contains("`scope` in `integrations.acme.token_file` is not read"), "{report}");
+    assert!(report.ends_with("\n1 warning\n") && !report.contains("in-ner"), "{report}");
+}
+
+#[test]
+fn a_field_inside_of_another_is_told_as_one_that_drop_does_not_reach() {
+    let lines = "drop = [\"user\", \"messages[0].name\", \"user.id\"]";
+    insta::assert_snapshot!(House::new(&acme(lines)).report(), @r#"
+    warning: `messages[0].name` is no field on top of the body, and others are not dropped
+     --> config.toml:5:17
+      |
+    5 | drop = ["user", "messages[0].name", "user.id"]
+      |                 ^^^^^^^^^^^^^^^^^^
+      = help: name the field on top, which is dropped with all that is in it
+
+    warning: `user.id` is no field on top of the body, and others are not dropped
+     --> config.toml:5:37
+      |
+    5 | drop = ["user", "messages[0].name", "user.id"]
+      |                                     ^^^^^^^^^
+      = help: name the field on top, which is dropped with all that is in it
+
+    2 warnings
+    "#);
+}
+
+#[test]
 fn what_a_format_or_an_authorization_is_called_elsewhere_leads_to_our_word() {
     for (key, words) in [
         (

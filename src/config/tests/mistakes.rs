@@ -515,7 +515,7 @@ fn each_mistake_in_the_common_tables_is_one_error_that_says_so() {
         ("[server]\nmax_body = \"32MB\"", "must be a size such as"),
         ("[server]\ntls = { cert_file = \"c\" }", "needs `key_file`"),
         ("[server]\nwatch = \"yes\"", "must be true or false"),
-        ("[server]\nidle_timeout = \"9999h\"", "must be a duration such as"),
+        ("[server]\nidle_timeout = \"9999h\"", "must be a duration of at most \"8760h\", a year, found"),
         ("[egress]\nca_mode = \"replace\"", "would trust nobody"),
         ("[egress]\nproxy = \"http://p/x\"", "must not have a path"),
         ("[handlers]\nworkers = 0", "must be 1 or more"),

@@ -7,6 +7,7 @@ use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, doubt, egress,
 use crate::config::places::{At, shown_key};
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
+use crate::config::{borrowed, keys};
 use crate::files;
 use crate::secret::Secret;
 
@@ -172,12 +173,9 @@ fn oauth2(fields: Fields, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -> Optio
     let needs_secret = matches!(method, ClientAuthentication::Post | ClientAuthentication::Basic);
     if token.is_some() {
         let written = token.as_ref().and_then(|token| token.written.as_ref());
-        if !id_is_bad && client_id.as_deref().is_none_or(|id| id.trim().is_empty()) {
-            missing_credential("client_id", written, at, r);
-        }
-        if needs_secret && secret_is_absent && client_secret.is_none() {
-            missing_credential("client_secret", written, at, r);
-        }
+        let lacks_id = !id_is_bad && client_id.as_deref().is_none_or(|id| id.trim().is_empty());
+        let lacks_secret = needs_secret && secret_is_absent && client_secret.is_none();
+        check_token(written, [("client_id", lacks_id), ("client_secret", lacks_secret)], at, r);
     }
     check_id(given_id.as_deref(), client_id.as_deref(), &table.key("client_id"), r);
     let oauth2 = OAuth2 {
@@ -311,6 +309,16 @@ fn inline_token(text: &str, unread: &[&str], at: &At, r: &mut Reading<'_>) -> Op
 /// So many of the names in a token are told.
 const MOST_NAMED: usize = 5;
 
+fn check_token(written: Option<&Written>, lacks: [(&str, bool); 2], at: &At, r: &mut Reading<'_>) {
+    for (what, _) in lacks.iter().filter(|(_, is_missing)| *is_missing) {
+        missing_credential(what, written, at, r);
+    }
+    // What is missing is told with the names of what is there.
+    if lacks.iter().all(|(_, is_missing)| !is_missing) {
+        warn_unread(written, at, r);
+    }
+}
+
 fn missing_credential(what: &str, written: Option<&Written>, at: &At, r: &mut Reading<'_>) {
     if let Some(Written { at, others }) = written {
         let flat = |key: &str| key.replace(['_', '-'], "").to_lowercase();
@@ -339,6 +347,26 @@ fn missing_credential(what: &str, written: Option<&Written>, at: &At, r: &mut Re
         _ => "set `oauth2 = { client_secret_file = \"…\" }`, or `token` with both",
     };
     r.error(&table, format!("`{at}`: oauth2 needs a `{what}`")).help(help);
+}
+
+/// Warns of what a token holds and nobody reads there.
+fn warn_unread(written: Option<&Written>, integration: &At, r: &mut Reading<'_>) {
+    let Some(Written { at, others }) = written else { return };
+    for key in others.iter().take(MOST_NAMED) {
+        let has = |table: &At| keys::of(table).is_some_and(|known| known.contains(&key.as_str()));
+        let help = if has(&integration.key("oauth2")) {
+            format!("it belongs in `oauth2 = {{ {key} = … }}`")
+        } else if let Some(own) = borrowed::meant(integration, key).and_then(|meant| meant.key) {
+            format!("it is `{own}` in [{integration}]")
+        } else if has(integration) {
+            format!("it belongs in [{integration}]")
+        } else {
+            "leave it out".to_owned()
+        };
+        let message =
+            format!("`{}` in `{at}` is not read: only client_id and client_secret are", shown_key(key));
+        r.warning(at, message).help(help);
+    }
 }
 
 /// What the other ways of proving oneself need, and what they do not use.

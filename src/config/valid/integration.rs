@@ -374,7 +374,12 @@ fn edits(
         }
     }
     for (n, field) in drop.iter().enumerate() {
-        refuse_core(field, &at.key("drop").index(n), r);
+        let at = at.key("drop").index(n);
+        refuse_core(field, &at, r);
+        if field.contains(['.', '[']) {
+            r.warning(&at, format!("`{field}` is no field on top of the body, and others are not dropped"))
+                .help("name the field on top, which is dropped with all that is in it");
+        }
     }
     Edits {
         defaults: defaults.into_iter().map(|(key, value)| (key, value.to_string())).collect(),

@@ -12,7 +12,7 @@ mod gcp;
 mod headers;
 pub(super) mod integration;
 pub(super) mod itself;
-mod models;
+pub(super) mod models;
 mod plain;
 mod proxy;
 mod routes;

@@ -104,24 +104,31 @@ fn name(text: &str, at: &At, r: &mut Reading<'_>) -> Option<ModelName> {
     }
 }
 
+/// Galileo's name of a parameter that is called `text` by Galileo or by OpenAI, as Galileo's own defaults call `stop`.
+pub(in crate::config) fn parameter(text: &str) -> Option<&'static str> {
+    let known = PARAMETERS.iter().find(|(galileo, wire)| *galileo == text || *wire == text);
+    known.map(|(galileo, _)| *galileo)
+}
+
 /// Galileo's names as OpenAI's. One that we do not know is an error, but in Galileo's own JSON it may be newer than we
 /// are: there it is kept as it is.
 fn wire_names(list: &[String], at: &At, r: &mut Reading<'_>) -> Vec<String> {
     let mut wire = Vec::new();
     for (n, text) in list.iter().enumerate() {
-        if let Some((_, name)) = PARAMETERS.iter().find(|(galileo, _)| galileo == text) {
+        let at = at.index(n);
+        let own = parameter(text).filter(|own| *own == text || r.is_galileo(&at));
+        if let Some((_, name)) = PARAMETERS.iter().find(|(galileo, _)| Some(*galileo) == own) {
             wire.push((*name).to_owned());
             continue;
         }
         let known = PARAMETERS.iter().map(|(galileo, _)| *galileo);
-        let help = match PARAMETERS.iter().find(|(_, wire)| wire == text).map(|(galileo, _)| *galileo) {
+        let help = match parameter(text) {
             Some(galileo) => format!("Galileo's name for it is `{galileo}`"),
             None => match nearest(text, known.clone()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known are {}", known.collect::<Vec<_>>().join(", ")),
             },
         };
-        let at = at.index(n);
         let shown = if r.may_show(&at, text) { format!(" `{text}`") } else { String::new() };
         r.error_unless_galileo(&at, format!("unknown parameter{shown}")).help(help);
         wire.push(text.clone());

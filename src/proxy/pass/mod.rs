@@ -27,8 +27,10 @@ use super::reply::Outcome;
 use super::visit::Visit;
 use super::whole;
 use super::{House, Patience, within};
+use crate::dialect::Context;
 use crate::egress::Sent;
 use crate::integration::{Entry, Integration, Permit, Registry};
+use crate::openai::{Envelope, Operation};
 use crate::outbound::{Report, Segments, Unsigned};
 use crate::tasks::Seat;
 
@@ -112,9 +114,30 @@ fn enter<'a>(
 pub(super) fn check(integration: &Integration, rest: &str) -> Result<(), Failure> {
     if !integration.dialect().is_openai_compatible() {
         let (settings, format) = (integration.settings(), integration.settings().spoken());
-        return Err(Failure::NotRelayed { integration: settings.name.to_string(), format });
+        let (embeds, integration) = (embeds(integration), settings.name.to_string());
+        return Err(Failure::NotRelayed { integration, format, embeds });
     }
     path::check(rest).map_err(Failure::BadRequest)
+}
+
+/// Whether embeddings can be asked of any model of `integration`. Its dialect knows, and is asked as by a client.
+fn embeds(integration: &Integration) -> bool {
+    let settings = integration.settings();
+    let Ok(envelope) = Envelope::read(Bytes::from_static(br#"{"model":"m","input":"text"}"#)) else {
+        return false;
+    };
+    settings.models.iter().any(|model| {
+        let context = Context {
+            operation: Operation::Embeddings,
+            provider_model: model.name.as_str(),
+            client_model: model.alias.as_str(),
+            id: "",
+            created: 0,
+            strict: false,
+            max_event: settings.limits.max_event,
+        };
+        integration.dialect().prepare(&envelope, &context).is_ok()
+    })
 }
 
 /// The request of a client, whose head is `head`, as the provider gets it, whole but for its right to enter.

@@ -3,6 +3,7 @@
 mod answer;
 mod lost;
 mod tell;
+mod told;
 
 use bytes::Bytes;
 use http::header::{
@@ -14,13 +15,14 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use super::ended::Stay;
 use super::exchange::Upstream;
 use super::failure::Failure;
-use super::heard::{Heard, REQUEST_ID, UPSTREAM_REQUEST_ID};
+use super::heard::{self, Heard, REQUEST_ID, UPSTREAM_REQUEST_ID};
 use super::pass::Relayed;
 use super::relay::{Relay, Stream};
 use super::visit::{UPSTREAM_ERROR, Visit};
 use super::whole::{Begun, Whole};
 use crate::hop::{connection_named, is_hop_by_hop};
 use crate::outbound::Report;
+use told::Told;
 
 pub use answer::Answer;
 pub(super) use tell::tell;
@@ -55,7 +57,7 @@ pub(super) fn respond(outcome: Outcome, mut visit: Stay) -> Response<Answer> {
         Outcome::Translated(json, upstream) => {
             visit.used(upstream.decoder.usage().as_ref());
             let mut headers = HeaderMap::new();
-            if let Some(id) = upstream.sent.head.headers.get(REQUEST_ID) {
+            if let Some(id) = heard::id_in(&upstream.sent.head.headers) {
                 headers.insert(UPSTREAM_REQUEST_ID, id.clone());
             }
             note_lost(&upstream.report, &mut headers, &visit);
@@ -108,6 +110,10 @@ pub(super) fn refuse(failure: &Failure, mut visit: Stay) -> Response<Answer> {
     visit.place();
     visit.heard_of(failure);
     let told = tell(failure, visit.integration());
+    // Who leaves has not failed; only a client that closed one half of its connection still hears this.
+    if matches!(failure, Failure::Left) {
+        return last_words(&told);
+    }
     let mut headers = match failure {
         Failure::Answered(answered) => answered.headers.clone(),
         _ => HeaderMap::new(),
@@ -146,7 +152,11 @@ fn allowed(failure: &Failure) -> Option<&'static str> {
 
 /// The answer to a request whose handling panicked: a 500 that tells nothing.
 pub(super) fn crashed() -> Response<Answer> {
-    let told = tell::internal();
+    last_words(&tell::internal())
+}
+
+/// An answer that nothing is noted of, and that ends its connection.
+fn last_words(told: &Told) -> Response<Answer> {
     let mut response = Response::new(Answer::bare(told.json().into()));
     *response.status_mut() = told.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -204,10 +214,12 @@ fn relayed(mut headers: HeaderMap, errand: bool) -> (HeaderMap, Option<HeaderVal
     for name in &doomed {
         headers.remove(name);
     }
-    if !has_id {
-        return (headers, None);
-    }
-    let id = if errand { headers.get(REQUEST_ID).cloned() } else { headers.remove(REQUEST_ID) };
+    let id = match has_id {
+        // Ours takes its place.
+        true if !errand => headers.remove(REQUEST_ID),
+        true => headers.get(REQUEST_ID).cloned(),
+        false => heard::other_id_in(&headers).cloned(),
+    };
     if let Some(id) = id.as_ref().filter(|_| !errand) {
         headers.insert(UPSTREAM_REQUEST_ID, id.clone());
     }

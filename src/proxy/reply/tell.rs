@@ -1,4 +1,4 @@
-//! What a failure is called: status, OpenAI's four error fields, and whether a retry can help.
+//! The words for each failure: its status, OpenAI's four error fields, and whether a retry can help.
 //!
 //! Blame decides: the client's fault is told in detail, the upstream's with its own words, ours without any.
 
@@ -6,145 +6,23 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::Serialize;
-use serde_json::value::RawValue;
 
+use super::told::Told;
 use crate::auth::AuthError;
 use crate::egress::SendError;
 use crate::integration::NotFound;
 use crate::observe::metrics::known_field;
 use crate::openai::Fault;
 use crate::proxy::failure::{Awaited, Failure};
+use crate::proxy::heard::Answered;
 use crate::proxy::pass;
 use crate::workers::{Absent, HandlerFailure};
 
-/// A failure as the client is told it.
-#[derive(Debug)]
-pub(in crate::proxy) struct Told {
-    pub(super) status: StatusCode,
-    /// OpenAI's `code`: ours, stable; for the upstream's own refusals its word if it gave one.
-    pub(in crate::proxy) code: Cow<'static, str>,
-    kind: Cow<'static, str>,
-    message: String,
-    /// The words for the log, where the client is told less.
-    inner: Option<Cow<'static, str>>,
-    /// The code for log and metrics, where the client's is the upstream's own word: those have no end.
-    ours: Option<&'static str>,
-    param: Option<String>,
-    /// What some providers say beyond OpenAI's fields, as JSON.
-    innererror: Option<String>,
-    /// Seconds.
-    pub(super) retry_after: Option<u64>,
-    /// Whether a retry cannot help.
-    pub(super) hopeless: bool,
-    /// Whether the connection ends with this answer.
-    pub(super) close: bool,
-    /// The upstream's own headers that steer retries.
-    pub(super) headers: Vec<(&'static str, String)>,
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    error: Error<'a>,
-}
-
-#[derive(Serialize)]
-struct Error<'a> {
-    message: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    param: Option<&'a str>,
-    code: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    innererror: Option<&'a RawValue>,
-}
-
-impl Told {
-    /// `{"error":{"message","type","param","code"}}`.
-    pub(in crate::proxy) fn json(&self) -> Vec<u8> {
-        let error = Error {
-            message: &self.message,
-            kind: &self.kind,
-            param: self.param.as_deref(),
-            code: &self.code,
-            innererror: self.innererror.as_deref().and_then(|json| serde_json::from_str(json).ok()),
-        };
-        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
-    }
-
-    /// The status.
-    pub(in crate::proxy) fn status(&self) -> u16 {
-        self.status.as_u16()
-    }
-
-    /// The words for the log.
-    pub(in crate::proxy) fn cause(&self) -> String {
-        self.inner.as_deref().unwrap_or(&self.message).to_owned()
-    }
-
-    /// The code for log and metrics.
-    pub(in crate::proxy) fn label(&self) -> &str {
-        self.ours.unwrap_or(&self.code)
-    }
-
-    /// What the log says instead: the message holds words of the client or the upstream, and so perhaps a prompt.
-    fn logged(mut self, words: impl Into<Cow<'static, str>>) -> Self {
-        self.inner = Some(words.into());
-        self
-    }
-
-    fn new(status: StatusCode, code: &'static str, message: String) -> Self {
-        let kind = match status {
-            StatusCode::UNAUTHORIZED => "authentication_error",
-            StatusCode::NOT_FOUND => "not_found_error",
-            s if s.is_client_error() => "invalid_request_error",
-            StatusCode::INTERNAL_SERVER_ERROR => "server_error",
-            StatusCode::SERVICE_UNAVAILABLE => "unavailable_error",
-            _ => "upstream_error",
-        };
-        Self {
-            status,
-            code: code.into(),
-            kind: kind.into(),
-            message,
-            inner: None,
-            ours: None,
-            param: None,
-            innererror: None,
-            retry_after: None,
-            hopeless: false,
-            close: false,
-            headers: Vec::new(),
-        }
-    }
-
-    fn param(mut self, param: Option<String>) -> Self {
-        self.param = param;
-        self
-    }
-
-    fn after(mut self, wait: Duration) -> Self {
-        // Whole seconds, and no time at which the next try would be too early.
-        self.retry_after = Some(wait.as_secs_f64().ceil().max(1.0) as u64);
-        self
-    }
-
-    fn hopeless(mut self) -> Self {
-        self.hopeless = true;
-        self
-    }
-
-    fn closing(mut self) -> Self {
-        self.close = true;
-        self
-    }
-}
-
 /// Puts `failure` into words for the client of `integration`.
 pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> Told {
-    let at = &*integration.map_or_else(String::new, |name| format!("integration `{name}`: "));
+    let at = &*place(integration);
     match failure {
-        Failure::Answered(answered) => tell(&answered.failure, integration),
+        Failure::Answered(answered) => behind_a_head(answered, integration),
         Failure::Unread(failure) => tell(failure, integration).closing(),
         Failure::Token(error) => token(error, at),
         Failure::Send(error) => sending(error, at),
@@ -182,9 +60,10 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
                 .param(Some(limit.param.clone()))
         }
         Failure::BadRequest(why) => bad("bad_request", (*why).to_owned()).closing(),
+        Failure::Left => bad("bad_request", "the request body broke off".to_owned()).closing(),
         Failure::CallerUnauthorized => unauthorized(),
         Failure::NotFound(path) => nothing_at(path),
-        Failure::NotRelayed { integration, format } => not_relayed(integration, format),
+        Failure::NotRelayed { integration, format, embeds } => not_relayed(integration, format, *embeds),
         Failure::MethodNotAllowed(methods) => not_allowed(methods),
         Failure::UnsupportedMedia(why) => {
             Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", (*why).to_owned())
@@ -193,6 +72,10 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::HeadTooLarge(most) => head_too_large(*most),
         Failure::BodyTooLarge(most) => body_too_large(*most),
     }
+}
+
+fn place(integration: Option<&str>) -> String {
+    integration.map_or_else(String::new, |name| format!("integration `{name}`: "))
 }
 
 /// When to come again where that may be at once.
@@ -315,9 +198,11 @@ fn naming(param: &str, message: &str) -> String {
     if names_it { message.to_owned() } else { format!("`{path}`: {message}") }
 }
 
-fn not_relayed(integration: &str, format: &str) -> Told {
+fn not_relayed(integration: &str, format: &str, embeds: bool) -> Told {
+    let served =
+        if embeds { "/chat/completions, /embeddings and /models" } else { "/chat/completions and /models" };
     let message = format!(
-        "integration `{integration}` speaks format `{format}`, to which no other path of OpenAI's can be relayed: it serves /chat/completions, /embeddings and /models"
+        "integration `{integration}` speaks format `{format}`, to which no other path of OpenAI's can be relayed: it serves {served}"
     );
     Told::new(StatusCode::NOT_FOUND, "not_found", message)
 }
@@ -417,6 +302,21 @@ fn sending(error: &SendError, at: &str) -> Told {
     }
 }
 
+/// A refusal's own status may be none of HTTP's: its client is told another one, and the log that one.
+fn behind_a_head(heard: &Answered, integration: Option<&str>) -> Told {
+    let told = tell(&heard.failure, integration);
+    match &heard.failure {
+        Failure::Upstream(refusal) if !refusal.fault.in_success => {
+            told.logged(answered(heard.status.as_u16(), &place(integration)))
+        }
+        _ => told,
+    }
+}
+
+fn answered(status: u16, at: &str) -> String {
+    format!("{at}the upstream answered {status} (the client was told its words)")
+}
+
 /// The upstream's refusal: its status, its words, its advice on retries.
 fn upstream(fault: &Fault, at: &str) -> Told {
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -424,7 +324,7 @@ fn upstream(fault: &Fault, at: &str) -> Told {
         true => {
             format!("{at}the upstream put an error into an answer of success (the client was told its words)")
         }
-        false => format!("{at}the upstream answered {} (the client was told its words)", fault.status),
+        false => answered(fault.status, at),
     };
     let mut told = Told::new(status, "upstream_error", format!("{at}{}", fault.message)).logged(words);
     told.ours = Some("upstream_error");
@@ -499,9 +399,13 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+    use tokio::time::Instant;
+
     use super::*;
     use crate::outbound::Report;
     use crate::proxy::failure::Refusal;
+    use crate::proxy::heard::Heard;
     use crate::proxy::hide::Hidden;
 
     #[test]
@@ -526,6 +430,20 @@ mod tests {
         assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(told.message, "integration `acme`: slow down");
         assert_eq!(told.headers, [("retry-after", "7".to_owned())]);
+    }
+
+    #[test]
+    fn a_status_that_http_does_not_know_stands_in_the_log_as_it_came() {
+        let status = StatusCode::from_u16(999).unwrap();
+        let fault = Fault::read(999, &HeaderMap::new(), b"no");
+        let refusal = Refusal { fault: Hidden::default().strip(fault), report: Report::default() };
+        let failure = Failure::Upstream(Box::new(refusal));
+        let heard = Heard { at: Instant::now(), connected: None };
+        let answered = Box::new(Answered { failure, heard, status, headers: HeaderMap::new() });
+        let told = tell(&Failure::Answered(answered), Some("acme"));
+        assert_eq!(told.status, StatusCode::BAD_GATEWAY);
+        let cause = "integration `acme`: the upstream answered 999 (the client was told its words)";
+        assert_eq!(told.cause(), cause);
     }
 
     #[test]
