@@ -153,6 +153,12 @@ pub trait Decoder: Send + fmt::Debug {
         false
     }
 
+    /// Whether `body` begins a stream of this format although its media type is one that no stream has; `None` while it
+    /// is too short to know.
+    fn is_stream_behind(&self, _body: &[u8]) -> Option<bool> {
+        Some(false)
+    }
+
     /// Reads an answer of status 400 or above. Never fails: what makes no sense is wrapped.
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault;
 

@@ -30,6 +30,9 @@ use crate::workers::{HandlerFailure, Lease};
 /// How much of an upstream's error is read.
 const MAX_FAULT: usize = 64 << 10;
 
+/// How much is read of an answer that says nothing yet, before it is no stream.
+const MOST_BLANK: usize = 1 << 10;
+
 /// Everything that one request needs to be sent; owns it all, since a stream may outlive the handler of its head.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -55,6 +58,8 @@ pub(super) struct Order {
 pub(super) struct Upstream {
     pub(super) sent: Box<Sent>,
     pub(super) decoder: Box<dyn Decoder>,
+    /// What was read of its body already: of a stream that had to be known by it.
+    pub(super) first: Bytes,
     pub(super) entry: Arc<Entry>,
     pub(super) report: Report,
     /// What must not come back in its words.
@@ -104,7 +109,8 @@ async fn is_stream(upstream: &mut Upstream) -> Result<(), Failure> {
     let strange = not_a_stream(&upstream.sent.head.headers);
     match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
         None => Ok(()),
-        Some(found) => Err(unstreamed(upstream, found).await),
+        // Boxed: it is rare, and would make room in every request's future.
+        Some(found) => Box::pin(look_into(upstream, found)).await,
     }
 }
 
@@ -201,7 +207,7 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
         report.changes.extend(prepared.report.changes);
         let (decoder, entry) = (prepared.decoder, order.entry);
         // Boxed: it is handed on from step to step.
-        return Ok(Box::new(Upstream { sent, decoder, entry, report, hidden, lease }));
+        return Ok(Box::new(Upstream { sent, decoder, first: Bytes::new(), entry, report, hidden, lease }));
     }
 }
 
@@ -224,10 +230,24 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
         .find(|t| essence.eq_ignore_ascii_case(t.as_bytes()))
 }
 
-/// A stream was asked for and something else came: what it says is more use than that it came.
-async fn unstreamed(upstream: &mut Upstream, found: &'static str) -> Failure {
+/// An answer of a content type that no stream has. Some gateways send streams so, which the first bytes show.
+async fn look_into(upstream: &mut Upstream, found: &'static str) -> Result<(), Failure> {
     let idle = upstream.entry.settings.limits.idle;
     let mut body = BytesMut::new();
+    while body.len() < MOST_BLANK && upstream.decoder.is_stream_behind(&body).is_none() {
+        let Some(data) = piece(&mut upstream.sent.body, idle).await? else { break };
+        body.extend_from_slice(&data);
+    }
+    if upstream.decoder.is_stream_behind(&body) == Some(true) {
+        upstream.first = body.freeze();
+        return Ok(());
+    }
+    Err(unstreamed(upstream, found, body).await)
+}
+
+/// A stream was asked for and something else came, which begins with `body`: what it says is more use than that it came.
+async fn unstreamed(upstream: &mut Upstream, found: &'static str, mut body: BytesMut) -> Failure {
+    let idle = upstream.entry.settings.limits.idle;
     // More of it than can be told is not waited for.
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
         return failure;
@@ -323,18 +343,20 @@ async fn read_into(
         if whole.len() > most {
             return Ok(false);
         }
-        let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
-        match frame {
-            None => return Ok(true),
-            Some(Err(error)) => return Err(Failure::Garbled(broken_off(error))),
-            Some(Ok(frame)) => {
-                let data = frame.into_data().unwrap_or_default();
-                let room = most - whole.len();
-                whole.extend_from_slice(&data[..data.len().min(room)]);
-                if data.len() > room {
-                    return Ok(false);
-                }
-            }
+        let Some(data) = piece(body, idle).await? else { return Ok(true) };
+        let room = most - whole.len();
+        whole.extend_from_slice(&data[..data.len().min(room)]);
+        if data.len() > room {
+            return Ok(false);
         }
+    }
+}
+
+/// What comes next of a body; nothing at its end.
+async fn piece(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, Failure> {
+    match tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))? {
+        None => Ok(None),
+        Some(Err(error)) => Err(Failure::Garbled(broken_off(error))),
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
     }
 }

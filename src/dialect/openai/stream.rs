@@ -181,6 +181,10 @@ impl Decoder for Passing {
         matches!(self.end, Some(Outcome::Failed(_)))
     }
 
+    fn is_stream_behind(&self, body: &[u8]) -> Option<bool> {
+        sse::begins(body)
+    }
+
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
         Fault::read(head.status, head.headers, body)
     }
