@@ -258,7 +258,9 @@ async fn unstreamed(upstream: &mut Upstream, found: &'static str, mut body: Byte
     }
     let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
-    Failure::Nonsense(upstream.hidden.strip(fault).words())
+    let words = upstream.hidden.strip(fault).words();
+    // Nothing at all may be something the next time.
+    if body.trim_ascii().is_empty() { Failure::Nonsense(words) } else { Failure::Unstreamed(words) }
 }
 
 /// The error that stands in `body`, all of an answer of success.

@@ -71,6 +71,8 @@ pub(super) enum Failure {
     Garbled(String),
     /// The same, in words that hold some of the upstream's: not for the log.
     Nonsense(Masked<String>),
+    /// A stream was asked for, and something whole came: in such words too.
+    Unstreamed(Masked<String>),
     /// The upstream compressed its answer, which was not asked for.
     Compressed,
     /// The upstream answered with this redirect status.

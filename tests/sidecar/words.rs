@@ -140,7 +140,9 @@ fn an_answer_that_is_no_stream_is_blamed_for_nothing_else() {
     for format in formats {
         for kind in ["application/json", "text/plain"] {
             *script.lock().expect("no script panics") = whole(200, kind, "{\"id\":\"c1\"}".to_owned());
-            let message = ask(&sidecar, format, true).refusal(502, "upstream_garbled");
+            let answer = ask(&sidecar, format, true);
+            let message = answer.refusal(502, "upstream_garbled");
+            assert_eq!(answer.header("x-should-retry"), Some("false"), "{message}");
             let truth = format!(
                 "a stream was asked for and {kind} came: the upstream answered 200 (OK) with {kind}: "
             );
