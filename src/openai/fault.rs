@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::json::unmarked;
+
 /// What an upstream said when it refused: its own status and words. The reply room turns it into an OpenAI error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
@@ -63,7 +65,7 @@ pub struct ErrorFields<'a> {
 impl Fault {
     /// Reads an answer of status 400 or above in any shape: OpenAI's error, other vendors' JSON, HTML, text, nothing.
     pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
-        let mut fault = match serde_json::from_slice::<Value>(body).map(lone) {
+        let mut fault = match serde_json::from_slice::<Value>(unmarked(body)).map(lone) {
             Ok(Value::Object(object)) => {
                 from_object(&object).unwrap_or_else(|| wrapped(status, headers, body))
             }
@@ -92,7 +94,9 @@ impl Fault {
 
     /// Reads an error that came as JSON inside a stream or a 200; `None` if it does not look like one.
     pub fn inside(json: &[u8]) -> Option<Self> {
-        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(json).map(lone) else { return None };
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(unmarked(json)).map(lone) else {
+            return None;
+        };
         let mut fault = from_object(&object)?;
         if fault.status == 0 {
             fault.status = status_of(fault.kind.as_deref(), fault.code.as_deref());
@@ -339,6 +343,7 @@ mod tests {
             (r#"{"errors":[{"message":"x"},"y"]}"#, "x; y"),
             (r#"{"error":"invalid_token","error_description":"m"}"#, "m"),
             (r#""m""#, "m"),
+            ("\u{feff}{\"message\":\"m\"}", "m"),
         ] {
             assert_eq!(read(400, body).message, wanted, "{body}");
         }

@@ -22,6 +22,7 @@ use crate::config::valid::{self, Limits};
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, LineError, Sent};
 use crate::integration::{Entry, Integration};
+use crate::openai::json::unmarked;
 use crate::openai::{Envelope, Fault, Operation};
 use crate::outbound::{Report, Stamp};
 use crate::tasks::Seat;
@@ -268,7 +269,7 @@ fn inside(upstream: &mut Upstream, body: &[u8]) -> Option<Fault> {
     if upstream.decoder.passes_whole() {
         return if opening::of(body) == Opening::Error { opening::error(body) } else { None };
     }
-    match upstream.decoder.whole(Head::from(&upstream.sent.head), body) {
+    match upstream.decoder.whole(Head::from(&upstream.sent.head), unmarked(body)) {
         Err(Broken::Upstream(fault)) => Some(*fault),
         Err(Broken::Garbled(_)) | Ok(_) => None,
     }
@@ -300,7 +301,7 @@ fn refused(upstream: &mut Upstream, fault: Fault) -> Failure {
 pub(super) async fn translate(upstream: &mut Upstream) -> Result<Bytes, Failure> {
     let body = gather(&mut upstream.sent.body, upstream.entry.settings.limits).await?;
     let head = Head::from(&upstream.sent.head);
-    let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
+    let whole = upstream.decoder.whole(head, unmarked(&body)).map_err(|broken| match broken {
         Broken::Upstream(fault) => {
             let fault = fault.within_success(&upstream.sent.head.headers);
             refused(upstream, fault)

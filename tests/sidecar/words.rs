@@ -200,6 +200,7 @@ fn what_is_no_error_inside_a_200_passes_byte_for_byte() {
         "{\"error\":{\"message\":\"half of it\"},\"choices\":[{\"message\":{\"content\":\"hi\"}}]}",
         "{\"error\":\"\",\"choices\":[]}",
         "{}",
+        "\u{feff}{\"choices\":[{\"message\":{\"content\":\"hi\"}}]}",
     ] {
         *script.lock().expect("no script panics") = whole(200, "application/json", body.to_owned());
         let answer = ask(&sidecar, Format::OpenAi, false);
@@ -208,6 +209,23 @@ fn what_is_no_error_inside_a_200_passes_byte_for_byte() {
     *script.lock().expect("no script panics") = whole(200, "application/json", IN_A_200.to_owned());
     let relayed = sidecar.ask(&Call::get("/openai/v1/files"));
     assert_eq!((relayed.status, relayed.text()), (200, IN_A_200), "another path is relayed as it comes");
+}
+
+#[test]
+fn a_byte_order_mark_before_an_answer_hides_neither_it_nor_its_error() {
+    let formats = [Format::OpenAi, Format::Anthropic];
+    let (_upstream, sidecar, script) = world(&formats, KEY);
+    let message = json!({"content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"});
+    *script.lock().expect("no script panics") = whole(200, "application/json", format!("\u{feff}{message}"));
+    assert_eq!(ask(&sidecar, Format::Anthropic, false).content(), "hi");
+    let error = format!("\u{feff}{}", json!({"error": {"message": "spent", "code": 429}}));
+    for (format, streams) in formats.into_iter().flat_map(|format| [(format, false), (format, true)]) {
+        *script.lock().expect("no script panics") = whole(200, "application/json", error.clone());
+        assert_eq!(ask(&sidecar, format, streams).status, 429, "{}", format.word());
+    }
+    *script.lock().expect("no script panics") = whole(400, "application/json", error);
+    let message = ask(&sidecar, Format::Anthropic, false).refusal(400, "429");
+    assert!(message.ends_with(": spent"), "{message}");
 }
 
 #[test]

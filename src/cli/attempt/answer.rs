@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::openai::json::unmarked;
+
 /// What is known of an answer besides its text.
 #[derive(Debug, Default)]
 pub(super) struct Said {
@@ -85,7 +87,7 @@ impl Wrong {
 
     /// The error that `body` is, if it is one.
     pub(super) fn of(body: &[u8]) -> Option<Self> {
-        Self::inside(&serde_json::from_slice(body).ok()?)
+        Self::inside(&serde_json::from_slice(unmarked(body)).ok()?)
     }
 
     fn inside(body: &Value) -> Option<Self> {
