@@ -227,6 +227,16 @@ impl Broken {
         Self::Upstream(Box::new(fault))
     }
 
+    /// The error that an upstream told in a stream in words that are no JSON.
+    fn said(words: &[u8]) -> Self {
+        match excerpt(words).trim() {
+            "" => Self::told(words),
+            said => {
+                Self::Upstream(Box::new(Fault { status: 502, message: said.to_owned(), ..Fault::default() }))
+            }
+        }
+    }
+
     /// What JSON says that stands bare among the events of a stream: an error, or nothing for anybody.
     fn bare(json: &[u8]) -> Result<(), Self> {
         Fault::inside(json).map_or(Ok(()), |fault| Err(Self::Upstream(Box::new(fault))))

@@ -51,8 +51,12 @@ impl Teller for Stream {
     }
 
     fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
-        let data = &*event.data;
-        let event: WireEvent<'_> = serde_json::from_slice(data).map_err(|e| reply::garbled(&e, data))?;
+        let (data, is_error) = (&*event.data, event.name == b"error");
+        let event: WireEvent<'_> = match serde_json::from_slice(data) {
+            Ok(event) => event,
+            Err(_) if is_error => return Err(Broken::said(data)),
+            Err(error) => return Err(reply::garbled(&error, data)),
+        };
         match event.kind.as_deref() {
             Some("content_block_delta") => self.delta(event.index()?, &parse(event.delta)?, out),
             Some("content_block_start") => self.start(event.index()?, &parse(event.content_block)?, out),
@@ -72,9 +76,7 @@ impl Teller for Stream {
                     self.close(reason, out);
                     Ok(())
                 }
-                None => {
-                    Err(Broken::Garbled("the upstream's stream stopped without a stop_reason".to_owned()))
-                }
+                None => Err(Broken::Garbled("it stopped without a stop_reason".to_owned())),
             },
             Some("error") => Err(Broken::told(data)),
             None if event.error.is_some() => Err(Broken::told(data)),

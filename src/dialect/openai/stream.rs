@@ -90,9 +90,7 @@ impl Passing {
             if event.name != b"error" {
                 return Ok(());
             }
-            let words = excerpt(data).into_owned();
-            let fault = Fault { status: 502, message: words, ..Fault::default() };
-            return Err(Broken::Upstream(Box::new(fault)));
+            return Err(Broken::said(data));
         };
         let told = seen.error.is_some_and(|raw| !matches!(raw.get(), "false" | "\"\"" | "{}"));
         let is_error =
