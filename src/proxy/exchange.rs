@@ -1,5 +1,6 @@
 //! One exchange with the upstream: prepare, dress, sign, send, and reading the head of what comes back.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,7 @@ async fn is_stream(upstream: &mut Upstream) -> Result<(), Failure> {
 
 /// Checks that an answer is one. A refusal is read to its end; a failure has nothing of the upstream's head in it.
 pub(super) async fn is_success(upstream: &mut Upstream) -> Result<(), Failure> {
-    check_head(&upstream.sent.head)?;
+    check_head(&upstream.sent.head, &upstream.hidden)?;
     if upstream.sent.head.status.is_success() {
         return Ok(());
     }
@@ -127,7 +128,7 @@ pub(super) async fn is_success(upstream: &mut Upstream) -> Result<(), Failure> {
 
 /// Refuses what must not go on to a client: redirects, and an answer that is compressed. A refusal that is has still its
 /// status to tell.
-pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
+pub(super) fn check_head(head: &Parts, hidden: &Hidden) -> Result<(), Failure> {
     if head.status == StatusCode::NOT_MODIFIED {
         return Err(Failure::Garbled(
             "it is a 304 Not Modified, and nobody has asked whether it was modified".into(),
@@ -136,27 +137,28 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     if head.status.is_redirection() {
         return Err(Failure::Redirect(head.status.as_u16()));
     }
-    if head.status.is_success() && is_compressed(&head.headers) {
-        return Err(Failure::Compressed);
+    if let Some(coding) = coding(&head.headers).filter(|_| head.status.is_success()) {
+        let how = format!("its content-encoding is `{coding}` although `identity` was asked for");
+        return Err(Failure::Compressed(hidden.strip_text(how)));
     }
     Ok(())
 }
 
-/// Whether any coding is named but `identity`, which is none (RFC 9110 §8.4).
-fn is_compressed(headers: &HeaderMap) -> bool {
+/// The `content-encoding`, if it names any but `identity`, which is none (RFC 9110 §8.4).
+fn coding(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let is_one = |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
     let names_one =
         |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').any(|it| is_one(it.trim_ascii()));
-    headers.iter().any(|(name, value)| name == CONTENT_ENCODING && names_one(value))
+    let found = headers.iter().find(|(name, value)| *name == CONTENT_ENCODING && names_one(value));
+    found.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()))
 }
 
-/// What is told of a refusal whose words nobody here can read.
-const COMPRESSED: &str = "its words are compressed (content-encoding), although `identity` was asked for";
-
-/// The refusal with `head`, if its body is compressed and so left unread.
+/// The refusal with `head`, if its body is compressed and so left unread: nobody here can read its words.
 pub(super) fn unread_refusal(head: &Parts) -> Option<Fault> {
-    let unread = || Fault::read(head.status.as_u16(), &head.headers, b"").reworded(COMPRESSED);
-    is_compressed(&head.headers).then(unread)
+    let coding = coding(&head.headers)?;
+    let words =
+        format!("its words are compressed (content-encoding: {coding}), although `identity` was asked for");
+    Some(Fault::read(head.status.as_u16(), &head.headers, b"").reworded(&words))
 }
 
 /// Sends the request and reads the head of its answer.

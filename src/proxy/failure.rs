@@ -73,8 +73,8 @@ pub(super) enum Failure {
     Nonsense(Masked<String>),
     /// A stream was asked for, and something whole came: in such words too.
     Unstreamed(Masked<String>),
-    /// The upstream compressed its answer, which was not asked for.
-    Compressed,
+    /// The upstream compressed its answer, which was not asked for: in such words too.
+    Compressed(Masked<String>),
     /// The upstream answered with this redirect status.
     Redirect(u16),
     /// The upstream fell silent inside its answer.

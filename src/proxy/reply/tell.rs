@@ -158,7 +158,10 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         // Who gives no streams will give none the next time.
         Failure::Unstreamed(how) => senseless(how, at).hopeless(),
         // It would compress the next one too.
-        Failure::Compressed => unusable("it is compressed although `identity` was asked for", at).hopeless(),
+        Failure::Compressed(how) => {
+            let ours = unusable("it is compressed although `identity` was asked for", at).message;
+            unusable(how, at).logged(ours).hopeless()
+        }
         Failure::Untranslated { message, param } => untranslated(message, param, at),
         Failure::Redirect(status) => redirected(*status, at),
         Failure::Silent(idle) => {
