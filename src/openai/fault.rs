@@ -164,6 +164,7 @@ fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
         _ => object,
     };
     let message = MESSAGES.iter().find_map(|key| words(inner.get(*key)?))?;
+    let message = with_cause(message, inner);
     if let Some(fault) = from_google(inner, &message) {
         return Some(fault);
     }
@@ -176,6 +177,21 @@ fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
     let innererror = more.filter(|json| json.len() <= LONGEST_INNER);
     let (kind, param, code) = (word("type"), word("param"), word("code"));
     Some(Fault { kind, param, code, innererror, ..Fault::saying(message) })
+}
+
+/// `message` with the words behind it that a gateway of many providers had from the one that failed, and put into
+/// `metadata.raw` as they came: its own say only that one did.
+fn with_cause(message: String, inner: &serde_json::Map<String, Value>) -> String {
+    let raw = inner.get("metadata").and_then(|more| more.get("raw")).and_then(Value::as_str);
+    let raw = raw.unwrap_or_default().trim();
+    let told = match serde_json::from_str(raw).map(lone) {
+        Ok(Value::Object(object)) => from_object(&object).map(|fault| fault.message),
+        _ => None,
+    };
+    match told.as_deref().unwrap_or(raw) {
+        cause if message.contains(cause) => message,
+        cause => format!("{message}: {cause}"),
+    }
 }
 
 /// The longest `innererror` that is passed on, in bytes.
@@ -347,6 +363,31 @@ mod tests {
         ] {
             assert_eq!(read(400, body).message, wanted, "{body}");
         }
+    }
+
+    #[test]
+    fn the_cause_that_a_gateway_had_from_its_provider_is_told_behind_its_own_words() {
+        let told = |raw: Value| {
+            let error = serde_json::json!({"message": "failed", "code": 400, "metadata": {"raw": raw}});
+            read(400, &serde_json::json!({"error": error}).to_string()).message
+        };
+        for (raw, want) in [
+            (" no such tool\n", "failed: no such tool"),
+            (r#"{"error":{"message":"no such tool","type":"x"}}"#, "failed: no such tool"),
+            (r#"[{"message":"no such tool"}]"#, "failed: no such tool"),
+            (r#"{"x":1}"#, r#"failed: {"x":1}"#),
+            ("", "failed"),
+            ("failed", "failed"),
+        ] {
+            assert_eq!(told(raw.into()), want, "{raw}");
+        }
+        assert_eq!(told(serde_json::json!({"message": "no text"})), "failed");
+        let mut long = read(
+            400,
+            &format!(r#"{{"error":{{"message":"m","metadata":{{"raw":"{}"}}}}}}"#, "x".repeat(5000)),
+        );
+        long.shorten();
+        assert_eq!(long.message.chars().count(), 2001);
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn an_error_inside_a_200_is_an_error_for_the_client_and_in_the_log() {
         *script.lock().expect("no script panics") = whole(200, "application/json", IN_A_200.to_owned());
         let answer = ask(&sidecar, format, streams);
         let message = answer.refusal(429, "429");
-        assert_eq!(message, format!("integration `{}`: Provider returned error", format.word()));
+        assert_eq!(message, format!("integration `{}`: Provider returned error: x", format.word()));
     }
     let line = sidecar.log_line("the access line", |line| line["message"] == "request");
     assert_eq!((&line["ending"], &line["code"]), (&json!("failed"), &json!("upstream_error")), "{line}");
