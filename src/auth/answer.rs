@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::openai::json::unmarked;
+
 /// How long a token lives whose answer does not say so. Short enough that a wrong guess is soon mended, long enough
 /// that the endpoint is not asked for every request.
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
@@ -96,7 +98,7 @@ pub(super) fn object(status: u16, body: &[u8], fields: &Fields<'_>) -> Result<Ma
             format!("it answered with a redirect ({status}), which is not followed; check {}", fields.url);
         return Err(Trouble::unavailable(words));
     }
-    let json = serde_json::from_slice::<Map<String, Value>>(body).ok();
+    let json = serde_json::from_slice::<Map<String, Value>>(unmarked(body)).ok();
     if !(200..300).contains(&status) {
         return Err(refusal(status, &json.unwrap_or_default(), fields));
     }
@@ -247,6 +249,7 @@ mod tests {
             assert_eq!(read(200, &body), Ok(("t".into(), want)), "{given}");
         }
         assert_eq!(read(200, "{\"access_token\":\"t\"}"), Ok(("t".into(), 300_000)));
+        assert_eq!(read(200, "\u{feff}{\"access_token\":\"t\"}"), Ok(("t".into(), 300_000)));
     }
 
     #[test]
@@ -346,7 +349,15 @@ mod tests {
         assert!(words(429, "{\"error\":\"slow\",\"message\":\"later\"}").contains("429 (slow: later)"));
         assert!(words(400, "{\"error\":\"temporarily_unavailable\"}").contains("temporarily_unavailable"));
         assert!(words(302, "").contains("redirect (302)"));
-        for body in ["<html>login</html>", "", "[]", "\"t\"", "{\"access_token\":\"t\"", "\u{feff}{}"] {
+        for body in [
+            "<html>login</html>",
+            "",
+            "[]",
+            "\"t\"",
+            "{\"access_token\":\"t\"",
+            "\u{feff}",
+            "\u{feff}\u{feff}{}",
+        ] {
             assert!(words(200, body).contains("not a JSON object"), "{body}");
         }
     }

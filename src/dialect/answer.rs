@@ -148,6 +148,10 @@ impl<T: Teller> Decoder for Answer<T> {
         self.teller.may_stream_as(kind)
     }
 
+    fn is_stream_behind(&self, body: &[u8]) -> Option<bool> {
+        T::Framing::begins(body)
+    }
+
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
         self.teller.fault(head, body)
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bytes::BytesMut;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::Broken;
 use super::chunks::Chunks;
@@ -19,6 +20,21 @@ pub(super) fn arguments(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     }
     let is_object = trimmed.starts_with('{') && serde_json::from_str::<IgnoredAny>(trimmed).is_ok();
     is_object.then_some(text)
+}
+
+/// The arguments of a call that a provider gives as JSON of its own: `{}` where there are none, which some models spell
+/// `null` or `""`.
+///
+/// # Errors
+/// They are no object, which no client could take for arguments.
+pub(super) fn input(raw: Option<&RawValue>) -> Result<&str, Broken> {
+    match raw.map_or("null", RawValue::get) {
+        "null" | "\"\"" => Ok("{}"),
+        json if json.starts_with('{') => Ok(json),
+        json => {
+            Err(Broken::Garbled(format!("the upstream made a call whose arguments are no object: {json}")))
+        }
+    }
 }
 
 /// The calls that a conversation has made so far.
@@ -178,6 +194,21 @@ mod tests {
         assert_eq!(arguments("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
         for wrong in ["[]", "\"x\"", "1", "nul", "{", "{} {}", "not json"] {
             assert_eq!(arguments(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_input_of_a_call_is_an_object_or_nothing_and_all_else_is_refused() {
+        let read = |json: &str| {
+            let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
+            input(Some(&raw)).map(str::to_owned)
+        };
+        assert_eq!(input(None), Ok("{}"));
+        for (json, want) in [("null", "{}"), ("\"\"", "{}"), ("{}", "{}"), ("{\"a\": 1}", "{\"a\": 1}")] {
+            assert_eq!(read(json).as_deref(), Ok(want), "{json}");
+        }
+        for json in ["5", "[1]", "\"x\"", "true"] {
+            assert!(matches!(read(json), Err(Broken::Garbled(words)) if words.ends_with(json)), "{json}");
         }
     }
 

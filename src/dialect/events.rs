@@ -12,6 +12,11 @@ pub(super) trait Framing: fmt::Debug + Send {
     /// One event.
     type Event<'a>;
 
+    /// Whether `bytes` are the first of such events and of nothing else; `None` while they are too few to know.
+    fn begins(_bytes: &[u8]) -> Option<bool> {
+        Some(false)
+    }
+
     /// Takes the next bytes and hands every event that is now complete to `each`, up to that of which `each` says that
     /// it was the last.
     ///
@@ -32,6 +37,10 @@ pub(super) trait Framing: fmt::Debug + Send {
 
 impl Framing for sse::Splitter {
     type Event<'a> = sse::Event<'a>;
+
+    fn begins(bytes: &[u8]) -> Option<bool> {
+        sse::begins(bytes)
+    }
 
     fn feed(
         &mut self,

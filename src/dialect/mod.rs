@@ -153,6 +153,12 @@ pub trait Decoder: Send + fmt::Debug {
         false
     }
 
+    /// Whether `body` begins a stream of this format although its media type is one that no stream has; `None` while it
+    /// is too short to know.
+    fn is_stream_behind(&self, _body: &[u8]) -> Option<bool> {
+        Some(false)
+    }
+
     /// Reads an answer of status 400 or above. Never fails: what makes no sense is wrapped.
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault;
 
@@ -219,6 +225,16 @@ impl Broken {
             ..Fault::default()
         });
         Self::Upstream(Box::new(fault))
+    }
+
+    /// The error that an upstream told in a stream in words that are no JSON.
+    fn said(words: &[u8]) -> Self {
+        match excerpt(words).trim() {
+            "" => Self::told(words),
+            said => {
+                Self::Upstream(Box::new(Fault { status: 502, message: said.to_owned(), ..Fault::default() }))
+            }
+        }
     }
 
     /// What JSON says that stands bare among the events of a stream: an error, or nothing for anybody.

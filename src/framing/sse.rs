@@ -145,7 +145,7 @@ pub struct Events<'a> {
 impl<'a> Events<'a> {
     /// Reads `bytes`, which come from a [`Splitter`]; a byte order mark at their beginning is skipped.
     pub fn new(bytes: &'a [u8]) -> Self {
-        let at = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        let at = if bytes.starts_with(MARK) { MARK.len() } else { 0 };
         Self { bytes, at }
     }
 
@@ -204,6 +204,26 @@ fn joined<'a>(data: Option<Cow<'a, [u8]>>, line: &'a [u8]) -> Cow<'a, [u8]> {
     Cow::Owned(data)
 }
 
+/// Whether `bytes` begin a stream of events, whatever they are said to be; `None` while they are too few to know.
+pub fn begins(bytes: &[u8]) -> Option<bool> {
+    if MARK.starts_with(bytes) {
+        return None;
+    }
+    let mut line = bytes.strip_prefix(MARK).unwrap_or(bytes);
+    while let [b'\r' | b'\n', rest @ ..] = line {
+        line = rest;
+    }
+    let fields = ["data:", "event:", "id:", "retry:", ":"].map(str::as_bytes);
+    match fields.iter().any(|field| line.starts_with(field)) {
+        true => Some(true),
+        false if fields.iter().any(|field| field.starts_with(line)) => None,
+        false => Some(false),
+    }
+}
+
+/// A byte order mark.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// Writes one event whose data is what `write` puts down: JSON without line breaks.
 pub fn event(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     out.extend_from_slice(b"data: ");
@@ -237,6 +257,22 @@ mod tests {
         }
         take(&splitter.rest());
         events
+    }
+
+    #[test]
+    fn a_stream_is_known_by_its_first_field_as_soon_as_it_can_be() {
+        for text in ["data:{}", "event: x", "id:1", "retry: 5", ": hi", "\u{feff}\r\n\n\rdata: {}", "\n:"] {
+            let known = text.find(':').unwrap();
+            for end in 0..=text.len() {
+                let want = (end > known).then_some(true);
+                assert_eq!(begins(&text.as_bytes()[..end]), want, "{text:?} to {end}");
+            }
+        }
+        for text in
+            ["{\"data\":1}", "<html>", "[", " data:", "data {", "dates:", "\u{feff}{", "\n\n<", "\u{fefe}"]
+        {
+            assert_eq!(begins(text.as_bytes()), Some(false), "{text:?}");
+        }
     }
 
     fn pair(name: &str, data: &str) -> (String, String) {

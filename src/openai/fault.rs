@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::json::unmarked;
+
 /// What an upstream said when it refused: its own status and words. The reply room turns it into an OpenAI error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
@@ -63,7 +65,7 @@ pub struct ErrorFields<'a> {
 impl Fault {
     /// Reads an answer of status 400 or above in any shape: OpenAI's error, other vendors' JSON, HTML, text, nothing.
     pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
-        let mut fault = match serde_json::from_slice::<Value>(body).map(lone) {
+        let mut fault = match serde_json::from_slice::<Value>(unmarked(body)).map(lone) {
             Ok(Value::Object(object)) => {
                 from_object(&object).unwrap_or_else(|| wrapped(status, headers, body))
             }
@@ -92,7 +94,9 @@ impl Fault {
 
     /// Reads an error that came as JSON inside a stream or a 200; `None` if it does not look like one.
     pub fn inside(json: &[u8]) -> Option<Self> {
-        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(json).map(lone) else { return None };
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(unmarked(json)).map(lone) else {
+            return None;
+        };
         let mut fault = from_object(&object)?;
         if fault.status == 0 {
             fault.status = status_of(fault.kind.as_deref(), fault.code.as_deref());
@@ -160,6 +164,7 @@ fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
         _ => object,
     };
     let message = MESSAGES.iter().find_map(|key| words(inner.get(*key)?))?;
+    let message = with_cause(message, inner);
     if let Some(fault) = from_google(inner, &message) {
         return Some(fault);
     }
@@ -172,6 +177,21 @@ fn from_object(object: &serde_json::Map<String, Value>) -> Option<Fault> {
     let innererror = more.filter(|json| json.len() <= LONGEST_INNER);
     let (kind, param, code) = (word("type"), word("param"), word("code"));
     Some(Fault { kind, param, code, innererror, ..Fault::saying(message) })
+}
+
+/// `message` with the words behind it that a gateway of many providers had from the one that failed, and put into
+/// `metadata.raw` as they came: its own say only that one did.
+fn with_cause(message: String, inner: &serde_json::Map<String, Value>) -> String {
+    let raw = inner.get("metadata").and_then(|more| more.get("raw")).and_then(Value::as_str);
+    let raw = raw.unwrap_or_default().trim();
+    let told = match serde_json::from_str(raw).map(lone) {
+        Ok(Value::Object(object)) => from_object(&object).map(|fault| fault.message),
+        _ => None,
+    };
+    match told.as_deref().unwrap_or(raw) {
+        cause if message.contains(cause) => message,
+        cause => format!("{message}: {cause}"),
+    }
 }
 
 /// The longest `innererror` that is passed on, in bytes.
@@ -339,9 +359,35 @@ mod tests {
             (r#"{"errors":[{"message":"x"},"y"]}"#, "x; y"),
             (r#"{"error":"invalid_token","error_description":"m"}"#, "m"),
             (r#""m""#, "m"),
+            ("\u{feff}{\"message\":\"m\"}", "m"),
         ] {
             assert_eq!(read(400, body).message, wanted, "{body}");
         }
+    }
+
+    #[test]
+    fn the_cause_that_a_gateway_had_from_its_provider_is_told_behind_its_own_words() {
+        let told = |raw: Value| {
+            let error = serde_json::json!({"message": "failed", "code": 400, "metadata": {"raw": raw}});
+            read(400, &serde_json::json!({"error": error}).to_string()).message
+        };
+        for (raw, want) in [
+            (" no such tool\n", "failed: no such tool"),
+            (r#"{"error":{"message":"no such tool","type":"x"}}"#, "failed: no such tool"),
+            (r#"[{"message":"no such tool"}]"#, "failed: no such tool"),
+            (r#"{"x":1}"#, r#"failed: {"x":1}"#),
+            ("", "failed"),
+            ("failed", "failed"),
+        ] {
+            assert_eq!(told(raw.into()), want, "{raw}");
+        }
+        assert_eq!(told(serde_json::json!({"message": "no text"})), "failed");
+        let mut long = read(
+            400,
+            &format!(r#"{{"error":{{"message":"m","metadata":{{"raw":"{}"}}}}}}"#, "x".repeat(5000)),
+        );
+        long.shorten();
+        assert_eq!(long.message.chars().count(), 2001);
     }
 
     #[test]

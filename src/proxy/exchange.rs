@@ -1,5 +1,6 @@
 //! One exchange with the upstream: prepare, dress, sign, send, and reading the head of what comes back.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::config::valid::{self, Limits};
 use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
 use crate::egress::{Body, LineError, Sent};
 use crate::integration::{Entry, Integration};
+use crate::openai::json::unmarked;
 use crate::openai::{Envelope, Fault, Operation};
 use crate::outbound::{Report, Stamp};
 use crate::tasks::Seat;
@@ -29,6 +31,9 @@ use crate::workers::{HandlerFailure, Lease};
 
 /// How much of an upstream's error is read.
 const MAX_FAULT: usize = 64 << 10;
+
+/// How much is read of an answer that says nothing yet, before it is no stream.
+const MOST_BLANK: usize = 1 << 10;
 
 /// Everything that one request needs to be sent; owns it all, since a stream may outlive the handler of its head.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ pub(super) struct Order {
 pub(super) struct Upstream {
     pub(super) sent: Box<Sent>,
     pub(super) decoder: Box<dyn Decoder>,
+    /// What was read of its body already: of a stream that had to be known by it.
+    pub(super) first: Bytes,
     pub(super) entry: Arc<Entry>,
     pub(super) report: Report,
     /// What must not come back in its words.
@@ -104,13 +111,14 @@ async fn is_stream(upstream: &mut Upstream) -> Result<(), Failure> {
     let strange = not_a_stream(&upstream.sent.head.headers);
     match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
         None => Ok(()),
-        Some(found) => Err(unstreamed(upstream, found).await),
+        // Boxed: it is rare, and would make room in every request's future.
+        Some(found) => Box::pin(look_into(upstream, found)).await,
     }
 }
 
 /// Checks that an answer is one. A refusal is read to its end; a failure has nothing of the upstream's head in it.
 pub(super) async fn is_success(upstream: &mut Upstream) -> Result<(), Failure> {
-    check_head(&upstream.sent.head)?;
+    check_head(&upstream.sent.head, &upstream.hidden)?;
     if upstream.sent.head.status.is_success() {
         return Ok(());
     }
@@ -120,7 +128,7 @@ pub(super) async fn is_success(upstream: &mut Upstream) -> Result<(), Failure> {
 
 /// Refuses what must not go on to a client: redirects, and an answer that is compressed. A refusal that is has still its
 /// status to tell.
-pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
+pub(super) fn check_head(head: &Parts, hidden: &Hidden) -> Result<(), Failure> {
     if head.status == StatusCode::NOT_MODIFIED {
         return Err(Failure::Garbled(
             "it is a 304 Not Modified, and nobody has asked whether it was modified".into(),
@@ -129,27 +137,28 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Failure> {
     if head.status.is_redirection() {
         return Err(Failure::Redirect(head.status.as_u16()));
     }
-    if head.status.is_success() && is_compressed(&head.headers) {
-        return Err(Failure::Compressed);
+    if let Some(coding) = coding(&head.headers).filter(|_| head.status.is_success()) {
+        let how = format!("its content-encoding is `{coding}` although `identity` was asked for");
+        return Err(Failure::Compressed(hidden.strip_text(how)));
     }
     Ok(())
 }
 
-/// Whether any coding is named but `identity`, which is none (RFC 9110 §8.4).
-fn is_compressed(headers: &HeaderMap) -> bool {
+/// The `content-encoding`, if it names any but `identity`, which is none (RFC 9110 §8.4).
+fn coding(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let is_one = |coding: &[u8]| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity");
     let names_one =
         |value: &HeaderValue| value.as_bytes().split(|b| *b == b',').any(|it| is_one(it.trim_ascii()));
-    headers.iter().any(|(name, value)| name == CONTENT_ENCODING && names_one(value))
+    let found = headers.iter().find(|(name, value)| *name == CONTENT_ENCODING && names_one(value));
+    found.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()))
 }
 
-/// What is told of a refusal whose words nobody here can read.
-const COMPRESSED: &str = "its words are compressed (content-encoding), although `identity` was asked for";
-
-/// The refusal with `head`, if its body is compressed and so left unread.
+/// The refusal with `head`, if its body is compressed and so left unread: nobody here can read its words.
 pub(super) fn unread_refusal(head: &Parts) -> Option<Fault> {
-    let unread = || Fault::read(head.status.as_u16(), &head.headers, b"").reworded(COMPRESSED);
-    is_compressed(&head.headers).then(unread)
+    let coding = coding(&head.headers)?;
+    let words =
+        format!("its words are compressed (content-encoding: {coding}), although `identity` was asked for");
+    Some(Fault::read(head.status.as_u16(), &head.headers, b"").reworded(&words))
 }
 
 /// Sends the request and reads the head of its answer.
@@ -201,7 +210,7 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
         report.changes.extend(prepared.report.changes);
         let (decoder, entry) = (prepared.decoder, order.entry);
         // Boxed: it is handed on from step to step.
-        return Ok(Box::new(Upstream { sent, decoder, entry, report, hidden, lease }));
+        return Ok(Box::new(Upstream { sent, decoder, first: Bytes::new(), entry, report, hidden, lease }));
     }
 }
 
@@ -224,10 +233,24 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
         .find(|t| essence.eq_ignore_ascii_case(t.as_bytes()))
 }
 
-/// A stream was asked for and something else came: what it says is more use than that it came.
-async fn unstreamed(upstream: &mut Upstream, found: &'static str) -> Failure {
+/// An answer of a content type that no stream has. Some gateways send streams so, which the first bytes show.
+async fn look_into(upstream: &mut Upstream, found: &'static str) -> Result<(), Failure> {
     let idle = upstream.entry.settings.limits.idle;
     let mut body = BytesMut::new();
+    while body.len() < MOST_BLANK && upstream.decoder.is_stream_behind(&body).is_none() {
+        let Some(data) = piece(&mut upstream.sent.body, idle).await? else { break };
+        body.extend_from_slice(&data);
+    }
+    if upstream.decoder.is_stream_behind(&body) == Some(true) {
+        upstream.first = body.freeze();
+        return Ok(());
+    }
+    Err(unstreamed(upstream, found, body).await)
+}
+
+/// A stream was asked for and something else came, which begins with `body`: what it says is more use than that it came.
+async fn unstreamed(upstream: &mut Upstream, found: &'static str, mut body: BytesMut) -> Failure {
+    let idle = upstream.entry.settings.limits.idle;
     // More of it than can be told is not waited for.
     if let Err(failure) = read_into(&mut body, &mut upstream.sent.body, MAX_FAULT, idle).await {
         return failure;
@@ -238,7 +261,9 @@ async fn unstreamed(upstream: &mut Upstream, found: &'static str) -> Failure {
     }
     let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
-    Failure::Nonsense(upstream.hidden.strip(fault).words())
+    let words = upstream.hidden.strip(fault).words();
+    // Nothing at all may be something the next time.
+    if body.trim_ascii().is_empty() { Failure::Nonsense(words) } else { Failure::Unstreamed(words) }
 }
 
 /// The error that stands in `body`, all of an answer of success.
@@ -246,7 +271,7 @@ fn inside(upstream: &mut Upstream, body: &[u8]) -> Option<Fault> {
     if upstream.decoder.passes_whole() {
         return if opening::of(body) == Opening::Error { opening::error(body) } else { None };
     }
-    match upstream.decoder.whole(Head::from(&upstream.sent.head), body) {
+    match upstream.decoder.whole(Head::from(&upstream.sent.head), unmarked(body)) {
         Err(Broken::Upstream(fault)) => Some(*fault),
         Err(Broken::Garbled(_)) | Ok(_) => None,
     }
@@ -279,7 +304,7 @@ fn refused(upstream: &mut Upstream, fault: Fault) -> Failure {
 pub(super) async fn translate(upstream: &mut Upstream) -> Result<Bytes, Failure> {
     let body = gather(&mut upstream.sent.body, upstream.entry.settings.limits).await?;
     let head = Head::from(&upstream.sent.head);
-    let whole = upstream.decoder.whole(head, &body).map_err(|broken| match broken {
+    let whole = upstream.decoder.whole(head, unmarked(&body)).map_err(|broken| match broken {
         Broken::Upstream(fault) => {
             let fault = fault.within_success(&upstream.sent.head.headers);
             refused(upstream, fault)
@@ -324,18 +349,20 @@ async fn read_into(
         if whole.len() > most {
             return Ok(false);
         }
-        let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))?;
-        match frame {
-            None => return Ok(true),
-            Some(Err(error)) => return Err(Failure::Garbled(broken_off(error))),
-            Some(Ok(frame)) => {
-                let data = frame.into_data().unwrap_or_default();
-                let room = most - whole.len();
-                whole.extend_from_slice(&data[..data.len().min(room)]);
-                if data.len() > room {
-                    return Ok(false);
-                }
-            }
+        let Some(data) = piece(body, idle).await? else { return Ok(true) };
+        let room = most - whole.len();
+        whole.extend_from_slice(&data[..data.len().min(room)]);
+        if data.len() > room {
+            return Ok(false);
         }
+    }
+}
+
+/// What comes next of a body; nothing at its end.
+async fn piece(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, Failure> {
+    match tokio::time::timeout(idle, body.frame()).await.map_err(|_| Failure::Silent(idle))? {
+        None => Ok(None),
+        Some(Err(error)) => Err(Failure::Garbled(broken_off(error))),
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
     }
 }

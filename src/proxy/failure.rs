@@ -74,8 +74,10 @@ pub(super) enum Failure {
     Garbled(String),
     /// The same, in words that hold some of the upstream's: not for the log.
     Nonsense(Masked<String>),
-    /// The upstream compressed its answer, which was not asked for.
-    Compressed,
+    /// A stream was asked for, and something whole came: in such words too.
+    Unstreamed(Masked<String>),
+    /// The upstream compressed its answer, which was not asked for: in such words too.
+    Compressed(Masked<String>),
     /// The upstream answered with this redirect status.
     Redirect(u16),
     /// The upstream fell silent inside its answer.

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::openai::Fault;
+use crate::openai::json::{MARK, unmarked};
 
 /// What the first bytes of an answer begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +21,10 @@ pub(super) enum Opening {
 
 /// What `bytes` begin; it costs a few comparisons.
 pub(super) fn of(bytes: &[u8]) -> Opening {
-    let inside = match bytes.trim_ascii_start() {
+    let inside = match unmarked(bytes).trim_ascii_start() {
         [] => return Opening::Short,
         [b'{', inside @ ..] => inside.trim_ascii_start(),
+        _ if MARK.starts_with(bytes) => return Opening::Short,
         _ => return Opening::Nonsense,
     };
     let Some(behind) = inside.strip_prefix(NAME) else {
@@ -51,7 +53,7 @@ pub(super) fn error(body: &[u8]) -> Option<Fault> {
         #[serde(borrow)]
         data: Option<&'a RawValue>,
     }
-    let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
+    let answer: Answer<'_> = serde_json::from_slice(unmarked(body)).ok()?;
     let lists = [answer.choices, answer.data].into_iter().flatten();
     let mut items = lists.filter_map(|list| list.get().strip_prefix('['));
     if items.any(|items| !items.trim_start().starts_with(']')) {
@@ -67,10 +69,12 @@ mod tests {
     #[test]
     fn an_opening_is_known_as_soon_as_it_can_be() {
         let spaced = "\r\n\t { \"error\" : { \"message\":\"m\"}}";
-        let known = spaced.find(": {").unwrap() + ": {".len();
-        for end in 0..=spaced.len() {
-            let want = if end < known { Opening::Short } else { Opening::Error };
-            assert_eq!(of(&spaced.as_bytes()[..end]), want, "{}", &spaced[..end]);
+        for spaced in [spaced, &format!("\u{feff}{spaced}")] {
+            let known = spaced.find(": {").unwrap() + ": {".len();
+            for end in 0..=spaced.len() {
+                let want = if end < known { Opening::Short } else { Opening::Error };
+                assert_eq!(of(&spaced.as_bytes()[..end]), want, "{spaced:?} to {end}");
+            }
         }
         for (text, want) in [
             (r#"{"error":"m""#, Opening::Error),
@@ -81,6 +85,10 @@ mod tests {
             (r#"{"errors":{"#, Opening::Answer),
             (r#"{"id":"error""#, Opening::Answer),
             ("{}", Opening::Answer),
+            ("\u{feff}{\"id\"", Opening::Answer),
+            ("\u{feff}<html>", Opening::Nonsense),
+            (" \u{feff}{", Opening::Nonsense),
+            ("\u{fefe}{", Opening::Nonsense),
             ("<html>", Opening::Nonsense),
             ("[{\"error\":", Opening::Nonsense),
         ] {
@@ -94,6 +102,7 @@ mod tests {
         assert_eq!(status(r#"{"error":{"message":"m","code":502},"user_id":"u"}"#), Some(502));
         assert_eq!(status(r#"{"error":{"message":"m","code":429},"choices":null}"#), Some(429));
         assert_eq!(status(r#"{"error":"m","data":[ ]}"#), Some(502));
+        assert_eq!(status("\u{feff}{\"error\":{\"message\":\"m\",\"code\":429}}"), Some(429));
         for answer in [
             r#"{"error":{"message":"m"},"choices":[{}]}"#,
             r#"{"error":{"message":"m"},"data":[ {}]}"#,

@@ -54,6 +54,8 @@ pub(super) struct Stream {
     ping: Duration,
     tasks: Tasks,
     hidden: Hidden,
+    /// What was read of it already.
+    first: Bytes,
     /// The upstream's headers, where they go on to the client.
     pub(super) headers: Option<HeaderMap>,
     /// The upstream's own request id.
@@ -90,6 +92,7 @@ pub(super) async fn open(
         ping,
         tasks,
         hidden: Hidden::default(),
+        first: Bytes::new(),
         headers: None,
         id: None,
         report: Report::default(),
@@ -98,14 +101,14 @@ pub(super) async fn open(
     match tokio::time::timeout_at(first_ping, &mut opening).await {
         Err(_) => Ok(Box::new(stream(Source::Opening(opening)))),
         Ok(opened) => {
-            let Upstream { sent, decoder, report, hidden, lease, .. } = *opened?;
+            let Upstream { sent, decoder, first, report, hidden, lease, .. } = *opened?;
             let heard = Heard::of(&sent);
             let Sent { head, body, .. } = *sent;
             let id = heard::id_apart(&head.headers);
             let headers = decoder.passes_whole().then_some(head.headers);
             let stream = stream(Source::Open(body, decoder));
             let answered = Some(heard);
-            let mut stream = Box::new(Stream { hidden, headers, id, report, answered, ..stream });
+            let mut stream = Box::new(Stream { hidden, first, headers, id, report, answered, ..stream });
             stream.permit.hold(lease);
             Ok(stream)
         }
@@ -139,14 +142,14 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new(stream: Stream, visit: Stay) -> Self {
-        let Stream { source, permit, idle, ping, tasks, hidden, id, .. } = stream;
+        let Stream { source, permit, idle, ping, tasks, hidden, first, id, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();
         if matches!(source, Source::Opening(_)) {
             out.extend_from_slice(sse::PING);
         }
         let timer = Box::pin(tokio::time::sleep_until(now + ping.min(idle)));
-        Self {
+        let mut relay = Self {
             source,
             out,
             silent: None,
@@ -161,6 +164,18 @@ impl Relay {
             id,
             visit,
             permit: Some(permit),
+        };
+        relay.begin(first);
+        relay
+    }
+
+    /// Takes what was read of a stream before it was known for one.
+    fn begin(&mut self, first: Bytes) {
+        if first.is_empty() {
+            return;
+        }
+        if let Some(through) = self.took(Some(Ok(Frame::data(first)))) {
+            self.out.extend_from_slice(&through);
         }
     }
 
@@ -269,6 +284,7 @@ impl Relay {
                 self.source = Source::Open(upstream.sent.body, upstream.decoder);
                 // The wait for the head has its own limit.
                 self.silent = None;
+                self.begin(upstream.first);
             }
             Err(failure) => {
                 let told = reply::tell(&failure, self.visit.integration());

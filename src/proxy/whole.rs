@@ -27,6 +27,7 @@ use super::worker;
 use crate::config::valid::Limits;
 use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Permit};
+use crate::openai::json::unmarked;
 use crate::outbound::Report;
 
 /// An answer whose first bytes have come.
@@ -186,7 +187,7 @@ async fn rest_of(mut whole: BytesMut, body: &mut Body, limits: Limits) -> Result
 
 /// Checks that a body that ended with its connection is one whole JSON value.
 pub(super) fn check_complete(body: &[u8]) -> Result<(), Failure> {
-    match serde_json::from_slice::<IgnoredAny>(body) {
+    match serde_json::from_slice::<IgnoredAny>(unmarked(body)) {
         Ok(IgnoredAny) => Ok(()),
         Err(_) => Err(Failure::Garbled("its connection was closed before its JSON was complete".into())),
     }

@@ -75,6 +75,58 @@ fn events_pass_byte_for_byte_wherever_they_are_cut() {
 }
 
 #[test]
+fn a_stream_is_known_by_its_first_bytes_whatever_its_content_type_says() {
+    let events = format!("data: {}\n\n{FINISH}data: [DONE]\n\n", delta("one"));
+    for (kind, before) in [
+        ("text/plain", ""),
+        ("application/json", ": hi\n\n"),
+        ("text/html; charset=utf-8", "\u{feff}\r\n\r\nevent: x\r\n"),
+    ] {
+        let events = format!("{before}{events}");
+        for size in [1, 7, 1 << 20] {
+            let sent = events.clone();
+            let upstream = Upstream::start(move |turn| {
+                turn.say(format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+                ));
+                for piece in sent.as_bytes().chunks(size) {
+                    turn.chunk(piece);
+                }
+                turn.end();
+            });
+            let sidecar = Setup::before(&upstream, "").start();
+            let answer = sidecar.ask(&Call::stream("m", "hi"));
+            assert_eq!((answer.status, answer.text()), (200, &*events), "{kind}, cut every {size} bytes");
+            let kind = answer.header("content-type");
+            assert!(kind.is_some_and(|kind| kind.starts_with("text/event-stream")), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_with_a_wrong_content_type_goes_on_as_it_comes_and_is_watched() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        turn.say("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n");
+        turn.delta("one");
+        held.wait();
+        turn.end();
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let mut connection = sidecar.connect();
+    open(&mut connection);
+    assert_eq!(connection.data(), delta("one").to_string());
+    gate.open();
+    let error = broken_after(&mut connection, &[]);
+    assert_eq!(error["code"], "upstream_garbled");
+}
+
+/// The event that finishes the only choice of a stream.
+const FINISH: &str =
+    "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+
+#[test]
 fn a_connection_serves_on_after_a_stream_and_so_does_the_upstreams() {
     let upstream = Upstream::start(|turn| {
         turn.open_stream();

@@ -140,7 +140,9 @@ fn an_answer_that_is_no_stream_is_blamed_for_nothing_else() {
     for format in formats {
         for kind in ["application/json", "text/plain"] {
             *script.lock().expect("no script panics") = whole(200, kind, "{\"id\":\"c1\"}".to_owned());
-            let message = ask(&sidecar, format, true).refusal(502, "upstream_garbled");
+            let answer = ask(&sidecar, format, true);
+            let message = answer.refusal(502, "upstream_garbled");
+            assert_eq!(answer.header("x-should-retry"), Some("false"), "{message}");
             let truth = format!(
                 "a stream was asked for and {kind} came: the upstream answered 200 (OK) with {kind}: "
             );
@@ -161,7 +163,7 @@ fn an_error_inside_a_200_is_an_error_for_the_client_and_in_the_log() {
         *script.lock().expect("no script panics") = whole(200, "application/json", IN_A_200.to_owned());
         let answer = ask(&sidecar, format, streams);
         let message = answer.refusal(429, "429");
-        assert_eq!(message, format!("integration `{}`: Provider returned error", format.word()));
+        assert_eq!(message, format!("integration `{}`: Provider returned error: x", format.word()));
     }
     let line = sidecar.log_line("the access line", |line| line["message"] == "request");
     assert_eq!((&line["ending"], &line["code"]), (&json!("failed"), &json!("upstream_error")), "{line}");
@@ -198,6 +200,7 @@ fn what_is_no_error_inside_a_200_passes_byte_for_byte() {
         "{\"error\":{\"message\":\"half of it\"},\"choices\":[{\"message\":{\"content\":\"hi\"}}]}",
         "{\"error\":\"\",\"choices\":[]}",
         "{}",
+        "\u{feff}{\"choices\":[{\"message\":{\"content\":\"hi\"}}]}",
     ] {
         *script.lock().expect("no script panics") = whole(200, "application/json", body.to_owned());
         let answer = ask(&sidecar, Format::OpenAi, false);
@@ -206,6 +209,23 @@ fn what_is_no_error_inside_a_200_passes_byte_for_byte() {
     *script.lock().expect("no script panics") = whole(200, "application/json", IN_A_200.to_owned());
     let relayed = sidecar.ask(&Call::get("/openai/v1/files"));
     assert_eq!((relayed.status, relayed.text()), (200, IN_A_200), "another path is relayed as it comes");
+}
+
+#[test]
+fn a_byte_order_mark_before_an_answer_hides_neither_it_nor_its_error() {
+    let formats = [Format::OpenAi, Format::Anthropic];
+    let (_upstream, sidecar, script) = world(&formats, KEY);
+    let message = json!({"content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"});
+    *script.lock().expect("no script panics") = whole(200, "application/json", format!("\u{feff}{message}"));
+    assert_eq!(ask(&sidecar, Format::Anthropic, false).content(), "hi");
+    let error = format!("\u{feff}{}", json!({"error": {"message": "spent", "code": 429}}));
+    for (format, streams) in formats.into_iter().flat_map(|format| [(format, false), (format, true)]) {
+        *script.lock().expect("no script panics") = whole(200, "application/json", error.clone());
+        assert_eq!(ask(&sidecar, format, streams).status, 429, "{}", format.word());
+    }
+    *script.lock().expect("no script panics") = whole(400, "application/json", error);
+    let message = ask(&sidecar, Format::Anthropic, false).refusal(400, "429");
+    assert!(message.ends_with(": spent"), "{message}");
 }
 
 #[test]

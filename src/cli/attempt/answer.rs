@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::openai::json::unmarked;
+
 /// What is known of an answer besides its text.
 #[derive(Debug, Default)]
 pub(super) struct Said {
@@ -14,6 +16,8 @@ pub(super) struct Said {
     pub(super) calls: Vec<String>,
     /// How many characters of its thoughts came.
     pub(super) thoughts: usize,
+    /// Whether any of it was a completion, or a part of one.
+    begun: bool,
 }
 
 /// An error of OpenAI's shape.
@@ -30,9 +34,20 @@ pub(super) struct Wrong {
 impl Said {
     /// Reads a whole answer; the text of it. `None`: it is no completion.
     pub(super) fn whole(&mut self, body: &[u8]) -> Option<String> {
-        let answer: Value = serde_json::from_slice(body).ok()?;
-        answer["choices"].get(0)?.get("message")?;
-        Some(self.take(&answer, "message"))
+        let answer: Value = serde_json::from_slice(unmarked(body)).ok()?;
+        let text = self.take(&answer, "message");
+        let content = &answer["choices"][0]["message"]["content"];
+        let has_none = matches!(content, Value::Bool(_) | Value::Number(_) | Value::Object(_));
+        (self.begun && !(has_none && self.calls.is_empty())).then_some(text)
+    }
+
+    /// What is wrong with all that was read, if it is no answer.
+    pub(super) fn wrong(&self) -> Option<&'static str> {
+        if !self.begun {
+            return Some("no part of a chat completion came in the stream");
+        }
+        let failed = self.finish_reason.as_deref() == Some("error");
+        failed.then_some("the model ended its answer in an error (finish_reason `error`)")
     }
 
     /// Reads the data of one event of a stream; the text that it adds, or the error that it tells of.
@@ -48,6 +63,7 @@ impl Said {
     fn take(&mut self, answer: &Value, part: &str) -> String {
         let choice = &answer["choices"][0];
         let said = &choice[part];
+        self.begun |= said.is_object();
         if let Some(reason) = choice["finish_reason"].as_str() {
             self.finish_reason = Some(reason.to_owned());
         }
@@ -85,7 +101,7 @@ impl Wrong {
 
     /// The error that `body` is, if it is one.
     pub(super) fn of(body: &[u8]) -> Option<Self> {
-        Self::inside(&serde_json::from_slice(body).ok()?)
+        Self::inside(&serde_json::from_slice(unmarked(body)).ok()?)
     }
 
     fn inside(body: &Value) -> Option<Self> {
@@ -122,9 +138,39 @@ mod tests {
 
     #[test]
     fn what_is_no_completion_is_none() {
-        for body in ["", "<html>", "[]", "{}", r#"{"choices":[]}"#, r#"{"choices":[{}]}"#, "\"choices\""] {
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{}]}"#,
+            "\"choices\"",
+            r#"{"choices":[{"message":null}]}"#,
+            r#"{"choices":[{"message":"hi"}]}"#,
+            r#"{"choices":[{"message":{"content":5}}]}"#,
+        ] {
             assert_eq!(Said::default().whole(body.as_bytes()), None, "{body}");
         }
+        let call = r#"{"choices":[{"message":{"content":5,"tool_calls":[{"function":{"name":"f"}}]}}]}"#;
+        assert_eq!(Said::default().whole(call.as_bytes()).as_deref(), Some(""));
+        let marked = "\u{feff}{\"choices\":[{\"message\":{\"content\":\"a\"}}]}";
+        assert_eq!(Said::default().whole(marked.as_bytes()).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn events_without_a_part_of_a_completion_or_with_a_failed_one_are_no_answer() {
+        let wrong = |events: &[&str]| {
+            let mut said = Said::default();
+            events.iter().for_each(|event| assert_eq!(said.event(event.as_bytes()).as_deref(), Ok("")));
+            said.wrong()
+        };
+        for none in [&[][..], &["null"], &["[1]"], &[r#"{"completion":"hello"}"#], &[r#"{"choices":[]}"#]] {
+            assert!(wrong(none).is_some_and(|words| words.starts_with("no part")), "{none:?}");
+        }
+        assert_eq!(wrong(&[r#"{"choices":[{"delta":{}}]}"#]), None);
+        let failed = [r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#];
+        assert!(wrong(&failed).is_some_and(|words| words.contains("`error`")));
     }
 
     #[test]

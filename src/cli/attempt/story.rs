@@ -61,6 +61,13 @@ enum End {
     Strange(&'static str),
 }
 
+impl End {
+    /// That of an answer that is complete.
+    fn of(said: Said) -> Self {
+        said.wrong().map_or(Self::Answered(said), Self::Strange)
+    }
+}
+
 impl<W: Write> Story<'_, W> {
     /// Sends `body` and tells everything; how the command ends.
     pub(super) async fn tell(mut self, alone: &mut Alone, body: Bytes) -> Exit {
@@ -218,7 +225,7 @@ impl<W: Write> Story<'_, W> {
             Some(text) => {
                 self.page.say(&text);
                 self.page.said("it has no text");
-                End::Answered(said)
+                End::of(said)
             }
             None => {
                 // Whoever reads this wants to see what else it was.
@@ -254,7 +261,7 @@ impl<W: Write> Story<'_, W> {
             }
         }
         self.page.said("it has no text");
-        if done { End::Answered(said) } else { End::Strange("the stream broke off") }
+        if done { End::of(said) } else { End::Strange("the stream broke off") }
     }
 
     fn success(&mut self, said: &Said, record: &Record) -> Exit {

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::Broken;
 use crate::dialect::answer::Reply;
+use crate::dialect::calls;
 use crate::openai::Usage;
 use crate::openai::completion::{Choice, CompletionDetails, FinishReason, Function, Message, PromptDetails};
 
@@ -38,19 +39,34 @@ fn add(block: &WireBlock<'_>, legacy: bool, message: &mut Message) -> Result<(),
         "text" => message.say(&text(block.text)?),
         "thinking" => message.think(&text(block.thinking)?),
         "tool_use" => {
-            let arguments = block.input.map_or("{}", RawValue::get).to_owned();
-            let function = Function { name: text(block.name)?, arguments };
-            message.call(legacy, text(block.id)?, function);
+            let (id, name) = called(block.id, block.name)?;
+            let function = Function { name, arguments: calls::input(block.input)?.to_owned() };
+            message.call(legacy, id, function);
         }
         _ => {}
     }
     Ok(())
 }
 
-fn text(raw: Option<&RawValue>) -> Result<String, Broken> {
+/// The id and the name of a call, neither of which a client can do without.
+pub(super) fn called<'a, T: Deserialize<'a>>(
+    id: Option<&'a RawValue>,
+    name: Option<&'a RawValue>,
+) -> Result<(T, T), Broken> {
+    match (parse(id)?, parse(name)?) {
+        (Some(id), Some(name)) => Ok((id, name)),
+        _ => Err(Broken::Garbled("the upstream began a tool call without its id or name".to_owned())),
+    }
+}
+
+/// Reads what an answer or an event holds.
+pub(super) fn parse<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<T, Broken> {
     let json = raw.map_or("null", RawValue::get);
-    let text: Option<String> = serde_json::from_str(json).map_err(|e| garbled(&e, json.as_bytes()))?;
-    Ok(text.unwrap_or_default())
+    serde_json::from_str(json).map_err(|e| garbled(&e, json.as_bytes()))
+}
+
+fn text(raw: Option<&RawValue>) -> Result<String, Broken> {
+    Ok(parse::<Option<String>>(raw)?.unwrap_or_default())
 }
 
 /// OpenAI's word for a stop reason; with `legacy` for a client of `functions`.

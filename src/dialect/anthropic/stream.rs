@@ -9,9 +9,9 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::reply::{self, Tokens, WireDetails, WireUsage};
+use super::reply::{self, Tokens, WireDetails, WireUsage, parse};
 use crate::dialect::answer::{Answer, Reply, Teller, too_early};
-use crate::dialect::calls::Calling;
+use crate::dialect::calls::{self, Calling};
 use crate::dialect::chunks::Chunks;
 use crate::dialect::{Broken, Context};
 use crate::framing::sse::{Event, Splitter};
@@ -51,8 +51,12 @@ impl Teller for Stream {
     }
 
     fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
-        let data = &*event.data;
-        let event: WireEvent<'_> = serde_json::from_slice(data).map_err(|e| reply::garbled(&e, data))?;
+        let (data, is_error) = (&*event.data, event.name == b"error");
+        let event: WireEvent<'_> = match serde_json::from_slice(data) {
+            Ok(event) => event,
+            Err(_) if is_error => return Err(Broken::said(data)),
+            Err(error) => return Err(reply::garbled(&error, data)),
+        };
         match event.kind.as_deref() {
             Some("content_block_delta") => self.delta(event.index()?, &parse(event.delta)?, out),
             Some("content_block_start") => self.start(event.index()?, &parse(event.content_block)?, out),
@@ -72,9 +76,7 @@ impl Teller for Stream {
                     self.close(reason, out);
                     Ok(())
                 }
-                None => {
-                    Err(Broken::Garbled("the upstream's stream stopped without a stop_reason".to_owned()))
-                }
+                None => Err(Broken::Garbled("it stopped without a stop_reason".to_owned())),
             },
             Some("error") => Err(Broken::told(data)),
             None if event.error.is_some() => Err(Broken::told(data)),
@@ -107,13 +109,9 @@ impl Stream {
     fn start(&mut self, index: u64, block: &WireBlock<'_>, out: &mut BytesMut) -> Result<(), Broken> {
         match block.kind.as_deref() {
             Some("tool_use") => {
-                let (Some(id), Some(name)) = (parse(block.id)?, parse(block.name)?) else {
-                    return Err(Broken::Garbled(
-                        "the upstream began a tool call without its id or name".to_owned(),
-                    ));
-                };
-                self.calls.begin(index, (id, name), &mut self.chunks, out)?;
-                if let Some(input) = block.input.map(RawValue::get).filter(|input| !says_nothing(input)) {
+                let (called, input) = (reply::called(block.id, block.name)?, calls::input(block.input)?);
+                self.calls.begin(index, called, &mut self.chunks, out)?;
+                if !says_nothing(input) {
                     self.calls.add(index, Text::Plain(input), &mut self.chunks, out);
                 }
             }
@@ -184,12 +182,7 @@ impl Stream {
 fn says_nothing(input: &str) -> bool {
     let spaces: &[char] = &[' ', '\t', '\r', '\n'];
     let object = input.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    object.is_some_and(|inside| inside.trim_matches(spaces).is_empty()) || matches!(input, "null" | "\"\"")
-}
-
-fn parse<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<T, Broken> {
-    let json = raw.map_or("null", RawValue::get);
-    serde_json::from_str(json).map_err(|e| reply::garbled(&e, json.as_bytes()))
+    object.is_some_and(|inside| inside.trim_matches(spaces).is_empty())
 }
 
 /// Any event: what is not needed for its kind is not read, so that new kinds may hold what they like.

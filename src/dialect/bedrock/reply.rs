@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::{Telling, form};
 use crate::dialect::Broken;
 use crate::dialect::answer::Reply;
+use crate::dialect::calls;
 use crate::openai::completion::{Choice, FinishReason, Function, Message, PromptDetails};
 use crate::openai::{Fault, Usage};
 
@@ -26,7 +27,7 @@ pub(super) fn read(body: &[u8], telling: Telling) -> Result<Reply, Broken> {
     let mut message = Message::default();
     let mut answered = false;
     for block in output.message.map(|message| message.content).unwrap_or_default() {
-        answered |= add(block, telling, &mut message);
+        answered |= add(block, telling, &mut message)?;
     }
     let finish_reason = finish_reason(&reason, telling, message.calls(), answered)?;
     let choice = Choice { index: 0, message, finish_reason, logprobs: None };
@@ -34,7 +35,7 @@ pub(super) fn read(body: &[u8], telling: Telling) -> Result<Reply, Broken> {
 }
 
 /// Adds a block; true if it was the call that is the answer's text.
-fn add(block: WireBlock<'_>, telling: Telling, message: &mut Message) -> bool {
+fn add(block: WireBlock<'_>, telling: Telling, message: &mut Message) -> Result<bool, Broken> {
     if let Some(text) = block.text {
         message.say(&text);
     }
@@ -44,15 +45,15 @@ fn add(block: WireBlock<'_>, telling: Telling, message: &mut Message) -> bool {
     for cited in block.citations.map(|citations| citations.content).unwrap_or_default() {
         message.say(&cited.text.unwrap_or_default());
     }
-    let Some(call) = block.tool_use.filter(|call| !call.is_theirs()) else { return false };
-    let arguments = call.input.map_or("{}", RawValue::get);
+    let Some(call) = block.tool_use.filter(|call| !call.is_theirs()) else { return Ok(false) };
+    let arguments = calls::input(call.input)?;
     if telling.is_answer(&call.name) {
         message.say(arguments);
-        return true;
+        return Ok(true);
     }
     let function = Function { name: call.name.into_owned(), arguments: arguments.to_owned() };
     message.call(telling.legacy, call.id.into_owned(), function);
-    false
+    Ok(false)
 }
 
 impl Telling {

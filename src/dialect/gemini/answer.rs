@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::signature;
-use crate::dialect::{Broken, Context};
+use crate::dialect::{Broken, Context, calls};
 use crate::openai::completion::{
     CompletionDetails, FinishReason, Logprobs, PromptDetails, TokenLogprob, TopLogprob,
 };
@@ -129,9 +129,7 @@ impl<'a> Candidate<'a> {
                     return Err(Broken::Garbled("the upstream made a call without a name".to_owned()));
                 };
                 let id = ids.id(call.id.as_deref(), part.thought_signature.as_deref());
-                let arguments = call.args.map_or("{}", RawValue::get);
-                let arguments = if arguments == "null" { "{}" } else { arguments };
-                said.push(Said::Call { id, name, arguments: compact(arguments) });
+                said.push(Said::Call { id, name, arguments: compact(calls::input(call.args)?) });
             } else if part.inline_data.is_some() {
                 let why =
                     "the upstream answered with an image or sound, which OpenAI's chat format cannot carry";

@@ -15,7 +15,7 @@ use crate::dialect::{Broken, Context, Head};
 use crate::framing::sse::{Event, Splitter};
 use crate::openai::completion::{CallKind, Delta, FunctionDelta, Logprobs, ToolCallDelta};
 use crate::openai::json::Text;
-use crate::openai::{ChatRequest, Fault, Usage, excerpt};
+use crate::openai::{ChatRequest, Fault, Usage};
 
 /// More choices than any model gives: each is looked for among all that have begun.
 const MOST_CHOICES: usize = 128;
@@ -81,7 +81,7 @@ impl Teller for Stream {
         let data = &*event.data;
         let wire: WireEvent<'_> = match serde_json::from_slice(data) {
             Ok(wire) => wire,
-            Err(_) if event.name == b"error" => return Err(told(data)),
+            Err(_) if event.name == b"error" => return Err(Broken::said(data)),
             Err(error) => return Err(reply::nonsense(&error, data)),
         };
         if wire.error.is_some() || event.name == b"error" || wire.is_error() {
@@ -253,12 +253,6 @@ impl Stream {
     fn close(&mut self, out: &mut BytesMut) {
         self.chunks.end(self.usage, out);
     }
-}
-
-/// An error that came as plain words.
-fn told(words: &[u8]) -> Broken {
-    let message = excerpt(words).into_owned();
-    Broken::Upstream(Box::new(Fault { status: 502, message, ..Fault::default() }))
 }
 
 #[derive(Deserialize)]

@@ -72,6 +72,10 @@ impl Passing {
             scan::check(data).map_err(|e| garbled(e, data))?;
             self.choices.begin(0);
         }
+        // OpenAI's own client dies of it.
+        if !data.trim_ascii_start().starts_with(b"{") {
+            return Err(garbled("no object", data));
+        }
         if !ends && event.name.is_empty() {
             self.alike.learn(lines);
         }
@@ -86,9 +90,7 @@ impl Passing {
             if event.name != b"error" {
                 return Ok(());
             }
-            let words = excerpt(data).into_owned();
-            let fault = Fault { status: 502, message: words, ..Fault::default() };
-            return Err(Broken::Upstream(Box::new(fault)));
+            return Err(Broken::said(data));
         };
         let told = seen.error.is_some_and(|raw| !matches!(raw.get(), "false" | "\"\"" | "{}"));
         let is_error =
@@ -179,6 +181,10 @@ impl Decoder for Passing {
 
     fn has_failed(&self) -> bool {
         matches!(self.end, Some(Outcome::Failed(_)))
+    }
+
+    fn is_stream_behind(&self, body: &[u8]) -> Option<bool> {
+        sse::begins(body)
     }
 
     fn fault(&self, head: Head<'_>, body: &[u8]) -> Fault {
@@ -450,6 +456,17 @@ mod tests {
             "{text}"
         );
         assert!(matches!(outcome, Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn json_that_is_no_object_is_no_chunk() {
+        for data in ["null", "5", "[1]", " \"x\"", "[{\"usage\":{}}]"] {
+            let (text, outcome) = any_cut(&format!("{CHUNK}data: {data}\n\n{DONE}"), None);
+            assert!(text.starts_with(CHUNK) && text.contains("not a chunk"), "{text}");
+            assert!(matches!(outcome, Outcome::Failed(_)), "{data}");
+        }
+        let spaced = format!("{CHUNK}{}{DONE}", FINISH.replace("data: ", "data:  \t"));
+        assert_eq!(any_cut(&spaced, None), (spaced.clone(), Outcome::Complete));
     }
 
     #[test]

@@ -19,6 +19,14 @@ pub use self::escape::{escape, quote};
 pub use self::object::{Object, list};
 pub use self::writer::Writer;
 
+/// A byte order mark, which no JSON should begin with (RFC 8259 §8.1), and which clients skip.
+pub const MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// `json` without the byte order mark that it may begin with.
+pub fn unmarked(json: &[u8]) -> &[u8] {
+    json.strip_prefix(MARK).unwrap_or(json)
+}
+
 /// One JSON value as it stood in the input, without the white space around it. It has been read before, so it is sound.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw<'a>(Source<'a>);

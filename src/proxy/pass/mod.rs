@@ -198,7 +198,7 @@ impl Upstream {
     /// Takes an error, whose words may repeat what we sent, an answer without a body, and JSON that would look complete
     /// if it were cut; leaves any other open.
     async fn take(&mut self, method: &Method) -> Result<Option<Bytes>, Failure> {
-        exchange::check_head(&self.sent.head)?;
+        exchange::check_head(&self.sent.head, &self.hidden)?;
         let status = self.sent.head.status;
         let is_error = status.is_client_error() || status.is_server_error();
         let is_over = self.sent.body.is_end_stream() || *method == Method::HEAD;

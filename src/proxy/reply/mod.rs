@@ -30,12 +30,17 @@ pub(super) use tell::tell;
 const DROPPED: HeaderName = HeaderName::from_static("x-outrider-dropped");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Whether a field belongs to one connection alone (RFC 9110 §7.6.1), is the length, which hyper says anew, or would
-/// make a client act towards the provider.
+/// Whether a field belongs to one connection alone (RFC 9110 §7.6.1), is the length, which hyper says anew, would
+/// make a client act towards the provider, or is a word that only we say.
 fn ends_here(name: &HeaderName) -> bool {
     let has_no_use = matches!(
         name.as_str(),
-        "alt-svc" | "content-length" | "proxy-authenticate" | "set-cookie" | "strict-transport-security"
+        "alt-svc"
+            | "content-length"
+            | "proxy-authenticate"
+            | "set-cookie"
+            | "strict-transport-security"
+            | "x-outrider-dropped"
     );
     has_no_use || is_hop_by_hop(name)
 }
@@ -247,6 +252,7 @@ mod tests {
             ("content-length", "7, 7"),
             ("set-cookie", "a=b"),
             ("proxy-authenticate", "Basic"),
+            ("x-outrider-dropped", "theirs"),
             ("x-ratelimit-remaining-tokens", "7"),
             ("x-request-id", "theirs"),
         ] {

@@ -32,10 +32,14 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Absent(absent) => absent_worker(absent, at),
         Failure::Routing(not_found) => routing(not_found),
         Failure::Garbled(how) => unusable(how, at),
-        Failure::Nonsense(how) => unusable(how, at)
-            .logged(format!("{at}the upstream's answer makes no sense (the client was told how)")),
+        Failure::Nonsense(how) => senseless(how, at),
+        // Who gives no streams will give none the next time.
+        Failure::Unstreamed(how) => senseless(how, at).hopeless(),
         // It would compress the next one too.
-        Failure::Compressed => unusable("it is compressed although `identity` was asked for", at).hopeless(),
+        Failure::Compressed(how) => {
+            let ours = unusable("it is compressed although `identity` was asked for", at).message;
+            unusable(how, at).logged(ours).hopeless()
+        }
         Failure::Untranslated { message, param } => untranslated(message, param, at),
         Failure::Redirect(status) => redirected(*status, at),
         Failure::Silent(idle) => {
@@ -83,6 +87,11 @@ const SOON: Duration = Duration::from_secs(1);
 
 fn unusable(how: &str, at: &str) -> Told {
     garbled(format!("{at}the upstream's answer cannot be used: {how}"))
+}
+
+/// The same in words that hold some of the upstream's.
+fn senseless(how: &str, at: &str) -> Told {
+    unusable(how, at).logged(format!("{at}the upstream's answer makes no sense (the client was told how)"))
 }
 
 fn untranslated(message: &str, param: &str, at: &str) -> Told {
