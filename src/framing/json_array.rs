@@ -4,6 +4,7 @@ use bytes::{Buf, BytesMut};
 use memchr::memchr2;
 
 use super::TooLong;
+use crate::openai::json::MARK;
 
 /// Cuts a stream of bytes into the elements of its array, wherever the network has cut it.
 ///
@@ -72,7 +73,7 @@ impl Splitter {
                     self.bare = true;
                     self.place = INSIDE;
                 }
-                Place::Before if byte.is_ascii_whitespace() || BOM.contains(&byte) => {
+                Place::Before if byte.is_ascii_whitespace() || MARK.contains(&byte) => {
                     self.skip(Place::Before)
                 }
                 Place::Before => return Err(ArrayError::NoArray),
@@ -143,7 +144,6 @@ impl Splitter {
 }
 
 const INSIDE: Place = Place::Inside { depth: 0, text: false, escaped: false };
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 #[cfg(test)]
 mod tests {

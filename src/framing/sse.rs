@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use memchr::{memchr, memchr2};
 
 use super::{Complete, TooLong};
+use crate::openai::json::{MARK, unmarked};
 
 /// A comment that keeps a silent stream alive; every client skips it.
 pub const PING: &[u8] = b": ping\n\n";
@@ -145,8 +146,7 @@ pub struct Events<'a> {
 impl<'a> Events<'a> {
     /// Reads `bytes`, which come from a [`Splitter`]; a byte order mark at their beginning is skipped.
     pub fn new(bytes: &'a [u8]) -> Self {
-        let at = if bytes.starts_with(MARK) { MARK.len() } else { 0 };
-        Self { bytes, at }
+        Self { bytes, at: bytes.len() - unmarked(bytes).len() }
     }
 
     fn line(&mut self) -> Option<&'a [u8]> {
@@ -209,7 +209,7 @@ pub fn begins(bytes: &[u8]) -> Option<bool> {
     if MARK.starts_with(bytes) {
         return None;
     }
-    let mut line = bytes.strip_prefix(MARK).unwrap_or(bytes);
+    let mut line = unmarked(bytes);
     while let [b'\r' | b'\n', rest @ ..] = line {
         line = rest;
     }
@@ -220,9 +220,6 @@ pub fn begins(bytes: &[u8]) -> Option<bool> {
         false => Some(false),
     }
 }
-
-/// A byte order mark.
-const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Writes one event whose data is what `write` puts down: JSON without line breaks.
 pub fn event(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {

@@ -18,7 +18,7 @@ pub(super) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-up
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What others call it, those that are closer to the model first: Anthropic, AWS, and Azure's gateway before a model.
-const OTHER_IDS: [HeaderName; 3] = [
+static OTHER_IDS: [HeaderName; 3] = [
     HeaderName::from_static("request-id"),
     HeaderName::from_static("x-amzn-requestid"),
     HeaderName::from_static("apim-request-id"),
@@ -27,6 +27,11 @@ const OTHER_IDS: [HeaderName; 3] = [
 /// The upstream's own request id, if these headers of its have one.
 pub(super) fn id_in(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(REQUEST_ID).or_else(|| other_id_in(headers))
+}
+
+/// Whether a field is the id by another name.
+pub(super) fn is_other_id(name: &HeaderName) -> bool {
+    OTHER_IDS.contains(name)
 }
 
 /// The same of headers that have no [`REQUEST_ID`].

@@ -206,9 +206,10 @@ fn send(
 fn relayed(mut headers: HeaderMap, errand: bool) -> (HeaderMap, Option<HeaderValue>) {
     headers.remove(CONTENT_LENGTH);
     // One walk, which nearly always finds nothing: looking for each by its name would cost more.
-    let (mut doomed, mut has_id) = (Vec::new(), false);
+    let (mut doomed, mut has_id, mut has_other) = (Vec::new(), false, false);
     for name in headers.keys() {
         has_id |= *name == REQUEST_ID;
+        has_other |= heard::is_other_id(name);
         if *name == CONNECTION {
             doomed.extend(connection_named(&headers).filter_map(|name| name.parse().ok()));
         }
@@ -223,7 +224,8 @@ fn relayed(mut headers: HeaderMap, errand: bool) -> (HeaderMap, Option<HeaderVal
         // Ours takes its place.
         true if !errand => headers.remove(REQUEST_ID),
         true => headers.get(REQUEST_ID).cloned(),
-        false => heard::other_id_in(&headers).cloned(),
+        false if has_other => heard::other_id_in(&headers).cloned(),
+        false => None,
     };
     if let Some(id) = id.as_ref().filter(|_| !errand) {
         headers.insert(UPSTREAM_REQUEST_ID, id.clone());
