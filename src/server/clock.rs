@@ -284,6 +284,26 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_a_client_sent_ahead_is_read_before_a_close_which_would_be_a_reset() {
+        let (mut client, server) = tokio::net::UnixStream::pair().unwrap();
+        let clock = Clock::new(STUCK);
+        let mut server = Clocked::new(server, Arc::clone(&clock));
+        client.write_all(b"Pmore").await.unwrap();
+        server.read_u8().await.unwrap();
+        clock.set(Wait::Idle);
+        let closing = async move {
+            server.write_all(b"end").await.unwrap();
+            server.shutdown().await.unwrap();
+        };
+        let reading = async move {
+            let mut said = Vec::new();
+            client.read_to_end(&mut said).await.map(|_| said)
+        };
+        let ((), said) = tokio::join!(closing, reading);
+        assert_eq!(said.unwrap(), b"end");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
         let clock = Clock::new(STUCK);

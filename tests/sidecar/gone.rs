@@ -100,9 +100,6 @@ fn what_a_client_sent_ahead_does_not_cost_it_the_last_words_of_a_stop() {
         assert_eq!(sidecar.wait(), 0, "{}", sidecar.output());
         let rest = connection.all_data();
         assert!(rest.last().is_some_and(|last| last.contains("\"draining\"")), "{way}: {rest:?}");
-        // With TCP some of it may still be on its way when the time for last words is over.
-        let may_break = way != "a Unix socket";
-        assert!(connection.is_closed() && (may_break || !connection.was_broken()), "its words may be lost");
         gate.open();
     }
 }

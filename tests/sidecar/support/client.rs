@@ -267,11 +267,6 @@ impl Connection {
         self.wire.is_at_end()
     }
 
-    /// Whether the connection ended in an error, such as a reset, and not by a goodbye.
-    pub(crate) fn was_broken(&self) -> bool {
-        self.wire.was_broken
-    }
-
     /// Says by TLS that nothing more is sent, and leaves the socket open.
     pub(crate) fn say_goodbye(&mut self) {
         if let Socket::TlsClient(stream) = &mut self.wire.socket {

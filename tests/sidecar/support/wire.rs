@@ -180,15 +180,13 @@ pub(crate) enum Piece {
 pub(crate) struct Wire {
     pub(crate) socket: Socket,
     buffer: Vec<u8>,
-    /// Reading ended in an error, not by a goodbye.
-    pub(crate) was_broken: bool,
 }
 
 impl Wire {
     /// Every read waits at most [`PATIENCE`].
     pub(crate) fn new(socket: Socket) -> Self {
         socket.set_read_timeout(PATIENCE);
-        Self { socket, buffer: Vec::new(), was_broken: false }
+        Self { socket, buffer: Vec::new() }
     }
 
     /// Reads more; false at the end, be it a goodbye or a reset. Fails loudly when nothing comes in time.
@@ -203,7 +201,6 @@ impl Wire {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.fill(),
             Err(error) => {
                 assert!(!is_timeout(&error), "nothing came for {PATIENCE:?}; so far: {:?}", self.shown());
-                self.was_broken = true;
                 false
             }
         }
