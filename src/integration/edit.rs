@@ -24,6 +24,9 @@ const GALILEO: [&str; 16] = [
     "verbosity",
 ];
 
+/// What providers refuse where it stands without `tools`.
+const OF_TOOLS: [&str; 2] = ["tool_choice", "parallel_tool_calls"];
+
 /// A field that this integration does not take: a 400 that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -116,6 +119,7 @@ fn filter(
     request: &mut Envelope,
     report: &mut Report,
 ) -> Result<(), Refused> {
+    let had_tools = request.has("tools");
     for field in GALILEO {
         if supported.iter().any(|s| s == field) || request.raw(field).is_none() {
             continue;
@@ -132,6 +136,11 @@ fn filter(
         }
         request.drop_field(field);
         report.dropped(field, "not in `supported_parameters`");
+    }
+    if had_tools && !request.has("tools") {
+        for field in OF_TOOLS.into_iter().filter(|field| request.drop_field(field)) {
+            report.dropped(field, "`tools` is not in `supported_parameters`");
+        }
     }
     Ok(())
 }
@@ -263,6 +272,24 @@ mod tests {
         let (filtered, report) = edited(&settings, body).unwrap();
         assert_eq!(filtered, r#"{"model":"m","messages":[],"stream":true,"temperature":1,"seed":3}"#);
         assert_eq!(report.lost().map(|c| c.field.as_ref()).collect::<Vec<_>>(), ["top_k"]);
+    }
+
+    #[test]
+    fn what_belongs_to_tools_goes_with_them() {
+        let mut settings = integration("acme", &["m"]);
+        let body = r#"{"model":"m","tools":[{}],"tool_choice":"none","parallel_tool_calls":false,"seed":3}"#;
+        settings.models[0].supported = Some(vec!["tool_choice".into()]);
+        let (filtered, report) = edited(&settings, body).unwrap();
+        assert_eq!(filtered, r#"{"model":"m","seed":3}"#);
+        assert_eq!(lost(&report), ["tools", "tool_choice", "parallel_tool_calls"]);
+        let alone = r#"{"model":"m","parallel_tool_calls":false}"#;
+        assert_eq!(
+            edited(&settings, alone).unwrap().0,
+            alone,
+            "only what the list takes away is ours to mend"
+        );
+        settings.models[0].supported = Some(vec!["tools".into(), "tool_choice".into()]);
+        assert_eq!(edited(&settings, body).unwrap().0, body);
     }
 
     #[test]
