@@ -208,6 +208,9 @@ pub struct PromptDetails {
     /// Read from the cache.
     #[serde(default)]
     pub cached_tokens: u64,
+    /// Written to the cache, where that is told: some providers charge more for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<u64>,
 }
 
 /// What the answer's tokens were spent on.

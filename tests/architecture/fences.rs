@@ -234,10 +234,16 @@ pub(crate) const FENCES: &[Fence] = &[
             "document_name",
             "output_dtype",
             "guardrails",
-            "standard_only",
         ]),
         within: "src/",
         rooms: &["src/dialect/mistral", "src/dialect/mod.rs"],
+        exceptions: &[],
+    },
+    Fence {
+        what: "the usual tier as Anthropic and Mistral name it",
+        sign: Sign::Word(&["standard_only"]),
+        within: "src/",
+        rooms: &["src/dialect/anthropic", "src/dialect/mistral"],
         exceptions: &[],
     },
     Fence {

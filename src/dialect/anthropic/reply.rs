@@ -90,7 +90,7 @@ pub(super) fn garbled(error: &serde_json::Error, data: &[u8]) -> Broken {
 pub(super) struct Tokens {
     told: bool,
     fresh: u64,
-    cache_written: u64,
+    cache_written: Option<u64>,
     cache_read: u64,
     output: u64,
     thought: Option<u64>,
@@ -105,9 +105,10 @@ impl Tokens {
             *place = count.unwrap_or(*place);
         };
         set(&mut self.fresh, wire.input_tokens);
-        set(&mut self.cache_written, wire.cache_creation_input_tokens);
         set(&mut self.cache_read, wire.cache_read_input_tokens);
         set(&mut self.output, wire.output_tokens);
+        *told |= wire.cache_creation_input_tokens.is_some();
+        self.cache_written = wire.cache_creation_input_tokens.or(self.cache_written);
         self.thought = wire.output_tokens_details.and_then(|d| d.thinking_tokens).or(self.thought);
     }
 
@@ -116,12 +117,16 @@ impl Tokens {
         if !self.told {
             return None;
         }
-        let prompt_tokens = self.fresh.saturating_add(self.cache_written).saturating_add(self.cache_read);
+        let written = self.cache_written.unwrap_or_default();
+        let prompt_tokens = self.fresh.saturating_add(written).saturating_add(self.cache_read);
         Some(Usage {
             prompt_tokens,
             completion_tokens: self.output,
             total_tokens: prompt_tokens.saturating_add(self.output),
-            prompt_tokens_details: Some(PromptDetails { cached_tokens: self.cache_read }),
+            prompt_tokens_details: Some(PromptDetails {
+                cached_tokens: self.cache_read,
+                cache_write_tokens: self.cache_written,
+            }),
             completion_tokens_details: self
                 .thought
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),

@@ -42,6 +42,7 @@ pub(super) fn write(
         json.text(user);
         json.end_object();
     }
+    write_tier(request, &mut json, losses)?;
     if request.stream {
         json.key("stream");
         json.value(&true);
@@ -54,7 +55,7 @@ pub(super) fn write(
 }
 
 /// What is written here, or answered by the decoder; everything else is dropped by name.
-const HANDLED: [&str; 20] = [
+const HANDLED: [&str; 21] = [
     "model",
     "messages",
     "stream",
@@ -75,6 +76,7 @@ const HANDLED: [&str; 20] = [
     "user",
     "reasoning_effort",
     "thinking",
+    "service_tier",
 ];
 
 /// What changes the answer so much that leaving it out would be a lie.
@@ -201,6 +203,21 @@ fn write_sampling(
     if let Some(top_k) = sampled.top_k {
         json.key("top_k");
         json.value(&top_k);
+    }
+    Ok(())
+}
+
+/// Whether the request may use capacity that was bought ahead, which Anthropic does unasked.
+fn write_tier(
+    request: &ChatRequest<'_>,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    let Some(raw) = request.other("service_tier") else { return Ok(()) };
+    match raw.get() {
+        "\"auto\"" => {}
+        "\"default\"" | "\"standard_only\"" => json.tag("service_tier", "standard_only"),
+        _ => losses.dropped("service_tier", "Anthropic has the tiers `auto` and `default` only")?,
     }
     Ok(())
 }

@@ -195,7 +195,7 @@ impl WireUsage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            prompt_tokens_details: Some(PromptDetails { cached_tokens }),
+            prompt_tokens_details: Some(PromptDetails { cached_tokens, cache_write_tokens: self.written }),
             completion_tokens_details: None,
         })
     }

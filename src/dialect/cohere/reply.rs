@@ -176,9 +176,10 @@ impl WireUsage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            prompt_tokens_details: self
-                .cached_tokens
-                .map(|cached| PromptDetails { cached_tokens: whole(Some(cached)) }),
+            prompt_tokens_details: self.cached_tokens.map(|cached| PromptDetails {
+                cached_tokens: whole(Some(cached)),
+                ..PromptDetails::default()
+            }),
             completion_tokens_details: None,
         })
     }

@@ -264,7 +264,7 @@ impl Counts {
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
             prompt_tokens_details: self
                 .cached_content_token_count
-                .map(|cached_tokens| PromptDetails { cached_tokens }),
+                .map(|cached_tokens| PromptDetails { cached_tokens, ..PromptDetails::default() }),
             completion_tokens_details: self
                 .thoughts_token_count
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),

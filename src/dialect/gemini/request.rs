@@ -33,6 +33,7 @@ pub(super) fn write(
     tools::write(request, &mut json, losses)?;
     let plan = thinking::plan(request, rules.thinking, losses)?;
     write_settings(request, plan, &mut json, losses)?;
+    write_tier(request, &mut json, losses)?;
     for (name, wire) in OWN {
         if let Some(raw) = request.other(name) {
             json.key(wire);
@@ -50,7 +51,7 @@ pub(super) fn write(
 const OWN: [(&str, &str); 2] = [("safety_settings", "safetySettings"), ("cached_content", "cachedContent")];
 
 /// What is written here, or answered by the decoder; everything else is dropped by name.
-const HANDLED: [&str; 28] = [
+const HANDLED: [&str; 29] = [
     "model",
     "messages",
     "stream",
@@ -79,6 +80,7 @@ const HANDLED: [&str; 28] = [
     "cached_content",
     "modalities",
     "audio",
+    "service_tier",
 ];
 
 /// What changes the answer so much that leaving it out would be a lie.
@@ -132,6 +134,25 @@ fn write_turns(conversation: &Conversation<'_>, json: &mut Writer<'_>) {
         json.end_object();
     }
     json.end_list();
+}
+
+/// OpenAI's tiers, of which Google calls one by another name.
+fn write_tier(
+    request: &ChatRequest<'_>,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    let Some(raw) = request.other("service_tier") else { return Ok(()) };
+    match raw.get() {
+        "\"auto\"" => {}
+        "\"default\"" | "\"standard\"" => json.tag("serviceTier", "standard"),
+        tier @ ("\"flex\"" | "\"priority\"") => {
+            json.key("serviceTier");
+            json.raw(tier);
+        }
+        _ => losses.dropped("service_tier", "Gemini has no such tier")?,
+    }
+    Ok(())
 }
 
 /// Writes `generationConfig`, if there is anything to set.
