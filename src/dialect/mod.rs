@@ -39,6 +39,7 @@ use http::response::Parts;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::framing::sse;
 use crate::openai::chat::ShapeError;
 use crate::openai::{Completion, Embeddings, Envelope, Fault, Operation, Usage, excerpt};
 use crate::outbound::{Report, Unsigned};
@@ -145,6 +146,11 @@ pub trait Decoder: Send + fmt::Debug {
     /// Whether the client has been told, in the upstream's own words, that the stream failed: nothing may follow.
     fn has_failed(&self) -> bool {
         false
+    }
+
+    /// A comment that keeps the client patient while the upstream has nothing for it, behind what has gone out by now.
+    fn ping(&self) -> &'static [u8] {
+        sse::PING
     }
 
     /// Whether a stream of this format may come as `kind`, a media type that mostly means that no stream came

@@ -14,6 +14,10 @@ use crate::openai::json::{MARK, unmarked};
 /// A comment that keeps a silent stream alive; every client skips it.
 pub const PING: &[u8] = b": ping\n\n";
 
+/// The same once an event has had an `id`: OpenAI's SDK for Python keeps that, takes each blank line behind it for the end
+/// of an event, and dies of one without data.
+pub const PING_AFTER_ID: &[u8] = b": ping\n";
+
 /// Cuts a stream of bytes behind its events, wherever the network has cut it.
 #[derive(Debug)]
 pub struct Splitter {
@@ -141,12 +145,18 @@ impl Event<'_> {
 pub struct Events<'a> {
     bytes: &'a [u8],
     at: usize,
+    has_id: bool,
 }
 
 impl<'a> Events<'a> {
     /// Reads `bytes`, which come from a [`Splitter`]; a byte order mark at their beginning is skipped.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: bytes.len() - unmarked(bytes).len() }
+        Self { bytes, at: bytes.len() - unmarked(bytes).len(), has_id: false }
+    }
+
+    /// Whether an `id` stood in what was read so far, with data or without.
+    pub fn has_id(&self) -> bool {
+        self.has_id
     }
 
     fn line(&mut self) -> Option<&'a [u8]> {
@@ -183,6 +193,7 @@ impl<'a> Iterator for Events<'a> {
             match field(line) {
                 (b"data", value) => data = Some(joined(data, value)),
                 (b"event", value) => name = value,
+                (b"id", _) => self.has_id = true,
                 _ => {}
             }
         }
@@ -299,6 +310,19 @@ mod tests {
             assert_eq!(read(stream, step), read(stream, stream.len()), "in steps of {step}");
         }
         assert_eq!(read(stream, 1).last(), Some(&pair("", "{\"d\"\n")));
+    }
+
+    #[test]
+    fn an_id_is_noticed_with_data_or_without() {
+        for (bytes, has_id) in [
+            ("data: a\n\n", false),
+            ("data: id: 1\n: id: 2\nids: 3\n\n", false),
+            ("data: a\nid: 1\n\n", true),
+            ("data: a\n\nid:1\n\n", true),
+        ] {
+            let mut events = Events::new(bytes.as_bytes());
+            assert_eq!((events.by_ref().count(), events.has_id()), (1, has_id), "{bytes:?}");
+        }
     }
 
     #[test]

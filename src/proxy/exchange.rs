@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use super::failure::{Awaited, Failure, Refusal};
 use super::heard::Heard;
 use super::hide::Hidden;
 use super::opening::{self, Opening};
+use super::whole::EMPTY;
 use super::worker;
 use super::{Patience, within};
 use crate::auth::Authorizer;
@@ -110,6 +112,8 @@ async fn is_stream(upstream: &mut Upstream) -> Result<(), Failure> {
     is_success(upstream).await?;
     let strange = not_a_stream(&upstream.sent.head.headers);
     match strange.filter(|kind| !upstream.decoder.may_stream_as(kind)) {
+        // Told before a 200 is out, it is tried again: SDKs do not do so for an error inside a stream.
+        None if upstream.sent.body.is_end_stream() => Err(Failure::Garbled(EMPTY.into())),
         None => Ok(()),
         // Boxed: it is rare, and would make room in every request's future.
         Some(found) => Box::pin(look_into(upstream, found)).await,

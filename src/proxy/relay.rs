@@ -410,7 +410,11 @@ impl Relay {
         }
         let ping = self.quiet + self.ping;
         if ping <= now {
-            self.out.extend_from_slice(sse::PING);
+            let comment = match &self.source {
+                Source::Open(_, decoder) => decoder.ping(),
+                Source::Opening(_) | Source::Ended => sse::PING,
+            };
+            self.out.extend_from_slice(comment);
             // The timer is set anew once it has been sent.
             self.bell.ring();
             return Poll::Ready(());

@@ -136,12 +136,11 @@ async fn piece(came: Came, permit: &Permit) -> Result<Option<Bytes>, Failure> {
 
 /// What is wrong with a whole body in which nothing has begun.
 fn unbegun(body: &[u8]) -> &'static str {
-    if body.trim_ascii().is_empty() {
-        "its body is empty"
-    } else {
-        "its body ends before its JSON is complete"
-    }
+    if body.trim_ascii().is_empty() { EMPTY } else { "its body ends before its JSON is complete" }
 }
+
+/// What is wrong with a body in which nothing has come.
+pub(super) const EMPTY: &str = "its body is empty";
 
 /// How much is read of a body that has not begun to say anything.
 const MOST_SPACES: usize = 64 << 10;

@@ -126,6 +126,25 @@ fn a_whole_answer_in_which_nothing_begins_is_refused() {
 }
 
 #[test]
+fn a_stream_behind_whose_head_nothing_comes_is_refused() {
+    for head in [
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        let upstream = Upstream::start(move |turn| {
+            turn.say(head);
+        });
+        for format in ["openai", "anthropic"] {
+            let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\""));
+            let answer = Setup::new(table).start().ask(&Call::stream("m", "hi"));
+            let message = answer.refusal(502, "upstream_garbled");
+            assert!(message.contains("its body is empty"), "{format}, {head:?}: {message}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_that_ends_inside_of_its_json_is_told_as_failed() {
     let upstream = Upstream::start(|turn| {
         let answer = counted();

@@ -253,6 +253,34 @@ fn a_stream_that_keeps_talking_outlives_every_limit() {
     assert_eq!(connection.all_data().last().map(String::as_str), Some("[DONE]"));
 }
 
+/// OpenAI's SDK for Python keeps an event's id, takes each blank line behind it for the end of an event, and dies of one
+/// without data.
+#[test]
+fn a_comment_of_ours_has_no_blank_line_in_a_stream_whose_events_have_ids() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        turn.open_stream();
+        turn.chunk(format!("id: 7\ndata: {}\n\n", delta("one")));
+        held.wait();
+        turn.delta("two");
+        turn.done();
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let mut connection = sidecar.connect();
+    connection.send(&Call::stream("m", "hi").header("x-stainless-read-timeout", "0.1"));
+    assert_eq!(connection.head().0, 200);
+    let data = |text| format!("data: {}", delta(text));
+    for line in ["id: 7", &data("one"), "", ": ping", ": ping"] {
+        assert_eq!(connection.line(), line);
+    }
+    gate.open();
+    let next = std::iter::repeat_with(|| connection.line()).find(|line| line != ": ping");
+    assert_eq!(next, Some(data("two")));
+    assert_eq!(connection.line(), "");
+    assert_eq!(connection.all_data().last().map(String::as_str), Some("[DONE]"));
+}
+
 #[test]
 fn the_wait_for_a_late_head_is_no_silence_inside_of_its_stream() {
     const IDLE: Duration = Duration::from_secs(3);

@@ -24,25 +24,29 @@ pub(in crate::dialect) struct Passing {
     choices: Choices,
     usage: Option<Usage>,
     end: Option<Outcome>,
+    /// The client was given an event's id.
+    has_id: bool,
 }
 
 impl Passing {
     /// For an answer whose events have at most `max_event` bytes.
     pub(in crate::dialect) fn new(max_event: usize) -> Self {
         let (splitter, alike, choices) = (Splitter::new(max_event), Alike::default(), Choices::default());
-        Self { splitter, alike, choices, usage: None, end: None }
+        Self { splitter, alike, choices, usage: None, end: None, has_id: false }
     }
 
     /// Looks at all events; the length of what may go on, which is less than all behind the last event.
     fn look(&mut self, events: &[u8]) -> Result<usize, (usize, Broken)> {
         let mut good = 0;
-        for event in Events::new(events) {
+        let mut seen = Events::new(events);
+        for event in seen.by_ref() {
             self.look_at(&event, &events[good..event.end]).map_err(|broken| (good, broken))?;
             good = event.end;
             if self.end.is_some() {
                 return Ok(good);
             }
         }
+        self.has_id |= seen.has_id();
         Ok(events.len())
     }
 
@@ -181,6 +185,10 @@ impl Decoder for Passing {
 
     fn has_failed(&self) -> bool {
         matches!(self.end, Some(Outcome::Failed(_)))
+    }
+
+    fn ping(&self) -> &'static [u8] {
+        if self.has_id { sse::PING_AFTER_ID } else { sse::PING }
     }
 
     fn is_stream_behind(&self, body: &[u8]) -> Option<bool> {
@@ -337,6 +345,16 @@ mod tests {
         }
         assert!(out.is_empty() && passing.is_done());
         assert_eq!(passing.usage().unwrap().total_tokens, 3);
+    }
+
+    #[test]
+    fn behind_an_id_a_client_is_kept_patient_without_a_blank_line() {
+        let ids = CHUNK.replace("data: ", "id: 1\ndata: ");
+        let (mut passing, mut out) = (Passing::new(10_000), BytesMut::new());
+        for (event, ping) in [(CHUNK, ": ping\n\n"), (&ids, ": ping\n"), (CHUNK, ": ping\n")] {
+            assert_eq!(passing.feed(event.as_bytes(), &mut out), Ok(Fed::Through));
+            assert_eq!(passing.ping(), ping.as_bytes(), "{event}");
+        }
     }
 
     #[test]

@@ -231,10 +231,20 @@ impl Connection {
 
     /// The next event or comment of a stream as it was written; `None` at the end of the body.
     pub(crate) fn event_or_comment(&mut self) -> Option<String> {
+        self.upto(b"\n\n")
+    }
+
+    /// The next line of a stream; fails at the end of the body.
+    pub(crate) fn line(&mut self) -> String {
+        self.upto(b"\n").expect("one more line comes")
+    }
+
+    /// What comes of a stream until `end`, which is taken too.
+    fn upto(&mut self, end: &[u8]) -> Option<String> {
         loop {
-            if let Some(at) = find(&self.events, b"\n\n") {
-                let event: Vec<u8> = self.events.drain(..at + 2).collect();
-                return Some(String::from_utf8(event).expect("events are UTF-8").trim_end().to_owned());
+            if let Some(at) = find(&self.events, end) {
+                let text: Vec<u8> = self.events.drain(..at + end.len()).collect();
+                return Some(String::from_utf8(text).expect("events are UTF-8").trim_end().to_owned());
             }
             match self.wire.piece(&mut self.framing) {
                 Piece::Bytes(bytes) => self.events.extend(bytes),
