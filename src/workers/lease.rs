@@ -12,7 +12,7 @@ use super::spec::Spec;
 use crate::egress::{Egress, SendError};
 
 /// How long word of a process's end may take to come after its connection broke.
-const WORD: Duration = Duration::from_millis(100);
+const WORD: Duration = Duration::from_secs(1);
 
 /// Why there is no worker for a request. What each says is for the log or for people, not secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,7 +92,7 @@ impl Lease {
         self.worker.pid.get().copied()
     }
 
-    /// What it means that the worker gave no answer. Waits a moment (100 ms at most) for word of how the process ended.
+    /// What it means that the worker gave no answer. Waits a moment (1 s at most) for word of how the process ended.
     pub async fn blame(&self, error: &SendError) -> HandlerFailure {
         match error {
             SendError::Resolve(_)
@@ -117,7 +117,7 @@ impl Lease {
         }
     }
 
-    /// How the worker's process ended, if it has: for an answer that broke off. Waits a moment (100 ms at most).
+    /// How the worker's process ended, if it has: for an answer that broke off. Waits a moment (1 s at most).
     pub async fn ending(&self) -> Option<String> {
         let mut ended = self.worker.ended.clone();
         let word = tokio::time::timeout(WORD, Ending::of(&mut ended)).await;
