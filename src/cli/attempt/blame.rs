@@ -50,7 +50,7 @@ pub(super) fn of(case: &Case<'_>) -> Option<Verdict> {
             Some(verdict(
                 "connection",
                 "the network's behind the proxy, or a wrong host in `endpoint`: the proxy cannot reach it",
-                "is the host in `endpoint` right, and known where the proxy stands? else ask those who run the proxy, or list the host in `no_proxy` if it is reached straight",
+                "is the host in `endpoint` right, and known where the proxy stands? else ask those who run the proxy, or, if it is reached straight, list the host in `no_proxy`; a `proxy` of the integration's own heeds only \"none\"",
                 Exit::Unreachable,
             ))
         }
@@ -268,7 +268,7 @@ fn on_the_way(case: &Case<'_>) -> Option<Verdict> {
         match ["502 ", "503 ", "504 "].iter().any(|status| said(&format!("it answered {status}"))) {
             true => (
                 "the network's behind the proxy, or a wrong host in the token URL: the proxy cannot reach it",
-                "is the host of the token endpoint right, and known where the proxy stands? else ask those who run the proxy, or list the host in `no_proxy` if it is reached straight",
+                "is the host of the token endpoint right, and known where the proxy stands? else ask those who run the proxy, or, if it is reached straight, list the host in `no_proxy`; a `proxy` of the integration's own heeds only \"none\"",
             ),
             false => (
                 "the proxy's on the way to the token endpoint",
