@@ -207,6 +207,11 @@ impl State {
 
     fn ask(admin: &Listen) -> Result<Self, String> {
         let (answer, shown) = match admin {
+            Listen::Tcp(address) if address.port() == 0 => {
+                return Err(
+                    "the port of admin.listen is 0, which is another at each start: give it one".to_owned()
+                );
+            }
             Listen::Tcp(address) => {
                 // What listens everywhere answers on loopback.
                 let mut to = *address;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::{HeaderValue, Uri};
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 
 use super::error::SendError;
@@ -83,7 +84,9 @@ impl Address {
         async move {
             match tokio::net::lookup_host((host.as_str(), port)).await {
                 Ok(found) => Ok(found.collect()),
-                Err(error) => Err(SendError::Resolve(format!("the name {host} was not found: {error}"))),
+                Err(error) => {
+                    Err(SendError::Resolve(format!("the name {host} was not found: {}", words(&error))))
+                }
             }
         }
     }
@@ -102,7 +105,19 @@ impl Address {
             }
             attempts.extend(addresses.next().map(dial));
         }
-        Err(SendError::Connect(format!("no connection to {}: {failed}", self.shown)))
+        Err(SendError::Connect(format!("no connection to {}: {}", self.shown, words(&failed))))
+    }
+}
+
+/// What the system says; what this process lacks itself is not to be taken for the peer's fault.
+fn words(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE) => {
+            format!(
+                "{error}: it is Outrider that is at its limit: raise that (ulimit -n), or lower server.max_connections"
+            )
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -40,8 +40,8 @@ const RAISED: Logged =
 const EARLY: Logged = ("upstream_garbled", "the upstream's stream ended early");
 const BROKEN: Logged = ("upstream_garbled", "the upstream's stream broke off before its end");
 const CRASHED: Logged = ("handler_crashed", "the handler's process ended before its stream did");
-const SILENT: Logged = ("upstream_timeout", "the upstream was silent for longer than it may");
-const HANDLER_SILENT: Logged = ("handler_timeout", "the handler was silent for longer than it may");
+const SILENT: Logged = ("upstream_timeout", "the upstream was silent for longer than limits.idle");
+const HANDLER_SILENT: Logged = ("handler_timeout", "the handler was silent for longer than limits.idle");
 
 type Opening = Pin<Box<dyn Future<Output = Result<Box<Upstream>, Failure>> + Send>>;
 
@@ -399,7 +399,7 @@ impl Relay {
             Source::Opening(_) | Source::Ended => None,
         };
         if cut.is_some_and(|at| at <= now) {
-            let how = format!("{:?} (limits.idle)", self.idle);
+            let how = format!("{:?}", self.idle);
             let (code, words) = if self.is_of_a_handler() { HANDLER_SILENT } else { SILENT };
             self.break_off(code, 504, words, Some(how));
             return Poll::Ready(());

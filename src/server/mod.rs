@@ -19,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::Instant;
@@ -191,7 +192,10 @@ impl Shared {
                 Ok(stream) => self.seat(stream, seat),
                 Err(error) => {
                     if let Some(left_out) = self.unaccepted.told(Instant::now()) {
-                        tracing::warn!(%error, left_out, "a connection was not accepted");
+                        let help = (error.raw_os_error() == Some(Errno::MFILE.raw_os_error())).then_some(
+                            "raise the limit of open files (ulimit -n), or lower server.max_connections",
+                        );
+                        tracing::warn!(%error, help, left_out, "a connection was not accepted");
                     }
                     // Out of descriptors: the same error would come at once, again and again.
                     tokio::time::sleep(Duration::from_millis(20)).await;

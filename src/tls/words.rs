@@ -195,7 +195,7 @@ fn name(profile: &Profile) -> &'static str {
 fn table(profile: &Profile) -> &'static str {
     match profile.table {
         Table::Tls => " of this integration's `tls`",
-        Table::TokenTls => " of this integration's `token_tls`, which takes nothing from `tls`",
+        Table::TokenTls => " of this integration's `token_tls` (which takes nothing from `tls`)",
     }
 }
 
@@ -371,7 +371,7 @@ mod tests {
             (
                 AlertDescription::CertificateRequired,
                 &bare,
-                "_key_file` of this integration's `token_tls`, which",
+                "_key_file` of this integration's `token_tls` (which",
             ),
             (AlertDescription::BadCertificate, &bare, "`client_cert_file` of this integration's `token_tls`"),
             (AlertDescription::ProtocolVersion, &strict, "`min_version` of this integration's `token_tls`"),

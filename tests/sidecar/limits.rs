@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 use crate::support::{Call, Gate, Setup, Upstream, integration};
 
 #[test]
@@ -217,4 +219,26 @@ fn a_head_over_the_limit_is_refused() {
     let (status, _) = sidecar.connect().send(&call).head();
     assert_eq!(status, 431);
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn out_of_open_files_is_told_as_our_own_limit_and_ends_when_there_are_more() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").start();
+    let pid = sidecar.admin("/integrations").json()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid.and_then(Pid::from_raw).expect("it tells its process id");
+    let mut here = sidecar.connect();
+    assert_eq!(here.send(&Call::get("/v1/models")).answer().status, 200);
+    // Fewer than are open already: those stay, and there is none to be had.
+    let none = Rlimit { current: Some(1), ..getrlimit(Resource::Nofile) };
+    let before = prlimit(Some(pid), Resource::Nofile, none).expect("its limit can be set");
+    let message = here.send(&Call::say("m", "hi")).answer().refusal(502, "upstream_unreachable");
+    assert!(message.contains("it is Outrider that is at its limit"), "{message}");
+    let mut waits = sidecar.connect();
+    let line = sidecar.log_line("the refusal", |line| line["message"] == "a connection was not accepted");
+    assert!(line["help"].as_str().is_some_and(|help| help.contains("ulimit -n")), "{line}");
+    prlimit(Some(pid), Resource::Nofile, before).expect("its limit can be set");
+    for connection in [&mut here, &mut waits] {
+        assert_eq!(connection.send(&Call::say("m", "hi")).answer().content(), "hello");
+    }
 }

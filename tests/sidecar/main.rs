@@ -5,6 +5,7 @@ mod support;
 mod access;
 mod admin;
 mod attempt;
+mod attempt_blame;
 mod attempt_none;
 mod auth_api_key;
 mod auth_aws;

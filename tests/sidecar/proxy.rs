@@ -277,3 +277,18 @@ fn tokens_are_fetched_through_the_proxy_too() {
     assert_eq!(proxy.request().target(), "http://idp.corp.example/token");
     assert_eq!(upstream.request().head.header("authorization"), Some("Bearer token-1"));
 }
+
+#[test]
+fn an_integrations_own_proxy_takes_even_what_no_proxy_and_loopback_spare() {
+    let upstream = Upstream::saying("hello");
+    for (own, asked) in [(true, 1), (false, 0)] {
+        let via = Via::start(Doing::Say("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"));
+        let proxy = format!("proxy = \"{}\"", via.url(""));
+        let (common, own) = if own { ("", proxy.as_str()) } else { (proxy.as_str(), "") };
+        let endpoint = integration("acme", &upstream.url("/v1"), own);
+        let setup = Setup::new(format!("[egress]\nno_proxy = \"127.0.0.1\"\n{common}\n\n{endpoint}"));
+        let answer = setup.start().ask(&Call::say("m", "hi"));
+        assert_eq!(answer.status, if asked == 1 { 403 } else { 200 }, "{}", answer.text());
+        assert_eq!(via.asked().len(), asked);
+    }
+}

@@ -126,6 +126,16 @@ fn where_nobody_answers_at_admin_listen_its_old_address_is_thought_of() {
 }
 
 #[test]
+fn a_reload_where_the_admin_port_is_another_at_each_start_says_so() {
+    let setup =
+        Setup::new(integration("acme", "http://127.0.0.1:9/v1", "")).admin("listen = \"127.0.0.1:0\"");
+    let config = setup.write().display().to_string();
+    let ended = setup.run(&["reload", "--wait", "--config", &config]);
+    says(&ended, 1, &["the port of admin.listen is 0", "SIGHUP"]);
+    assert!(!ended.output().contains("no process answers"), "{}", ended.output());
+}
+
+#[test]
 fn console_says_that_runners_need_a_client_certificate() {
     let authority = Authority::new();
     let server = authority.issue("127.0.0.1");

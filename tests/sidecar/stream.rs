@@ -224,6 +224,9 @@ fn a_stream_that_falls_silent_is_ended_at_the_idle_limit() {
     open(&mut connection);
     let error = broken_after(&mut connection, &["one"]);
     assert_eq!(error["code"], "upstream_timeout");
+    assert!(error["message"].as_str().is_some_and(|words| words.contains("limits.idle: 300ms")), "{error}");
+    let line = sidecar.log_line("the request", |line| line["message"] == "request");
+    assert!(line["cause"].as_str().is_some_and(|cause| cause.contains("limits.idle")), "{line}");
     upstream.wait_closed(1);
 }
 

@@ -14,7 +14,8 @@ const CUT: [&str; 5] = [
     "broke off",
     "ended early",
     "before its end",
-    "before its JSON was complete",
+    // One message says that it ends there, another that it was closed.
+    "before its JSON",
     "closed the connection before",
 ];
 
@@ -49,7 +50,7 @@ pub(super) fn of(case: &Case<'_>) -> Option<Verdict> {
             Some(verdict(
                 "connection",
                 "the network's behind the proxy, or a wrong host in `endpoint`: the proxy cannot reach it",
-                "is the host in `endpoint` right, and known where the proxy stands? else ask those who run the proxy, or list the host in `no_proxy` if it is reached straight",
+                "is the host in `endpoint` right, and known where the proxy stands? else ask those who run the proxy, or, if it is reached straight, list the host in `no_proxy`; a `proxy` of the integration's own heeds only \"none\"",
                 Exit::Unreachable,
             ))
         }
@@ -73,6 +74,12 @@ fn upstream(case: &Case<'_>) -> Verdict {
                 Exit::Failed,
             )
         },
+        408 => verdict(
+            "answer",
+            "the network's, or the upstream's: it did not get the request, or was not done with it, in the time that it gives",
+            "try again; if it stays, give these words and the time to those who run the upstream",
+            Exit::Failed,
+        ),
         402 | 429 => verdict(
             "answer",
             "that of your account with the upstream: its quota, or its limit of requests",
@@ -220,6 +227,9 @@ fn handler(status: u16) -> Option<Verdict> {
 /// Where a token comes from decides which keys there are to look at.
 fn token(case: &Case<'_>) -> Option<Verdict> {
     let is_refused = case.code == "token_refused";
+    if !is_refused && let Some(known) = on_the_way(case) {
+        return Some(known);
+    }
     let (fault, next) = match (&case.settings.authorization, is_refused) {
         (Authorization::OAuth2(oauth2), _) if oauth2.is_endpoint => (
             "the configuration's, most likely: no `oauth2_token_url` is set, so `endpoint` itself was asked for the token",
@@ -241,7 +251,42 @@ fn token(case: &Case<'_>) -> Option<Verdict> {
             "the network's, AWS's, or that of a wrong region in `aws`",
             "`outrider check --online` connects to it; its TLS and proxy are those of `token_tls` and `proxy`",
         ),
+        (_, false) if ["it answered ", "its answer"].iter().any(|words| case.message.contains(words)) => (
+            "the token endpoint's, or a wrong `oauth2_token_url`: it was reached, and gives no token that can be used",
+            "is `oauth2_token_url` right, to its path? if it is, give these words and the time to those who run the token endpoint",
+        ),
         _ => return None,
+    };
+    let known = fallback(case.code);
+    Some(Verdict { fault: fault.into(), next: next.into(), ..known })
+}
+
+/// A token request that did not reach the endpoint because of a proxy or TLS, whatever the token is for.
+fn on_the_way(case: &Case<'_>) -> Option<Verdict> {
+    let said = |words: &str| case.message.contains(words);
+    let (fault, next) = if said(": the proxy ") {
+        match ["502 ", "503 ", "504 "].iter().any(|status| said(&format!("it answered {status}"))) {
+            true => (
+                "the network's behind the proxy, or a wrong host in the token URL: the proxy cannot reach it",
+                "is the host of the token endpoint right, and known where the proxy stands? else ask those who run the proxy, or, if it is reached straight, list the host in `no_proxy`; a `proxy` of the integration's own heeds only \"none\"",
+            ),
+            false => (
+                "the proxy's on the way to the token endpoint",
+                "do what the message says; else check `proxy`, its credentials and `no_proxy`; \"none\" goes straight",
+            ),
+        }
+    } else if said(WITHOUT_TLS) || said(WITH_TLS) {
+        (
+            "the configuration's: the token URL, its scheme or its port",
+            "begin it with https:// where TLS is spoken, with http:// where none is meant; else correct its port",
+        )
+    } else if [": the certificate of ", " client certificate"].iter().any(|words| said(words)) {
+        (
+            "the TLS settings', ours or the token endpoint's, or a proxy's that breaks TLS open",
+            "do what the message says: mostly it is `ca_file`, `server_name` or `client_cert_file` in `token_tls`, or in `tls` where there is no `token_tls`",
+        )
+    } else {
+        return None;
     };
     let known = fallback(case.code);
     Some(Verdict { fault: fault.into(), next: next.into(), ..known })
