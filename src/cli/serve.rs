@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
 use super::Exit;
 use super::check::world;
 use crate::app::{self, Reread, Running, Source, Start, StartError};
@@ -35,6 +37,10 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
     });
     let source = Some(Source::new(&loaded, reread));
     let settings = loaded.settings;
+    let connections = settings.server.max_connections;
+    if let Some(more) = open_files(getrlimit(Resource::Nofile), connections) {
+        let _ = setrlimit(Resource::Nofile, more);
+    }
     let (sink, _writer) = Sink::stdout(settings.log.format);
     sink.install(settings.log.level);
     log_panics();
@@ -67,10 +73,20 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
 /// Secrets are in our memory: it goes into no core dump, and no other process of the same user may read it, such as a
 /// handler. What the system does not allow is not worth failing for.
 pub(super) fn shield() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, none);
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Open files besides the two that each client's request takes.
+const OWN_FILES: u64 = 1024;
+
+/// The limit of open files that `connections` clients need, where `limit` is lower and may be raised: many systems let a
+/// program begin with 1024, and allow far more.
+fn open_files(limit: Rlimit, connections: usize) -> Option<Rlimit> {
+    let need = (connections as u64).saturating_mul(2).saturating_add(OWN_FILES);
+    let wanted = limit.maximum.map_or(need, |most| need.min(most));
+    limit.current.is_some_and(|now| now < wanted).then_some(Rlimit { current: Some(wanted), ..limit })
 }
 
 fn announce(running: &Running, welcome: Option<&Settings>) {
@@ -106,4 +122,27 @@ fn complain(text: &str) {
     let mut err = io::stderr().lock();
     // There is nobody left to tell if stderr is gone.
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_where_it_is_too_low_and_may_be() {
+        let limit = |current, maximum| Rlimit { current, maximum };
+        for (now, most, connections, want) in [
+            (Some(1024), Some(524_288), 16_384, Some(33_792)),
+            (Some(1024), None, 1, Some(1026)),
+            (Some(1024), Some(4096), 16_384, Some(4096)),
+            (Some(4096), Some(4096), 16_384, None),
+            (Some(1_048_576), Some(1_048_576), 16_384, None),
+            (None, None, 16_384, None),
+            (Some(1024), None, usize::MAX, Some(u64::MAX)),
+        ] {
+            let raised = open_files(limit(now, most), connections);
+            assert_eq!(raised.and_then(|limit| limit.current), want, "{now:?} {most:?} {connections}");
+            assert!(raised.is_none_or(|limit| limit.maximum == most));
+        }
+    }
 }

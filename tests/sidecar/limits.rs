@@ -222,6 +222,19 @@ fn a_head_over_the_limit_is_refused() {
 }
 
 #[test]
+fn a_low_limit_of_open_files_is_raised_to_what_the_system_allows() {
+    let upstream = Upstream::saying("hello");
+    let sidecar = Setup::before(&upstream, "").open_files(32).start();
+    let mut kept = Vec::new();
+    for _ in 0..40 {
+        let mut connection = sidecar.connect();
+        assert_eq!(connection.send(&Call::say("m", "hi")).answer().content(), "hello");
+        kept.push(connection);
+    }
+    assert!(kept.iter_mut().all(|one| one.send(&Call::say("m", "hi")).answer().content() == "hello"));
+}
+
+#[test]
 fn out_of_open_files_is_told_as_our_own_limit_and_ends_when_there_are_more() {
     let upstream = Upstream::saying("hello");
     let sidecar = Setup::before(&upstream, "").start();

@@ -29,6 +29,7 @@ pub(crate) struct Setup {
     admin: String,
     rest: String,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 /// Writes `files` into a new folder and swings `..data` over to it in one step, as Kubernetes does with what it mounts.
@@ -96,6 +97,7 @@ impl Setup {
             admin: "listen = \"127.0.0.1:0\"\n".to_owned(),
             rest: tables.into(),
             environment: Vec::new(),
+            open_files: None,
         }
     }
 
@@ -127,6 +129,12 @@ impl Setup {
     /// A variable of the environment, which is empty otherwise.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The soft limit of open files that it begins with.
+    pub(crate) fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
         self
     }
 
@@ -188,7 +196,11 @@ impl Setup {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outrider"));
+        let program = env!("CARGO_BIN_EXE_outrider");
+        let mut command = Command::new(if self.open_files.is_some() { "/bin/sh" } else { program });
+        if let Some(most) = self.open_files {
+            command.args(["-c", &format!("ulimit -Sn {most} && exec \"$0\" \"$@\""), program]);
+        }
         command.args(args).env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.current_dir(self.dir.path());
         command.stdin(Stdio::null());
