@@ -345,10 +345,14 @@ fn upstream(fault: &Fault, at: &str) -> Told {
     told
 }
 
-/// A handler's own refusal: its status and its words.
+/// A handler's own refusal, or its worker's word of why there is no answer: its status and its words.
 fn raised(fault: &Fault, code: &'static str, at: &str) -> Told {
-    let words = format!("{at}the handler answered {} (the client was told its words)", fault.status);
-    let mut told = upstream(fault, at).logged(words);
+    let what = match code {
+        "handler_timeout" => "the handler did not answer within handlers.request_timeout".to_owned(),
+        "handler_garbled" => "the handler's answer cannot be understood".to_owned(),
+        _ => format!("the handler answered {}", fault.status),
+    };
+    let mut told = upstream(fault, at).logged(format!("{at}{what} (the client was told its words)"));
     told.ours = Some(code);
     if fault.code.is_none() {
         told.code = code.into();
@@ -453,6 +457,20 @@ mod tests {
         assert_eq!(told.status, StatusCode::BAD_GATEWAY);
         let cause = "integration `acme`: the upstream answered 999 (the client was told its words)";
         assert_eq!(told.cause(), cause);
+    }
+
+    #[test]
+    fn of_a_handler_that_gave_no_answer_the_log_does_not_say_that_it_did() {
+        for (code, cause) in [
+            ("handler_timeout", "the handler did not answer within handlers.request_timeout"),
+            ("handler_garbled", "the handler's answer cannot be understood"),
+            ("handler_error", "the handler answered 504"),
+        ] {
+            let fault = Hidden::default().strip(Fault { status: 504, ..Fault::default() });
+            let refusal = Box::new(Refusal { fault, report: Report::default() });
+            let told = tell(&Failure::Raised(refusal, code), Some("acme"));
+            assert_eq!(told.cause(), format!("integration `acme`: {cause} (the client was told its words)"));
+        }
     }
 
     #[test]
