@@ -26,6 +26,7 @@ mod parts;
 mod schema;
 #[cfg(test)]
 mod testing;
+mod tier;
 mod turns;
 mod vectors;
 

@@ -213,6 +213,13 @@ pub struct PromptDetails {
     pub cache_write_tokens: Option<u64>,
 }
 
+impl PromptDetails {
+    /// Of a provider that tells only what was read from the cache.
+    pub fn cached(cached_tokens: u64) -> Self {
+        Self { cached_tokens, cache_write_tokens: None }
+    }
+}
+
 /// What the answer's tokens were spent on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompletionDetails {

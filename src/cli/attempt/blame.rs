@@ -42,20 +42,21 @@ pub(super) fn of(case: &Case<'_>) -> Option<Verdict> {
         )),
         "token_unavailable" | "token_refused" => token(case),
         "upstream_timeout" if case.message.contains(CONNECTING) => Some(connecting(case)),
-        "proxy_refused"
-            if ["502 ", "503 ", "504 "]
-                .iter()
-                .any(|status| case.message.contains(&format!("it answered {status}"))) =>
-        {
-            Some(verdict(
-                "connection",
-                "the network's behind the proxy, or a wrong host in `endpoint`: the proxy cannot reach it",
-                "is the host in `endpoint` right, and known where the proxy stands? else ask those who run the proxy, or, if it is reached straight, list the host in `no_proxy`; a `proxy` of the integration's own heeds only \"none\"",
-                Exit::Unreachable,
-            ))
-        }
+        "proxy_refused" if is_behind_proxy(case) => Some(verdict(
+            "connection",
+            "the network's behind the proxy, or a wrong host in `endpoint`: the proxy cannot reach it",
+            "is the host in `endpoint` right, and known where the proxy stands? else ask those who run the proxy, or, if it is reached straight, list the host in `no_proxy`; a `proxy` of the integration's own heeds only \"none\"",
+            Exit::Unreachable,
+        )),
         _ => None,
     }
+}
+
+/// Whether a proxy says that it could not reach what stands behind it.
+fn is_behind_proxy(case: &Case<'_>) -> bool {
+    ["it answered 502 ", "it answered 503 ", "it answered 504 "]
+        .iter()
+        .any(|words| case.message.contains(words))
 }
 
 /// An upstream's own refusal.
@@ -265,7 +266,7 @@ fn token(case: &Case<'_>) -> Option<Verdict> {
 fn on_the_way(case: &Case<'_>) -> Option<Verdict> {
     let said = |words: &str| case.message.contains(words);
     let (fault, next) = if said(": the proxy ") {
-        match ["502 ", "503 ", "504 "].iter().any(|status| said(&format!("it answered {status}"))) {
+        match is_behind_proxy(case) {
             true => (
                 "the network's behind the proxy, or a wrong host in the token URL: the proxy cannot reach it",
                 "is the host of the token endpoint right, and known where the proxy stands? else ask those who run the proxy, or, if it is reached straight, list the host in `no_proxy`; a `proxy` of the integration's own heeds only \"none\"",

@@ -8,7 +8,7 @@ use crate::dialect::claude::thinking::{self, Plan, Setting};
 use crate::dialect::claude::{Rules, rules, schema};
 use crate::dialect::loss::Losses;
 use crate::dialect::turns::Vendor;
-use crate::dialect::{Context, Untranslatable};
+use crate::dialect::{Context, Untranslatable, tier};
 use crate::openai::ChatRequest;
 use crate::openai::chat::ResponseFormat;
 use crate::openai::json::{Text, Writer};
@@ -213,11 +213,10 @@ fn write_tier(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    let Some(raw) = request.other("service_tier") else { return Ok(()) };
-    match raw.get() {
-        "\"auto\"" => {}
-        "\"default\"" | "\"standard_only\"" => json.tag("service_tier", "standard_only"),
-        _ => losses.dropped("service_tier", "Anthropic has the tiers `auto` and `default` only")?,
+    let why = "Anthropic has the tiers `auto` and `default` only";
+    let names = [("default", "standard_only"), ("standard_only", "standard_only")];
+    if let Some(tier) = tier::asked(request, &names, why, losses)? {
+        json.tag("service_tier", tier);
     }
     Ok(())
 }

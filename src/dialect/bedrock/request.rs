@@ -12,7 +12,7 @@ use crate::dialect::claude::Sampled;
 use crate::dialect::claude::thinking::Setting;
 use crate::dialect::loss::Losses;
 use crate::dialect::turns::{Block, Vendor};
-use crate::dialect::{Context, Untranslatable};
+use crate::dialect::{Context, Untranslatable, tier};
 use crate::openai::ChatRequest;
 use crate::openai::json::{Text, Writer};
 use crate::openai::message::{Content, Message, Role};
@@ -230,19 +230,14 @@ fn write_tier(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    let Some(raw) = request.other("service_tier") else { return Ok(()) };
-    match raw.get() {
-        "\"auto\"" => Ok(()),
-        tier @ ("\"default\"" | "\"flex\"" | "\"priority\"") => {
-            json.key("serviceTier");
-            json.object();
-            json.key("type");
-            json.raw(tier);
-            json.end_object();
-            Ok(())
-        }
-        _ => losses.dropped("service_tier", "Bedrock has no such tier"),
+    let names = [("default", "default"), ("flex", "flex"), ("priority", "priority")];
+    if let Some(tier) = tier::asked(request, &names, "Bedrock has no such tier", losses)? {
+        json.key("serviceTier");
+        json.object();
+        json.tag("type", tier);
+        json.end_object();
     }
+    Ok(())
 }
 
 fn write_as_sent(request: &ChatRequest<'_>, json: &mut Writer<'_>) -> Result<(), Untranslatable> {

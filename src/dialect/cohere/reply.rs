@@ -176,10 +176,9 @@ impl WireUsage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            prompt_tokens_details: self.cached_tokens.map(|cached| PromptDetails {
-                cached_tokens: whole(Some(cached)),
-                ..PromptDetails::default()
-            }),
+            prompt_tokens_details: self
+                .cached_tokens
+                .map(|cached| PromptDetails::cached(whole(Some(cached)))),
             completion_tokens_details: None,
         })
     }

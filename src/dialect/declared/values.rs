@@ -174,8 +174,7 @@ impl Tokens {
             prompt_tokens,
             completion_tokens,
             total_tokens: total.unwrap_or_else(|| prompt_tokens.saturating_add(completion_tokens)),
-            prompt_tokens_details: cached
-                .map(|cached_tokens| PromptDetails { cached_tokens, ..PromptDetails::default() }),
+            prompt_tokens_details: cached.map(PromptDetails::cached),
             completion_tokens_details: reasoning
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
         })

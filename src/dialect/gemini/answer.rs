@@ -262,9 +262,7 @@ impl Counts {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            prompt_tokens_details: self
-                .cached_content_token_count
-                .map(|cached_tokens| PromptDetails { cached_tokens, ..PromptDetails::default() }),
+            prompt_tokens_details: self.cached_content_token_count.map(PromptDetails::cached),
             completion_tokens_details: self
                 .thoughts_token_count
                 .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),

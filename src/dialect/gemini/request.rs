@@ -10,7 +10,7 @@ use super::thinking::{self, Plan};
 use super::tools;
 use super::turns::Conversation;
 use crate::dialect::loss::Losses;
-use crate::dialect::{Context, Untranslatable};
+use crate::dialect::{Context, Untranslatable, tier};
 use crate::openai::ChatRequest;
 use crate::openai::chat::ResponseFormat;
 use crate::openai::json::Writer;
@@ -142,15 +142,10 @@ fn write_tier(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    let Some(raw) = request.other("service_tier") else { return Ok(()) };
-    match raw.get() {
-        "\"auto\"" => {}
-        "\"default\"" | "\"standard\"" => json.tag("serviceTier", "standard"),
-        tier @ ("\"flex\"" | "\"priority\"") => {
-            json.key("serviceTier");
-            json.raw(tier);
-        }
-        _ => losses.dropped("service_tier", "Gemini has no such tier")?,
+    let names =
+        [("default", "standard"), ("standard", "standard"), ("flex", "flex"), ("priority", "priority")];
+    if let Some(tier) = tier::asked(request, &names, "Gemini has no such tier", losses)? {
+        json.tag("serviceTier", tier);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::models::{self, Effort};
 use super::tools;
 use super::turns;
 use crate::dialect::loss::Losses;
-use crate::dialect::{Context, Untranslatable};
+use crate::dialect::{Context, Untranslatable, tier};
 use crate::openai::ChatRequest;
 use crate::openai::chat::ResponseFormat;
 use crate::openai::json::{Object, Text, Writer};
@@ -265,13 +265,10 @@ fn write_tier(
     json: &mut Writer<'_>,
     losses: &mut Losses,
 ) -> Result<(), Untranslatable> {
-    let Some(tier) = request.other("service_tier").and_then(Text::read).and_then(Text::decode) else {
-        return Ok(());
-    };
-    match &*tier {
-        "auto" => {}
-        "default" | "standard_only" => json.tag("service_tier", "standard_only"),
-        _ => losses.dropped("service_tier", "Mistral has the tiers `auto` and `default` only")?,
+    let why = "Mistral has the tiers `auto` and `default` only";
+    let names = [("default", "standard_only"), ("standard_only", "standard_only")];
+    if let Some(tier) = tier::asked(request, &names, why, losses)? {
+        json.tag("service_tier", tier);
     }
     Ok(())
 }
