@@ -1,9 +1,8 @@
 //! The escapes of JSON strings: written where they must be, and resolved.
 
 use bytes::{BufMut, BytesMut};
-use wide::u8x32;
 
-use crate::openai::scan::{BLOCK, marks};
+use crate::openai::scan::{BLOCK, backslashes, marks};
 
 /// Characters that are put together before they go on: many short pieces cost more where they may have to grow.
 struct Piece {
@@ -160,11 +159,6 @@ fn ahead(rest: &[u8]) -> [u8; BLOCK] {
         block[..rest.len()].copy_from_slice(rest);
         block
     })
-}
-
-/// One bit a byte, the first byte lowest: set for a backslash.
-fn backslashes(block: &[u8; BLOCK]) -> u32 {
-    u8x32::new(*block).simd_eq(u8x32::splat(b'\\')).to_bitmask()
 }
 
 /// What each byte behind a backslash spells, but for `u`.

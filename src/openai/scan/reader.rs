@@ -1,11 +1,9 @@
 //! Steps over JSON without keeping any of it: a reader that knows the grammar and where it stands, and nothing of requests.
 
-use wide::u8x32;
+use fearless_simd::{Level, Simd, dispatch};
 
+use super::blocks::{BLOCK, STRETCH, Stretches, beyond_ascii, marks};
 use super::{MAX_DEPTH, ScanError};
-
-/// How many bytes of a string are tested at once.
-pub(in crate::openai) const BLOCK: usize = 32;
 
 /// What may stand behind a backslash, alone.
 const IS_ESCAPE: [bool; 256] = {
@@ -18,14 +16,20 @@ const IS_ESCAPE: [bool; 256] = {
 };
 const ESCAPES: &[u8] = b"\"\\/bfnrt";
 
+/// What a control character in a string should have been.
+const NO_CONTROL: &str = "an escape in place of a control character";
+
 /// Reads a body from left to right; `at` is the next byte, never behind the end.
 ///
-/// Speed here comes from letting the processor guess: `at` moves behind branches, not by arithmetic on what was read.
+/// Speed here comes from letting the processor guess: `at` moves behind branches, not by arithmetic on what was read. Only
+/// where in a long text the escapes stand cannot be guessed, so there it is arithmetic.
 pub(in crate::openai) struct Reader<'a> {
     body: &'a [u8],
     at: usize,
     /// Not 0 if a byte beyond ASCII was met, and nowhere but in a string may one be.
     beyond: u64,
+    /// The instructions that this processor has.
+    level: Level,
 }
 
 /// The error is boxed so that results travel in registers.
@@ -33,8 +37,8 @@ pub(in crate::openai) type Step<T> = Result<T, Box<ScanError>>;
 
 impl<'a> Reader<'a> {
     /// At the start of `body`. Whether that is UTF-8 is for others to say.
-    pub(in crate::openai) const fn new(body: &'a [u8]) -> Self {
-        Self { body, at: 0, beyond: 0 }
+    pub(in crate::openai) fn new(body: &'a [u8]) -> Self {
+        Self { body, at: 0, beyond: 0, level: Level::new() }
     }
 
     /// Whether no byte beyond ASCII was met: of what was read none is then.
@@ -193,47 +197,84 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let mut is_plain = true;
-        while let Some(block) = self.ahead() {
-            if self.marked(block, &mut is_plain)? {
-                return Ok(is_plain);
+        if let Some(block) = self.ahead::<BLOCK>() {
+            self.beyond |= beyond_ascii(block);
+            self.at += marks(block).trailing_zeros() as usize;
+            if self.take(b'"') {
+                return Ok(true);
             }
+        }
+        self.long_string()
+    }
+
+    /// The rest of a string that is longer, or has an escape. Not part of `string`, which short ones would pay for.
+    #[inline(never)]
+    fn long_string(&mut self) -> Step<bool> {
+        let mut is_plain = true;
+        if dispatch!(self.level, simd => self.stretches(Stretches::new(simd), &mut is_plain))? {
+            return Ok(is_plain);
         }
         self.string_tail(is_plain)
     }
 
-    /// Goes through the marks of `block`, which comes next; whether the string ended there.
-    fn marked(&mut self, block: &[u8; BLOCK], is_plain: &mut bool) -> Step<bool> {
-        let (start, mut marks) = (self.at, marks(block));
-        self.beyond |= u64::from(u8x32::new(*block).to_bitmask());
-        while marks != 0 {
-            let mark = marks.trailing_zeros() as usize;
-            if block[mark] == b'"' {
-                self.at = start + mark + 1;
-                return Ok(true);
-            }
-            *is_plain = false;
-            // Nearly every escape has two bytes and lies in one block: these two are no marks of their own.
-            let next = block.get(mark + 1).copied().unwrap_or_default();
-            if block[mark] == b'\\' && IS_ESCAPE[usize::from(next)] {
-                marks &= !(0b11 << mark);
+    /// Whether the string ended in one of the stretches; the tail of the body has none.
+    #[inline(always)]
+    fn stretches<S: Simd>(&mut self, mut text: Stretches<S>, is_plain: &mut bool) -> Step<bool> {
+        let (mut at, mut backslashes) = (self.at, 0);
+        let mut stop = None;
+        while let (Some(bytes), None) = (self.body[at..].first_chunk(), stop) {
+            let stretch = text.look(bytes);
+            if stretch.stops | stretch.rare == 0 {
+                backslashes |= stretch.backslashes;
+                at += STRETCH;
                 continue;
             }
-            self.at = start + mark;
-            self.escape()?;
-            let taken = self.at - start;
-            if taken >= BLOCK {
-                return Ok(false);
+            let first = stretch.stops & stretch.stops.wrapping_neg();
+            let inside = first.wrapping_sub(1);
+            backslashes |= stretch.backslashes & inside;
+            self.rare_escapes(at, stretch.rare & inside)?;
+            match first {
+                0 => at += STRETCH,
+                _ => stop = Some(at + first.trailing_zeros() as usize),
             }
-            marks = marks >> taken << taken;
         }
-        self.at = start + BLOCK;
-        Ok(false)
+        *is_plain = backslashes == 0;
+        self.beyond |= text.beyond_ascii();
+        match stop {
+            Some(stop) => {
+                self.at = stop;
+                if self.take(b'"') { Ok(true) } else { Err(self.expected(NO_CONTROL)) }
+            }
+            None => {
+                self.at = at - usize::from(text.is_cut());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Checks escapes of a stretch that begins at `start`: `rare` has a bit for the byte behind each backslash.
+    #[inline(never)]
+    fn rare_escapes(&mut self, start: usize, mut rare: u64) -> Step<()> {
+        while rare != 0 {
+            self.at = start + rare.trailing_zeros() as usize - 1;
+            self.escape()?;
+            rare &= rare - 1;
+        }
+        Ok(())
     }
 
     /// The rest of a string that reaches into the last bytes of the body, and was plain or not so far.
     fn string_tail(&mut self, mut is_plain: bool) -> Step<bool> {
         loop {
+            while let Some(word) = self.ahead() {
+                let word = u64::from_le_bytes(*word);
+                self.beyond |= word & HIGH_BITS;
+                let plain = plain_bytes(word);
+                self.at += plain;
+                if plain < 8 {
+                    break;
+                }
+            }
             match self.peek() {
                 None => return Err(self.expected("the closing quote of a string")),
                 Some(b'"') => break,
@@ -254,7 +295,7 @@ impl<'a> Reader<'a> {
     /// An escape; nothing else may stand where plain text ends and no quote is.
     fn escape(&mut self) -> Step<()> {
         if !self.take(b'\\') {
-            return Err(self.expected("an escape in place of a control character"));
+            return Err(self.expected(NO_CONTROL));
         }
         match self.peek() {
             Some(byte) if IS_ESCAPE[usize::from(byte)] => self.at += 1,
@@ -339,33 +380,30 @@ const fn plain_bytes(word: u64) -> usize {
     ((marks & HIGH_BITS).trailing_zeros() / 8) as usize
 }
 
-/// One bit a byte, the first byte lowest: set for a quote, a backslash or a control character.
-pub(in crate::openai) fn marks(block: &[u8; BLOCK]) -> u32 {
-    let block = u8x32::new(*block);
-    let control = block.min(u8x32::splat(b' ' - 1)).simd_eq(block);
-    let quote = block.simd_eq(u8x32::splat(b'"'));
-    (control | quote | block.simd_eq(u8x32::splat(b'\\'))).to_bitmask()
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn is_mark(byte: u8) -> bool {
-        matches!(byte, b'"' | b'\\' | ..b' ')
+    /// The instructions of this processor, and those of lesser ones.
+    fn levels() -> Vec<Level> {
+        let found = Level::new();
+        let mut levels = vec![Level::baseline(), found];
+        #[cfg(target_arch = "x86_64")]
+        levels.extend(
+            [found.as_sse4_2().map(Level::Sse4_2), found.as_avx2().map(Level::Avx2)].into_iter().flatten(),
+        );
+        levels
     }
 
     #[test]
-    fn marks_every_byte_that_is_not_plain_and_no_other() {
+    fn finds_the_first_byte_of_a_word_that_is_not_plain() {
         for byte in 0..=u8::MAX {
             for other in [b'a', b'"', 0x80, 0xff, 0x1f, 0x21] {
-                for place in 0..BLOCK {
-                    let block: [u8; BLOCK] = std::array::from_fn(|at| if at == place { byte } else { other });
-                    let expected =
-                        block.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(is_mark(*byte)));
-                    assert_eq!(marks(&block), expected, "{block:?}");
-                    let word = block[BLOCK - 8..].try_into().expect("eight bytes");
-                    let plain = block[BLOCK - 8..].iter().take_while(|byte| !is_mark(**byte)).count();
+                for place in 0..8 {
+                    let word: [u8; 8] = std::array::from_fn(|at| if at == place { byte } else { other });
+                    let plain = word.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | ..b' ')).count();
                     assert_eq!(plain_bytes(u64::from_le_bytes(word)), plain, "{word:?}");
                 }
             }
@@ -374,14 +412,42 @@ mod tests {
 
     #[test]
     fn ends_a_string_at_its_quote_whatever_its_length() {
-        for escape in ["", "\\\"", "\\\\", "\\u0022", "é", "\\n\\n\\n"] {
-            for (before, after, rest) in (0..75).flat_map(|n| [(n, 0, 0), (n, 40, 0), (n, 3, 60), (0, n, 9)])
+        for escape in ["", "\\\"", "\\\\", "\\u0022", "é", "\\n\\n\\n", "\\t", "\\\\\\\\\\\\\\\\\\\""] {
+            for (before, after, rest) in
+                (0..140).flat_map(|n| [(n, 0, 0), (n, 40, 0), (n, 3, 60), (n, 3, 90), (0, n, 9)])
             {
                 let string = format!("\"{}{escape}{}\"", "x".repeat(before), "y".repeat(after));
                 let body = format!("{string}{}", "\"".repeat(rest));
-                let mut reader = Reader::new(body.as_bytes());
-                assert_eq!(reader.key(), Ok(!escape.starts_with('\\')), "{body}");
-                assert_eq!(reader.at(), string.len(), "{body}");
+                for level in levels() {
+                    let mut reader = Reader { level, ..Reader::new(body.as_bytes()) };
+                    assert_eq!(reader.key(), Ok(!escape.starts_with('\\')), "{body}");
+                    assert_eq!(reader.at(), string.len(), "{body}");
+                    assert_eq!(reader.is_ascii(), escape != "é", "{body}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_is_read_by_stretches_as_it_is_byte_by_byte_and_refused_for_the_same_fault(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "x", "twelve bytes", "some thirty bytes that are plain", "é", "世", r#"\""#, r"\\", r"\\\", r"\n", r"\t", r"\/",
+                r"\u00e9", r"\ud83d", r"\u00g9", r"\u12", r"\x", "\\", "\u{1}", "\u{1f}", "\u{7f}", "\"",
+            ]), 0..40),
+            behind in 0_usize..150,
+        ) {
+            let body = format!("{}\"{}", pieces.concat(), " \\\"\u{2}".repeat(behind));
+            let mut slow = Reader::new(body.as_bytes());
+            let expected = slow.string_tail(true);
+            for level in levels() {
+                let mut reader = Reader { level, ..Reader::new(body.as_bytes()) };
+                let read = reader.long_string();
+                prop_assert_eq!(&read, &expected);
+                if read.is_ok() {
+                    prop_assert_eq!(reader.at(), slow.at());
+                    prop_assert!(!reader.is_ascii() || slow.is_ascii());
+                }
             }
         }
     }
