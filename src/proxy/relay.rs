@@ -127,7 +127,9 @@ pub(super) struct Relay {
     /// Whether it has heard something since then.
     spoke: bool,
     timer: Pin<Box<Sleep>>,
-    /// Tells when the timer is over.
+    /// When the timer is over; `None` if it is.
+    rings: Option<Instant>,
+    /// Tells when it is over.
     bell: Bell,
     idle: Duration,
     ping: Duration,
@@ -148,14 +150,15 @@ impl Relay {
         if matches!(source, Source::Opening(_)) {
             out.extend_from_slice(sse::PING);
         }
-        let timer = Box::pin(tokio::time::sleep_until(now + ping.min(idle)));
+        let rings = now + ping.min(idle);
         let mut relay = Self {
             source,
             out,
             silent: None,
             quiet: now,
             spoke: false,
-            timer,
+            timer: Box::pin(tokio::time::sleep_until(rings)),
+            rings: Some(rings),
             bell: Bell::default(),
             idle,
             ping,
@@ -389,7 +392,9 @@ impl Relay {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let rang = self.bell.rang(cx).map(Context::from_waker);
         let is_over = rang.is_some_and(|mut cx| self.timer.as_mut().poll(&mut cx).is_ready());
-        if !is_over && self.silent.is_some() {
+        if is_over {
+            self.rings = None;
+        } else if self.silent.is_some() {
             return Poll::Pending;
         }
         let now = Instant::now();
@@ -421,10 +426,11 @@ impl Relay {
         }
         let next = cut.map_or(ping, |cut| cut.min(ping));
         // Waking too early costs less than moving the timer for each chunk.
-        if !self.timer.is_elapsed() && self.timer.deadline() <= next {
+        if self.rings.is_some_and(|at| at <= next) {
             return Poll::Pending;
         }
         self.timer.as_mut().reset(next);
+        self.rings = Some(next);
         self.bell.ring();
         self.poll_silence(cx)
     }

@@ -63,9 +63,11 @@ impl Clock {
         self.state.store(since << 2 | wait as u64, Ordering::Relaxed);
     }
 
-    /// Notes that the connection's task has its turn.
-    pub(super) fn begin_turn(&self) {
+    /// Notes that the connection's task has its turn; whether the answer's body had to wait in the last one.
+    pub(super) fn begin_turn(&self) -> bool {
+        let waited = self.waits.load(Ordering::Relaxed);
         self.waits.store(false, Ordering::Relaxed);
+        waited
     }
 
     /// Asks the answer's body what comes next, unless it has said in this turn that it must wait: it calls for another

@@ -102,9 +102,9 @@ where
             let mut asked = pin!(stop.after(stage != Stage::Serving));
             bell.ring();
             poll_fn(|cx| {
-                let mut hushed = Context::from_waker(caller.waker(cx));
-                clock.begin_turn();
-                if let Poll::Ready(ended) = connection.as_mut().poll(&mut hushed) {
+                // Behind the first words of an answer hardly anything comes of its request that could call for nothing.
+                let waker = if clock.begin_turn() { cx.waker() } else { caller.waker(cx) };
+                if let Poll::Ready(ended) = connection.as_mut().poll(&mut Context::from_waker(waker)) {
                     return Poll::Ready(Step::Ended(ended));
                 }
                 if matches!(stage, Stage::Asked | Stage::Closing) && clock.is_lingering() {

@@ -17,10 +17,10 @@ const LONGEST: usize = 4 << 10;
 /// else.
 #[derive(Debug, Default)]
 pub(super) struct Alike {
-    /// Up to the text, its first quote included.
-    head: Vec<u8>,
-    /// From the text's last quote on; empty while nothing is known.
-    tail: Vec<u8>,
+    /// Up to the text, its first quote included; and from the text's last quote on. Empty while nothing is known.
+    around: Vec<u8>,
+    /// How long the first part is.
+    head: usize,
     strangers: u8,
 }
 
@@ -28,13 +28,13 @@ impl Alike {
     /// Whether `event` is the known one with another text: then it has the same lines and no more, its data is valid JSON
     /// too, and has the same members with the same values but for that text.
     pub(super) fn knows(&mut self, event: &[u8]) -> bool {
-        let (head, tail) = (&*self.head, &*self.tail);
+        let (head, tail) = self.around.split_at(self.head);
         let known = !tail.is_empty()
             && event.len() >= head.len() + tail.len()
             && event.starts_with(head)
             && event.ends_with(tail)
             && is_text(&event[head.len() - 1..=event.len() - tail.len()]);
-        if known {
+        if known && self.strangers != 0 {
             self.strangers = 0;
         }
         known
@@ -49,10 +49,10 @@ impl Alike {
         let text = text(event, &CONTENT).or_else(|| text(event, &ARGUMENTS));
         // What stands in a comment need not be a text, and might reach over the line's end.
         if let Some((start, end)) = text.filter(|(start, end)| is_text(&event[start - 1..=*end])) {
-            self.head.clear();
-            self.head.extend_from_slice(&event[..start]);
-            self.tail.clear();
-            self.tail.extend_from_slice(&event[end..]);
+            self.around.clear();
+            self.around.extend_from_slice(&event[..start]);
+            self.around.extend_from_slice(&event[end..]);
+            self.head = start;
         }
     }
 }
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn what_is_known_again_is_valid_and_what_is_valid_with_another_text_is_known_again() {
         let mut alike = knowing(&KNOWN.replace(r#"x\"content"#, "x"));
-        let (head, tail) =
-            (String::from_utf8(alike.head.clone()).unwrap(), String::from_utf8(alike.tail.clone()).unwrap());
+        let around = String::from_utf8(alike.around.clone()).unwrap();
+        let (head, tail) = around.split_at(alike.head);
         assert!(head.ends_with("{\"content\" : \"") && tail.starts_with("\"}}]"));
         for text in [
             "",
