@@ -278,7 +278,7 @@ mod tests {
             })
         };
         for turn in 1..=2 {
-            clock.begin_turn();
+            assert_eq!(clock.begin_turn(), turn > 1);
             assert_eq!(ask(Poll::Ready("more")), Poll::Ready("more"));
             assert_eq!(ask(Poll::Pending), Poll::Pending);
             assert_eq!(ask(Poll::Ready("unheard")), Poll::Pending);

@@ -102,7 +102,8 @@ where
             let mut asked = pin!(stop.after(stage != Stage::Serving));
             bell.ring();
             poll_fn(|cx| {
-                // Behind the first words of an answer hardly anything comes of its request that could call for nothing.
+                // Once an answer had to wait for more, nearly nothing is left of its request that could call for nothing.
+                // Both wakers call this task.
                 let waker = if clock.begin_turn() { cx.waker() } else { caller.waker(cx) };
                 if let Poll::Ready(ended) = connection.as_mut().poll(&mut Context::from_waker(waker)) {
                     return Poll::Ready(Step::Ended(ended));

@@ -1,4 +1,4 @@
-//! What the bytes of a string are, many at a time: by the widest instructions that the processor turns out to have.
+//! What the bytes of a string are, many at a time: of a long one by the widest instructions that the processor has.
 //!
 //! Nothing here branches on a byte: text has an escape in every other line, at places that no processor guesses.
 
@@ -40,9 +40,9 @@ pub(super) fn beyond_ascii(block: &[u8; BLOCK]) -> u64 {
 pub(super) struct Stretch {
     /// Backslashes, escaped ones among them.
     pub(super) backslashes: u64,
-    /// Quotes and control characters that no backslash stands before: the end of the string, or a fault of it.
+    /// Quotes and control characters that are not escaped: the end of the string, or a fault of it.
     pub(super) stops: u64,
-    /// Bytes behind a backslash that are not the common `"`, `\` or `n`: rarer escapes, or faults.
+    /// Escaped bytes other than the common `"`, `\` and `n`: rarer escapes, or faults.
     pub(super) rare: u64,
 }
 
