@@ -5,17 +5,6 @@ use fearless_simd::{Level, Simd, dispatch};
 use super::blocks::{BLOCK, STRETCH, Stretches, beyond_ascii, marks};
 use super::{MAX_DEPTH, ScanError};
 
-/// What may stand behind a backslash, alone.
-const IS_ESCAPE: [bool; 256] = {
-    let (mut table, mut at) = ([false; 256], 0);
-    while at < ESCAPES.len() {
-        table[ESCAPES[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-const ESCAPES: &[u8] = b"\"\\/bfnrt";
-
 /// What a control character in a string should have been.
 const NO_CONTROL: &str = "an escape in place of a control character";
 
@@ -183,18 +172,11 @@ impl<'a> Reader<'a> {
         self.at += 1;
         // Keys and other short strings end in the first words, for less than a block costs.
         for _ in 0..2 {
-            let Some(word) = self.ahead() else { break };
-            let word = u64::from_le_bytes(*word);
-            self.beyond |= word & HIGH_BITS;
-            match plain_bytes(word) {
-                8 => self.at += 8,
-                plain => {
-                    self.at += plain;
-                    if self.take(b'"') {
-                        return Ok(true);
-                    }
-                    break;
+            if !self.plain_word() {
+                if self.take(b'"') {
+                    return Ok(true);
                 }
+                break;
             }
         }
         if let Some(block) = self.ahead::<BLOCK>() {
@@ -205,6 +187,18 @@ impl<'a> Reader<'a> {
             }
         }
         self.long_string()
+    }
+
+    /// Steps over the next eight bytes of a string, or to the first of them that is not plain; whether there are eight and
+    /// all of them are.
+    #[inline(always)]
+    fn plain_word(&mut self) -> bool {
+        let Some(word) = self.ahead() else { return false };
+        let word = u64::from_le_bytes(*word);
+        self.beyond |= word & HIGH_BITS;
+        let plain = plain_bytes(word);
+        self.at += plain;
+        plain == 8
     }
 
     /// The rest of a string that is longer, or has an escape. Not part of `string`, which short ones would pay for.
@@ -266,15 +260,7 @@ impl<'a> Reader<'a> {
     /// The rest of a string that reaches into the last bytes of the body, and was plain or not so far.
     fn string_tail(&mut self, mut is_plain: bool) -> Step<bool> {
         loop {
-            while let Some(word) = self.ahead() {
-                let word = u64::from_le_bytes(*word);
-                self.beyond |= word & HIGH_BITS;
-                let plain = plain_bytes(word);
-                self.at += plain;
-                if plain < 8 {
-                    break;
-                }
-            }
+            while self.plain_word() {}
             match self.peek() {
                 None => return Err(self.expected("the closing quote of a string")),
                 Some(b'"') => break,
@@ -298,7 +284,7 @@ impl<'a> Reader<'a> {
             return Err(self.expected(NO_CONTROL));
         }
         match self.peek() {
-            Some(byte) if IS_ESCAPE[usize::from(byte)] => self.at += 1,
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
             Some(b'u') => {
                 self.at += 1;
                 for _ in 0..4 {
