@@ -97,7 +97,8 @@ fn build(
     way: &dyn Fn(&Uri) -> Result<Egress, String>,
 ) -> Authorizer {
     let (host, tls) = (HeaderValue::from_static("bench.example"), tls::Profile::default());
-    let site = Site { host: &host, tls: &tls, proxy: &|_| Proxy::Direct, limit: LIMIT, way };
+    let (integration, proxy) = ("bench", &|_: &Uri| Proxy::Direct);
+    let site = Site { integration, host: &host, tls: &tls, proxy, limit: LIMIT, way };
     tokens.authorizer(settings, &site).expect("sound settings")
 }
 

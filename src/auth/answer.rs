@@ -67,6 +67,8 @@ pub(super) enum Trouble {
         words: String,
         /// The same without the endpoint's own words.
         ours: String,
+        /// Nothing but a change of the configuration, or of what stands on the way, can help.
+        hopeless: bool,
     },
 }
 
@@ -74,12 +76,17 @@ impl Trouble {
     /// Anything but a refusal, in these words, which are ours.
     pub(super) fn unavailable(words: impl Into<String>) -> Self {
         let words = words.into();
-        Self::Unavailable { ours: words.clone(), words }
+        Self::Unavailable { ours: words.clone(), words, hopeless: false }
+    }
+
+    /// Likewise, where asking again cannot help.
+    pub(super) fn hopeless(words: String) -> Self {
+        Self::Unavailable { ours: words.clone(), words, hopeless: true }
     }
 
     /// Likewise, where `words` hold some of the endpoint's own, and `ours` say the same without them.
     pub(super) fn quoting(words: String, ours: impl Into<String>) -> Self {
-        Self::Unavailable { words, ours: ours.into() }
+        Self::Unavailable { words, ours: ours.into(), hopeless: false }
     }
 }
 

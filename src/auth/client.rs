@@ -9,13 +9,12 @@ use http::{HeaderName, HeaderValue, Uri};
 
 use super::answer::{self, Fields, Granted, Trouble};
 use super::credential::{Credential, Issuer, Proof, bearer, host_of};
-use super::fetch::{self, Way};
+use super::fetch::{self, Flight};
 use crate::config::valid::{ClientAuth, OAuth2, is_suspect, shown};
 use crate::echo::Needles;
 use crate::egress::Egress;
 use crate::outbound::Unsigned;
 use crate::secret::Secret;
-use crate::tasks::Seat;
 use crate::tls;
 
 /// What to do where an answer has no token, and no token endpoint was named.
@@ -143,9 +142,9 @@ impl Credential for Client {
         Issuer { host: host_of(&self.url), proof }
     }
 
-    async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<HeaderValue>, Trouble> {
-        let (status, body) = way.exchange(seat, 0, self.request()).await?;
-        let proxy = way.stops.first().and_then(Egress::proxy_authorization);
+    async fn ask(&self, flight: &Flight<'_>) -> Result<Granted<HeaderValue>, Trouble> {
+        let (status, body) = flight.exchange(0, self.request()).await?;
+        let proxy = flight.way.stops.first().and_then(Egress::proxy_authorization);
         let hide = |text: &str| self.hide(text, proxy);
         let (help, url) = match self.is_endpoint {
             true => {
@@ -183,7 +182,7 @@ fn form(settings: &OAuth2) -> Vec<(String, String)> {
 mod tests {
     use http::header::CONTENT_TYPE;
 
-    use super::super::testing::{Endpoint, LIMIT, SEAT, answer, settings};
+    use super::super::testing::{self, Endpoint, LIMIT, SEAT, answer, settings};
     use super::*;
     use crate::config::valid::SecretSource;
 
@@ -300,9 +299,9 @@ mod tests {
         settings.extra_headers =
             vec![(HeaderName::from_static("x-extra"), HeaderValue::from_static("hdr-secret-1"))];
         let client = credential(&settings);
-        let way = Way { stops: [endpoint.egress()].into(), limit: LIMIT };
+        let way = testing::way(endpoint.egress(), LIMIT);
         for want in wants {
-            match way.ask(SEAT, &client).await {
+            match way.ask(SEAT, &client).await.map_err(|miss| miss.trouble) {
                 Err(Trouble::Refused { description: Some(told), .. }) => assert_eq!(told, want),
                 _ => panic!("no refusal where {want} was to be told"),
             }

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use http::{HeaderValue, Uri};
 
 use super::answer::{Granted, Trouble};
-use super::fetch::Way;
+use super::fetch::Flight;
 use crate::config::valid::{Proxy, SecretSource};
 use crate::secret::Secret;
-use crate::tasks::Seat;
 
 /// Everything that makes one token differ from another, and how it is asked for. Two integrations whose credentials
 /// are equal share one token and one fetch, if they go the same way for it ([`Held`]).
@@ -22,9 +21,8 @@ pub(super) trait Credential: Eq + Hash + Send + Sync + 'static {
     /// Who is asked, for messages.
     fn issuer(&self) -> Issuer;
 
-    /// Asks once, over `way`.
-    fn ask(&self, seat: Seat, way: &Way)
-    -> impl Future<Output = Result<Granted<Self::Pass>, Trouble>> + Send;
+    /// Asks once.
+    fn ask(&self, flight: &Flight<'_>) -> impl Future<Output = Result<Granted<Self::Pass>, Trouble>> + Send;
 }
 
 /// A credential, and the proxies on the way to those who have a part in its token. They tell credentials apart as well: that

@@ -33,6 +33,8 @@ pub enum AuthError {
         ours: String,
         /// When the next try is made.
         retry_after: Duration,
+        /// It fails as long as nobody changes something: TLS, or a proxy that refuses our credentials.
+        hopeless: bool,
     },
     /// The request cannot be signed as it is.
     Unsignable(String),
@@ -110,6 +112,7 @@ mod tests {
             words: "it answered 503 (down: for now)".into(),
             ours: "it answered 503".into(),
             retry_after: Duration::from_millis(1900),
+            hopeless: false,
         };
         let all = "no token from idp.example: it answered 503 (down: for now); next try in 1.9 s";
         assert_eq!(error.to_string(), all);

@@ -1,11 +1,11 @@
 //! One token request: out through the egress, its answer read within its limits of time and size.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
@@ -19,9 +19,14 @@ use crate::tasks::Seat;
 /// The longest answer of a token endpoint that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
+/// The longest that a `retry-after` is heeded: whoever mends an endpoint that asked for more need not wait for it.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// How a caller reaches those who have a part in a token, and how long it gives them.
 #[derive(Clone)]
 pub(super) struct Way {
+    /// The integration that the caller is for.
+    pub(super) integration: Arc<str>,
     /// Towards each of them, in the credential's order: the token endpoint first.
     pub(super) stops: Arc<[Egress]>,
     /// The whole token request: connecting, the heads and the bodies.
@@ -34,24 +39,43 @@ impl Way {
         &self,
         seat: Seat,
         credential: &C,
-    ) -> Result<Granted<C::Pass>, Trouble> {
-        let asked = timeout(self.limit, credential.ask(seat, self)).await;
-        asked.unwrap_or_else(|_| {
+    ) -> Result<Granted<C::Pass>, Miss> {
+        let flight = Flight { seat, way: self, rest: OnceLock::new() };
+        let asked = timeout(self.limit, credential.ask(&flight)).await.unwrap_or_else(|_| {
             Err(Trouble::unavailable(format!("it did not answer within {:?} (limits.token)", self.limit)))
-        })
+        });
+        asked.map_err(|trouble| Miss { trouble, rest: flight.rest.into_inner() })
     }
+}
 
+/// Why one asking gave no token.
+pub(super) struct Miss {
+    pub(super) trouble: Trouble,
+    /// How long those who were asked want to be left alone.
+    pub(super) rest: Option<Duration>,
+}
+
+/// One asking for a token.
+pub(super) struct Flight<'a> {
+    seat: Seat,
+    pub(super) way: &'a Way,
+    rest: OnceLock<Duration>,
+}
+
+impl Flight<'_> {
     /// Sends `request` to the stop of this number; its status and its whole answer.
     pub(super) async fn exchange(
         &self,
-        seat: Seat,
         stop: usize,
         request: Box<Unsigned>,
     ) -> Result<(u16, BytesMut), Trouble> {
-        let egress = self.stops.get(stop).ok_or_else(|| Trouble::unavailable("there is no way to it"))?;
-        let sent = egress.send(seat, request.seal(Stamp(0))).await;
+        let egress = self.way.stops.get(stop).ok_or_else(|| Trouble::unavailable("there is no way to it"))?;
+        let sent = egress.send(self.seat, request.seal(Stamp(0))).await;
         let sent = sent.map_err(|why| unanswered(&why))?;
         let (status, coding) = (sent.head.status, coding(&sent.head.headers));
+        if let Some(rest) = rest(status, &sent.head.headers) {
+            _ = self.rest.set(rest);
+        }
         let body = whole(sent.body).await?;
         match coding.or_else(|| body.starts_with(GZIP).then_some("gzip")) {
             // Some say so of what is not: what can be read is.
@@ -72,8 +96,22 @@ fn unanswered(why: &SendError) -> Trouble {
     match why {
         SendError::Closed(_) => Trouble::quoting(words, "the connection ended before it answered"),
         SendError::Garbled(_) => Trouble::quoting(words, "its answer is not HTTP that can be used"),
+        SendError::Tls(_) | SendError::ProxyAuth(_) => Trouble::hopeless(words),
         _ => Trouble::unavailable(words),
     }
+}
+
+/// How long an answer of this head asks to be left alone (RFC 9110 §10.2.3), as far as it is heeded.
+fn rest(status: StatusCode, fields: &HeaderMap) -> Option<Duration> {
+    if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    let said = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let rest = match said.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(said).ok()?.duration_since(SystemTime::now()).ok()?,
+    };
+    Some(rest.min(LONGEST_REST))
 }
 
 /// How the answer says that it is compressed.
@@ -136,7 +174,7 @@ mod tests {
 
     async fn ask(endpoint: &Endpoint, limit: Duration) -> Result<Granted<HeaderValue>, Trouble> {
         let credential = Client::read(&endpoint.settings(), &Profile::default()).unwrap();
-        Way { stops: [endpoint.egress()].into(), limit }.ask(SEAT, &credential).await
+        way(endpoint.egress(), limit).ask(SEAT, &credential).await.map_err(|miss| miss.trouble)
     }
 
     async fn words(answer: Vec<u8>) -> String {
@@ -207,6 +245,26 @@ mod tests {
         let plain = coded("content-encoding: gzip\r\n", b"{\"access_token\":\"t\"}");
         let endpoint = Endpoint::saying(move |_| plain.clone()).await;
         assert_eq!(ask(&endpoint, LIMIT).await.ok().unwrap().pass, "Bearer t");
+    }
+
+    #[test]
+    fn a_failing_endpoint_may_ask_to_be_left_alone_for_up_to_a_minute() {
+        let in_an_hour = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
+        for (status, said, want) in [
+            (503, "7", Some(7)),
+            (429, " 30 ", Some(30)),
+            (500, "3600", Some(60)),
+            (503, &in_an_hour, Some(60)),
+            (503, "Sun, 06 Nov 1994 08:49:37 GMT", None),
+            (503, "soon", None),
+            (503, "-1", None),
+            (401, "7", None),
+            (200, "7", None),
+        ] {
+            let fields = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(said).unwrap())]);
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(rest(status, &fields), want.map(Duration::from_secs), "{status}: {said}");
+        }
     }
 
     #[tokio::test]

@@ -237,6 +237,8 @@ pub struct Tokens {
 
 /// What an authorizer is built from besides its settings.
 pub struct Site<'a> {
+    /// The integration that it is for, by its name.
+    pub integration: &'a str,
     /// What the requests will say as `host`.
     pub host: &'a HeaderValue,
     /// What is spoken to token endpoints: it tells credentials apart.
@@ -256,7 +258,8 @@ impl Site<'_> {
 
     fn way_to(&self, urls: &[&Uri]) -> Result<Way, String> {
         let stop = |url: &&Uri| (self.way)(url).map_err(|words| format!("token endpoint: {words}"));
-        Ok(Way { stops: urls.iter().map(stop).collect::<Result<_, _>>()?, limit: self.limit })
+        let stops = urls.iter().map(stop).collect::<Result<_, _>>()?;
+        Ok(Way { integration: self.integration.into(), stops, limit: self.limit })
     }
 }
 

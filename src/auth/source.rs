@@ -9,10 +9,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::future::Cache;
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Granted, Trouble};
+use super::answer::Granted;
 use super::credential::{Credential, Held, Issuer};
 use super::error::AuthError;
-use super::fetch::Way;
+use super::fetch::{Miss, Way};
 use super::state::{NONE, Plan, State, Token, Verdict};
 use crate::outbound::Stamp;
 use crate::tasks::{Seat, Tasks};
@@ -171,7 +171,7 @@ impl<C: Credential> Source<C> {
         settled.unwrap_or_else(|| {
             let (host, words) = (Arc::clone(&self.issuer.host), "the fetch was cut off".to_owned());
             let (ours, retry_after) = (words.clone(), Duration::from_secs(1));
-            Err(AuthError::Unavailable { host, words, ours, retry_after })
+            Err(AuthError::Unavailable { host, words, ours, retry_after, hopeless: false })
         })
     }
 
@@ -212,7 +212,7 @@ impl<C: Credential> Source<C> {
                 tracing::debug!(host = &*self.issuer.host, took_ms, lives_s, "token fetched");
                 before.granted(token, Instant::now())
             }
-            Err(trouble) => self.failed(&before, number, trouble),
+            Err(miss) => self.failed(&before, number, miss, &way.integration),
         };
         let state = Arc::new(state);
         // Before moka lets the next one in, so that no request sees the state before this one afterwards.
@@ -220,12 +220,12 @@ impl<C: Credential> Source<C> {
         state
     }
 
-    fn failed(&self, before: &State<C::Pass>, number: u64, trouble: Trouble) -> State<C::Pass> {
+    fn failed(&self, before: &State<C::Pass>, number: u64, miss: Miss, integration: &str) -> State<C::Pass> {
         let now = Instant::now();
-        let state = before.failed(number, self.issuer.clone(), trouble, now, fastrand::f64());
+        let state = before.failed(number, self.issuer.clone(), miss, now, fastrand::f64());
         if let Some(error) = state.error(now) {
             let words = error.to_string();
-            tracing::warn!(live_token = state.is_sound(now), "{words}");
+            tracing::warn!(integration, live_token = state.is_sound(now), "{words}");
             self.numbers.last_error.store(Some(Arc::new(words)));
         }
         self.numbers.failures.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::answer::Trouble;
 use super::credential::Issuer;
 use super::error::AuthError;
+use super::fetch::Miss;
 use crate::outbound::Stamp;
 
 /// The refresh begins between these shares of a token's lifetime, at a random point, so that many sidecars that
@@ -90,9 +91,9 @@ impl Failure {
             Trouble::Refused { status, error, description } => {
                 AuthError::Refused { host, proof, status, error, description }
             }
-            Trouble::Unavailable { words, ours } => {
+            Trouble::Unavailable { words, ours, hopeless } => {
                 let retry_after = self.until.saturating_duration_since(now);
-                AuthError::Unavailable { host, words, ours, retry_after }
+                AuthError::Unavailable { host, words, ours, retry_after, hopeless }
             }
         }
     }
@@ -202,18 +203,19 @@ impl<P> State<P> {
         Self { number: token.stamp.0, token: Some(Arc::new(token)), failure: None, renewed }
     }
 
-    /// The state after the fetch `number` that failed at `now`: the token stays, for as long as it lives. `chance`
-    /// is from 0 to 1.
+    /// The state after the fetch `number` that failed at `now`: the token stays, for as long as it lives. The next fetch
+    /// waits as long as the endpoint asked for, and never less than the pause. `chance` is from 0 to 1.
     pub(super) fn failed(
         &self,
         number: u64,
         issuer: Issuer,
-        trouble: Trouble,
+        Miss { trouble, rest }: Miss,
         now: Instant,
         chance: f64,
     ) -> Self {
         let run = self.failure.as_ref().map_or(1, |failure| failure.run.saturating_add(1));
-        let failure = Some(Failure { issuer, trouble, run, until: now + pause(run, chance) });
+        let until = now + pause(run, chance).max(rest.unwrap_or_default());
+        let failure = Some(Failure { issuer, trouble, run, until });
         Self { number, token: self.token.clone(), failure, renewed: self.renewed }
     }
 }
@@ -251,8 +253,13 @@ mod tests {
     }
 
     fn down(state: &State, now: Instant) -> State {
+        down_for(state, now, None)
+    }
+
+    fn down_for(state: &State, now: Instant, rest: Option<Duration>) -> State {
         let issuer = Issuer { host: "idp".into(), proof: &PROOF };
-        state.failed(9, issuer, Trouble::unavailable("it answered 503"), now, 0.0)
+        let miss = Miss { trouble: Trouble::unavailable("it answered 503"), rest };
+        state.failed(9, issuer, miss, now, 0.0)
     }
 
     fn word(plan: &Plan<'_, HeaderValue>) -> &'static str {
@@ -315,6 +322,17 @@ mod tests {
         state = down(&state.granted(token(2, now, HOUR), now), now);
         assert_eq!(state.failure.as_ref().unwrap().until, now + FIRST_PAUSE);
         assert!(pause(u32::MAX, 0.0) == LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn an_endpoint_that_asks_to_be_left_alone_is_and_never_for_less_than_the_pause() {
+        let now = Instant::now();
+        let state = down_for(&State::default(), now, Some(after(7.0)));
+        assert_eq!(state.error(now).unwrap().retry_after(), Some(after(7.0)));
+        assert_eq!(word(&state.plan(now + after(6.9), NONE)), "fail");
+        assert_eq!(word(&state.plan(now + after(7.0), NONE)), "wait");
+        let again = down_for(&state, now + after(7.0), Some(after(0.0)));
+        assert_eq!(again.error(now + after(7.0)).unwrap().retry_after(), Some(after(0.5)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::fetch::Way;
 use super::{AuthError, Authorizer, Site, Tokens};
 use crate::config::valid::{Authorization, ClientAuth, OAuth2, Proxy, SecretSource};
 use crate::egress::{Clients, Egress, EgressLimits};
@@ -196,6 +197,11 @@ pub(super) fn authorizer(tokens: &Tokens, settings: &OAuth2, egress: &Egress, li
     build_with(tokens, &settings, &|_| Ok(egress.clone()), limit).unwrap()
 }
 
+/// The way of an integration to a token endpoint.
+pub(super) fn way(egress: Egress, limit: Duration) -> Way {
+    Way { integration: "mine".into(), stops: [egress].into(), limit }
+}
+
 /// An authorizer that needs no token endpoint.
 pub(super) fn build(tokens: &Tokens, settings: &Authorization) -> Result<Authorizer, String> {
     build_with(tokens, settings, &|_| Err("nobody should ask".to_owned()), LIMIT)
@@ -209,7 +215,8 @@ pub(super) fn build_with(
     limit: Duration,
 ) -> Result<Authorizer, String> {
     let (host, tls) = (HeaderValue::from_static("gateway.test"), Profile::default());
-    tokens.authorizer(settings, &Site { host: &host, tls: &tls, proxy: &|_| Proxy::Direct, limit, way })
+    let (integration, proxy) = ("mine", &|_: &Uri| Proxy::Direct);
+    tokens.authorizer(settings, &Site { integration, host: &host, tls: &tls, proxy, limit, way })
 }
 
 pub(super) fn request() -> Box<Unsigned> {

@@ -138,7 +138,8 @@ fn authorizer(
     let (tls, limit) = (&settings.token_tls, settings.limits.token);
     let proxy = |url: &Uri| settings.token_routes.to(url);
     let way = |url: &Uri| workshop.clients.egress(url, tls, &proxy(url), &limits);
-    let site = Site { host, tls, proxy: &proxy, limit, way: &way };
+    let integration = settings.name.as_str();
+    let site = Site { integration, host, tls, proxy: &proxy, limit, way: &way };
     workshop.tokens.authorizer(&settings.authorization, &site)
 }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
+use crate::proxy::{Doing, Via};
+use crate::support::tls::Authority;
 use crate::support::token_server::issue;
 use crate::support::upstream::Request;
 use crate::support::{Call, Gate, PATIENCE, Setup, Sidecar, TokenServer, Upstream};
@@ -268,6 +270,45 @@ fn a_token_server_that_is_down_is_a_503_that_says_when_to_come_back() {
     }
     assert!(server.calls() <= 5, "{} token calls", server.calls());
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn a_token_server_that_asks_to_be_left_alone_is_and_callers_are_told_for_how_long() {
+    let upstream = Upstream::saying("hello");
+    let server = TokenServer::start(|turn, _| {
+        turn.answer_with(429, &[("content-type", "application/json"), ("retry-after", "40")], "{}");
+    });
+    let sidecar = sidecar(&upstream, &server, TOKEN);
+    for _ in 0..3 {
+        let answer = sidecar.ask(&Call::say("m", "hi"));
+        answer.refusal(503, "token_unavailable");
+        let seconds: u64 =
+            answer.header("retry-after").and_then(|said| said.parse().ok()).unwrap_or_default();
+        assert!((6..=40).contains(&seconds), "{}", answer.text());
+        assert_eq!(answer.header("x-should-retry"), None);
+    }
+    assert_eq!((server.calls(), upstream.count()), (1, 0));
+    let line = sidecar.log_line("the failed fetch", |line| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("no token from"))
+    });
+    assert_eq!(line["integration"], "acme", "{line}");
+}
+
+#[test]
+fn a_token_that_tls_or_a_proxy_stands_before_is_not_worth_a_retry() {
+    let upstream = Upstream::saying("hello");
+    let untrusted = Authority::new().server("127.0.0.1");
+    let server = Upstream::start_tls(untrusted, |turn| turn.answer(200, "{}"));
+    let tls = (format!("https://{}/token", server.address()), String::new());
+    let via = Via::start(Doing::Say("HTTP/1.1 407 X\r\ncontent-length: 0\r\n\r\n"));
+    let proxy =
+        ("https://idp.corp.example/token".to_owned(), format!("proxy = \"{}\"\n", via.url("ann:pw@")));
+    for (url, lines) in [tls, proxy] {
+        let oauth = format!("authentication_type = \"oauth2\"\noauth2_token_url = \"{url}\"\n{lines}{TOKEN}");
+        let answer = Setup::before(&upstream, &oauth).start().ask(&Call::say("m", "hi"));
+        answer.refusal(503, "token_unavailable");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{}", answer.text());
+    }
 }
 
 #[test]

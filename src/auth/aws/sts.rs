@@ -11,12 +11,11 @@ use quick_xml::events::Event;
 use super::Keys;
 use crate::auth::answer::{self, Granted, Trouble};
 use crate::auth::credential::{self, Credential, Issuer, Proof};
-use crate::auth::fetch::{self, Way};
+use crate::auth::fetch::{self, Flight};
 use crate::config::valid;
 use crate::observe::clock;
 use crate::outbound::Unsigned;
 use crate::secret::Secret;
-use crate::tasks::Seat;
 use crate::tls;
 
 const PROOF: Proof = Proof {
@@ -81,9 +80,9 @@ impl Credential for WebIdentity {
         Issuer { host: credential::host_of(&self.url), proof: &PROOF }
     }
 
-    async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<Keys>, Trouble> {
+    async fn ask(&self, flight: &Flight<'_>) -> Result<Granted<Keys>, Trouble> {
         let token = credential::secret_in("aws.web_identity_token_file", &self.file).await?;
-        let (status, body) = way.exchange(seat, 0, self.request(&token)).await?;
+        let (status, body) = flight.exchange(0, self.request(&token)).await?;
         read(status, &body, &token, clock::unix_seconds())
     }
 }

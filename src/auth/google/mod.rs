@@ -14,14 +14,13 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{self, Fields, Granted, Trouble};
 use super::credential::{Credential, Issuer, Proof, bearer, host_of};
-use super::fetch::{self, Way};
+use super::fetch::{self, Flight};
 use crate::config::valid::{Gcp, GcpSource};
 use crate::echo::Needles;
 use crate::files;
 use crate::observe::clock;
 use crate::outbound::{Segments, Unsigned};
 use crate::secret::Secret;
-use crate::tasks::Seat;
 use crate::tls;
 use key::SigningKey;
 
@@ -158,7 +157,7 @@ impl Account {
     }
 
     /// The token of the account itself.
-    async fn own(&self, seat: Seat, way: &Way) -> Result<Granted<String>, Trouble> {
+    async fn own(&self, flight: &Flight<'_>) -> Result<Granted<String>, Trouble> {
         let (request, secrets) = match &self.kind {
             Kind::Service { email, key, url } => {
                 let signed = key.assertion(email, url, self.scope(), clock::unix_seconds())?;
@@ -169,14 +168,14 @@ impl Account {
                 (refreshing(url, id, (secret, refresh), scope), vec![secret.clone(), refresh.clone()])
             }
             Kind::External(external) => {
-                let subject = external.subject_token(seat, way).await?;
+                let subject = external.subject_token(flight).await?;
                 let secret = external.client.as_ref().map(|(_, secret)| secret.clone());
                 let secrets = secret.into_iter().chain([subject.clone()]).collect();
                 (external.exchange(&subject, self.scope()), secrets)
             }
             Kind::Machine(url) => (of_the_machine(url, self.scope.as_deref()), Vec::new()),
         };
-        let (status, body) = way.exchange(seat, 0, request).await?;
+        let (status, body) = flight.exchange(0, request).await?;
         let hide = |text: &str| hidden(text, &secrets);
         let url = match &self.kind {
             Kind::Machine(_) => "that a service account is attached to the machine",
@@ -201,14 +200,14 @@ impl Credential for Account {
         Issuer { host: host_of(self.url()), proof }
     }
 
-    async fn ask(&self, seat: Seat, way: &Way) -> Result<Granted<HeaderValue>, Trouble> {
-        let own = self.own(seat, way).await?;
+    async fn ask(&self, flight: &Flight<'_>) -> Result<Granted<HeaderValue>, Trouble> {
+        let own = self.own(flight).await?;
         let granted = match &self.impersonated {
             None => own,
             Some(impersonated) => {
                 let stop = self.urls().len() - 1;
                 let scope = self.scope.as_deref().unwrap_or(SCOPE);
-                impersonated.ask(seat, (way, stop), &Secret::new(own.pass), scope).await?
+                impersonated.ask(flight, stop, &Secret::new(own.pass), scope).await?
             }
         };
         granted.with(|token| bearer("Bearer ", &token))
@@ -226,7 +225,7 @@ impl Subject {
 
 impl External {
     /// The token of the other platform, as it is now.
-    async fn subject_token(&self, seat: Seat, way: &Way) -> Result<Secret, Trouble> {
+    async fn subject_token(&self, flight: &Flight<'_>) -> Result<Secret, Trouble> {
         let (text, from) = match &self.subject {
             Subject::File(path) => {
                 let reading = path.clone();
@@ -237,7 +236,7 @@ impl External {
             Subject::Url(url, headers) => {
                 let mut request = fetch::get(url);
                 request.headers.extend(headers.iter().cloned());
-                let (status, body) = way.exchange(seat, 1, request).await?;
+                let (status, body) = flight.exchange(1, request).await?;
                 if !(200..300).contains(&status) {
                     let words = format!("the subject token's URL at {} answered {status}", host_of(url));
                     return Err(Trouble::unavailable(words));
@@ -289,8 +288,8 @@ impl Impersonated {
     /// The token of the account that `own` may speak for.
     async fn ask(
         &self,
-        seat: Seat,
-        (way, stop): (&Way, usize),
+        flight: &Flight<'_>,
+        stop: usize,
         own: &Secret,
         scope: &str,
     ) -> Result<Granted<String>, Trouble> {
@@ -305,7 +304,7 @@ impl Impersonated {
         headers.insert(AUTHORIZATION, bearer("Bearer ", own.expose())?);
         let mut request = Unsigned::new(Method::POST, "", headers, Segments::one(body.to_string().into()));
         request.uri = self.url.clone();
-        let (status, body) = way.exchange(seat, stop, request).await?;
+        let (status, body) = flight.exchange(stop, request).await?;
         let hide = |text: &str| hidden(text, std::slice::from_ref(own));
         let url = "service_account_impersonation_url in gcp.credentials_file";
         let fields = Fields { token: "accessToken", expires: "", help: "", url, hide: &hide };
@@ -328,9 +327,11 @@ impl Impersonated {
                 let description = Some(said).filter(|said| !said.is_empty());
                 Trouble::Refused { status, error: Some(at), description }
             }
-            Trouble::Unavailable { words, ours } => {
-                Trouble::quoting(format!("{at}: {words}"), format!("{at}: {ours}"))
-            }
+            Trouble::Unavailable { words, ours, hopeless } => Trouble::Unavailable {
+                words: format!("{at}: {words}"),
+                ours: format!("{at}: {ours}"),
+                hopeless,
+            },
         }
     }
 }

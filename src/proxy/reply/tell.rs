@@ -285,9 +285,11 @@ fn token(error: &AuthError, at: &str) -> Told {
         AuthError::Refused { .. } => {
             Told::new(StatusCode::BAD_GATEWAY, "token_refused", format!("{at}{error}")).hopeless()
         }
-        AuthError::Unavailable { retry_after, .. } => {
-            Told::new(StatusCode::SERVICE_UNAVAILABLE, "token_unavailable", format!("{at}{error}"))
-                .after(*retry_after)
+        AuthError::Unavailable { retry_after, hopeless, .. } => {
+            let told =
+                Told::new(StatusCode::SERVICE_UNAVAILABLE, "token_unavailable", format!("{at}{error}"))
+                    .after(*retry_after);
+            if *hopeless { told.hopeless() } else { told }
         }
         AuthError::Unsignable(_) => {
             Told::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{at}{error}")).hopeless()
