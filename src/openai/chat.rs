@@ -63,6 +63,8 @@ pub struct ChatRequest<'a> {
     pub reasoning_effort: Option<Text<'a>>,
     /// `user`.
     pub user: Option<Text<'a>>,
+    /// `safety_identifier`, the newer of OpenAI's names for who asks.
+    pub safety_identifier: Option<Text<'a>>,
     /// `stream`.
     pub stream: bool,
     /// `stream_options.include_usage`.
@@ -144,6 +146,7 @@ impl<'a> ChatRequest<'a> {
             top_logprobs: plain(&mut fields, "top_logprobs", COUNT)?,
             reasoning_effort: field(&mut fields, "reasoning_effort", text_of)?,
             user: field(&mut fields, "user", text_of)?,
+            safety_identifier: field(&mut fields, "safety_identifier", text_of)?,
             stream: plain(&mut fields, "stream", "a boolean")?.unwrap_or(false),
             include_usage: include_usage.unwrap_or(false),
             present,

@@ -35,13 +35,7 @@ pub(super) fn write(
     let plan = thinking::plan(request, Setting::of(request, &conversation), rules, max_tokens, losses)?;
     plan.write(&mut json);
     write_output(request, rules, plan, &mut json, losses)?;
-    if let Some(user) = request.user.filter(|user| !user.is_blank()) {
-        json.key("metadata");
-        json.object();
-        json.key("user_id");
-        json.text(user);
-        json.end_object();
-    }
+    write_user(request, &mut json, losses)?;
     write_tier(request, &mut json, losses)?;
     if request.stream {
         json.key("stream");
@@ -55,7 +49,7 @@ pub(super) fn write(
 }
 
 /// What is written here, or answered by the decoder; everything else is dropped by name.
-const HANDLED: [&str; 21] = [
+const HANDLED: [&str; 22] = [
     "model",
     "messages",
     "stream",
@@ -74,6 +68,7 @@ const HANDLED: [&str; 21] = [
     "top_k",
     "n",
     "user",
+    "safety_identifier",
     "reasoning_effort",
     "thinking",
     "service_tier",
@@ -204,6 +199,26 @@ fn write_sampling(
         json.key("top_k");
         json.value(&top_k);
     }
+    Ok(())
+}
+
+/// Who asks. Anthropic has one field for it, to find abuse by, which is what the newer of OpenAI's two is for.
+fn write_user(
+    request: &ChatRequest<'_>,
+    json: &mut Writer<'_>,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    let user = request.user.filter(|id| !id.is_blank());
+    let newer = request.safety_identifier.filter(|id| !id.is_blank());
+    if user.is_some() && newer.is_some() {
+        losses.dropped("user", "Anthropic takes one id, and `safety_identifier` is given too")?;
+    }
+    let Some(id) = newer.or(user) else { return Ok(()) };
+    json.key("metadata");
+    json.object();
+    json.key("user_id");
+    json.text(id);
+    json.end_object();
     Ok(())
 }
 
