@@ -133,7 +133,10 @@ impl Drain<'_> {
     /// beside us may be at work without asking us for anything.
     async fn linger(&self, idle: Duration) {
         let asked = Instant::now();
-        let quiet = || self.house.activity.idle_for().map(|quiet| quiet.min(asked.elapsed()));
+        let quiet = || {
+            self.house.ended.settle_all();
+            self.house.activity.idle_for().map(|quiet| quiet.min(asked.elapsed()))
+        };
         while quiet() < Some(idle) {
             tokio::time::sleep(LOOK).await;
         }

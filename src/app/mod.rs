@@ -151,7 +151,7 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
         draining: AtomicBool::new(false),
         cut: AtomicBool::new(false),
         activity: Activity::default(),
-        ended: Arc::new(Ended::new(settings.server.workers)),
+        ended: Ended::new(settings.server.workers, sink.clone()),
     });
     let reading = Box::new(collect::Reading { house: Arc::downgrade(&house), inbound: inbound.clone() });
     house.metrics.register(|registry| registry.register_collector(reading));

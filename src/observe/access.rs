@@ -52,6 +52,8 @@ pub struct Record<'a> {
     pub stream: bool,
     /// From the head being read to the end.
     pub total: Duration,
+    /// How long it has been over: its line bears the time of its end.
+    pub ago: Duration,
     /// From the head being read to the upstream's head.
     pub first_byte: Option<Duration>,
     /// Setting up the upstream connection, if a new one was needed.
@@ -101,7 +103,7 @@ macro_rules! field {
 
 fn json_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"timestamp\":\"");
-    stamper.write(out);
+    stamper.write(record.ago, out);
     out.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\"");
     let mut line = Fields(out);
     line.text(field!("request_id"), Some(record.request_id));
@@ -127,7 +129,7 @@ fn json_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &m
 
 /// `HH:MM:SS.mmm request 200 complete openai-key gpt-4o 12.3 ms …`: for people at a terminal.
 fn text_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &mut Vec<u8>) {
-    stamper.write(out);
+    stamper.write(record.ago, out);
     let (integration, model) = (record.integration.unwrap_or("-"), record.model.unwrap_or("-"));
     let _ = write!(
         out,
@@ -208,6 +210,7 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::{parse, unix_seconds};
     use super::*;
 
     #[test]
@@ -232,6 +235,16 @@ mod tests {
         assert_eq!((&line["total_ms"], &line["first_byte_ms"]), (&1.234.into(), &0.005.into()));
         assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&20.into(), &u64::MAX.into()));
         assert!(line.get("integration").is_none());
+    }
+
+    #[test]
+    fn a_line_that_is_written_late_bears_the_time_of_the_end() {
+        let record = Record { ago: Duration::from_secs(3600), ..Record::default() };
+        let (mut out, before) = (Vec::new(), unix_seconds());
+        json_line(&record, Ending::Complete, &mut Stamper::default(), &mut out);
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let at = parse(line["timestamp"].as_str().unwrap()).unwrap();
+        assert!((before - 3600..=unix_seconds() - 3600).contains(&at), "{line}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Wall-clock time as RFC 3339 text, without a formatter call for each line.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Seconds since the epoch; 0 if the clock stands before it.
 pub fn unix_seconds() -> u64 {
@@ -15,10 +15,11 @@ pub struct Stamper {
 }
 
 impl Stamper {
-    /// Appends the present time as `2026-11-23T06:04:14.123Z`.
-    pub fn write(&mut self, out: &mut Vec<u8>) {
+    /// Appends the time that was `ago` as `2026-11-23T06:04:14.123Z`.
+    pub fn write(&mut self, ago: Duration, out: &mut Vec<u8>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.write_at(now.as_secs(), now.subsec_millis(), out);
+        let at = now.saturating_sub(ago);
+        self.write_at(at.as_secs(), at.subsec_millis(), out);
     }
 
     fn write_at(&mut self, second: u64, millis: u32, out: &mut Vec<u8>) {

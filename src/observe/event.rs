@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug};
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -42,7 +43,7 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = b"{\"timestamp\":\"".to_vec();
-        self.stamper.lock().unwrap_or_else(PoisonError::into_inner).write(&mut line);
+        self.stamper.lock().unwrap_or_else(PoisonError::into_inner).write(Duration::ZERO, &mut line);
         line.extend_from_slice(b"\",\"level\":\"");
         line.extend_from_slice(event.metadata().level().as_str().as_bytes());
         line.push(b'"');

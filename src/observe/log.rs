@@ -1,6 +1,8 @@
 //! The log: lines go into a buffer, one thread writes them to stdout, so that a full pipe never stalls a request.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -34,12 +36,15 @@ pub struct Sink {
     json: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     ended: Condvar,
     filter: OnceLock<Handle<Targets, Registry>>,
+    draw: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// The writer thread sleeps until it is called.
+    idle: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -47,9 +52,9 @@ struct State {
     lines: Vec<u8>,
     lost: u64,
     urgent: bool,
+    /// There are lines to be drawn.
+    called: bool,
     closed: bool,
-    /// The writer thread sleeps until it is called.
-    idle: bool,
     /// The writer thread has written everything.
     ended: bool,
 }
@@ -102,10 +107,23 @@ impl Sink {
         let was_empty = state.lines.is_empty();
         write(&mut state.lines);
         let due = urgent || state.lines.len() >= BATCH;
-        let call = (due && !state.urgent) || (was_empty && state.idle);
+        let call = (due && !state.urgent) || (was_empty && self.shared.idle.load(Ordering::SeqCst));
         state.urgent |= due;
         drop(state);
         if call {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Has `draw` append what there is to be said, each time before lines are written. A second one is not heard.
+    pub fn draw_from(&self, draw: impl Fn() + Send + Sync + 'static) {
+        drop(self.shared.draw.set(Box::new(draw)));
+    }
+
+    /// There is something to draw: it is drawn within the time that lines are gathered for.
+    pub fn call(&self) {
+        if self.shared.idle.load(Ordering::SeqCst) {
+            self.shared.lock().called = true;
             self.shared.wake.notify_one();
         }
     }
@@ -158,18 +176,17 @@ impl Shared {
         let mut lines = Vec::new();
         let mut pause = gather;
         loop {
+            // As long as lines come it looks for them by itself: to be called costs whoever calls.
+            if !gather.is_zero() {
+                drop(self.wake.wait_timeout_while(self.lock(), pause, |s| !s.urgent && !s.closed));
+            }
+            self.draw();
             let closed = {
                 let mut state = self.lock();
-                // As long as lines come it looks for them by itself: to be called costs whoever calls.
-                if !state.urgent && !state.closed && !gather.is_zero() {
-                    let more = self.wake.wait_timeout_while(state, pause, |s| !s.urgent && !s.closed);
-                    state = more.unwrap_or_else(PoisonError::into_inner).0;
-                }
                 if state.lines.is_empty() && !state.closed {
+                    drop(state);
+                    self.sleep();
                     pause = gather;
-                    state.idle = true;
-                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.idle = false;
                     continue;
                 }
                 state.urgent = false;
@@ -192,9 +209,34 @@ impl Shared {
     }
 }
 
+impl Shared {
+    fn draw(&self) {
+        if let Some(draw) = self.draw.get() {
+            draw();
+        }
+    }
+
+    /// Comes back when there is something to write or to draw.
+    fn sleep(&self) {
+        self.idle.store(true, Ordering::SeqCst);
+        // Who came before is found now, and who comes later calls.
+        self.draw();
+        let is_quiet = |state: &mut State| state.lines.is_empty() && !state.called && !state.closed;
+        let state = self.wake.wait_while(self.lock(), is_quiet);
+        state.unwrap_or_else(PoisonError::into_inner).called = false;
+        self.idle.store(false, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 fn tell_lost(lost: u64, json: bool, lines: &mut Vec<u8>) {
     lines.extend_from_slice(if json { b"{\"timestamp\":\"" } else { b"" });
-    Stamper::default().write(lines);
+    Stamper::default().write(Duration::ZERO, lines);
     let rest = if json {
         format!("\",\"level\":\"WARN\",\"message\":\"log lines lost\",\"count\":{lost}}}\n")
     } else {
@@ -300,6 +342,27 @@ mod tests {
         let text = String::from_utf8(shelf.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 100);
         assert!(text.ends_with("line 99\n"));
+    }
+
+    #[test]
+    fn what_is_to_be_drawn_is_drawn_at_each_call_whatever_the_writer_does_then() {
+        let (told, drawn) = mpsc::channel();
+        let pending = Arc::new(AtomicBool::new(false));
+        let (sink, _writer) = Sink::to(Shelf::default(), true, Duration::ZERO);
+        let mine = Arc::clone(&pending);
+        sink.draw_from(move || {
+            if mine.swap(false, Ordering::SeqCst) {
+                told.send(()).unwrap();
+            }
+        });
+        for n in 0..1000 {
+            pending.store(true, Ordering::SeqCst);
+            sink.call();
+            if n % 3 == 0 {
+                sink.append(n % 2 == 0, |out| writeln!(out, "line {n}").unwrap());
+            }
+            drawn.recv_timeout(Duration::from_secs(20)).expect("it was called and did not draw");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Visits that are over and not yet told: their log lines and figures wait until the last bytes of their answers have
-//! gone out, and several are told one behind the other.
+//! Visits that are over and not yet told: their log lines and figures wait until several have gathered, or until the log
+//! looks for lines to write, or somebody for figures.
 //!
 //! A request's time is mostly spent on code that the processor's caches have lost (`docs/performance.md`). What nobody
 //! waits for comes behind what a client waits for, and runs from a warm cache for all but the first.
@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::visit::Visit;
+use crate::observe::log::Sink;
 use crate::tasks::Seat;
 
-/// So many visits of one worker wait at most; the next one tells of all.
-const MOST: usize = 8;
+/// So many visits are told by the worker that served them, when it has nothing else to do.
+const MANY: usize = 8;
+/// So many visits of one worker wait at most, if it never has nothing else to do.
+const MOST: usize = 16;
 
 /// A visit that is going on. Dropped, it is over: whatever it has not noted by then did not happen.
 #[derive(Debug)]
@@ -50,36 +53,64 @@ impl Drop for Stay {
     }
 }
 
-/// The visits that are over and not yet told, by the worker thread that served them.
+/// The visits that are over and not yet told.
 #[derive(Debug)]
-pub struct Ended(Box<[Mutex<Vec<Visit>>]>);
+pub struct Ended {
+    /// By the worker thread that served them.
+    seats: Box<[Mutex<Vec<Visit>>]>,
+    /// Held by whoever tells of what others have served: who comes next finds all of it told.
+    telling: Mutex<()>,
+    log: Sink,
+}
 
 impl Ended {
-    /// For so many worker threads.
-    pub fn new(seats: usize) -> Self {
-        Self((0..seats.max(1)).map(|_| Mutex::new(Vec::with_capacity(MOST))).collect())
+    /// For so many worker threads; `log` tells of what they leave.
+    pub fn new(seats: usize, log: Sink) -> Arc<Self> {
+        let seats = (0..seats.max(1)).map(|_| Mutex::new(Vec::with_capacity(MOST))).collect();
+        let new = Arc::new(Self { seats, telling: Mutex::default(), log });
+        let told = Arc::downgrade(&new);
+        new.log.draw_from(move || {
+            if let Some(ended) = told.upgrade() {
+                ended.settle_all();
+            }
+        });
+        new
     }
 
     fn push(&self, visit: Visit) {
-        let mut ended = lock(&self.0[visit.seat().0 % self.0.len()]);
+        let mut ended = lock(&self.seats[visit.seat().0 % self.seats.len()]);
         ended.push(visit);
-        if ended.len() >= MOST {
-            tell(&mut ended);
+        match ended.len() {
+            1 => {
+                drop(ended);
+                self.log.call();
+            }
+            MOST.. => tell(&mut ended),
+            _ => {}
         }
     }
 
-    /// Tells of what this worker has served. To be called when it has nothing else to do.
+    /// Tells of what this worker has served, if it is much. To be called when it has nothing else to do.
     pub fn settle(&self, seat: Seat) {
-        let mut ended = lock(&self.0[seat.0 % self.0.len()]);
-        // Mostly so: it is called behind each event of a stream.
-        if !ended.is_empty() {
+        let mut ended = lock(&self.seats[seat.0 % self.seats.len()]);
+        // Mostly not so: it is called behind each event of a stream.
+        if ended.len() >= MANY {
             tell(&mut ended);
         }
     }
 
-    /// Tells of what any worker has served: before figures are read, and before the end.
+    /// Tells of what any worker has served: before lines are written, before figures are read, and before the end.
     pub fn settle_all(&self) {
-        self.0.iter().for_each(|ended| tell(&mut lock(ended)));
+        let _telling = lock(&self.telling);
+        for seat in &self.seats {
+            let mut ended = lock(seat);
+            if !ended.is_empty() {
+                // Its worker goes on meanwhile.
+                let mut taken = std::mem::replace(&mut *ended, Vec::with_capacity(MOST));
+                drop(ended);
+                tell(&mut taken);
+            }
+        }
     }
 }
 
@@ -88,9 +119,10 @@ fn lock<T>(ended: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn tell(ended: &mut Vec<Visit>) {
+    let now = Instant::now();
     for mut visit in ended.drain(..) {
         // The panic hook has logged where. A worker thread must not end because one line could not be written.
-        let _ = catch_unwind(AssertUnwindSafe(|| visit.tell()));
+        let _ = catch_unwind(AssertUnwindSafe(|| visit.tell(now)));
     }
 }
 
@@ -128,7 +160,7 @@ mod tests {
             draining: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             activity: Activity::default(),
-            ended: Arc::new(Ended::new(seats)),
+            ended: Ended::new(seats, Sink::to(std::io::sink(), true, Duration::ZERO).0),
         })
     }
 
@@ -145,16 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_is_told_when_its_worker_settles_and_counts_as_served_until_then() {
+    fn a_worker_with_nothing_else_to_do_tells_of_its_visits_once_many_have_gathered() {
         let house = house(2);
+        (1..MANY).for_each(|_| leave(&house, 1));
+        house.ended.settle(Seat(1));
+        assert_eq!((told(&house), house.activity.idle_for()), (0, None));
         leave(&house, 1);
         house.ended.settle(Seat(0));
-        assert_eq!((told(&house), house.activity.idle_for()), (0, None));
+        assert_eq!(told(&house), 0);
         house.ended.settle(Seat(1));
-        assert_eq!(told(&house), 1);
+        assert_eq!(told(&house), MANY);
         assert!(house.activity.idle_for().is_some());
         house.ended.settle(Seat(1));
-        assert_eq!(told(&house), 1, "a visit was told twice");
+        assert_eq!(told(&house), MANY, "a visit was told twice");
     }
 
     #[test]

@@ -296,8 +296,9 @@ impl Visit {
     }
 
     /// Counts it, and writes its line into the log.
-    pub(super) fn tell(&mut self) {
-        self.house.activity.end(self.started + self.total);
+    pub(super) fn tell(&mut self, now: Instant) {
+        let end = self.started + self.total;
+        self.house.activity.end(end);
         let ending = self.ending.unwrap_or(Ending::Cancelled);
         // nginx's word for a client that left before it was sent a status.
         let status = if self.status == 0 { 499 } else { self.status };
@@ -325,6 +326,7 @@ impl Visit {
                 upstream_id: self.upstream_id.as_deref(),
                 stream: self.stream,
                 total: self.total,
+                ago: now.saturating_duration_since(end),
                 first_byte: self.first_byte,
                 connected: self.connected,
                 bytes_in: self.bytes_in,

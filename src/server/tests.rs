@@ -1,5 +1,6 @@
 //! The handlers' door over real sockets: a handler's client on one side, a provider on the other.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 
@@ -14,6 +15,7 @@ use super::*;
 use crate::config::{Environment, Options, load};
 use crate::integration::{Entry, HandlersDoor, Registry, Workshop};
 use crate::observe::Status;
+use crate::observe::log::Sink;
 use crate::proxy::{Activity, Ended, Rules};
 use crate::server::listen::Address;
 use crate::server::stop::Stopper;
@@ -122,7 +124,7 @@ pub(super) fn house(settings: &valid::Settings, door: SocketAddr) -> Arc<House> 
         draining: AtomicBool::new(false),
         cut: AtomicBool::new(false),
         activity: Activity::default(),
-        ended: Arc::new(Ended::new(1)),
+        ended: Ended::new(1, Sink::to(io::sink(), true, Duration::ZERO).0),
     })
 }
 
