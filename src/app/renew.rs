@@ -83,6 +83,7 @@ pub(super) fn renew(
             refusals.0.remove(name.as_str());
         }
         if unchanged || refusals.is_known(settings, &files) {
+            entry.settings.origin.follow(&settings.origin);
             renewal.unchanged += 1;
             entries.push(Arc::clone(entry));
             continue;

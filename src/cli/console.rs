@@ -1,12 +1,12 @@
 //! `outrider console`: the JSON to paste into Galileo, so that its runners call Outrider instead of the provider.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::Exit;
+use super::{Exit, output};
 use crate::config::valid::{Integration, Listen, Model, PARAMETERS, RunnerId, Server, Settings};
 use crate::config::{self, Options};
 
@@ -35,10 +35,7 @@ pub(super) fn run(console: &Console) -> Exit {
         Ok((page, notes)) => (Exit::Done, format!("{page:#}\n"), notes),
         Err((exit, why)) => (exit, String::new(), why),
     };
-    // There is nobody left to tell if stdout or stderr is gone.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
-    let _ = io::stderr().lock().write_all(notes.as_bytes());
-    exit
+    output::print(exit, &text, &notes)
 }
 
 /// The page and the notes, or how it ends and why.

@@ -1,10 +1,10 @@
 //! `outrider import`: Galileo's JSON as the TOML that means the same, without its secrets.
 
-use std::io::{self, IsTerminal, Read as _, Write};
+use std::io::{self, IsTerminal, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::check::world;
-use super::{Exit, terminal};
+use super::{Exit, output, terminal};
 use crate::config::{self, Definition, Environment, Imported, Place, Problem, Problems, Severity};
 use crate::names::IntegrationName;
 
@@ -29,10 +29,7 @@ pub(super) fn run(args: &Import) -> Exit {
         Ok((toml, notes)) => (Exit::Done, toml, notes),
         Err((exit, why)) => (exit, String::new(), why),
     };
-    // There is nobody left to tell if stdout or stderr is gone.
-    let _ = io::stdout().lock().write_all(toml.as_bytes());
-    let _ = io::stderr().lock().write_all(notes.as_bytes());
-    exit
+    output::print(exit, &toml, &notes)
 }
 
 /// The TOML of all files and the notes, or how it ends and why. Nothing is printed of the good ones if one is bad.

@@ -7,6 +7,7 @@ mod demo;
 mod explain;
 mod healthcheck;
 mod import;
+mod output;
 mod reload;
 mod schema;
 mod serve;
@@ -125,9 +126,7 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> Exit {
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "outrider", &mut script);
-            // Whoever reads it may have seen enough.
-            let _ = io::stdout().write_all(&script);
-            Exit::Done
+            output::print(Exit::Done, &String::from_utf8_lossy(&script), "")
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::environment::Environment;
 use super::read::is_home;
-use super::source::Environment;
 pub use crate::files::plain;
 use crate::files::{self, Prints};
 
@@ -76,6 +76,10 @@ impl Expander<'_> {
                 "known are ${VAR}, ${VAR:-default}, ${VAR:?message} and ${file:/path}; a literal is `$${`";
             return Err(wrong("what stands between `${` and `}` is not a variable's name".to_owned(), help));
         }
+        if self.env.is_unreadable(name) {
+            let message = format!("the environment variable {name} is set, and its value is not UTF-8");
+            return Err(wrong(message, "set it anew"));
+        }
         let set = self.env.get(name);
         let filled = set.filter(|value| !value.is_empty());
         match (rest.strip_prefix(":-"), rest.strip_prefix(":?"), rest.is_empty()) {
@@ -109,7 +113,13 @@ impl Expander<'_> {
         // The print comes first: what changes in between is then seen as a change.
         self.files.insert(path.clone(), files::print(&path));
         self.asked.push(path.clone());
-        read(&path).map_err(|why| Failure::World(format!("cannot read {}: {why}", files::shown(&path))))
+        match read(&path) {
+            // As a secret's own file: one that is just being written is not taken for what it will be.
+            Ok(text) if text.trim().is_empty() => {
+                Err(Failure::World(format!("{} is empty", files::shown(&path))))
+            }
+            read => read.map_err(|why| Failure::World(format!("cannot read {}: {why}", files::shown(&path)))),
+        }
     }
 }
 

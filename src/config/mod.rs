@@ -7,6 +7,7 @@
 
 mod again;
 mod borrowed;
+mod environment;
 mod expand;
 mod import;
 mod keys;
@@ -42,12 +43,13 @@ use self::veil::Foreign;
 
 use crate::files::Prints;
 
+pub use self::environment::Environment;
 pub use self::expand::plain;
 pub use self::import::{Definition, Imported, Reference, import};
 pub use self::places::{At, Places};
 pub use self::problem::{Place, Problem, Problems, Severity, Snippet};
 pub use self::schema::schema;
-pub use self::source::{Environment, Options, Texts, UTF_16, UTF_16_HELP, is_utf16};
+pub use self::source::{Options, Texts, UTF_16, UTF_16_HELP, is_utf16};
 pub use self::valid::Veil;
 
 /// A configuration that can be used.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 
+use super::environment::Environment;
 use super::expand::{Expander, Failure};
 use super::places::{At, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
-use super::source::Environment;
 use super::valid::SecretSource;
 use super::valid::credential::{self, Flaw};
 use super::valid::doubt::{self, Doubt};

@@ -1,6 +1,4 @@
 //! What is read, and from where: the file, Galileo's JSON, the environment; merged by figment into one tree.
-//!
-//! This is the only room that reads the process' environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +7,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::again::{self, Again};
+use super::environment::Environment;
 use super::expand::{Expander, Failure, plain};
 use super::places::{At, Inside, Layer, Node, Origin, Places};
 use super::problem::{Place, Problem, Problems, Severity};
@@ -16,52 +15,6 @@ use super::read::{HOME_HELP, is_home};
 use super::{keys, mask, raw, text, twins};
 use crate::files::{self, Prints};
 use crate::names::IntegrationName;
-
-/// The environment's variables, taken once.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
-
-impl Environment {
-    /// The process' own; variables that are not UTF-8 are left out.
-    pub fn process() -> Self {
-        let text = |(k, v): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((k.into_string().ok()?, v.into_string().ok()?))
-        };
-        Self(std::env::vars_os().filter_map(text).collect())
-    }
-
-    /// One for tests.
-    pub fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self(pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
-    }
-
-    /// The value of `name`.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    /// The variables whose names `wanted` accepts, in order of their names.
-    pub fn those(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-        self.0.iter().filter(|(name, _)| wanted(name)).map(|(k, v)| (k.clone(), v.clone())).collect()
-    }
-
-    /// The same without the variables that `unwanted` names, and with `more`.
-    pub(super) fn changed(
-        &self,
-        unwanted: impl Fn(&str) -> bool,
-        more: impl IntoIterator<Item = (String, String)>,
-    ) -> Self {
-        let mut variables = self.0.clone();
-        variables.retain(|name, _| !unwanted(name));
-        variables.extend(more);
-        Self(variables)
-    }
-
-    /// The first of `names` that is set and not empty, with its name.
-    pub fn first<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
-        names.iter().find_map(|name| Some((*name, self.get(name).filter(|v| !v.is_empty())?)))
-    }
-}
 
 /// What to load.
 #[derive(Clone, Default)]
@@ -345,7 +298,7 @@ fn unlistable(shown: &str, is_home: bool, error: &std::io::Error) -> (String, &'
 
 /// Whether it is one of Galileo's JSON files, or is named like one but for the capitals in `.JSON`.
 fn may_be_definition(path: &Path) -> bool {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.to_ascii_lowercase().ends_with(".json") && !name.starts_with('.') && !path.is_dir()
 }
 
@@ -355,10 +308,10 @@ fn is_definition(path: &Path) -> bool {
 }
 
 fn read_definition(options: &Options, path: &Path) -> Result<(Layer, Dict), Problems> {
-    let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or_default();
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let text = options.read(path).map_err(|e| unreadable(options, path, &plain(&e)))?;
-    let (layer, dict) = parse_definition(layer_of(options, Origin::Galileo, path, text), name)?;
-    Ok((layer, as_integration(name, dict)))
+    let (layer, dict) = parse_definition(layer_of(options, Origin::Galileo, path, text), &name)?;
+    Ok((layer, as_integration(&name, dict)))
 }
 
 /// Reads the text of `layer` as Galileo's JSON for the integration `name`.
@@ -394,12 +347,16 @@ pub(super) fn as_integration(name: &str, dict: Dict) -> Dict {
 /// digits must keep its zeros. Names without two underscores are no configuration: Kubernetes sets `OUTRIDER_PORT`.
 fn read_environment(options: &Options, below: &[(Layer, Dict)], problems: &mut Problems) -> (Layer, Dict) {
     let (mut dict, mut root, mut variables) = (Dict::new(), Node::default(), Vec::new());
-    for (name, value) in &options.env.0 {
-        let Some(rest) = name.strip_prefix("OUTRIDER_").filter(|rest| rest.contains("__")) else { continue };
-        let mut path: Vec<String> = rest.split("__").enumerate().map(|(n, key)| as_key(key, n)).collect();
+    for name in options.env.unreadable().filter(|name| levels(name).is_some()) {
+        let problem = about_variable(Severity::Error, name, format!("the value of {name} is not UTF-8"));
+        problems.push(problem.with_help("set it anew, or unset it"));
+    }
+    for (name, value) in options.env.all() {
+        let Some(levels) = levels(name) else { continue };
+        let mut path: Vec<String> = levels.split("__").enumerate().map(|(n, key)| as_key(key, n)).collect();
         as_written(&mut path, below);
         let number = variables.len();
-        variables.push(name.clone());
+        variables.push(name.to_owned());
         if !put(&mut dict, &mut root, &path, value, number) {
             let mut problem = about_variable(
                 Severity::Error,
@@ -422,11 +379,16 @@ fn read_environment(options: &Options, below: &[(Layer, Dict)], problems: &mut P
     (layer, dict)
 }
 
+/// What a variable's name says of levels and keys, if it is one of configuration.
+fn levels(name: &str) -> Option<&str> {
+    name.strip_prefix("OUTRIDER_").filter(|rest| rest.contains("__"))
+}
+
 /// Warns of variables that would set a key if there were two underscores between its levels; not of those that the
 /// files refer to.
 fn warn_misspelt(options: &Options, layers: &[(Layer, Dict)], problems: &mut Problems) {
     let integrations: Vec<_> = named(layers).map(String::as_str).collect();
-    for name in options.env.0.keys() {
+    for name in options.env.names() {
         let Some((key, variable)) = keys::meant(name, &integrations) else { continue };
         if layers.iter().any(|(layer, _)| layer.text.contains(&format!("${{{name}"))) {
             continue;

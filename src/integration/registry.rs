@@ -223,7 +223,7 @@ pub(super) mod tests {
         };
         valid::Integration {
             name: name.parse().unwrap(),
-            origin: "test".into(),
+            origin: "test".to_owned().into(),
             format: Format::OpenAi,
             endpoint: "http://127.0.0.1:9/v1".parse().unwrap(),
             path: None,

@@ -192,7 +192,7 @@ struct Integration<'a> {
     /// When client certificates end, in seconds since the epoch.
     #[serde(rename = "cert_expiry", skip_serializing_if = "BTreeMap::is_empty")]
     expiries: BTreeMap<&'static str, u64>,
-    origin: &'a str,
+    origin: String,
     format: &'static str,
     endpoint: String,
     models: Vec<&'a str>,
@@ -254,7 +254,7 @@ fn show<'a>(entry: &'a Entry, status: &'a Status) -> Integration<'a> {
         remedy: trouble,
         stale: status.stale.get(settings.name.as_str()).map(String::as_str),
         expiries: entry.expiries.iter().copied().collect(),
-        origin: &settings.origin,
+        origin: settings.origin.to_string(),
         format: settings.spoken(),
         endpoint: settings.shown_endpoint(),
         models: settings.models.iter().map(|m| m.alias.as_str()).collect(),

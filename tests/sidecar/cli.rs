@@ -1,7 +1,10 @@
 //! The commands: what they print, and the exit codes that scripts rely on.
 
+use std::process::Command;
+
 use serde_json::Value;
 
+use crate::support::launch::run_to_end;
 use crate::support::{Call, Setup, Upstream, integration};
 
 const MISTAKES: &str = "[integrations.acme]\nendpoit = \"http://127.0.0.1:9/v1\"\nmodels = [\"m\"]\nauthentication_type = \"none\"\n\
@@ -83,6 +86,20 @@ fn completions_know_every_command() {
     let script = Setup::new("").run(&["completions", "bash"]).stdout;
     for words in ["outrider,try)", "--prompt", "--stream"] {
         assert!(script.contains(words), "`{words}` is missing");
+    }
+}
+
+#[test]
+fn what_could_not_be_written_is_not_called_done() {
+    let setup = Setup::new(integration("acme", "http://127.0.0.1:9/v1", ""));
+    let config = setup.write();
+    for command in ["check", "console acme", "explain acme", "schema", "completions bash"] {
+        let line = format!("\"$0\" {command} > /dev/full");
+        let mut full = Command::new("/bin/sh");
+        full.args(["-c", &line, env!("CARGO_BIN_EXE_outrider")]).env("OUTRIDER_CONFIG", &config);
+        let ended = run_to_end(full, command);
+        assert_eq!(ended.code, 1, "{command}: {}", ended.output());
+        assert!(ended.stderr.contains("the output could not be written"), "{command}: {}", ended.output());
     }
 }
 

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use crate::support::launch::mount;
 use crate::support::tls::Authority;
-use crate::support::{Call, Connection, Gate, Setup, TokenServer, Upstream, integration};
+use crate::support::{Call, Connection, Gate, Setup, Sidecar, TokenServer, Upstream, integration};
 
 const QUICK: &str = "rotation_interval = \"20ms\"";
 const IN_USE: &str = "new files are in use";
@@ -48,6 +48,24 @@ fn a_client_certificate_that_is_swapped_is_shown_from_then_on() {
     let written =
         "outrider_secret_file_modified_timestamp_seconds{integration=\"acme\",key=\"tls.client_key_file\"}";
     assert!(sidecar.metric(written).is_some_and(|at| at > 1e9));
+}
+
+#[test]
+fn a_comment_above_an_integration_is_no_change_of_it_while_its_secret_is_broken() {
+    let upstream = Upstream::saying("hello");
+    let key = "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value_file = \"key\"";
+    let tables = integration("acme", &upstream.url("/v1"), key);
+    let mut sidecar = Setup::new(tables.clone()).server(QUICK).file("key", "secret-1").start();
+    std::fs::write(sidecar.dir().join("key"), "").unwrap();
+    sidecar.logged(REFUSED, 1);
+    let origin =
+        |sidecar: &Sidecar| sidecar.admin("/integrations").json()["integrations"][0]["origin"].clone();
+    let before = origin(&sidecar);
+    sidecar.rewrite(format!("# A comment.\n{tables}"));
+    sidecar.reload();
+    sidecar.logged("configuration reloaded", 1);
+    assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
+    assert_ne!(origin(&sidecar), before, "it is still said to stand where it stood");
 }
 
 #[test]

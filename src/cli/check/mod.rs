@@ -6,7 +6,7 @@ mod online;
 mod plain;
 pub(super) mod world;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use self::handlers::Tried;
 use self::online::Reached;
-use super::Exit;
+use super::{Exit, output};
 use crate::config::valid::{Authorization, Integration, Settings};
 use crate::config::{self, Environment, Options, Problems};
 use crate::integration::Entry;
@@ -50,11 +50,8 @@ enum Format {
 /// Checks and reports on stdout.
 pub(super) fn run(check: &Check) -> Exit {
     let options = Options::process(check.file.clone().or_else(|| check.config.clone()));
-    let (mut out, colour) = (io::stdout().lock(), io::stdout().is_terminal());
-    let (exit, text) = report(check, &options, colour);
-    // There is nobody left to tell if stdout is gone; the exit code still says it.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    exit
+    let (exit, text) = report(check, &options, io::stdout().is_terminal());
+    output::print(exit, &text, "")
 }
 
 /// The exit code and the report.
@@ -164,7 +161,7 @@ impl Report<'_> {
                 "format": one.spoken(),
                 "authorization": authorization(one),
                 "models": one.models.iter().map(|m| m.alias.as_str()).collect::<Vec<_>>(),
-                "origin": one.origin,
+                "origin": one.origin.to_string(),
             })
         };
         let integrations: Vec<_> =

@@ -4,7 +4,7 @@
 mod layout;
 mod page;
 
-use std::io::{self, IsTerminal, Read as _, Write};
+use std::io::{self, IsTerminal, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use self::page::Page;
 pub(super) use self::page::way;
-use super::{Exit, console};
+use super::{Exit, console, output};
 use crate::config::valid::Integration;
 use crate::config::{self, Loaded, Options};
 use crate::integration::{Entry, Registry, Workshop};
@@ -64,10 +64,7 @@ pub(super) fn run(args: &Explain) -> Exit {
         Ok((exit, text)) => (exit, text, String::new()),
         Err((exit, why)) => (exit, String::new(), why),
     };
-    // There is nobody left to tell if stdout or stderr is gone.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
-    let _ = io::stderr().lock().write_all(notes.as_bytes());
-    exit
+    output::print(exit, &text, &notes)
 }
 
 /// The exit code and the page, or how it ends and why.

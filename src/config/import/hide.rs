@@ -31,6 +31,8 @@ pub(super) fn is_secret(path: &[&str], value: &Value, dir: &Path) -> bool {
     }
     match path {
         ["proxy"] => text.contains('@'),
+        // Where the name of a header is to stand, and a key was put.
+        ["api_key_header"] | ["custom_header_mapping", _] => is_random(&text),
         ["endpoint" | "oauth2_token_url"] => text.split_once('?').is_some_and(|(_, query)| has_secret(query)),
         ["headers" | "query", _] | ["oauth2", "extra_headers" | "extra_params", _] => {
             looks_secret(name, &text)

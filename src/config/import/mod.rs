@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::environment::Environment;
 use super::expand::Expander;
 use super::places::{Layer, Node, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
-use super::source::{self, Definitions, Environment, Options, Sources, Texts};
+use super::source::{self, Definitions, Options, Sources, Texts};
 use super::text;
 use super::valid::{Authorization, AwsKeys, Integration, PARAMETERS, SecretSource};
 use super::{At, Loaded, checked, load};
@@ -192,7 +193,6 @@ fn filled(value: &Value, dir: &Path, env: &Environment) -> String {
 /// that are never filtered.
 fn effect(integration: &Integration) -> Integration {
     let mut one = integration.clone();
-    one.origin.clear();
     one.referred.clear();
     one.world.clear();
     one.hidden_query.clear();

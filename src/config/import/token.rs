@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::hide;
 use super::page::kind;
-use crate::config::source::Environment;
+use crate::config::environment::Environment;
 
 /// Stands where a secret is missing. It is never written.
 pub(super) const MISSING: &str = "missing";

@@ -79,6 +79,32 @@ fn a_pipe_in_a_files_place_is_told_and_never_waited_for() {
 }
 
 #[test]
+fn an_empty_file_is_no_value_of_a_form_and_fails_its_integration_alone() {
+    let keyed = |value: &str| {
+        format!("authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value = \"{value}\"")
+    };
+    for value in ["${file:key}", "Bearer ${file:key}"] {
+        for text in ["", " \n"] {
+            let lines = acme("").replace("authentication_type = \"none\"", &keyed(value));
+            let loaded = House::new(&lines).with("key", text).loaded();
+            let world = loaded.settings.integrations.into_values().next().unwrap().world;
+            assert!(world.len() == 1 && world[0].ends_with("key is empty"), "{value} {text:?}: {world:?}");
+        }
+    }
+}
+
+#[test]
+fn a_definition_whose_name_is_not_utf_8_is_refused_and_not_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let house = House::new("integrations_dir = \"d\"\n").with("d/a.json", "{}");
+    let odd = std::ffi::OsStr::from_bytes(b"d/\xff.json");
+    std::fs::rename(house.path().join("d/a.json"), house.path().join(odd)).unwrap();
+    let report = house.report();
+    assert!(report.contains("cannot name an integration: a name holds only letters"), "{report}");
+}
+
+#[test]
 fn a_text_in_utf_16_is_told_as_that_and_a_mark_before_utf_8_is_passed_over() {
     let wide = |text: &str, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
         std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(order).collect()

@@ -62,7 +62,7 @@ fn every_payload_loads_without_a_warning() {
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.settings.integrations.len(), PAYLOADS.len());
     assert!(loaded.settings.integrations.values().all(|i| i.format == Format::OpenAi && i.world.is_empty()));
-    assert_eq!(named(&loaded, "open").origin, "integrations/open.json");
+    assert_eq!(named(&loaded, "open").origin.to_string(), "integrations/open.json");
     assert_eq!(loaded.files.len(), 2 + PAYLOADS.len(), "the file, the directory and each definition");
 }
 
@@ -202,7 +202,7 @@ fn toml_overlays_galileos_json_field_by_field() {
     let Authorization::OAuth2(oauth2) = &oauth.authorization else { panic!("no oauth2") };
     assert_eq!(oauth2.client_id, "ID-3");
     assert_eq!(oauth2.client_secret, SecretSource::File(house.path().join("s")));
-    assert_eq!(oauth.origin, "d/oauth.json, config.toml:2");
+    assert_eq!(oauth.origin.to_string(), "d/oauth.json, config.toml:2");
 }
 
 #[test]

@@ -130,7 +130,6 @@ fn of_toml(json: &Value, imported: &Imported) -> House {
 /// The integration without what differs by design: where it and its values stand, and whether its secrets are in files.
 fn bare(house: &House) -> Integration {
     let mut one = house.loaded().settings.integrations["acme"].clone();
-    one.origin.clear();
     one.referred.clear();
     one.hidden_query.clear();
     one.hidden_path.clear();

@@ -218,6 +218,45 @@ fn a_mistake_in_the_environment_names_the_variable() {
 }
 
 #[test]
+fn a_variable_that_is_not_utf_8_is_neither_passed_over_nor_called_unset() {
+    let lines = acme("query = { a = \"${ODD:-x}\" }");
+    let mut house = House::new(&lines);
+    house.env =
+        house.env.with_unreadable("ODD").with_unreadable("OUTRIDER_LOG__LEVEL").with_unreadable("OUTRIDER_X");
+    insta::assert_snapshot!(house.report(), @r#"
+    error: the value of OUTRIDER_LOG__LEVEL is not UTF-8
+     --> environment variable OUTRIDER_LOG__LEVEL
+      = help: set it anew, or unset it
+
+    error: the environment variable ODD is set, and its value is not UTF-8
+     --> config.toml:5:11
+      |
+    5 | query = { a = *** }
+      |           ^
+      = help: set it anew
+
+    2 errors
+    "#);
+}
+
+#[test]
+fn a_key_that_stands_where_its_header_should_is_refused_and_not_shown() {
+    let swapped = "authentication_type = \"api_key\"\napi_key_header = \"sk-proj-Qm8Zr2Lk9Wn4Xb7Tc1Vd\"\n\
+                   api_key_value = \"Authorization\"";
+    let lines = acme("").replace("authentication_type = \"none\"", swapped);
+    insta::assert_snapshot!(House::new(&lines).report(), @r#"
+    error: `integrations.acme.api_key_header` looks like a key, not like the name of a header
+     --> config.toml:5:1
+      |
+    5 | api_key_header = ***
+      | ^^^^^^^^^^^^^^
+      = help: if it is the key, it belongs into api_key_value or api_key_value_file; this names the header that it is sent in
+
+    1 error
+    "#);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named_and_without_any_all_places_are() {
     let house = House::new("");
     let options = Options {

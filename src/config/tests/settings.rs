@@ -110,7 +110,7 @@ fn the_environment_stands_above_the_file_and_keeps_text_as_it_is() {
     let models = &settings.integrations["my-Acme.1"].models;
     assert_eq!(models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["x,y", "z"]);
     assert_eq!(settings.integrations["new"].limits.connect, Duration::from_secs(1));
-    assert_eq!(settings.integrations["new"].origin, "environment");
+    assert_eq!(settings.integrations["new"].origin.to_string(), "environment");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::credential::{self, Token};
-use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, doubt, egress, gcp, headers};
+use super::{Authorization, ClientAuth, OAuth2, SecretSource, aws, doubt, egress, gcp, headers, is_random};
 use crate::config::places::{At, shown_key};
 use crate::config::raw::{self, AuthenticationType as Type, ClientAuthentication};
 use crate::config::read::{Field, Pairs, Reading, Scalar};
@@ -137,8 +137,15 @@ fn api_key(fields: Fields, at: &At, r: &mut Reading<'_>) -> Option<Authorization
                 .help(help);
         }
     }
-    let header =
-        fields.api_key_header.given().and_then(|text| headers::name(&text, &at.key("api_key_header"), r));
+    let header = fields.api_key_header.given().and_then(|text| {
+        let at = at.key("api_key_header");
+        if is_random(&text) {
+            r.error(&at, format!("`{at}` looks like a key, not like the name of a header"))
+                .help("if it is the key, it belongs into api_key_value or api_key_value_file; this names the header that it is sent in");
+            return None;
+        }
+        headers::name(&text, &at, r)
+    });
     let value = fields.api_key_value.given();
     if let Some(SecretSource::Inline(secret)) = &value {
         let at = at.key("api_key_value");

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use http::Uri;
 
 use super::{Authorization, Aws, AwsKeys, SecretSource, WebIdentity, egress};
+use crate::config::environment::Environment;
 use crate::config::places::At;
 use crate::config::raw;
 use crate::config::read::{Field, Reading};
-use crate::config::source::Environment;
 use crate::secret::Secret;
 
 /// What a session is called where nobody says it.

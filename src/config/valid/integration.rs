@@ -66,7 +66,7 @@ pub(in crate::config) fn integration(
     let way = Way::new((raw.tls, raw.token_tls, raw.proxy), &endpoint, common, &at, r);
     let mut query = query(raw.query);
     Some(Integration {
-        origin: r.places.origin_of(name.as_str()),
+        origin: r.places.origin_of(name.as_str()).into(),
         format,
         path: raw.path.given().and_then(|path| path_of(path, format, &at.key("path"), r)),
         api_version: api_version(raw.api_version, &mut query, format, &at, r),

@@ -18,6 +18,7 @@ mod proxy;
 mod routes;
 pub(super) mod server;
 mod veil;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use plain::{is_suspect_parameter, shown};
 pub use proxy::Entrance;
 pub use routes::Routes;
 pub use veil::{STARS, Veil, holds_credential, is_random, is_suspect};
+pub use whereabouts::Whereabouts;
 
 use crate::dialect::Format;
 use crate::names::{IntegrationName, ModelName};
@@ -233,8 +235,8 @@ pub enum CallStyle {
 pub struct Integration {
     /// Its name.
     pub name: IntegrationName,
-    /// Where it is defined, for messages: `config.toml:12` or `acme.json`.
-    pub origin: String,
+    /// Where it is defined.
+    pub origin: Whereabouts,
     /// The provider's format.
     pub format: Format,
     /// The base URL: absolute, http or https, without query or fragment, no slash at its end.
