@@ -11,6 +11,7 @@ mod import;
 mod layers;
 mod meant;
 mod mistakes;
+mod placed;
 mod schema;
 mod secrets;
 mod server;

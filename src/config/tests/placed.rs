@@ -1,0 +1,35 @@
+//! Where mistakes are placed: at what somebody wrote, be it a key's twin, another file or a variable.
+
+use super::{House, acme};
+
+#[test]
+fn a_secret_that_is_not_used_is_told_where_its_file_is_named() {
+    insta::assert_snapshot!(House::new(&acme("api_key_value_file = \"kf2\"\ntoken_file = \"t\"")).report(), @r#"
+    warning: `api_key_value_file` is not used: authentication_type is "none"
+     --> config.toml:5:1
+      |
+    5 | api_key_value_file = ***
+      | ^^^^^^^^^^^^^^^^^^
+      = help: leave it out, or set authentication_type = "api_key"
+
+    warning: `token_file` is not used: authentication_type is "none"
+     --> config.toml:6:1
+      |
+    6 | token_file = ***
+      | ^^^^^^^^^^
+      = help: leave it out, or set authentication_type = "oauth2"
+
+    2 warnings
+    "#);
+}
+
+#[test]
+fn a_secret_that_is_not_used_is_told_in_the_file_that_names_it() {
+    let json = r#"{"endpoint": "https://acme.example/v1", "models": ["m"], "authentication_type": "none"}"#;
+    let toml = "integrations_dir = \"galileo\"\n[integrations.acme]\napi_key_value_file = \"kf2\"\n";
+    let report = House::new(toml).with("galileo/acme.json", json).report();
+    assert!(
+        report.contains("`api_key_value_file` is not used") && report.contains("config.toml:3:1"),
+        "{report}"
+    );
+}
