@@ -184,8 +184,7 @@ impl Layer {
     /// Where `mark` is, for a message about `at`.
     fn place(&self, mark: &Range<usize>) -> Place {
         if self.origin == Origin::Environment {
-            let name = self.variables.get(mark.start).cloned().unwrap_or_default();
-            return Place { file: None, variable: Some(name), line: None, column: None, snippet: None };
+            return Place::variable(self.variables.get(mark.start).map_or("", String::as_str));
         }
         self.place_in_text(mark, mask::line(self, mark))
     }

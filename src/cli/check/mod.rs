@@ -348,6 +348,35 @@ mod tests {
     "#);
     }
 
+    /// The keys and the places of what `check` finds, in its order.
+    fn places(toml: &str, env: Environment) -> Vec<(String, String)> {
+        let (_, text) = check(toml, false, Format::Json, env);
+        let parsed: Value = serde_json::from_str(&text).unwrap();
+        let of = |problem: &Value| {
+            let key = problem["key"].as_str().unwrap_or_default().to_owned();
+            let (line, variable) = (problem["line"].as_u64(), problem["variable"].as_str());
+            (key, variable.map_or_else(|| line.unwrap_or_default().to_string(), str::to_owned))
+        };
+        parsed["problems"].as_array().unwrap().iter().map(of).collect()
+    }
+
+    #[test]
+    fn what_a_variable_names_is_told_there_and_not_at_a_key_that_nobody_wrote() {
+        for (kind, name, more) in [
+            ("gcp", "GOOGLE_APPLICATION_CREDENTIALS", None),
+            ("aws_sigv4", "AWS_WEB_IDENTITY_TOKEN_FILE", Some(("AWS_ROLE_ARN", "arn:aws:iam::1:role/R"))),
+        ] {
+            let toml = GOOD.replace("\"none\"", &format!("\"{kind}\"")).replace("127.0.0.1:9", "a.example");
+            let pairs = [(name, "/no/such-SENTINEL"), ("AWS_REGION", "eu-west-1")];
+            let env = || Environment::of(pairs.into_iter().chain(more));
+            let (exit, text) = check(&toml, false, Format::Text, env());
+            assert_eq!(exit, Exit::Config, "{text}");
+            assert!(text.contains(&format!("error: the environment variable {name}: ")), "{text}");
+            assert!(!text.contains("SENTINEL") && !text.contains("credentials_file`"), "{text}");
+            assert!(places(&toml, env()).iter().any(|(_, place)| place == name), "{text}");
+        }
+    }
+
     #[test]
     fn a_report_in_json_names_file_line_column_and_key() {
         let (exit, text) = check("[server]\nlisten = 5\n", false, Format::Json, Environment::default());

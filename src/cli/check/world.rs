@@ -50,7 +50,15 @@ pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
             wrong.push((at.key(first_word(why)), why.clone()));
         }
         for (at, why) in wrong {
-            problems.push(loaded.places.problem(Severity::Error, &at, named(&at, why)));
+            let variable = variable_behind(&at).filter(|_| !loaded.places.gives(&at));
+            let why = match variable {
+                Some(name) => format!("the environment variable {name}: {why}"),
+                None => named(&at, why),
+            };
+            let problem = problems.push(loaded.places.problem(Severity::Error, &at, why));
+            if let Some(name) = variable {
+                problem.of_variable(name);
+            }
         }
         if let Some((at, why)) = plain::refused_default(loaded, &entry, &at) {
             problems.push(loaded.places.problem(Severity::Warning, &at, why));
@@ -65,6 +73,19 @@ fn named(at: &At, why: String) -> String {
     let key = at.to_string();
     let last = key.rsplit('.').next().unwrap_or_default();
     if why.contains(last) { why } else { format!("`{key}`: {why}") }
+}
+
+/// The environment variable that says what the key at `at` would, where nobody writes that key.
+fn variable_behind(at: &At) -> Option<&'static str> {
+    const ALL: [(&str, &str); 5] = [
+        (".gcp.credentials_file", "GOOGLE_APPLICATION_CREDENTIALS"),
+        (".aws.access_key_id", "AWS_ACCESS_KEY_ID"),
+        (".aws.secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+        (".aws.session_token", "AWS_SESSION_TOKEN"),
+        (".aws.web_identity_token_file", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    ];
+    let at = at.to_string();
+    ALL.iter().find(|(key, _)| at.ends_with(key)).map(|(_, variable)| *variable)
 }
 
 /// Most remedies begin with the key that they are about.

@@ -33,3 +33,26 @@ fn a_secret_that_is_not_used_is_told_in_the_file_that_names_it() {
         "{report}"
     );
 }
+
+#[test]
+fn what_an_environment_variable_says_is_told_there() {
+    let aws = "[integrations.a]\nendpoint = \"https://b.example\"\nmodels = [\"m\"]\nformat = \"bedrock\"\nauthentication_type = \"aws_sigv4\"\n";
+    for (toml, name, value, key) in [
+        ("", "HTTPS_PROXY", "socks5://h:1", "egress.proxy"),
+        ("", "GALILEO_CUSTOM_LLMS_ENABLED", "maybe", "handlers"),
+        ("[egress]\nproxy = \"http://p:1\"\n", "NO_PROXY", "169.254.*", "egress.no_proxy"),
+        (aws, "AWS_REGION", "not a region", "integrations.a.aws.region"),
+        ("[handlers]\n[log]\n", "GALILEO_CUSTOM_LLMS_ENABLED", "maybe", "handlers"),
+    ] {
+        let house = House::new(toml).env([(name, value)]);
+        let problems = match house.load() {
+            Ok(loaded) => loaded.warnings,
+            Err(problems) => problems,
+        };
+        let about = problems.iter().find(|problem| problem.message.contains(name)).unwrap();
+        let place = about.place.as_ref().unwrap();
+        assert_eq!(place.to_string(), format!("environment variable {name}"));
+        assert_eq!((about.key.as_deref(), place.line), (Some(key), None));
+        assert_eq!(problems.to_json()[0]["variable"], name, "{problems}");
+    }
+}

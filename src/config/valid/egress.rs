@@ -120,8 +120,12 @@ fn warn_of_idle_entries(name: Option<&str>, entries: &[String], at: &At, r: &mut
         let Some(flaw) = routes::flaw(entry) else { continue };
         let list = name.map_or_else(|| format!("`{at}`"), |name| format!("the environment variable {name}"));
         let entry = if r.may_show(at, entry) { format!("{entry:?}") } else { "an entry".to_owned() };
-        r.warning(at, format!("{list} spares no host by {entry}, which {flaw}"))
+        let problem = r.warning(at, format!("{list} spares no host by {entry}, which {flaw}"));
+        problem
             .help("hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all");
+        if let Some(name) = name {
+            problem.of_variable(name);
+        }
     }
 }
 
@@ -228,6 +232,7 @@ fn from_environment(names: [&str; 2], r: &mut Reading<'_>) -> Option<Proxy> {
             let help = "correct it, or set `proxy` in [egress]: \"none\" is the straight way";
             let help = remedy(text, help);
             r.error(&At::root().key("egress").key("proxy"), format!("the environment variable {name} {why}"))
+                .of_variable(name)
                 .help(help);
             None
         }

@@ -311,6 +311,7 @@ fn galileo_enabled(r: &mut Reading<'_>) -> bool {
             &At::root().key("handlers"),
             format!("the environment variable {NAME} is neither true nor false"),
         )
+        .of_variable(NAME)
         .help(help);
         false
     })
