@@ -361,6 +361,41 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_authority_is_told_at_the_key_that_names_its_file() {
+        let cut = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(cut.path(), "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+        let toml = GOOD.replace("http://127.0.0.1:9", "https://a.example");
+        let tables = format!("tls = {{ ca_file = {0:?} }}\ntoken_tls = {{ ca_file = {0:?} }}\n", cut.path());
+        let (found, wanted) =
+            (places(&format!("{toml}{tables}"), Environment::default()), "integrations.acme.tls.ca_file");
+        assert!(found.contains(&(wanted.to_owned(), "5".to_owned())), "{found:?}");
+        assert!(found.iter().all(|(key, _)| key != "integrations.acme"), "{found:?}");
+    }
+
+    #[test]
+    fn a_host_that_there_cannot_be_is_told_at_the_endpoint() {
+        for (host, more, words) in [
+            ("https://a..b", "", "correct the host"),
+            ("http://a..b", "", "correct the host"),
+            ("https://256.1.1.1", "", "correct the host"),
+            ("http://256.1.1.1", "tls = { server_name = \"a.example\" }\n", "correct the host"),
+            ("https://-x.example", "", "correct the host of `endpoint`, or set `server_name`"),
+        ] {
+            let toml = GOOD.replace("http://127.0.0.1:9", host) + more;
+            let (exit, text) = check(&toml, false, Format::Text, Environment::default());
+            assert!(exit == Exit::Config && text.contains(words), "{host}: {text}");
+            let at = ("integrations.acme.endpoint".to_owned(), "2".to_owned());
+            assert!(places(&toml, Environment::default()).contains(&at), "{host}: {text}");
+        }
+        let named = GOOD.replace("http://127.0.0.1:9", "https://-x.example")
+            + "tls = { server_name = \"x.example\" }\n";
+        for toml in [&named, &GOOD.replace("127.0.0.1", "010.0.0.1"), &GOOD.replace("127.0.0.1", "my_svc.")] {
+            let (exit, text) = check(toml, false, Format::Text, Environment::default());
+            assert_eq!(exit, Exit::Done, "{toml}: {text}");
+        }
+    }
+
+    #[test]
     fn what_a_variable_names_is_told_there_and_not_at_a_key_that_nobody_wrote() {
         for (kind, name, more) in [
             ("gcp", "GOOGLE_APPLICATION_CREDENTIALS", None),

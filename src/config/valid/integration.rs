@@ -129,6 +129,7 @@ impl Way {
         let tls = common.egress.profile(tls.given(), &at.key("tls"), r);
         let token_tls =
             token_tls.given().map(|raw| common.egress.profile(Some(raw), &at.key("token_tls"), r));
+        egress::demand_name(endpoint, &tls, at, r);
         let own = egress::choice(proxy, &at.key("proxy"), r);
         let routes = common.egress.routes(&own);
         Self {
