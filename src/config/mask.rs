@@ -142,7 +142,7 @@ fn inside_value(node: &Node, offset: usize) -> bool {
 }
 
 /// Harmless keys of `[server]` and `[admin]`.
-const SERVER: [&str; 13] = [
+const SERVER: [&str; 16] = [
     "listen",
     "start",
     "watch",
@@ -156,6 +156,9 @@ const SERVER: [&str; 13] = [
     "linger",
     "drain_timeout",
     "metrics_listen",
+    "unix_mode",
+    "unix_owner",
+    "unix_group",
 ];
 
 /// Of `limits`.

@@ -257,12 +257,19 @@ impl Places {
         self.layers.iter().any(|layer| layer.nearest(at).0 == at.0.len())
     }
 
-    /// The number at `at` as it is written, if it is one like 1.10: a number itself has no zeros at its end.
-    pub(super) fn decimal(&self, at: &At) -> Option<&str> {
+    /// The number at `at` as it is written.
+    pub(super) fn number(&self, at: &At) -> Option<&str> {
         let (layer, node) = self.find(at).filter(|(layer, _)| layer.nearest(at).0 == at.0.len())?;
         let text = layer.text.get(node.span.clone())?;
-        let is_plain = text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        is_plain.then_some(text)
+        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
+        (!text.is_empty() && is_number(text)).then_some(text)
+    }
+
+    /// The same if it is one like 1.10: a number itself has no zeros at its end.
+    pub(super) fn decimal(&self, at: &At) -> Option<&str> {
+        let is_plain =
+            |text: &&str| text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        self.number(at).filter(is_plain)
     }
 
     /// The directory that a relative path at `at` is relative to.

@@ -2,6 +2,7 @@
 
 mod clouds;
 mod common;
+mod contradictions;
 mod declared;
 mod doubts;
 mod example;
