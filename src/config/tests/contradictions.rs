@@ -26,3 +26,11 @@ fn a_number_is_shown_as_it_is_written_and_told_what_it_is_beyond() {
         assert!(report.contains(words), "{toml}: {report}");
     }
 }
+
+#[test]
+fn letters_outside_ascii_may_stand_in_a_header_and_nobody_is_told_that_they_may_not() {
+    House::new(&acme("headers = { x = \"ü\" }")).loaded();
+    let report = House::new(&acme("headers = { x = \"a\\u0007b\" }")).report();
+    assert!(report.contains("it holds a line's end or another control character"), "{report}");
+    assert!(!report.contains("ASCII"), "{report}");
+}
