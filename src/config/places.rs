@@ -257,6 +257,16 @@ impl Places {
         self.layers.iter().any(|layer| layer.nearest(at).0 == at.0.len())
     }
 
+    /// Whether one layer gives all of the keys `all`, and no other gives any of them.
+    pub(super) fn share_a_layer(&self, all: &[At]) -> bool {
+        let givers = |at: &At| {
+            let layers = self.layers.iter().enumerate();
+            layers.filter(|(_, layer)| layer.nearest(at).0 == at.0.len()).map(|(n, _)| n).collect::<Vec<_>>()
+        };
+        let mut all = all.iter().map(givers);
+        all.next().is_some_and(|first| first.len() == 1 && all.all(|other| other == first))
+    }
+
     /// The number at `at` as it is written.
     pub(super) fn number(&self, at: &At) -> Option<&str> {
         let (layer, node) = self.find(at).filter(|(layer, _)| layer.nearest(at).0 == at.0.len())?;

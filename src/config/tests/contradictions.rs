@@ -1,6 +1,45 @@
-//! Messages that must not contradict what is written.
+//! What says two things at once, and messages that must not.
 
 use super::{House, acme};
+
+#[test]
+fn renames_in_a_circle_and_defaults_that_are_dropped_are_errors() {
+    for (lines, words, help) in [
+        (
+            "rename = { a = \"b\", b = \"a\" }",
+            "the renames lead in a circle: `b` to `a` to `b`",
+            "keep one of them",
+        ),
+        (
+            "rename = { a = \"b\", b = \"c\", c = \"a\" }",
+            "in a circle: `c` to `a` to `b` to `c`",
+            "keep one of them",
+        ),
+        ("rename = { c = \"c\" }", "`c` is renamed to itself", "leave it out"),
+        (
+            "defaults = { user = \"u\" }\ndrop = [\"user\"]",
+            "`user` is both in `defaults` and in `drop`",
+            "keep one of them",
+        ),
+    ] {
+        let report = House::new(&acme(lines)).report();
+        assert!(report.contains(words) && report.contains(help), "{lines}: {report}");
+        assert!(report.contains("config.toml:5:") && report.ends_with("\n1 error\n"), "{lines}: {report}");
+    }
+    // Each is made in turn, so that a chain means something.
+    for lines in ["rename = { a = \"b\", b = \"c\" }", "rename = { b = \"c\", a = \"b\" }"] {
+        House::new(&acme(lines)).loaded();
+    }
+}
+
+#[test]
+fn a_file_over_another_may_take_back_what_that_one_says() {
+    let json = r#"{"endpoint": "https://acme.example/v1", "models": ["m"], "authentication_type": "none",
+        "rename": {"a": "b", "c": "d"}, "defaults": {"user": "u"}}"#;
+    let over = "rename = { b = \"a\", c = \"c\" }\ndrop = [\"user\"]\n";
+    let toml = format!("integrations_dir = \"galileo\"\n[integrations.acme]\n{over}");
+    House::new(&toml).with("galileo/acme.json", json).loaded();
+}
 
 #[test]
 fn a_number_is_shown_as_it_is_written_and_told_what_it_is_beyond() {
