@@ -56,3 +56,21 @@ fn what_an_environment_variable_says_is_told_there() {
         assert_eq!(problems.to_json()[0]["variable"], name, "{problems}");
     }
 }
+
+#[test]
+fn the_caret_under_a_syntax_error_stands_where_the_column_says() {
+    for (line, shown, caret, column) in [
+        ("strict=treu", "strict=***", "       ^^^", 8),
+        ("strict = treu", "strict = ***", "         ^^^", 10),
+        ("\tstrict\t=  treu", " strict =  ***", "           ^^^", 12),
+        ("\"strict\" =treu", "\"strict\" =***", "          ^^^", 11),
+        ("strict", "strict", "      ^^^", 7),
+    ] {
+        let report = House::new(&format!("{}{line}\n", acme(""))).report();
+        let lines: Vec<_> = report.lines().collect();
+        let at = lines.iter().position(|line| line.contains("config.toml:")).unwrap();
+        assert!(lines[at].ends_with(&format!(":{column}")), "{line}: {report}");
+        let after = |n: usize| lines[at + n].split_once("| ").unwrap().1;
+        assert_eq!((after(2), after(3)), (shown, caret), "{line}: {report}");
+    }
+}
