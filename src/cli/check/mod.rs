@@ -413,6 +413,14 @@ mod tests {
     }
 
     #[test]
+    fn each_missing_file_of_inbound_tls_is_told_at_once() {
+        let toml = "[server]\n[server.tls]\ncert_file = \"c\"\nkey_file = \"k\"\nclient_ca_file = \"a\"\n";
+        let found = places(&format!("{toml}{GOOD}"), Environment::default());
+        let at = |key: &str, line: &str| (format!("server.tls.{key}"), line.to_owned());
+        assert_eq!(found, [at("cert_file", "3"), at("key_file", "4"), at("client_ca_file", "5")]);
+    }
+
+    #[test]
     fn a_report_in_json_names_file_line_column_and_key() {
         let (exit, text) = check("[server]\nlisten = 5\n", false, Format::Json, Environment::default());
         assert_eq!(exit, Exit::Config);

@@ -101,15 +101,15 @@ fn of_server(settings: &Settings) -> Vec<(At, String)> {
         let name = key.key("api_key");
         wrong.push((at.key(&name), format!("server.{name}: {why}")));
     }
-    if let Some(why) = of_server_tls(settings) {
+    for why in of_server_tls(settings) {
         wrong.push((at.key("tls").key(first_word(&why)), format!("server.tls: {why}")));
     }
     wrong
 }
 
 /// What is wrong with the files of `server.tls`.
-pub(in crate::cli) fn of_server_tls(settings: &Settings) -> Option<String> {
-    settings.server.tls.clone().map(tls::Inbound::load)?.err()
+pub(in crate::cli) fn of_server_tls(settings: &Settings) -> Vec<String> {
+    settings.server.tls.as_ref().map(tls::InboundFiles::faults).unwrap_or_default()
 }
 
 /// The files of authorities with one that has ended, or will soon; each file once, at a key that names it.
