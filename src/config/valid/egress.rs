@@ -224,7 +224,7 @@ pub(super) fn demand_name(endpoint: &Uri, profile: &Profile, at: &At, r: &mut Re
 }
 
 /// Whether the URL names no port at all, or one that there is: `http` takes `:99999` and `:` for none.
-fn has_usable_port(uri: &Uri) -> bool {
+pub fn has_usable_port(uri: &Uri) -> bool {
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     // A password may stand before the host, and an address in brackets be it.
     let after_host = authority.rsplit(['@', ']']).next().unwrap_or_default();
