@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::{Exit, output};
-use crate::config::valid::{Integration, Listen, Model, PARAMETERS, RunnerId, Server, Settings};
+use crate::config::valid::{
+    Integration, Listen, Model, PARAMETERS, RunnerId, Server, Settings, has_usable_port,
+};
 use crate::config::{self, Options};
 
 /// What stands for the caller's key, which is never printed.
@@ -98,12 +100,14 @@ fn given_base(url: &str, name: &str) -> Result<String, String> {
         let authority = uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
         matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.query().is_none()
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && has_usable_port(&uri)
             && !authority.contains('@')
     };
     match uri.is_some_and(is_url) && !base.contains('#') {
         true => Ok(base.to_owned()),
         false => {
-            Err("--base must be a URL such as http://outrider.galileo.svc:4010, without user and query\n"
+            Err("--base must be a URL such as http://outrider.galileo.svc:4010, with a port that there is or none, without user and query\n"
                 .to_owned())
         }
     }
@@ -313,7 +317,15 @@ multi_modal_config = { max_files = 3 }
         assert_eq!(endpoint("", Some("http://o.svc/of-acme")), "http://o.svc/of-acme/acme/v1");
         let unix = "[server]\nlisten = \"unix:/run/o.sock\"\n";
         assert_eq!(console(unix, "acme", None).unwrap_err().0, Exit::Usage);
-        for bad in ["o.svc:4010", "http://me:pw@o.svc", "ftp://o", "http://o?x"] {
+        for bad in [
+            "o.svc:4010",
+            "http://me:pw@o.svc",
+            "ftp://o",
+            "http://o?x",
+            "https://o:99999",
+            "http://o:0",
+            "http://:80",
+        ] {
             assert_eq!(console("", "acme", Some(bad)).unwrap_err().0, Exit::Usage, "{bad} was taken");
         }
     }

@@ -65,7 +65,7 @@ impl Asked {
         if !self.restart.iter().any(|key| key == "server.tls") {
             return;
         }
-        if let Some(why) = world::of_server_tls(settings) {
+        for why in world::of_server_tls(settings) {
             let why = terminal::line(&why);
             self.notes +=
                 &format!("error: server.tls: {why}: the old certificate stays, and a restart would fail\n");

@@ -28,14 +28,21 @@ pub(super) fn broken_line(text: &str, at: usize, known: impl Fn(&str) -> bool) -
         return None;
     }
     let after = line[indent + end..].trim_start();
-    let shown = format!("{}{word}{}", &line[..indent], if after.starts_with('=') { " =" } else { "" });
-    let shown = shown.replace('\t', " ");
-    let rest = after.trim_start_matches('=').trim().is_empty();
+    let behind_quote = after.strip_prefix(['"', '\'']).unwrap_or(after).trim_start();
+    let value = behind_quote.strip_prefix(['=', ':']).map(str::trim_start);
+    // As it is spaced in the file, or the caret would stand under another character than the column says.
+    let shown = match value {
+        Some(value) => &line[..line.len() - value.len()],
+        None => &line[..indent + end],
+    };
+    let rest = value.unwrap_or(after).trim().is_empty();
+    let shown = if rest { shown.trim_end() } else { shown }.replace('\t', " ");
+    let gap = if rest || value.is_some() { "" } else { " " };
     let offset = line[..at - start].chars().count();
-    let known_width = shown.chars().count();
-    let from = if offset < known_width { offset } else { known_width + usize::from(!rest) };
-    let text = if rest { shown } else { format!("{shown} ***") };
-    let width = if offset < known_width { known_width - from } else { 3 };
+    let (known_width, shown_width) = (shown.chars().count(), shown.trim_end().chars().count());
+    let from = if offset < known_width { offset } else { known_width + gap.len() };
+    let text = if rest { shown } else { format!("{shown}{gap}***") };
+    let width = if offset < known_width { shown_width.saturating_sub(from).max(1) } else { 3 };
     Some(Snippet { text, from, width })
 }
 
@@ -142,7 +149,7 @@ fn inside_value(node: &Node, offset: usize) -> bool {
 }
 
 /// Harmless keys of `[server]` and `[admin]`.
-const SERVER: [&str; 13] = [
+const SERVER: [&str; 16] = [
     "listen",
     "start",
     "watch",
@@ -156,6 +163,9 @@ const SERVER: [&str; 13] = [
     "linger",
     "drain_timeout",
     "metrics_listen",
+    "unix_mode",
+    "unix_owner",
+    "unix_group",
 ];
 
 /// Of `limits`.

@@ -12,6 +12,7 @@ mod expand;
 mod import;
 mod keys;
 mod mask;
+mod number;
 mod places;
 mod problem;
 mod raw;

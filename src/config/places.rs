@@ -184,8 +184,7 @@ impl Layer {
     /// Where `mark` is, for a message about `at`.
     fn place(&self, mark: &Range<usize>) -> Place {
         if self.origin == Origin::Environment {
-            let name = self.variables.get(mark.start).cloned().unwrap_or_default();
-            return Place { file: None, variable: Some(name), line: None, column: None, snippet: None };
+            return Place::variable(self.variables.get(mark.start).map_or("", String::as_str));
         }
         self.place_in_text(mark, mask::line(self, mark))
     }
@@ -258,12 +257,29 @@ impl Places {
         self.layers.iter().any(|layer| layer.nearest(at).0 == at.0.len())
     }
 
-    /// The number at `at` as it is written, if it is one like 1.10: a number itself has no zeros at its end.
-    pub(super) fn decimal(&self, at: &At) -> Option<&str> {
+    /// Whether one layer gives all of the keys `all`, and no other gives any of them.
+    pub(super) fn share_a_layer(&self, all: &[At]) -> bool {
+        let givers = |at: &At| {
+            let layers = self.layers.iter().enumerate();
+            layers.filter(|(_, layer)| layer.nearest(at).0 == at.0.len()).map(|(n, _)| n).collect::<Vec<_>>()
+        };
+        let mut all = all.iter().map(givers);
+        all.next().is_some_and(|first| first.len() == 1 && all.all(|other| other == first))
+    }
+
+    /// The number at `at` as it is written.
+    pub(super) fn number(&self, at: &At) -> Option<&str> {
         let (layer, node) = self.find(at).filter(|(layer, _)| layer.nearest(at).0 == at.0.len())?;
         let text = layer.text.get(node.span.clone())?;
-        let is_plain = text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        is_plain.then_some(text)
+        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
+        (!text.is_empty() && is_number(text)).then_some(text)
+    }
+
+    /// The same if it is one like 1.10: a number itself has no zeros at its end.
+    pub(super) fn decimal(&self, at: &At) -> Option<&str> {
+        let is_plain =
+            |text: &&str| text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        self.number(at).filter(is_plain)
     }
 
     /// The directory that a relative path at `at` is relative to.

@@ -79,6 +79,12 @@ impl Problem {
         self
     }
 
+    /// Places it at the environment variable `name`, which gave what the files do not say.
+    pub fn of_variable(&mut self, name: &str) -> &mut Self {
+        self.place = Some(Place::variable(name));
+        self
+    }
+
     /// The same with what to do.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -141,6 +147,13 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
     let escaped = |c: char| if is_obeyed(c) { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escaped).collect()
+}
+
+impl Place {
+    /// The environment variable `name`.
+    pub(super) fn variable(name: &str) -> Self {
+        Self { file: None, variable: Some(name.to_owned()), line: None, column: None, snippet: None }
+    }
 }
 
 impl fmt::Display for Place {

@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use figment::value::{Dict, Value};
+use figment::value::{Dict, Num, Value};
 
 use super::environment::Environment;
 use super::expand::{Expander, Failure};
+use super::number::{self, whole};
 use super::places::{At, Origin, Places};
 use super::problem::{Problem, Problems, Severity};
 use super::valid::SecretSource;
@@ -313,7 +314,7 @@ impl<'a> Reading<'a> {
     pub(super) fn mismatch<T>(&mut self, value: &Value, at: &At, expected: &str) -> Option<T> {
         let found = match value {
             Value::String(_, text) if self.may_show(at, text) => format!("{text:?}"),
-            Value::Num(_, number) if self.may_show(at, "") => shown_number(*number),
+            Value::Num(_, number) if self.may_show(at, "") => self.shown_number(*number, at),
             Value::Bool(_, flag) if self.may_show(at, "") => flag.to_string(),
             Value::String(..) | Value::Char(..) => "a string".to_owned(),
             Value::Num(..) => "a number".to_owned(),
@@ -324,6 +325,11 @@ impl<'a> Reading<'a> {
         };
         self.error(at, format!("`{at}` must be {expected}, found {found}"));
         None
+    }
+
+    /// The number at `at` as it is written: 1.0 is not 1, and what is too long for us not infinite.
+    fn shown_number(&self, number: Num, at: &At) -> String {
+        self.places.number(at).map_or_else(|| number::shown(number), str::to_owned)
     }
 
     /// Says what to do about the mistake that was noted last.
@@ -359,7 +365,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The text at `at` if it may stand for another type.
-    fn loose<'v>(&self, value: &'v Value, at: &At) -> Option<&'v str> {
+    pub(super) fn loose<'v>(&self, value: &'v Value, at: &At) -> Option<&'v str> {
         value.as_str().filter(|_| self.is_loose(at))
     }
 }
@@ -389,15 +395,6 @@ fn is_token(at: &At) -> bool {
     matches!(at.keys().as_slice(), ["integrations", _, "token"])
 }
 
-fn shown_number(number: figment::value::Num) -> String {
-    match (number.to_i128(), number.to_u128(), number.to_f64()) {
-        (Some(n), _, _) => n.to_string(),
-        (_, Some(n), _) => n.to_string(),
-        (_, _, Some(n)) => n.to_string(),
-        _ => "a number".to_owned(),
-    }
-}
-
 impl Read for String {
     fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
         match value {
@@ -418,23 +415,6 @@ impl Read for bool {
     }
 }
 
-impl Read for usize {
-    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
-        let loose = reading.loose(value, at).and_then(|text| text.trim().parse().ok());
-        match whole(value).or(loose) {
-            Some(count) => Field::Given(count),
-            None => reading.mismatch(value, at, "a whole number").map_or(Field::Bad, Field::Given),
-        }
-    }
-}
-
-/// `value` as a number of 0 or more.
-fn whole(value: &Value) -> Option<usize> {
-    let number = value.to_num()?;
-    let signed = number.to_i128().and_then(|n| usize::try_from(n).ok());
-    signed.or_else(|| number.to_u128().and_then(|n| usize::try_from(n).ok()))
-}
-
 impl Read for Duration {
     fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
         if let Some(duration) = value.as_str().and_then(units::duration) {
@@ -449,22 +429,6 @@ impl Read for Duration {
             reading.help_last(&format!("give it a unit: \"{number}s\""));
         }
         Field::Bad
-    }
-}
-
-/// A number of bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Size(pub(super) usize);
-
-impl Read for Size {
-    fn read(value: &Value, at: &At, reading: &mut Reading<'_>) -> Field<Self> {
-        match whole(value).or_else(|| value.as_str().and_then(units::size)) {
-            Some(bytes) => Field::Given(Self(bytes)),
-            None => {
-                let expected = "a size such as \"64KiB\", \"32MiB\" or a number of bytes";
-                reading.mismatch(value, at, expected).map_or(Field::Bad, Field::Given)
-            }
-        }
     }
 }
 
@@ -520,7 +484,7 @@ impl Read for Scalar {
             // The version 1.10 is another than 1.1.
             (_, Some(number)) => {
                 let written = reading.places.decimal(at).map(str::to_owned);
-                Field::Given(Self(written.unwrap_or_else(|| shown_number(number))))
+                Field::Given(Self(written.unwrap_or_else(|| number::shown(number))))
             }
             _ => String::read(value, at, reading).map(Self),
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::read::{Many, Pairs, Scalar, Size};
+use super::number::Size;
+use super::read::{Many, Pairs, Scalar};
 
 /// A string that holds `${…}`.
 const FORM: &str = r"\$\{";

@@ -406,9 +406,7 @@ fn warn_misspelt(options: &Options, layers: &[(Layer, Dict)], problems: &mut Pro
 }
 
 fn about_variable(severity: Severity, name: &str, message: impl Into<String>) -> Problem {
-    let place =
-        Place { file: None, variable: Some(name.to_owned()), line: None, column: None, snippet: None };
-    Problem { place: Some(place), ..Problem::nowhere(severity, message) }
+    Problem { place: Some(Place::variable(name)), ..Problem::nowhere(severity, message) }
 }
 
 /// The names of integrations.

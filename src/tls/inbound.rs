@@ -28,6 +28,14 @@ impl InboundFiles {
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.cert_file, &self.key_file].into_iter().chain(&self.client_ca_file)
     }
+
+    /// Everything that can be seen to be wrong with them: each that cannot be read, or else what [`Inbound::load`] says.
+    pub fn faults(&self) -> Vec<String> {
+        let files = [("cert_file", &self.cert_file), ("key_file", &self.key_file)];
+        let files = files.into_iter().chain(self.client_ca_file.iter().map(|path| ("client_ca_file", path)));
+        let faults: Vec<_> = files.filter_map(|(key, path)| pem::text(key, path).err()).collect();
+        if faults.is_empty() { Inbound::load(self.clone()).err().into_iter().collect() } else { faults }
+    }
 }
 
 /// Without paths: one may be a key that was written where its file's path belongs.
@@ -260,6 +268,15 @@ mod tests {
         assert!(missing(|f| f.client_ca_file = Some("/nowhere/a".into())).starts_with("`client_ca_file` "));
         assert!(missing(|f| f.client_ca_file = Some(f.key_file.clone())).contains("but no certificate"));
         assert!(Inbound::load(good.clone()).unwrap().expiry().is_some());
+        let absent = InboundFiles {
+            cert_file: "/nowhere/c".into(),
+            key_file: "/nowhere/k".into(),
+            client_ca_file: Some("/nowhere/a".into()),
+        };
+        let all = absent.faults();
+        let keys: Vec<_> = all.iter().filter_map(|why| why.split('`').nth(1)).collect();
+        assert_eq!(keys, ["cert_file", "key_file", "client_ca_file"]);
+        assert!(good.faults().is_empty());
         let past = authority.issue(&["a"], |params| params.not_after = rcgen::date_time_ymd(2000, 1, 1));
         let why = Inbound::load(files(&authority, &past)).unwrap_err();
         assert!(why.starts_with("`cert_file` ") && why.contains("expired on"), "{why}");

@@ -146,8 +146,8 @@ pub fn read(profile: &Profile) -> Result<Material, String> {
     Ok(Material { profile: profile.clone(), authorities, certificate, key })
 }
 
-/// Everything that can be seen to be wrong with the files of `profile`: each file that cannot be read, or else what
-/// `load` says, if there is a client certificate to be put to use, or what `read` does.
+/// Everything that can be seen to be wrong with the files of `profile`: each file that cannot be read and each with a broken
+/// authority, or else what `load` says, if there is a client certificate to be put to use, or what `read` does.
 pub fn faults(profile: &Profile) -> Vec<String> {
     let files = profile.ca_files.iter().map(|path| ("ca_file", path));
     let files = files.chain(profile.client_cert_file.iter().map(|path| ("client_cert_file", path)));
@@ -155,6 +155,11 @@ pub fn faults(profile: &Profile) -> Vec<String> {
     let mut faults: Vec<_> = files.filter_map(|(key, path)| pem::text(key, path).err()).collect();
     if let Some(path) = &profile.client_key_password_file {
         faults.extend(key::check_password(PASSWORD, path).err());
+    }
+    for path in &profile.ca_files {
+        let text = pem::text("ca_file", path);
+        let parsed = text.and_then(|text| authorities("ca_file", path, &text, &mut RootCertStore::empty()));
+        faults.extend(parsed.err().filter(|why| !faults.contains(why)));
     }
     if faults.is_empty() {
         let read = read(profile);
@@ -228,7 +233,7 @@ impl Material {
     pub fn server_name(&self, host: &str) -> Result<ServerName<'static>, String> {
         let name = self.profile.server_name.as_deref().unwrap_or(host);
         ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("`{name}` is neither a DNS name nor an IP address: set `server_name`"))
+            .map_err(|_| format!("`{name}` is neither a DNS name nor an IP address: correct it in the URL, or set `server_name`"))
     }
 
     fn roots(&self) -> Result<Arc<RootCertStore>, String> {

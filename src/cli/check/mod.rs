@@ -345,6 +345,78 @@ mod tests {
     "#);
     }
 
+    /// The keys and the places of what `check` finds, in its order.
+    fn places(toml: &str, env: Environment) -> Vec<(String, String)> {
+        let (_, text) = check(toml, false, Format::Json, env);
+        let parsed: Value = serde_json::from_str(&text).unwrap();
+        let of = |problem: &Value| {
+            let key = problem["key"].as_str().unwrap_or_default().to_owned();
+            let (line, variable) = (problem["line"].as_u64(), problem["variable"].as_str());
+            (key, variable.map_or_else(|| line.unwrap_or_default().to_string(), str::to_owned))
+        };
+        parsed["problems"].as_array().unwrap().iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_broken_authority_is_told_at_the_key_that_names_its_file() {
+        let cut = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(cut.path(), "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+        let toml = GOOD.replace("http://127.0.0.1:9", "https://a.example");
+        let tables = format!("tls = {{ ca_file = {0:?} }}\ntoken_tls = {{ ca_file = {0:?} }}\n", cut.path());
+        let (found, wanted) =
+            (places(&format!("{toml}{tables}"), Environment::default()), "integrations.acme.tls.ca_file");
+        assert!(found.contains(&(wanted.to_owned(), "5".to_owned())), "{found:?}");
+        assert!(found.iter().all(|(key, _)| key != "integrations.acme"), "{found:?}");
+    }
+
+    #[test]
+    fn a_host_that_there_cannot_be_is_told_at_the_endpoint() {
+        for (host, more, words) in [
+            ("https://a..b", "", "correct the host"),
+            ("http://a..b", "", "correct the host"),
+            ("https://256.1.1.1", "", "correct the host"),
+            ("http://256.1.1.1", "tls = { server_name = \"a.example\" }\n", "correct the host"),
+            ("https://-x.example", "", "correct the host of `endpoint`, or set `server_name`"),
+        ] {
+            let toml = GOOD.replace("http://127.0.0.1:9", host) + more;
+            let (exit, text) = check(&toml, false, Format::Text, Environment::default());
+            assert!(exit == Exit::Config && text.contains(words), "{host}: {text}");
+            let at = ("integrations.acme.endpoint".to_owned(), "2".to_owned());
+            assert!(places(&toml, Environment::default()).contains(&at), "{host}: {text}");
+        }
+        let named = GOOD.replace("http://127.0.0.1:9", "https://-x.example")
+            + "tls = { server_name = \"x.example\" }\n";
+        for toml in [&named, &GOOD.replace("127.0.0.1", "010.0.0.1"), &GOOD.replace("127.0.0.1", "my_svc.")] {
+            let (exit, text) = check(toml, false, Format::Text, Environment::default());
+            assert_eq!(exit, Exit::Done, "{toml}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_variable_names_is_told_there_and_not_at_a_key_that_nobody_wrote() {
+        for (kind, name, more) in [
+            ("gcp", "GOOGLE_APPLICATION_CREDENTIALS", None),
+            ("aws_sigv4", "AWS_WEB_IDENTITY_TOKEN_FILE", Some(("AWS_ROLE_ARN", "arn:aws:iam::1:role/R"))),
+        ] {
+            let toml = GOOD.replace("\"none\"", &format!("\"{kind}\"")).replace("127.0.0.1:9", "a.example");
+            let pairs = [(name, "/no/such-SENTINEL"), ("AWS_REGION", "eu-west-1")];
+            let env = || Environment::of(pairs.into_iter().chain(more));
+            let (exit, text) = check(&toml, false, Format::Text, env());
+            assert_eq!(exit, Exit::Config, "{text}");
+            assert!(text.contains(&format!("error: the environment variable {name}: ")), "{text}");
+            assert!(!text.contains("SENTINEL") && !text.contains("credentials_file`"), "{text}");
+            assert!(places(&toml, env()).iter().any(|(_, place)| place == name), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_missing_file_of_inbound_tls_is_told_at_once() {
+        let toml = "[server]\n[server.tls]\ncert_file = \"c\"\nkey_file = \"k\"\nclient_ca_file = \"a\"\n";
+        let found = places(&format!("{toml}{GOOD}"), Environment::default());
+        let at = |key: &str, line: &str| (format!("server.tls.{key}"), line.to_owned());
+        assert_eq!(found, [at("cert_file", "3"), at("key_file", "4"), at("client_ca_file", "5")]);
+    }
+
     #[test]
     fn a_report_in_json_names_file_line_column_and_key() {
         let (exit, text) = check("[server]\nlisten = 5\n", false, Format::Json, Environment::default());

@@ -50,7 +50,15 @@ pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
             wrong.push((at.key(first_word(why)), why.clone()));
         }
         for (at, why) in wrong {
-            problems.push(loaded.places.problem(Severity::Error, &at, named(&at, why)));
+            let variable = variable_behind(&at).filter(|_| !loaded.places.gives(&at));
+            let why = match variable {
+                Some(name) => format!("the environment variable {name}: {why}"),
+                None => named(&at, why),
+            };
+            let problem = problems.push(loaded.places.problem(Severity::Error, &at, why));
+            if let Some(name) = variable {
+                problem.of_variable(name);
+            }
         }
         if let Some((at, why)) = plain::refused_default(loaded, &entry, &at) {
             problems.push(loaded.places.problem(Severity::Warning, &at, why));
@@ -67,6 +75,19 @@ fn named(at: &At, why: String) -> String {
     if why.contains(last) { why } else { format!("`{key}`: {why}") }
 }
 
+/// The environment variable that says what the key at `at` would, where nobody writes that key.
+fn variable_behind(at: &At) -> Option<&'static str> {
+    const ALL: [(&str, &str); 5] = [
+        (".gcp.credentials_file", "GOOGLE_APPLICATION_CREDENTIALS"),
+        (".aws.access_key_id", "AWS_ACCESS_KEY_ID"),
+        (".aws.secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+        (".aws.session_token", "AWS_SESSION_TOKEN"),
+        (".aws.web_identity_token_file", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    ];
+    let at = at.to_string();
+    ALL.iter().find(|(key, _)| at.ends_with(key)).map(|(_, variable)| *variable)
+}
+
 /// Most remedies begin with the key that they are about.
 fn first_word(text: &str) -> &str {
     text.trim_start_matches('`').split([':', ' ', '`', '=']).next().unwrap_or_default()
@@ -80,15 +101,15 @@ fn of_server(settings: &Settings) -> Vec<(At, String)> {
         let name = key.key("api_key");
         wrong.push((at.key(&name), format!("server.{name}: {why}")));
     }
-    if let Some(why) = of_server_tls(settings) {
+    for why in of_server_tls(settings) {
         wrong.push((at.key("tls").key(first_word(&why)), format!("server.tls: {why}")));
     }
     wrong
 }
 
 /// What is wrong with the files of `server.tls`.
-pub(in crate::cli) fn of_server_tls(settings: &Settings) -> Option<String> {
-    settings.server.tls.clone().map(tls::Inbound::load)?.err()
+pub(in crate::cli) fn of_server_tls(settings: &Settings) -> Vec<String> {
+    settings.server.tls.as_ref().map(tls::InboundFiles::faults).unwrap_or_default()
 }
 
 /// The files of authorities with one that has ended, or will soon; each file once, at a key that names it.

@@ -9,8 +9,9 @@ use figment::value::Value;
 use serde_json::json;
 
 use super::words::{AuthenticationType, ClientAuthentication, SigningAlgorithm, Start};
+use crate::config::number::Size;
 use crate::config::places::At;
-use crate::config::read::{Field, Many, Pairs, Read, Reading, Scalar, Size};
+use crate::config::read::{Field, Many, Pairs, Read, Reading, Scalar};
 use crate::config::shape::{Shape, Table};
 use crate::config::valid::{CallStyle, Level, LogFormat, SecretSource};
 use crate::dialect::Format;

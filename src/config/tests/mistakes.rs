@@ -439,7 +439,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("custom_llm_config = { file_name = \"h.py\", class_name = \"a b\" }", "is not the name of a class"),
     ("limits = { connect = \"0s\" }", "must be a duration above 0"),
     ("limits = { max_concurrent = 0 }", "must be 1 or more"),
-    ("limits = { max_concurrent = -1 }", "must be a whole number, found -1"),
+    ("limits = { max_concurrent = -1 }", "must be a whole number, 0 or more, found -1"),
     ("limits = { idle = 5 }", "give it a unit: \"5s\""),
     ("path = \"v2\"", "must begin with `/`"),
     ("path = \"/{modle}/x\"", "only {model} is filled in"),

@@ -2,6 +2,7 @@
 
 mod clouds;
 mod common;
+mod contradictions;
 mod declared;
 mod doubts;
 mod example;
@@ -11,6 +12,7 @@ mod import;
 mod layers;
 mod meant;
 mod mistakes;
+mod placed;
 mod schema;
 mod secrets;
 mod server;

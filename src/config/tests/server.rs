@@ -111,7 +111,7 @@ fn a_mode_that_no_socket_is_made_with_is_a_warning() {
     warning: `server.unix_mode` is not used: no listener is a Unix socket
      --> config.toml:2:1
       |
-    2 | unix_mode = ***
+    2 | unix_mode = "0600"
       | ^^^^^^^^^
       = help: leave it out, or listen on unix:/path
 

@@ -403,10 +403,7 @@ fn an_entry_of_no_proxy_that_spares_no_host_is_a_warning() {
     let house = House::new(&toml(proxy)).env([("NO_PROXY", "169.254.*,localhost")]);
     insta::assert_snapshot!(house.report(), @r#"
     warning: the environment variable NO_PROXY spares no host by "169.254.*", which has a `*` in a place where none is known: it stands alone, or first as in *.example.com
-     --> config.toml:1:2
-      |
-    1 | [egress]
-      |  ^^^^^^
+     --> environment variable NO_PROXY
       = help: hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all
 
     1 warning

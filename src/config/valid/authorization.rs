@@ -82,16 +82,21 @@ fn default_kind(fields: &Fields, at: &At, r: &mut Reading<'_>) -> Option<Type> {
 }
 
 fn warn_unused(fields: &Fields, kind: Type, at: &At, r: &mut Reading<'_>) {
+    // A secret may stand in its twin, maybe of another file: what is not used is what somebody wrote.
+    let written = |field: &Field<SecretSource>, key: &'static str| {
+        field.get().map_or_else(|| key.to_owned(), |secret| secret.key(key))
+    };
+    let (value, token) = (written(&fields.api_key_value, "api_key_value"), written(&fields.token, "token"));
     let all = [
         ("api_key_header", fields.api_key_header.is_given(), Type::ApiKey),
-        ("api_key_value", fields.api_key_value.is_given(), Type::ApiKey),
+        (&value, fields.api_key_value.is_given(), Type::ApiKey),
         ("oauth2_token_url", fields.token_url.is_given(), Type::OAuth2),
         (
             "authentication_scope",
             fields.scope.get().is_some_and(|scope| !scope.trim().is_empty()),
             Type::OAuth2,
         ),
-        ("token", fields.token.is_given(), Type::OAuth2),
+        (&token, fields.token.is_given(), Type::OAuth2),
         ("oauth2", fields.oauth2.is_given(), Type::OAuth2),
         ("aws", fields.aws.is_given(), Type::AwsSigV4),
         ("gcp", fields.gcp.is_given(), Type::Gcp),

@@ -98,7 +98,8 @@ fn region(given: &Field<String>, endpoint: &Uri, at: &At, r: &mut Reading<'_>) -
     match env.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]) {
         Some((_, region)) if is_word(region, "-") => return Some(region.to_owned()),
         Some((name, _)) => {
-            r.error(at, format!("the environment variable {name} is not a region")).help(REGION);
+            let message = format!("the environment variable {name} is not a region");
+            r.error(at, message).of_variable(name).help(REGION);
         }
         None => {
             r.error(at, format!("`{at}` is not given, and neither the endpoint nor the environment says it"))
@@ -207,7 +208,8 @@ fn web_identity(raw: raw::Aws, region: Option<&str>, at: &At, r: &mut Reading<'_
         (Some(_), Some(_)) => {
             // What stands in the table has been complained about.
             if nothing_is_given {
-                r.error(at, "the environment variable AWS_ROLE_ARN is not the ARN of a role");
+                r.error(at, "the environment variable AWS_ROLE_ARN is not the ARN of a role")
+                    .of_variable("AWS_ROLE_ARN");
             }
             None
         }

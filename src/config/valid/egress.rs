@@ -120,8 +120,12 @@ fn warn_of_idle_entries(name: Option<&str>, entries: &[String], at: &At, r: &mut
         let Some(flaw) = routes::flaw(entry) else { continue };
         let list = name.map_or_else(|| format!("`{at}`"), |name| format!("the environment variable {name}"));
         let entry = if r.may_show(at, entry) { format!("{entry:?}") } else { "an entry".to_owned() };
-        r.warning(at, format!("{list} spares no host by {entry}, which {flaw}"))
+        let problem = r.warning(at, format!("{list} spares no host by {entry}, which {flaw}"));
+        problem
             .help("hosts, .suffixes, addresses and ranges are known, each also with a port, and * for all");
+        if let Some(name) = name {
+            problem.of_variable(name);
+        }
     }
 }
 
@@ -184,6 +188,10 @@ fn absolute(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
         Ok(uri) if uri.authority().is_some_and(|a| a.as_str().contains('@')) => {
             ("holds a user or a password", "use authentication_type, or a header in `headers`")
         }
+        Ok(uri) if is_impossible(uri.host().unwrap_or_default()) => (
+            "names a host that there cannot be",
+            "correct the host: a part of a name has 1 to 63 letters, and a part of an address is at most 255",
+        ),
         Ok(uri) if !has_usable_port(&uri) => ("has no usable port", "leave the `:` out, or name a port"),
         Ok(uri) => return Some(uri),
     };
@@ -191,8 +199,32 @@ fn absolute(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
     None
 }
 
+/// Whether no resolver can find `host`, whatever it knows: one part of the name is empty or too long, or it is an address with
+/// a number above 255. What begins with 0 may be octal, which some resolvers take.
+fn is_impossible(host: &str) -> bool {
+    let parts: Vec<_> = host.strip_suffix('.').unwrap_or(host).split('.').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let is_address = parts.len() == 4 && parts.iter().all(is_number);
+    let is_beyond = |part: &&str| !part.starts_with('0') && part.parse::<u8>().is_err();
+    parts.iter().any(|part| part.is_empty() || part.len() > 63) || (is_address && parts.iter().any(is_beyond))
+}
+
+/// Notes that TLS with `endpoint` could verify no name: its host is none that certificates know, and `profile` says none.
+pub(super) fn demand_name(endpoint: &Uri, profile: &Profile, at: &At, r: &mut Reading<'_>) {
+    let host = endpoint.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_name = rustls::pki_types::ServerName::try_from(host).is_ok();
+    // A wrong `server_name` is told already.
+    let says_one = profile.server_name.is_some() || r.places.gives(&at.key("tls").key("server_name"));
+    if endpoint.scheme_str() == Some("https") && !is_name && !says_one {
+        let at = at.key("endpoint");
+        r.error(&at, format!("the host of `{at}` is neither a DNS name nor an IP address")).help(
+            "correct the host of `endpoint`, or set `server_name` in `tls` to the name in its certificate",
+        );
+    }
+}
+
 /// Whether the URL names no port at all, or one that there is: `http` takes `:99999` and `:` for none.
-fn has_usable_port(uri: &Uri) -> bool {
+pub fn has_usable_port(uri: &Uri) -> bool {
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     // A password may stand before the host, and an address in brackets be it.
     let after_host = authority.rsplit(['@', ']']).next().unwrap_or_default();
@@ -228,6 +260,7 @@ fn from_environment(names: [&str; 2], r: &mut Reading<'_>) -> Option<Proxy> {
             let help = "correct it, or set `proxy` in [egress]: \"none\" is the straight way";
             let help = remedy(text, help);
             r.error(&At::root().key("egress").key("proxy"), format!("the environment variable {name} {why}"))
+                .of_variable(name)
                 .help(help);
             None
         }

@@ -171,7 +171,7 @@ pub(super) fn value(text: &str, at: &At, r: &mut Reading<'_>) -> Option<HeaderVa
         }
         Err(_) => {
             r.error(at, format!("the value of `{at}` cannot stand in a header"))
-                .help("it holds a line's end, a control character or a letter outside ASCII");
+                .help("it holds a line's end or another control character");
             None
         }
     }

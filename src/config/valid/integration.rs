@@ -129,6 +129,7 @@ impl Way {
         let tls = common.egress.profile(tls.given(), &at.key("tls"), r);
         let token_tls =
             token_tls.given().map(|raw| common.egress.profile(Some(raw), &at.key("token_tls"), r));
+        egress::demand_name(endpoint, &tls, at, r);
         let own = egress::choice(proxy, &at.key("proxy"), r);
         let routes = common.egress.routes(&own);
         Self {
@@ -359,10 +360,16 @@ fn edits(
     let rename = rename.given().map(|pairs| pairs.0).unwrap_or_default();
     let drop = drop.or(Vec::new());
     for (key, _) in &defaults {
-        refuse_core(key, &at.key("defaults").key(key), r);
+        let own = at.key("defaults").key(key);
+        refuse_core(key, &own, r);
+        if drop.contains(key) && r.places.share_a_layer(&[own.clone(), at.key("drop")]) {
+            r.error(&own, format!("`{key}` is both in `defaults` and in `drop`, which leaves it out again"))
+                .help("keep one of them");
+        }
     }
     for (n, (from, to)) in rename.iter().enumerate() {
-        let at = at.key("rename").key(from);
+        let table = at.key("rename");
+        let at = table.key(from);
         refuse_core(from, &at, r);
         refuse_core(to, &at, r);
         if drop.contains(from) {
@@ -372,6 +379,7 @@ fn edits(
             r.error(&at, format!("two fields are renamed to `{to}`"))
                 .help("a body cannot hold a field twice");
         }
+        refuse_circle(&rename[..n], (from, to), &table, r);
     }
     for (n, field) in drop.iter().enumerate() {
         let at = at.key("drop").index(n);
@@ -386,6 +394,38 @@ fn edits(
         rename,
         drop,
     }
+}
+
+/// Refuses a rename that leads with those `before` it back to its own field: each is made in turn, so that two of them swap
+/// nothing. A file over another may take back what it cannot leave out: that is one layer's rename and another's.
+fn refuse_circle(before: &[(String, String)], (from, to): (&str, &str), table: &At, r: &mut Reading<'_>) {
+    let Some(circle) = circle(before, from, to) else { return };
+    let at = table.key(from);
+    let all: Vec<_> = circle.iter().map(|field| table.key(field)).collect();
+    if !r.places.share_a_layer(&all) {
+        return;
+    }
+    if circle.len() > 1 {
+        let way: Vec<_> = circle.iter().chain([&from]).map(|field| format!("`{field}`")).collect();
+        r.error(&at, format!("the renames lead in a circle: {}", way.join(" to ")))
+            .help("keep one of them: they are made in turn, and swap nothing");
+    } else {
+        r.error(&at, format!("`{from}` is renamed to itself")).help("leave it out, or name another field");
+    }
+}
+
+/// The fields on the way from `from` back to itself, if there is one.
+fn circle<'a>(before: &'a [(String, String)], from: &'a str, to: &'a str) -> Option<Vec<&'a str>> {
+    let (mut fields, mut field) = (vec![from], to);
+    while field != from {
+        // Those before may have a circle of their own.
+        if fields.contains(&field) {
+            return None;
+        }
+        fields.push(field);
+        field = before.iter().find(|(key, _)| key == field).map(|(_, to)| to.as_str())?;
+    }
+    Some(fields)
 }
 
 /// The fields that make a request what it is are not edited.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
+pub use egress::has_usable_port;
 pub(in crate::config) use plain::secrets_of_path;
 pub use plain::{is_suspect_parameter, shown};
 pub use proxy::Entrance;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server, UnixSockets, Variables};
+use crate::config::number::Size;
 use crate::config::places::At;
 use crate::config::raw;
-use crate::config::read::{Field, Reading, Size};
+use crate::config::read::{Field, Reading};
 use crate::config::units;
 use crate::tls::InboundFiles;
 
@@ -311,6 +312,7 @@ fn galileo_enabled(r: &mut Reading<'_>) -> bool {
             &At::root().key("handlers"),
             format!("the environment variable {NAME} is neither true nor false"),
         )
+        .of_variable(NAME)
         .help(help);
         false
     })
