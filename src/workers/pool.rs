@@ -197,6 +197,8 @@ impl Generation {
                     && best.as_ref().is_none_or(|(least, _)| has < *least)
                     && worker.open.load(Ordering::SeqCst)
                     && worker.is_fresh()
+                    // Known here before its supervisor closes it.
+                    && worker.ended.borrow().is_none()
                 {
                     best = Some((has, guard));
                 }

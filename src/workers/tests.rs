@@ -73,19 +73,21 @@ async fn a_crash_is_told_as_what_it_was_and_another_worker_takes_over() {
 }
 
 #[tokio::test]
-async fn a_request_that_waits_to_be_accepted_survives_a_crash() {
+async fn a_call_that_a_process_had_not_accepted_when_it_ended_may_be_sent_again_and_no_successor_takes_it() {
     let house = House::open(
-        "import os\nBLOCKS = True\ndef answer(body):\n    if body == 'exit': os._exit(3)\n    return 'ok'\n",
+        "import os, sys\nBLOCKS = True\nCALLS = os.path.join(sys.path[0], 'calls')\ndef answer(body):\n    if body == 'calls': return open(CALLS).read()\n    open(CALLS, 'a').write(body + ' ')\n    if body == 'exit': os._exit(3)\n    return 'ok'\n",
     );
     let crew = house.crew(house.spec());
     let (first, second) = (crew.core.lease().await.unwrap(), crew.core.lease().await.unwrap());
     let (first, second) = tokio::join!(ask(&first, "exit"), async {
         // Its connection is made while the first is being answered, or shortly after: either way nobody reads it
         // before the process has gone.
-        ask(&second, "ok").await
+        ask(&second, "second").await
     });
     assert!(matches!(first, Err(HandlerFailure::Crashed(_))), "{first:?}");
-    assert_eq!(second.unwrap(), "ok");
+    assert!(matches!(second, Err(HandlerFailure::Unreachable(_))), "{second:?}");
+    assert_eq!(call(&crew, "third").await.unwrap(), "ok");
+    assert_eq!(call(&crew, "calls").await.unwrap(), "exit third ");
     house.close(&crew).await;
 }
 

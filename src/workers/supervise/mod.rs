@@ -50,7 +50,8 @@ pub(super) struct Supervisor {
 /// Where one worker serves, and its successor after it.
 struct Place {
     slot: Slot,
-    /// Kept over restarts, so that whoever waits to be accepted is accepted by the next.
+    /// Kept until the next worker starts, so that who still waits to be accepted is told from whose connection breaks. No other
+    /// worker serves it: it would take calls there that have been given to someone else.
     door: Option<Arc<Door>>,
     serving: Option<u64>,
     coming: Option<u64>,
@@ -225,15 +226,9 @@ impl Supervisor {
 
     fn start(&mut self, at: usize, now: Duration, zygote: &Arc<Zygote>) -> Result<(), String> {
         let number = self.floor.number();
-        let place = &self.places[at];
-        let door = match &place.door {
-            // While one serves there, its successor needs a door of its own.
-            Some(door) if place.serving.is_none() => Arc::clone(door),
-            _ => Arc::new(
-                Door::open(&self.floor.dir, number)
-                    .map_err(|error| format!("a socket for a worker cannot be made: {error}"))?,
-            ),
-        };
+        let door = Door::open(&self.floor.dir, number)
+            .map_err(|error| format!("a socket for a worker cannot be made: {error}"))?;
+        let door = Arc::new(door);
         let ear = Ear { number, events: self.tell.clone() };
         let Launched { process, worker, line } =
             launch(&self.floor, &self.core, &self.generation, (zygote, &door), ear)?;
