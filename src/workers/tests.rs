@@ -236,6 +236,44 @@ async fn a_handler_that_does_not_load_fails_after_three_tries_until_a_file_chang
 }
 
 #[tokio::test]
+async fn a_handler_that_has_served_fails_too_once_its_files_have_changed_and_do_not_load() {
+    let house = House::open("import os\ndef answer(body): os._exit(3)\n");
+    let crew = house.crew(house.spec());
+    drop(crew.core.lease().await.unwrap());
+    house.write("h.py", "import nothing_of_this_name\n");
+    assert!(call(&crew, "exit").await.is_err());
+    let status = until(&crew, |status| matches!(status.state, CrewState::Failed(_))).await;
+    assert!(
+        matches!(&status.state, CrewState::Failed(why) if why.contains("nothing_of_this_name")),
+        "{status:?}"
+    );
+    assert!(matches!(crew.core.lease().await, Err(Absent::Failed(_))));
+    house.write("h.py", ECHO);
+    crew.renew(house.spec());
+    assert!(call(&crew, "x").await.is_ok());
+    assert_eq!(crew.status().state, CrewState::Ready);
+    house.close(&crew).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_has_served_from_its_files_is_tried_on_and_not_ready_until_one_loads() {
+    let house = House::open(
+        "import os, sys\nif os.path.exists(os.path.join(sys.path[0], 'down')): raise OSError('it is down')\ndef answer(body):\n    if body == 'exit': os._exit(3)\n    return 'ok'\n",
+    );
+    let crew = house.crew(house.spec());
+    assert_eq!(call(&crew, "x").await.unwrap(), "ok");
+    let down = house.write("down", "");
+    assert!(call(&crew, "exit").await.is_err());
+    let status = until(&crew, |status| restarts(status, "load") >= 4).await;
+    assert_eq!(status.state, CrewState::Starting);
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains("it is down")));
+    std::fs::remove_file(down).unwrap();
+    assert_eq!(call(&crew, "x").await.unwrap(), "ok");
+    assert_eq!(crew.status().state, CrewState::Ready);
+    house.close(&crew).await;
+}
+
+#[tokio::test]
 async fn a_file_that_may_not_be_loaded_starts_no_process() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { file_name: "gone.py".into(), ..house.spec() });
