@@ -27,7 +27,7 @@ use crate::egress::{Body, LineError, Sent};
 use crate::integration::{Entry, Integration};
 use crate::openai::json::unmarked;
 use crate::openai::{Envelope, Fault, Operation};
-use crate::outbound::{Report, Stamp};
+use crate::outbound::{Report, Signed, Stamp};
 use crate::tasks::Seat;
 use crate::workers::{HandlerFailure, Lease};
 
@@ -186,22 +186,14 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
         };
         let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, way, &order.entry));
-        let asked = lease.as_ref().map(|lease| {
-            lease.hand(&signed.request.headers);
-            Instant::now()
-        });
-        let sent = match (way.send(order.seat, signed).await, &lease) {
-            (Ok(sent), _) => {
-                if let Some(asked) = asked {
-                    order.entry.metrics.handled(asked.elapsed());
-                }
-                sent
-            }
-            (Err(error), None) => return Err(error.into()),
-            (Err(error), Some(lease)) => match Box::pin(lease.blame(&error)).await {
+        let sent = match &lease {
+            None => way.send(order.seat, signed).await?,
+            // Boxed, as above.
+            Some(lease) => match Box::pin(ask(lease, &order, signed)).await {
+                Ok(sent) => sent,
                 // No byte of it was read: another worker may be asked, once.
-                HandlerFailure::Unreachable(_) if !std::mem::replace(&mut unreached, true) => continue,
-                failure => return Err(Failure::Handler(failure)),
+                Err(HandlerFailure::Unreachable(_)) if !std::mem::replace(&mut unreached, true) => continue,
+                Err(failure) => return Err(Failure::Handler(failure)),
             },
         };
         let blamed = entrance.is_blamed(sent.head.status, &sent.head.headers);
@@ -216,6 +208,15 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
         // Boxed: it is handed on from step to step.
         return Ok(Box::new(Upstream { sent, decoder, first: Bytes::new(), entry, report, hidden, lease }));
     }
+}
+
+/// Sends the request to a worker.
+async fn ask(lease: &Lease, order: &Order, signed: Signed) -> Result<Box<Sent>, HandlerFailure> {
+    lease.hand(&signed.request.headers);
+    let asked = Instant::now();
+    let sent = lease.send(order.seat, signed).await?;
+    order.entry.metrics.handled(asked.elapsed());
+    Ok(sent)
 }
 
 /// Gets another right to enter than the one that was refused, for a client of that `patience`; whether the request is worth

@@ -274,6 +274,7 @@ impl Core {
         let failed = ledger.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
         let state = match (&serving, failed) {
             _ if ledger.closing => CrewState::Stopping,
+            (Some(serving), _) if serving.is_down() => CrewState::Starting,
             (Some(_), _) => CrewState::Ready,
             (None, Some(why)) => CrewState::Failed(why.clone()),
             (None, None) => CrewState::Starting,

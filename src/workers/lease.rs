@@ -9,10 +9,15 @@ use super::core::Core;
 use super::pool::Worker;
 use super::process::Ending;
 use super::spec::Spec;
-use crate::egress::{Egress, SendError};
+use crate::egress::{Egress, SendError, Sent};
+use crate::outbound::Signed;
+use crate::tasks::Seat;
 
 /// How long word of a process's end may take to come after its connection broke.
 const WORD: Duration = Duration::from_secs(1);
+/// How long after word of a process's end the last of its connections may be closed: its group, which was killed with it,
+/// dies beside it.
+const CLOSING: Duration = Duration::from_millis(50);
 
 /// Why there is no worker for a request. What each says is for the log or for people, not secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,8 +97,37 @@ impl Lease {
         self.worker.pid.get().copied()
     }
 
+    /// Sends the call to the worker, and reads the head of its answer, or says why there is none. A worker that has ended is
+    /// not waited for: its socket stays a moment, and nobody takes what still waits there to be accepted.
+    pub async fn send(&self, seat: Seat, request: Signed) -> Result<Box<Sent>, HandlerFailure> {
+        let sent = tokio::select! {
+            // What has come counts, be it an answer or the end of a connection that the process had accepted.
+            biased;
+            sent = self.worker.egress.send(seat, request) => sent,
+            () = self.closed() => {
+                let words = "the handler's process had ended before it took the request";
+                return Err(HandlerFailure::Unreachable(words.to_owned()));
+            }
+        };
+        match sent {
+            Ok(sent) => Ok(sent),
+            Err(error) => Err(self.blame(&error).await),
+        }
+    }
+
+    /// Returns once the worker's process has ended and all that it had accepted is closed.
+    async fn closed(&self) {
+        let mut ended = self.worker.ended.clone();
+        match Ending::of(&mut ended).await {
+            // The kernel closes a process's connections before it tells of its end.
+            Ending::Exited(_) | Ending::Signalled(_) => tokio::time::sleep(CLOSING).await,
+            // It may live and be at work on the call.
+            Ending::Refused(_) | Ending::Unknown => std::future::pending().await,
+        }
+    }
+
     /// What it means that the worker gave no answer. Waits a moment (1 s at most) for word of how the process ended.
-    pub async fn blame(&self, error: &SendError) -> HandlerFailure {
+    async fn blame(&self, error: &SendError) -> HandlerFailure {
         match error {
             SendError::Resolve(_)
             | SendError::Connect(_)

@@ -60,7 +60,7 @@ impl Made {
     /// Whether what could be made of `spec` now would be the same. Blocks.
     pub(super) fn is_of(&self, spec: &Spec) -> bool {
         *self.spec == *spec
-            && self.files.iter().all(|(path, print)| *print == Some(files::print(path)))
+            && are_same(&self.files)
             && self.folder.as_ref().is_none_or(|then| *then == folder(&spec.directory))
             && !self.has_other_packages()
     }
@@ -85,6 +85,11 @@ pub(super) fn see(paths: BTreeSet<PathBuf>, since: SystemTime) -> Seen {
         (path, print)
     };
     paths.into_iter().map(seen).collect()
+}
+
+/// Whether the files are as they were. Blocks.
+pub(super) fn are_same(seen: &Seen) -> bool {
+    seen.iter().all(|(path, print)| *print == Some(files::print(path)))
 }
 
 fn has_changed(path: &Path, since: SystemTime) -> bool {

@@ -258,10 +258,10 @@ impl Tries {
         self.0 = self.0.saturating_add(1);
     }
 
-    /// Whether it is no use to go on, with so many workers that serve. A `proven` handler has loaded before, from the same
+    /// Whether it is no use to go on, with so many workers that serve, unless the handler has loaded before from the same
     /// files: what keeps it from that passes.
-    pub(super) fn are_over(&self, serving: usize, proven: bool) -> bool {
-        self.0 >= TRIES && serving == 0 && !proven
+    pub(super) fn are_over(&self, serving: usize) -> bool {
+        self.0 >= TRIES && serving == 0
     }
 }
 
@@ -419,18 +419,17 @@ mod tests {
     }
 
     #[test]
-    fn three_failed_loads_in_a_row_are_enough_unless_another_worker_serves_or_has_served() {
+    fn three_failed_loads_in_a_row_are_enough_unless_another_worker_serves() {
         let mut tries = Tries::default();
         for _ in 0..2 {
             tries.failed();
-            assert!(!tries.are_over(0, false));
+            assert!(!tries.are_over(0));
         }
         tries.succeeded();
         for _ in 0..3 {
             tries.failed();
         }
-        assert!(!tries.are_over(1, false) && !tries.are_over(0, true));
-        assert!(tries.are_over(0, false));
+        assert!(!tries.are_over(1) && tries.are_over(0));
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub(super) struct Generation {
     roster: Mutex<Vec<Arc<Worker>>>,
     /// Set: it is to end, and its calls have so long.
     retired: watch::Sender<Option<Duration>>,
+    /// Whether its last start has failed.
+    failing: AtomicBool,
 }
 
 impl Generation {
@@ -181,6 +183,7 @@ impl Generation {
             places,
             roster: Mutex::default(),
             retired: watch::Sender::new(None),
+            failing: AtomicBool::new(false),
         }
     }
 
@@ -197,6 +200,8 @@ impl Generation {
                     && best.as_ref().is_none_or(|(least, _)| has < *least)
                     && worker.open.load(Ordering::SeqCst)
                     && worker.is_fresh()
+                    // Known here before its supervisor closes it.
+                    && worker.ended.borrow().is_none()
                 {
                     best = Some((has, guard));
                 }
@@ -212,6 +217,16 @@ impl Generation {
     /// Whether any worker is ready, be it busy or blocked.
     pub(super) fn has_workers(&self) -> bool {
         self.places.iter().any(|place| place.load().is_some())
+    }
+
+    /// Takes note of how its last start turned out.
+    pub(super) fn is_failing(&self, failing: bool) {
+        self.failing.store(failing, Ordering::SeqCst);
+    }
+
+    /// Whether no worker is there and the last start has failed. Between a worker's end and the next start that is not so.
+    pub(super) fn is_down(&self) -> bool {
+        self.failing.load(Ordering::SeqCst) && !self.has_workers()
     }
 
     /// Has the worker of a place take calls, instead of the one before.

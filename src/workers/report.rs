@@ -34,7 +34,7 @@ pub struct CrewStatus {
 /// Whether a crew serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CrewState {
-    /// No worker has been ready yet.
+    /// No worker has been ready yet, or none is there and the last start of one has failed: it is tried again.
     Starting,
     /// A generation serves; its workers may be restarting.
     Ready,

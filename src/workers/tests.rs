@@ -73,19 +73,21 @@ async fn a_crash_is_told_as_what_it_was_and_another_worker_takes_over() {
 }
 
 #[tokio::test]
-async fn a_request_that_waits_to_be_accepted_survives_a_crash() {
+async fn a_call_that_a_process_had_not_accepted_when_it_ended_may_be_sent_again_and_no_successor_takes_it() {
     let house = House::open(
-        "import os\nBLOCKS = True\ndef answer(body):\n    if body == 'exit': os._exit(3)\n    return 'ok'\n",
+        "import os, sys\nBLOCKS = True\nCALLS = os.path.join(sys.path[0], 'calls')\ndef answer(body):\n    if body == 'calls': return open(CALLS).read()\n    open(CALLS, 'a').write(body + ' ')\n    if body == 'exit': os._exit(3)\n    return 'ok'\n",
     );
     let crew = house.crew(house.spec());
     let (first, second) = (crew.core.lease().await.unwrap(), crew.core.lease().await.unwrap());
     let (first, second) = tokio::join!(ask(&first, "exit"), async {
         // Its connection is made while the first is being answered, or shortly after: either way nobody reads it
         // before the process has gone.
-        ask(&second, "ok").await
+        ask(&second, "second").await
     });
     assert!(matches!(first, Err(HandlerFailure::Crashed(_))), "{first:?}");
-    assert_eq!(second.unwrap(), "ok");
+    assert!(matches!(second, Err(HandlerFailure::Unreachable(_))), "{second:?}");
+    assert_eq!(call(&crew, "third").await.unwrap(), "ok");
+    assert_eq!(call(&crew, "calls").await.unwrap(), "exit third ");
     house.close(&crew).await;
 }
 
@@ -230,6 +232,44 @@ async fn a_handler_that_does_not_load_fails_after_three_tries_until_a_file_chang
     crew.renew(spec);
     assert!(call(&crew, "x").await.is_ok());
     assert!(crew.watched().contains(&house.handlers.path().join("helper.py")));
+    house.close(&crew).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_has_served_fails_too_once_its_files_have_changed_and_do_not_load() {
+    let house = House::open("import os\ndef answer(body): os._exit(3)\n");
+    let crew = house.crew(house.spec());
+    drop(crew.core.lease().await.unwrap());
+    house.write("h.py", "import nothing_of_this_name\n");
+    assert!(call(&crew, "exit").await.is_err());
+    let status = until(&crew, |status| matches!(status.state, CrewState::Failed(_))).await;
+    assert!(
+        matches!(&status.state, CrewState::Failed(why) if why.contains("nothing_of_this_name")),
+        "{status:?}"
+    );
+    assert!(matches!(crew.core.lease().await, Err(Absent::Failed(_))));
+    house.write("h.py", ECHO);
+    crew.renew(house.spec());
+    assert!(call(&crew, "x").await.is_ok());
+    assert_eq!(crew.status().state, CrewState::Ready);
+    house.close(&crew).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_has_served_from_its_files_is_tried_on_and_not_ready_until_one_loads() {
+    let house = House::open(
+        "import os, sys\nif os.path.exists(os.path.join(sys.path[0], 'down')): raise OSError('it is down')\ndef answer(body):\n    if body == 'exit': os._exit(3)\n    return 'ok'\n",
+    );
+    let crew = house.crew(house.spec());
+    assert_eq!(call(&crew, "x").await.unwrap(), "ok");
+    let down = house.write("down", "");
+    assert!(call(&crew, "exit").await.is_err());
+    let status = until(&crew, |status| restarts(status, "load") >= 4).await;
+    assert_eq!(status.state, CrewState::Starting);
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains("it is down")));
+    std::fs::remove_file(down).unwrap();
+    assert_eq!(call(&crew, "x").await.unwrap(), "ok");
+    assert_eq!(crew.status().state, CrewState::Ready);
     house.close(&crew).await;
 }
 

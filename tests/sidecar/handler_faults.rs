@@ -177,8 +177,28 @@ fn every_process_may_be_killed_and_the_next_calls_are_answered() {
 }
 
 fn kill(pid: &str) {
-    let killed = std::process::Command::new("sh").args(["-c", &format!("kill -9 {pid}")]).status();
-    assert!(killed.is_ok_and(|status| status.success()), "{pid} cannot be killed");
+    signal(pid, "KILL");
+}
+
+fn signal(pid: &str, name: &str) {
+    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "{pid} cannot be sent {name}");
+}
+
+#[test]
+fn a_call_that_a_process_had_not_taken_when_it_died_waits_for_no_other_longer_than_for_a_start() {
+    let sidecar = bad("start_wait = \"1s\"\nrequest_timeout = \"5s\"");
+    let state = until(&sidecar, "bad", |state| state["state"] == "ready");
+    let worker = state["handler"]["workers"][0]["pid"].to_string();
+    // It takes nothing any more, and nobody knows yet.
+    signal(&worker, "STOP");
+    let mut call = sidecar.connect();
+    call.send(&Call::say("bad/m", "who"));
+    until(&sidecar, "bad", |state| state["handler"]["in_flight"] == 1 || state["handler"]["waiting"] == 1);
+    sidecar.put("handlers/bad.py", "import time\ntime.sleep(600)\n");
+    kill(&worker);
+    let message = call.answer().refusal(503, "handler_unavailable");
+    assert!(message.contains("still starting"), "{message}");
 }
 
 #[test]

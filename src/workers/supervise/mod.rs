@@ -14,7 +14,7 @@ use super::check::check_file;
 use super::core::Core;
 use super::floor::Floor;
 use super::launch::{Ear, Event, Launched, launch};
-use super::made;
+use super::made::{self, Seen};
 use super::memory::Gauge;
 use super::policy::{Life, Rules, Slot, Tries, quota};
 use super::pool::{Generation, Worker};
@@ -39,8 +39,8 @@ pub(super) struct Supervisor {
     running: Vec<Running>,
     source: Source,
     tries: Tries,
-    /// A worker has been ready: the others may start too.
-    proven: bool,
+    /// The files of the worker that was ready last. Where there is one, the others may start too.
+    proven: Option<Seen>,
     /// Nothing is started any more.
     ending: bool,
     events: mpsc::Receiver<(u64, Event)>,
@@ -50,7 +50,8 @@ pub(super) struct Supervisor {
 /// Where one worker serves, and its successor after it.
 struct Place {
     slot: Slot,
-    /// Kept over restarts, so that whoever waits to be accepted is accepted by the next.
+    /// Kept until the next worker starts, so that who still waits to be accepted is told from whose connection breaks. No other
+    /// worker serves it: it would take calls there that have been given to someone else.
     door: Option<Arc<Door>>,
     serving: Option<u64>,
     coming: Option<u64>,
@@ -102,7 +103,7 @@ impl Supervisor {
             running: Vec::new(),
             source: Source::default(),
             tries: Tries::default(),
-            proven: false,
+            proven: None,
             ending: false,
             events,
             tell,
@@ -189,7 +190,7 @@ impl Supervisor {
             let place = &self.places[at];
             let is_needed = place.coming.is_none() && (place.serving.is_none() || place.wants.is_some());
             // The first shows whether it loads at all.
-            let may_start = self.proven || at == 0;
+            let may_start = self.proven.is_some() || at == 0;
             if self.ending || !is_needed || !may_start || !place.slot.is_due(now) {
                 continue;
             }
@@ -214,26 +215,34 @@ impl Supervisor {
 
     /// No worker could be started.
     async fn trouble(&mut self, what: &str, is_final: bool) {
-        self.tries.failed();
         self.core.note_restart(Cause::Load);
-        if (is_final && self.serving() == 0) || self.tries.are_over(self.serving(), self.proven) {
+        if self.is_hopeless().await || (is_final && self.serving() == 0) {
             return self.fail(what).await;
         }
         tracing::error!(integration = &*self.core.integration, "{what}; it is tried again");
         self.core.note_trouble(what.to_owned());
     }
 
+    /// A start has failed: whether it is no use to try again.
+    async fn is_hopeless(&mut self) -> bool {
+        self.tries.failed();
+        self.generation.is_failing(true);
+        self.tries.are_over(self.serving()) && !self.is_proven().await
+    }
+
+    /// Whether a worker has been ready that had read the files as they are now: someone may have changed them since without a
+    /// word to us.
+    async fn is_proven(&self) -> bool {
+        let Some(seen) = self.proven.clone() else { return false };
+        // If they cannot be looked at, that says nothing against them.
+        tokio::task::spawn_blocking(move || made::are_same(&seen)).await.unwrap_or(true)
+    }
+
     fn start(&mut self, at: usize, now: Duration, zygote: &Arc<Zygote>) -> Result<(), String> {
         let number = self.floor.number();
-        let place = &self.places[at];
-        let door = match &place.door {
-            // While one serves there, its successor needs a door of its own.
-            Some(door) if place.serving.is_none() => Arc::clone(door),
-            _ => Arc::new(
-                Door::open(&self.floor.dir, number)
-                    .map_err(|error| format!("a socket for a worker cannot be made: {error}"))?,
-            ),
-        };
+        let door = Door::open(&self.floor.dir, number)
+            .map_err(|error| format!("a socket for a worker cannot be made: {error}"))?;
+        let door = Arc::new(door);
         let ear = Ear { number, events: self.tell.clone() };
         let Launched { process, worker, line } =
             launch(&self.floor, &self.core, &self.generation, (zygote, &door), ear)?;

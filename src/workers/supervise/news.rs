@@ -38,7 +38,7 @@ impl Supervisor {
         if one.failure.is_some() || !one.life.ready(now) {
             return;
         }
-        self.generation.made().add(seen);
+        self.generation.made().add(seen.clone());
         one.worker.open();
         let (place, number, worker) = (one.place, one.number, Arc::clone(&one.worker));
         let before = self.places[place].serving.replace(number);
@@ -47,8 +47,9 @@ impl Supervisor {
         if let Some(cause) = self.places[place].wants.take() {
             self.core.note_restart(cause);
         }
-        let first = !std::mem::replace(&mut self.proven, true);
+        let first = self.proven.replace(seen).is_none();
         self.tries.succeeded();
+        self.generation.is_failing(false);
         words::tell_ready(&self.core.integration, &self.generation, worker.pid.get(), &loaded, first);
         self.generation.loaded.store(Some(Arc::new(loaded)));
         self.generation.seat(place, Some(worker));
@@ -128,11 +129,8 @@ impl Supervisor {
             );
         }
         self.core.note_trouble(what.clone());
-        if was_coming {
-            self.tries.failed();
-            if self.tries.are_over(self.serving(), self.proven) {
-                self.fail(&what).await;
-            }
+        if was_coming && self.is_hopeless().await {
+            self.fail(&what).await;
         }
     }
 }

@@ -145,17 +145,19 @@ pub(super) async fn ask(lease: &Lease, body: &'static str) -> Result<String, Han
     let mut request = Unsigned::new(Method::POST, "", HeaderMap::new(), Segments::one(body.into()));
     request.uri = Uri::from_static("http://handler/v1/chat/completions");
     let request = Signed { request, stamp: Stamp::default() };
-    match lease.egress().send(Seat(0), request).await {
-        Ok(sent) => {
-            let whole = sent.body.collect().await.unwrap().to_bytes();
-            Ok(String::from_utf8(whole.to_vec()).unwrap())
-        }
-        Err(error) => Err(lease.blame(&error).await),
-    }
+    let sent = lease.send(Seat(0), request).await?;
+    let whole = sent.body.collect().await.unwrap().to_bytes();
+    Ok(String::from_utf8(whole.to_vec()).unwrap())
 }
 
-/// The answer to `body` of any worker of `crew`.
+/// The answer to `body` of any worker of `crew`; as with calls of clients, another is asked, once, if the first took none.
 pub(super) async fn call(crew: &Crew, body: &'static str) -> Result<String, HandlerFailure> {
+    let lease = crew.core.lease().await.unwrap();
+    match ask(&lease, body).await {
+        Err(HandlerFailure::Unreachable(_)) => {}
+        answered => return answered,
+    }
+    drop(lease);
     let lease = crew.core.lease().await.unwrap();
     ask(&lease, body).await
 }
