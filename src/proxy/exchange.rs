@@ -104,7 +104,7 @@ pub(super) async fn open(order: Box<Order>) -> Result<Box<Upstream>, Failure> {
     let mut upstream = send(order).await?;
     match is_stream(&mut upstream).await {
         Ok(()) => Ok(upstream),
-        Err(failure) => Err(failure.after(&upstream.sent, &upstream.hidden)),
+        Err(failure) => Err(failure.after(&upstream.sent)),
     }
 }
 
@@ -190,7 +190,7 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
             lease.hand(&signed.request.headers);
             Instant::now()
         });
-        let sent = match (way.send(order.seat, signed).await, &lease) {
+        let mut sent = match (way.send(order.seat, signed).await, &lease) {
             (Ok(sent), _) => {
                 if let Some(asked) = asked {
                     order.entry.metrics.handled(asked.elapsed());
@@ -210,6 +210,8 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
             Heard::of(&sent).count(&order.entry);
             continue;
         }
+        // Here, so that nobody who tells something of this head has to remember it.
+        hidden.strip_headers(&mut sent.head.headers);
         let mut report = std::mem::take(&mut order.report);
         report.changes.extend(prepared.report.changes);
         let (decoder, entry) = (prepared.decoder, order.entry);

@@ -18,7 +18,6 @@ use tokio::time::{Instant, Sleep};
 use super::ended::Stay;
 use super::exchange::{self, Upstream};
 use super::failure::{Failure, Refusal};
-use super::hide::Hidden;
 use super::opening::{self, Opening};
 use super::rest;
 use super::tail::Tail;
@@ -43,7 +42,6 @@ pub(super) struct Begun {
     tail: Option<Tail>,
     /// The upstream's own request id, for the log if the rest does not come.
     id: Option<HeaderValue>,
-    hidden: Hidden,
 }
 
 /// What came of a body; nothing at its end.
@@ -148,10 +146,10 @@ const MOST_SPACES: usize = 64 << 10;
 impl Begun {
     /// The answer of `upstream`, which [`begin`]s with `first`.
     pub(super) fn of(upstream: Upstream, first: Bytes, permit: Permit) -> Box<Self> {
-        let Upstream { sent, report, hidden, entry, .. } = upstream;
+        let Upstream { sent, report, entry, .. } = upstream;
         let idle = entry.settings.limits.idle;
         let (permit, tail) = (Some(permit), Some(Tail::default()));
-        Box::new(Self { sent, report, first, idle, silence: None, permit, tail, id: None, hidden })
+        Box::new(Self { sent, report, first, idle, silence: None, permit, tail, id: None })
     }
 
     /// Keeps the upstream's own request id, which is `id`, for the log.
@@ -161,14 +159,9 @@ impl Begun {
 }
 
 /// An answer of any kind, nothing of which is looked at.
-pub(super) fn untouched(
-    sent: Box<Sent>,
-    hidden: Hidden,
-    entry: &Entry,
-    permit: Option<Permit>,
-) -> Box<Begun> {
+pub(super) fn untouched(sent: Box<Sent>, entry: &Entry, permit: Option<Permit>) -> Box<Begun> {
     let (report, idle, first) = (Report::default(), entry.settings.limits.idle, Bytes::new());
-    Box::new(Begun { sent, report, first, idle, silence: None, permit, tail: None, id: None, hidden })
+    Box::new(Begun { sent, report, first, idle, silence: None, permit, tail: None, id: None })
 }
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
@@ -333,6 +326,6 @@ impl Begun {
 
     /// Tells the log what the upstream called the request.
     fn name(&self, visit: &mut Visit) {
-        visit.named_by_upstream(self.id.as_ref().map(|id| self.hidden.strip_header(id)).as_ref());
+        visit.named_by_upstream(self.id.as_ref());
     }
 }
