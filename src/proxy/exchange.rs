@@ -332,7 +332,7 @@ pub(super) async fn read_whole(whole: &mut BytesMut, body: &mut Body, limits: Li
     let most = limits.max_answer;
     match read_into(whole, body, most, limits.idle).await? {
         true => Ok(()),
-        false => Err(Failure::Garbled(format!("it is longer than {most} bytes (limits.max_answer)"))),
+        false => Err(Failure::TooLong(most)),
     }
 }
 

@@ -90,6 +90,9 @@ async fn look_into(came: Option<Came>, upstream: &mut Upstream, permit: &Permit)
     };
     let sent = &mut upstream.sent;
     if opening == Opening::Nonsense {
+        if upstream.decoder.is_stream_behind(&begun) == Some(true) {
+            return Err(Failure::Streamed);
+        }
         let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let kind = kind.unwrap_or("of no content type");
         let how = format!("it is not a JSON object ({kind})");
