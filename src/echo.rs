@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use memchr::{memchr, memchr3, memmem, memrchr};
 
 /// What stands in place of a credential.
 const STARS: &[u8] = b"***";
@@ -15,8 +16,8 @@ const LEAST: usize = 6;
 /// So many bytes of a credential's beginning are hidden too: some cut what they repeat.
 const ENOUGH: usize = 24;
 
-/// What is to be found in a text. It is made where something failed: no request that goes well needs it. Not `Debug`:
-/// it holds secrets.
+/// What is to be found in a text. It is made where something failed or a [`Trace`] was found: no request that goes well
+/// needs it. Not `Debug`: it holds secrets.
 #[derive(Default)]
 pub struct Needles(Vec<Needle>);
 
@@ -72,6 +73,72 @@ impl Needles {
     }
 }
 
+/// What betrays that a text repeats a value, as this stands in a header or a query: looked for before [`Needles`] are made,
+/// which costs more than the headers of a good answer are worth. Nearly all of those are too short to hold it. Not `Debug`:
+/// it holds secrets.
+pub struct Trace<'a> {
+    /// No form of the value is without this, escapes apart, but for the password.
+    core: &'a [u8],
+    password: Option<Vec<u8>>,
+}
+
+impl<'a> Trace<'a> {
+    /// That of `value`; nothing if it is too short to be hidden.
+    pub fn of(value: &'a [u8]) -> Option<Self> {
+        let forms = Forms::of(value);
+        let core = forms.given.filter(|given| given.len() >= LEAST).unwrap_or(forms.bare);
+        let password = forms.password.filter(|password| password.len() >= LEAST);
+        (forms.value.len() >= LEAST).then_some(Self { core, password })
+    }
+
+    /// Whether `text` may repeat the value as a whole; it seldom says so of one that does not.
+    pub fn may_be_in(&self, text: &[u8]) -> bool {
+        // A blank may stand there as `+`.
+        let word = self.password.as_deref().map(last_word);
+        let least = word.map_or(self.core.len(), |word| word.len().min(self.core.len()));
+        let has = |part| memmem::find(text, part).is_some();
+        text.len() >= least
+            && (memchr3(ESCAPES[0], ESCAPES[1], ESCAPES[2], text).is_some()
+                || has(self.core)
+                || word.is_some_and(has))
+    }
+}
+
+/// What a value is and what its scheme makes of it.
+struct Forms<'a> {
+    /// Without blanks at its ends: a reader takes them off a field's value (RFC 9110 §5.5), and may give back what is left.
+    value: &'a [u8],
+    /// Without the scheme before it.
+    bare: &'a [u8],
+    /// Of `Signature=…`.
+    given: Option<&'a [u8]>,
+    /// Of `Basic …`.
+    password: Option<Vec<u8>>,
+}
+
+impl<'a> Forms<'a> {
+    fn of(value: &'a [u8]) -> Self {
+        let value = value.trim_ascii();
+        let bare = last_word(value);
+        let given = memchr(b'=', bare).map(|at| {
+            let given = &bare[at + 1..];
+            given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\"")).unwrap_or(given)
+        });
+        let is_basic = value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
+        let pair = is_basic.then(|| BASE64_STANDARD.decode(bare).ok()).flatten();
+        let password = pair.and_then(|mut pair| {
+            let at = memchr(b':', &pair)?;
+            Some(pair.split_off(at + 1))
+        });
+        Self { value, bare, given, password }
+    }
+}
+
+/// What stands behind the last blank.
+fn last_word(text: &[u8]) -> &[u8] {
+    memrchr(b' ', text).map_or(text, |at| &text[at + 1..])
+}
+
 /// One form of a credential.
 struct Needle {
     secret: Vec<u8>,
@@ -82,27 +149,16 @@ struct Needle {
 impl Needle {
     /// `value` with and without the scheme before it (`Bearer …`), and what that scheme makes of it.
     fn all(value: &[u8]) -> Vec<Self> {
-        // A reader takes blanks off the ends of a field's value (RFC 9110 §5.5), and may give back what is left.
-        let value = value.trim_ascii();
-        let bare = value.rsplit(|byte| *byte == b' ').next().unwrap_or(value);
+        let Forms { value, bare, given, password } = Forms::of(value);
         let needle = |secret: &[u8], in_part| Self { secret: secret.to_vec(), in_part };
         let mut all = vec![needle(bare, true)];
         if bare.len() < value.len() {
             // The beginning of this is the scheme's own word.
             all.push(needle(value, false));
         }
-        // `Signature=…`; what ends in `=` is padded.
-        if let Some(at) = bare.iter().position(|byte| *byte == b'=') {
-            let given = &bare[at + 1..];
-            let quoted = given.strip_prefix(b"\"").and_then(|given| given.strip_suffix(b"\""));
-            all.push(needle(quoted.unwrap_or(given), true));
-        }
-        if value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
-            && let Ok(pair) = BASE64_STANDARD.decode(bare)
-            && let Some(at) = pair.iter().position(|byte| *byte == b':')
-        {
-            all.push(needle(&pair[at + 1..], true));
-        }
+        // What ends in `=` is padded, and nothing is left of that.
+        all.extend(given.map(|given| needle(given, true)));
+        all.extend(password.map(|secret| Self { secret, in_part: true }));
         all
     }
 
@@ -229,6 +285,40 @@ mod tests {
             assert!(clean.starts_with("***") && !clean.contains("wor"), "{said}: {clean}");
         }
         assert_eq!(Needles::default().and_secret("").clean_text("ordinary words"), None);
+    }
+
+    #[test]
+    fn wherever_a_value_is_found_its_trace_is_too() {
+        let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+        let values = [
+            "Bearer TOKEN-1".to_owned(),
+            " TOKEN-1\t".to_owned(),
+            "Bearer abc".to_owned(),
+            "AWS4 Credential=AKIA/x, Signature=0a1b2c3d".to_owned(),
+            "Token token=\"t0k3n-1\"".to_owned(),
+            "Digest a=b".to_owned(),
+            basic("me:pa55word"),
+            basic("me:two words of it"),
+            basic("me:blank "),
+            basic("me"),
+        ];
+        for value in &values {
+            let trace = Trace::of(value.as_bytes()).unwrap();
+            let needles = Needles::of([value.as_bytes()]).whole();
+            for Needle { secret, .. } in &needles.0 {
+                let secret = str::from_utf8(secret).unwrap();
+                let hex = |byte: u8| format!("%{byte:02x}");
+                let escaped: String = secret.bytes().map(hex).collect();
+                for said in [secret, &secret.replace(' ', "+"), &escaped] {
+                    let said = format!("x{said}y");
+                    assert!(needles.clean_text(&said).is_some(), "{value}: {said}");
+                    assert!(trace.may_be_in(said.as_bytes()), "{value}: {said}");
+                }
+            }
+        }
+        let trace = Trace::of(b"Bearer TOKEN-1").unwrap();
+        assert!(!trace.may_be_in(b"TOKEN-2 of ordinary words") && !trace.may_be_in(b"%2F"));
+        assert!(Trace::of(b" 2024 ").is_none() && Trace::of(b"").is_none());
     }
 
     #[test]

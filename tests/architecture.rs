@@ -223,8 +223,8 @@ mod tests {
     #[test]
     fn each_fence_is_found_outside_its_room_and_allowed_within() {
         let cases = [
-            ("std::env::var(\"X\")", "src/config/source.rs", "the environment"),
-            ("std::env::{self, var}", "src/config/source/layers.rs", "the environment"),
+            ("std::env::var(\"X\")", "src/config/environment.rs", "the environment"),
+            ("std::env::{self, var}", "src/config/environment/layers.rs", "the environment"),
             ("env::args().next()", "src/main.rs", "the command line"),
             ("s.expose()", "src/config/valid.rs", "Secret::expose"),
             ("u.map(Unsigned::seal)", "src/auth/mod.rs", "Unsigned::seal"),

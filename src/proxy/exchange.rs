@@ -104,7 +104,7 @@ pub(super) async fn open(order: Box<Order>) -> Result<Box<Upstream>, Failure> {
     let mut upstream = send(order).await?;
     match is_stream(&mut upstream).await {
         Ok(()) => Ok(upstream),
-        Err(failure) => Err(failure.after(&upstream.sent, &upstream.hidden)),
+        Err(failure) => Err(failure.after(&upstream.sent)),
     }
 }
 
@@ -186,7 +186,7 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
         };
         let way = lease.as_ref().map_or(&integration.egress, |lease| lease.egress());
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, way, &order.entry));
-        let sent = match &lease {
+        let mut sent = match &lease {
             None => way.send(order.seat, signed).await?,
             // Boxed, as above.
             Some(lease) => match Box::pin(ask(lease, &order, signed)).await {
@@ -202,6 +202,8 @@ pub(super) async fn send(mut order: Box<Order>) -> Result<Box<Upstream>, Failure
             Heard::of(&sent).count(&order.entry);
             continue;
         }
+        // Here, so that nobody who tells something of this head has to remember it.
+        hidden.strip_headers(&mut sent.head.headers);
         let mut report = std::mem::take(&mut order.report);
         report.changes.extend(prepared.report.changes);
         let (decoder, entry) = (prepared.decoder, order.entry);
@@ -331,7 +333,7 @@ pub(super) async fn read_whole(whole: &mut BytesMut, body: &mut Body, limits: Li
     let most = limits.max_answer;
     match read_into(whole, body, most, limits.idle).await? {
         true => Ok(()),
-        false => Err(Failure::Garbled(format!("it is longer than {most} bytes (limits.max_answer)"))),
+        false => Err(Failure::TooLong(most)),
     }
 }
 

@@ -76,6 +76,10 @@ pub(super) enum Failure {
     Nonsense(Masked<String>),
     /// A stream was asked for, and something whole came: in such words too.
     Unstreamed(Masked<String>),
+    /// A whole answer was asked for, and a stream of events came.
+    Streamed,
+    /// The upstream's answer is longer than it may be, which is so many bytes (`limits.max_answer`).
+    TooLong(usize),
     /// The upstream compressed its answer, which was not asked for: in such words too.
     Compressed(Masked<String>),
     /// The upstream answered with this redirect status.

@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::failure::Failure;
-use super::hide::Hidden;
 use crate::egress::Sent;
 use crate::integration::Entry;
 
@@ -77,10 +76,9 @@ pub(super) struct Answered {
 }
 
 impl Failure {
-    /// The same, with what is kept of the head of what was sent, in which nothing stands that is `hidden`.
-    pub(super) fn after(self, sent: &Sent, hidden: &Hidden) -> Self {
-        let mut headers = kept(&sent.head.headers);
-        hidden.strip_headers(&mut headers);
+    /// The same, with what is kept of the head of what was sent.
+    pub(super) fn after(self, sent: &Sent) -> Self {
+        let headers = kept(&sent.head.headers);
         let (heard, status) = (Heard::of(sent), sent.head.status);
         Self::Answered(Box::new(Answered { failure: self, heard, status, headers }))
     }

@@ -1,4 +1,4 @@
-//! Credentials that an upstream may send back to us inside an error: they end here.
+//! Credentials that an upstream may send back to us in its headers or inside an error: they end here.
 //!
 //! Words are cut behind this and nowhere before: what is left of a credential that is cut would be found no more. So
 //! nobody but this module makes the [`Masked`] words that a client may be told.
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HeaderMap;
 
-use crate::echo::Needles;
+use crate::echo::{Needles, Trace};
 use crate::egress::Egress;
 use crate::integration::Entry;
 use crate::openai::Fault;
@@ -76,20 +76,18 @@ impl Hidden {
         self.needles().clean(&body).map_or(body, Bytes::from)
     }
 
-    /// Takes them out of the headers of an answer that goes on as it came.
+    /// Takes them out of the headers of an answer. They stand in hardly any, and looking for them costs next to nothing.
     pub(super) fn strip_headers(&self, headers: &mut HeaderMap) {
-        // Nobody cuts a header, and a short one (`application/json`) may well begin like one of ours.
-        let needles = self.needles().whole();
-        for value in headers.values_mut() {
-            if let Some(clean) = cleaned(&needles, value) {
-                *value = clean;
+        let mut needles = None;
+        for trace in self.values().filter_map(Trace::of) {
+            for value in headers.values_mut().filter(|value| trace.may_be_in(value.as_bytes())) {
+                // Nobody cuts a header, and a short one (`application/json`) may well begin like one of ours.
+                let needles = needles.get_or_insert_with(|| self.needles().whole());
+                if let Some(clean) = needles.clean(value.as_bytes()) {
+                    *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***"));
+                }
             }
         }
-    }
-
-    /// Takes them out of one header.
-    pub(super) fn strip_header(&self, value: &HeaderValue) -> HeaderValue {
-        cleaned(&self.needles().whole(), value).unwrap_or_else(|| value.clone())
     }
 
     /// Takes them out of words that hold some of the upstream's, and then cuts these.
@@ -98,16 +96,14 @@ impl Hidden {
     }
 
     fn needles(&self) -> Needles {
+        Needles::of(self.values())
+    }
+
+    fn values(&self) -> impl Iterator<Item = &[u8]> {
         let headers = self.headers.iter().map(HeaderValue::as_bytes);
         let asked = self.asked.iter().flat_map(|entry| entry.settings.hidden_in_urls());
-        Needles::of(headers.chain(asked.map(str::as_bytes)))
+        headers.chain(asked.map(str::as_bytes))
     }
-}
-
-/// A header without what is hidden; nothing if there is none of it in it.
-fn cleaned(needles: &Needles, value: &HeaderValue) -> Option<HeaderValue> {
-    let clean = needles.clean(value.as_bytes())?;
-    Some(HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static("***")))
 }
 
 fn sensitive(headers: &HeaderMap) -> Vec<HeaderValue> {

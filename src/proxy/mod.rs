@@ -223,7 +223,7 @@ async fn take_whole(
         }
         (Ok(json), Some(upstream)) => Ok(Outcome::Translated(json, upstream)),
         (Ok(_), None) => Err(Failure::Internal("an answer came from nowhere")),
-        (Err(failure), Some(upstream)) => Err(failure.after(&upstream.sent, &upstream.hidden)),
+        (Err(failure), Some(upstream)) => Err(failure.after(&upstream.sent)),
         (Err(failure), None) => Err(failure),
     }
 }
@@ -237,8 +237,7 @@ struct Hearing<'a> {
 impl Drop for Hearing<'_> {
     fn drop(&mut self) {
         let Some(upstream) = &self.upstream else { return };
-        let id = heard::id_in(&upstream.sent.head.headers).map(|id| upstream.hidden.strip_header(id));
-        self.visit.named_by_upstream(id.as_ref());
+        self.visit.named_by_upstream(heard::id_in(&upstream.sent.head.headers));
     }
 }
 

@@ -363,8 +363,7 @@ impl Relay {
 
     /// Tells the log what the upstream called the request.
     fn name(&mut self) {
-        let id = self.id.take().map(|id| self.hidden.strip_header(&id));
-        self.visit.named_by_upstream(id.as_ref());
+        self.visit.named_by_upstream(self.id.take().as_ref());
     }
 
     /// The client has all of it and the upstream's last bytes are still to come: nobody waits for them.

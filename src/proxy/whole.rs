@@ -18,7 +18,6 @@ use tokio::time::{Instant, Sleep};
 use super::ended::Stay;
 use super::exchange::{self, Upstream};
 use super::failure::{Failure, Refusal};
-use super::hide::Hidden;
 use super::opening::{self, Opening};
 use super::rest;
 use super::tail::Tail;
@@ -43,7 +42,6 @@ pub(super) struct Begun {
     tail: Option<Tail>,
     /// The upstream's own request id, for the log if the rest does not come.
     id: Option<HeaderValue>,
-    hidden: Hidden,
 }
 
 /// What came of a body; nothing at its end.
@@ -92,6 +90,9 @@ async fn look_into(came: Option<Came>, upstream: &mut Upstream, permit: &Permit)
     };
     let sent = &mut upstream.sent;
     if opening == Opening::Nonsense {
+        if upstream.decoder.is_stream_behind(&begun) == Some(true) {
+            return Err(Failure::Streamed);
+        }
         let kind = sent.head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let kind = kind.unwrap_or("of no content type");
         let how = format!("it is not a JSON object ({kind})");
@@ -148,10 +149,10 @@ const MOST_SPACES: usize = 64 << 10;
 impl Begun {
     /// The answer of `upstream`, which [`begin`]s with `first`.
     pub(super) fn of(upstream: Upstream, first: Bytes, permit: Permit) -> Box<Self> {
-        let Upstream { sent, report, hidden, entry, .. } = upstream;
+        let Upstream { sent, report, entry, .. } = upstream;
         let idle = entry.settings.limits.idle;
         let (permit, tail) = (Some(permit), Some(Tail::default()));
-        Box::new(Self { sent, report, first, idle, silence: None, permit, tail, id: None, hidden })
+        Box::new(Self { sent, report, first, idle, silence: None, permit, tail, id: None })
     }
 
     /// Keeps the upstream's own request id, which is `id`, for the log.
@@ -161,14 +162,9 @@ impl Begun {
 }
 
 /// An answer of any kind, nothing of which is looked at.
-pub(super) fn untouched(
-    sent: Box<Sent>,
-    hidden: Hidden,
-    entry: &Entry,
-    permit: Option<Permit>,
-) -> Box<Begun> {
+pub(super) fn untouched(sent: Box<Sent>, entry: &Entry, permit: Option<Permit>) -> Box<Begun> {
     let (report, idle, first) = (Report::default(), entry.settings.limits.idle, Bytes::new());
-    Box::new(Begun { sent, report, first, idle, silence: None, permit, tail: None, id: None, hidden })
+    Box::new(Begun { sent, report, first, idle, silence: None, permit, tail: None, id: None })
 }
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
@@ -333,6 +329,6 @@ impl Begun {
 
     /// Tells the log what the upstream called the request.
     fn name(&self, visit: &mut Visit) {
-        visit.named_by_upstream(self.id.as_ref().map(|id| self.hidden.strip_header(id)).as_ref());
+        visit.named_by_upstream(self.id.as_ref());
     }
 }

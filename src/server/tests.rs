@@ -1,6 +1,5 @@
 //! The handlers' door over real sockets: a handler's client on one side, a provider on the other.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 

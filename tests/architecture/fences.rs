@@ -46,7 +46,7 @@ pub(crate) const FENCES: &[Fence] = &[
             &["env", "::", "{"],
         ]),
         within: "src/",
-        rooms: &["src/config/source"],
+        rooms: &["src/config/environment"],
         exceptions: &[],
     },
     Fence {

@@ -241,7 +241,9 @@ fn an_answer_over_its_limit_is_not_read() {
         let content = json!([{"type": "text", "text": "x".repeat(8192)}]);
         turn.answer(200, message(&content, "end_turn"));
     });
-    let message = sidecar.ask(&Call::say("m", "hi")).refusal(502, "upstream_garbled");
+    let answer = sidecar.ask(&Call::say("m", "hi"));
+    let message = answer.refusal(502, "upstream_garbled");
+    assert_eq!(answer.header("x-should-retry"), Some("false"), "it would be as long the next time");
     assert!(message.ends_with("it is longer than 4096 bytes (limits.max_answer)"), "{message}");
 }
 

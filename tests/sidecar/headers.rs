@@ -1,6 +1,6 @@
 //! Which headers reach the provider, and which reach the client.
 
-use crate::support::{Call, Setup, Upstream};
+use crate::support::{Call, Setup, Upstream, integration};
 
 #[test]
 fn the_callers_own_headers_stay_with_us() {
@@ -125,6 +125,56 @@ fn connection_named_and_hop_by_hop_fields_are_dropped_both_ways() {
         assert_eq!(request.head.header(name), None, "{name} reached the upstream");
     }
     assert_eq!(request.head.header("authorization"), Some("Bearer ours"));
+}
+
+#[test]
+fn our_key_comes_back_in_no_header_of_a_good_answer() {
+    let key = "Bearer sk-SECRET-abcdef123456";
+    let upstream = Upstream::start(move |turn| {
+        let (kind, body) = match turn.request.target() {
+            "/v1/messages" => {
+                let message =
+                    r#"{"content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}"#.to_owned();
+                ("application/json", message)
+            }
+            _ if turn.request.text().contains("\"stream\":true") => {
+                ("text/event-stream", "data: [DONE]\n\n".to_owned())
+            }
+            target if target.ends_with("/empty") => ("text/plain", String::new()),
+            _ => ("application/json", "{}".to_owned()),
+        };
+        let id = format!("of-{}", key.trim_start_matches("Bearer "));
+        let headers = [
+            ("content-type", kind),
+            ("x-debug-authorization", key),
+            ("x-debug-url", "https://a.example/?key=sk%2DSECRET%2dabcdef123456&b=1"),
+            ("x-debug-team", "Bearer of no secret, and longer than the key"),
+            ("x-request-id", &id),
+        ];
+        turn.answer_with(200, &headers, body);
+    });
+    let auth = format!(
+        "authentication_type = \"api_key\"\napi_key_header = \"authorization\"\napi_key_value = \"{key}\""
+    );
+    let anthropic = integration("claude", &upstream.url(""), &format!("format = \"anthropic\"\n{auth}"));
+    let sidecar = Setup::new(integration("acme", &upstream.url("/v1"), &auth) + &anthropic).start();
+    for (call, passes) in [
+        (Call::say("m", "hi").at("/acme/v1/chat/completions"), true),
+        (Call::stream("m", "hi").at("/acme/v1/chat/completions"), true),
+        (Call::get("/acme/v1/files/file-1"), true),
+        (Call::get("/acme/v1/files/empty"), true),
+        (Call::say("m", "hi").at("/claude/v1/chat/completions"), false),
+    ] {
+        let answer = sidecar.ask(&call);
+        assert_eq!((answer.status, answer.header("x-upstream-request-id")), (200, Some("of-***")));
+        for (name, wanted) in [
+            ("x-debug-authorization", "***"),
+            ("x-debug-url", "https://a.example/?key=***&b=1"),
+            ("x-debug-team", "Bearer of no secret, and longer than the key"),
+        ] {
+            assert_eq!(answer.header(name), passes.then_some(wanted), "{name}");
+        }
+    }
 }
 
 #[test]

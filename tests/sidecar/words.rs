@@ -151,6 +151,25 @@ fn an_answer_that_is_no_stream_is_blamed_for_nothing_else() {
     }
 }
 
+#[test]
+fn a_stream_that_nobody_asked_for_is_not_worth_another_try_and_a_page_or_nothing_is() {
+    let (_upstream, sidecar, script) = world(&[Format::OpenAi], KEY);
+    for begin in ["data: ", "\n: ping\n\ndata: ", "event: message\ndata: "] {
+        *script.lock().expect("no script panics") =
+            streamed("text/event-stream", format!("{begin}{{\"id\":\"c1\"}}\n\ndata: [DONE]\n\n"));
+        let answer = ask(&sidecar, Format::OpenAi, false);
+        let message = answer.refusal(502, "upstream_garbled");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{message}");
+        assert!(message.contains("a stream of events, although a whole answer was asked for"), "{message}");
+    }
+    for body in ["<html>sign in</html>", "", " "] {
+        *script.lock().expect("no script panics") = whole(200, "text/html", body.to_owned());
+        let answer = ask(&sidecar, Format::OpenAi, false);
+        answer.refusal(502, "upstream_garbled");
+        assert_eq!(answer.header("x-should-retry"), None, "{body}");
+    }
+}
+
 /// OpenRouter's way to say that the provider behind it failed.
 const IN_A_200: &str =
     r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"x"}},"user_id":"u"}"#;

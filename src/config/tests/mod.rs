@@ -5,6 +5,7 @@ mod common;
 mod contradictions;
 mod declared;
 mod doubts;
+mod environment;
 mod example;
 mod files;
 mod galileo;

@@ -68,7 +68,9 @@ impl Passing {
         }
         let ends = says(data, &FINISH_REASON) || says(data, &USAGE);
         if ends || has_an_index_but_0(data) {
-            let seen: Seen<'_> = serde_json::from_slice(data).map_err(|e| garbled(e, data))?;
+            // What is skipped would not be looked at, and OpenAI's own client dies of what is no UTF-8.
+            let text = std::str::from_utf8(data).map_err(|e| garbled(e, data))?;
+            let seen: Seen<'_> = serde_json::from_str(text).map_err(|e| garbled(e, data))?;
             seen.choices.iter().flatten().for_each(|choice| self.choices.note(choice));
             let usage = seen.usage.and_then(|raw| serde_json::from_str(raw.get()).ok());
             self.usage = usage.or(self.usage);
@@ -474,6 +476,17 @@ mod tests {
             "{text}"
         );
         assert!(matches!(outcome, Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn a_chunk_that_is_no_utf_8_is_garbled_whatever_it_says() {
+        for event in [CHUNK, FINISH, WITH_USAGE, &CHUNK.replace("\"index\":0", "\"index\":1")] {
+            let (before, behind) = event.split_once("\"id\":\"1").unwrap();
+            let bad = [before.as_bytes(), b"\"id\":\"\xff", behind.as_bytes()].concat();
+            let (mut passing, mut out) = (Passing::new(10_000), BytesMut::new());
+            let told = passing.feed(&bad, &mut out);
+            assert!(matches!(told, Err(Broken::Garbled(_))) && out.is_empty(), "{event}: {told:?}");
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ async fn send(
             within(patience, Awaited::Token, sign).await?
         };
         let (stamp, hidden) = (signed.stamp, Hidden::of(&signed.request.headers, &integration.egress, entry));
-        let sent = integration.egress.send(seat, signed).await?;
+        let mut sent = integration.egress.send(seat, signed).await?;
         let blamed = integration.authorizer.is_blamed(sent.head.status, &sent.head.headers);
         let renew = || Box::pin(exchange::renew(&integration.authorizer, (seat, stamp), patience));
         if blamed && !renewed && renew().await? {
@@ -190,6 +190,8 @@ async fn send(
             Heard::of(&sent).count(entry);
             continue;
         }
+        // Here, so that nobody who tells something of this head has to remember it.
+        hidden.strip_headers(&mut sent.head.headers);
         return Ok(Upstream { sent, hidden, entry: Arc::clone(entry) });
     }
 }
@@ -220,7 +222,6 @@ impl Upstream {
             whole::check_complete(&body)?;
         }
         if is_error {
-            self.hidden.strip_headers(&mut self.sent.head.headers);
             return Ok(Some(self.hidden.strip_bytes(body.freeze())));
         }
         Ok(Some(body.freeze()))
@@ -238,13 +239,13 @@ impl Upstream {
             within(patience, Awaited::Answer, take).await
         };
         match taken {
-            Ok(None) => Ok(Outcome::Passed(whole::untouched(self.sent, self.hidden, &self.entry, permit))),
+            Ok(None) => Ok(Outcome::Passed(whole::untouched(self.sent, &self.entry, permit))),
             Ok(Some(body)) => {
                 let length = self.sent.head.headers.get(CONTENT_LENGTH).cloned();
                 let length = length.filter(|_| *method == Method::HEAD);
                 Ok(Outcome::Relayed(Box::new(Relayed { sent: self.sent, body, length })))
             }
-            Err(failure) => Err(failure.after(&self.sent, &self.hidden)),
+            Err(failure) => Err(failure.after(&self.sent)),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         Failure::Nonsense(how) => senseless(how, at),
         // Who gives no streams will give none the next time.
         Failure::Unstreamed(how) => senseless(how, at).hopeless(),
+        Failure::Streamed => streamed(at),
+        Failure::TooLong(most) => too_long(*most, at),
         // It would compress the next one too.
         Failure::Compressed(how) => {
             let ours = unusable("it is compressed although `identity` was asked for", at).message;
@@ -92,6 +94,17 @@ fn unusable(how: &str, at: &str) -> Told {
 /// The same in words that hold some of the upstream's.
 fn senseless(how: &str, at: &str) -> Told {
     unusable(how, at).logged(format!("{at}the upstream's answer makes no sense (the client was told how)"))
+}
+
+/// Who streams unasked will do so the next time, and be paid for it each time.
+fn streamed(at: &str) -> Told {
+    let how = "it is not a JSON object but a stream of events, although a whole answer was asked for";
+    unusable(how, at).hopeless()
+}
+
+/// What made it so long is likely to do so again; each try is paid for.
+fn too_long(most: usize, at: &str) -> Told {
+    unusable(&format!("it is longer than {most} bytes (limits.max_answer)"), at).hopeless()
 }
 
 fn untranslated(message: &str, param: &str, at: &str) -> Told {
