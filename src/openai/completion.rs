@@ -182,6 +182,18 @@ pub enum FinishReason {
     FunctionCall,
 }
 
+impl FinishReason {
+    /// The same of an answer that has `called`: its end is the calls, even where the provider says that it was done.
+    #[must_use]
+    pub fn having(self, called: bool, legacy: bool) -> Self {
+        match self {
+            Self::Stop if called && legacy => Self::FunctionCall,
+            Self::Stop if called => Self::ToolCalls,
+            told => told,
+        }
+    }
+}
+
 /// The count of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -306,4 +318,23 @@ pub struct FunctionDelta<'a> {
     pub name: Option<Text<'a>>,
     /// More of the JSON text.
     pub arguments: Text<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_done_with_calls_ends_by_them_and_one_that_was_cut_stays_so() {
+        for (told, legacy, wanted) in [
+            (FinishReason::Stop, false, FinishReason::ToolCalls),
+            (FinishReason::Stop, true, FinishReason::FunctionCall),
+            (FinishReason::ToolCalls, false, FinishReason::ToolCalls),
+            (FinishReason::Length, false, FinishReason::Length),
+            (FinishReason::ContentFilter, false, FinishReason::ContentFilter),
+        ] {
+            assert_eq!(told.having(true, legacy), wanted);
+            assert_eq!(told.having(false, legacy), told);
+        }
+    }
 }
