@@ -86,7 +86,7 @@ pub struct TopLogprob {
 pub struct Message {
     /// Who says it.
     pub role: Assistant,
-    /// The text; `null` where there is none.
+    /// The text; `null` where there is none, which is only beside a refusal or calls ([`Message::settle`]).
     pub content: Option<String>,
     /// The words of a refusal.
     pub refusal: Option<String>,
@@ -119,6 +119,13 @@ impl Message {
     /// Adds to the thoughts.
     pub fn think(&mut self, text: &str) {
         self.reasoning_content.get_or_insert_default().push_str(text);
+    }
+
+    /// Makes it an empty text where the model said nothing, neither refused nor called: clients read `null` as one of these.
+    pub fn settle(&mut self) {
+        if self.refusal.is_none() && !self.calls() {
+            self.content.get_or_insert_default();
+        }
     }
 
     /// Whether it wants anything called.

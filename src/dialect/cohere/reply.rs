@@ -47,9 +47,6 @@ fn message(said: WireMessage<'_>, legacy: bool) -> Result<Message, Broken> {
         let arguments = arguments.map_or_else(|| "{}".to_owned(), Cow::into_owned);
         message.call(legacy, id.into_owned(), Function { name: name.into_owned(), arguments });
     }
-    if !message.calls() {
-        message.say("");
-    }
     Ok(message)
 }
 
