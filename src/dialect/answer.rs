@@ -111,7 +111,8 @@ impl<T: Teller> Answer<T> {
 
 impl<T: Teller> Decoder for Answer<T> {
     fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
-        let Reply { id, choices, usage } = self.teller.whole(body)?;
+        let Reply { id, mut choices, usage } = self.teller.whole(body)?;
+        choices.iter_mut().for_each(|choice| choice.message.settle());
         self.usage = usage;
         Ok(Whole::Completion(self.teller.chunks().completion(id, choices, usage)))
     }

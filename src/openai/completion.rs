@@ -86,7 +86,7 @@ pub struct TopLogprob {
 pub struct Message {
     /// Who says it.
     pub role: Assistant,
-    /// The text; `null` where there is none.
+    /// The text; `null` where there is none, which is only beside a refusal or calls ([`Message::settle`]).
     pub content: Option<String>,
     /// The words of a refusal.
     pub refusal: Option<String>,
@@ -119,6 +119,13 @@ impl Message {
     /// Adds to the thoughts.
     pub fn think(&mut self, text: &str) {
         self.reasoning_content.get_or_insert_default().push_str(text);
+    }
+
+    /// Makes it an empty text where the model said nothing, neither refused nor called: clients read `null` as one of these.
+    pub fn settle(&mut self) {
+        if self.refusal.is_none() && !self.calls() {
+            self.content.get_or_insert_default();
+        }
     }
 
     /// Whether it wants anything called.
@@ -180,6 +187,18 @@ pub enum FinishReason {
     ContentFilter,
     /// It wants a function called (legacy `functions`).
     FunctionCall,
+}
+
+impl FinishReason {
+    /// The same of an answer that has `called`: its end is the calls, even where the provider says that it was done.
+    #[must_use]
+    pub fn having(self, called: bool, legacy: bool) -> Self {
+        match self {
+            Self::Stop if called && legacy => Self::FunctionCall,
+            Self::Stop if called => Self::ToolCalls,
+            told => told,
+        }
+    }
 }
 
 /// The count of tokens.
@@ -306,4 +325,23 @@ pub struct FunctionDelta<'a> {
     pub name: Option<Text<'a>>,
     /// More of the JSON text.
     pub arguments: Text<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_done_with_calls_ends_by_them_and_one_that_was_cut_stays_so() {
+        for (told, legacy, wanted) in [
+            (FinishReason::Stop, false, FinishReason::ToolCalls),
+            (FinishReason::Stop, true, FinishReason::FunctionCall),
+            (FinishReason::ToolCalls, false, FinishReason::ToolCalls),
+            (FinishReason::Length, false, FinishReason::Length),
+            (FinishReason::ContentFilter, false, FinishReason::ContentFilter),
+        ] {
+            assert_eq!(told.having(true, legacy), wanted);
+            assert_eq!(told.having(false, legacy), told);
+        }
+    }
 }

@@ -26,7 +26,8 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
         add(&block, legacy, &mut message)?;
     }
     message.refusal = wire.stop_details.and_then(|details| details.explanation).map(Cow::into_owned);
-    let choice = Choice { index: 0, message, finish_reason: finish_reason(&reason, legacy), logprobs: None };
+    let finish_reason = finish_reason(&reason, legacy).having(message.calls(), legacy);
+    let choice = Choice { index: 0, message, finish_reason, logprobs: None };
     let mut tokens = Tokens::default();
     if let Some(usage) = wire.usage {
         tokens.add(usage);
@@ -69,7 +70,8 @@ fn text(raw: Option<&RawValue>) -> Result<String, Broken> {
     Ok(parse::<Option<String>>(raw)?.unwrap_or_default())
 }
 
-/// OpenAI's word for a stop reason; with `legacy` for a client of `functions`.
+/// OpenAI's word for a stop reason; with `legacy` for a client of `functions`. Servers that speak Anthropic's format say
+/// `end_turn` behind calls too, so it counts only together with [`FinishReason::having`].
 pub(super) fn finish_reason(reason: &str, legacy: bool) -> FinishReason {
     match reason {
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,

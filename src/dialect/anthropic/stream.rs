@@ -175,6 +175,7 @@ impl Stream {
 
     fn close(&mut self, reason: FinishReason, out: &mut BytesMut) {
         self.calls.end_all(&mut self.chunks, out);
+        let reason = reason.having(!self.calls.is_empty(), self.legacy);
         self.chunks.finish(reason, self.tokens.usage(), out);
     }
 }

@@ -79,9 +79,14 @@ fn write_tool(
 ) -> Result<(), Untranslatable> {
     let mark = marks::of_tool(tool);
     losses.beyond_tool(tool, mark.map(|(name, _)| name), place, "Anthropic's tools have no such field")?;
-    let strict = tool.strict && rules.structured;
+    let mut strict = tool.strict && rules.structured;
     if tool.strict && !strict {
         losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
+    }
+    let mut fitted = None;
+    if let Some(schema) = tool.parameters.filter(|_| strict) {
+        fitted = schema::fit_parameters(schema.get(), place, Messages::NAME, losses)?;
+        strict = fitted.is_some();
     }
     json.object();
     json.key("name");
@@ -91,14 +96,11 @@ fn write_tool(
         json.text(description);
     }
     json.key("input_schema");
-    match tool.parameters {
-        Some(schema) if strict => {
-            let place = format!("{place}.parameters");
-            json.value(&schema::fit_parameters(schema.get(), &place, Messages::NAME, losses)?);
-        }
-        Some(schema) => shape::write_object(schema, json),
-        None if strict => json.raw(shape::NOTHING),
-        None => json.raw(shape::ANYTHING),
+    match (tool.parameters, fitted) {
+        (_, Some(fitted)) => json.value(&fitted),
+        (Some(schema), None) => shape::write_object(schema, json),
+        (None, None) if strict => json.raw(shape::NOTHING),
+        (None, None) => json.raw(shape::ANYTHING),
     }
     if strict {
         json.key("strict");

@@ -150,16 +150,18 @@ fn write_tool(
     if tool.strict && !holds {
         losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
     }
+    let mut strict = tool.strict && holds;
+    let mut fitted = None;
+    if let Some(schema) = tool.parameters.filter(|_| strict) {
+        fitted = claude::schema::fit_parameters(schema.get(), place, Converse::NAME, losses)?;
+        strict = fitted.is_some();
+    }
     open(tool.name, tool.description.filter(|text| !text.is_blank()), json);
-    let strict = tool.strict && holds;
-    match tool.parameters {
-        Some(schema) if strict => {
-            let place = format!("{place}.parameters");
-            json.value(&claude::schema::fit_parameters(schema.get(), &place, Converse::NAME, losses)?);
-        }
-        Some(schema) => schema::write_object(schema, json),
-        None if strict => json.raw(schema::NOTHING),
-        None => json.raw(schema::ANYTHING),
+    match (tool.parameters, fitted) {
+        (_, Some(fitted)) => json.value(&fitted),
+        (Some(schema), None) => schema::write_object(schema, json),
+        (None, None) if strict => json.raw(schema::NOTHING),
+        (None, None) => json.raw(schema::ANYTHING),
     }
     close(strict.then_some(true), json);
     if let Some((name, mark)) = mark {

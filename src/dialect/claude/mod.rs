@@ -5,6 +5,7 @@
 //! table gets wrong for a model behind a gateway can be overridden with `defaults`, `rename` and `drop`, which act
 //! before it.
 
+mod closing;
 pub(super) mod schema;
 pub(super) mod thinking;
 

@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use super::closing;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
 use crate::dialect::schema::each_inner;
@@ -11,32 +12,55 @@ use crate::dialect::schema::each_inner;
 /// Brings `schema` into the form that `vendor` takes; `path` is where it stands in the client's request.
 ///
 /// # Errors
-/// Only where the integration is strict and something would be lost.
+/// Where an object cannot be closed, for the model could only answer something else then; and where the integration is
+/// strict and something would be lost.
 pub(in crate::dialect) fn fit(
     schema: &str,
     path: &str,
     vendor: &str,
     losses: &mut Losses,
 ) -> Result<Value, Untranslatable> {
-    let mut value = serde_json::from_str(schema)
-        .map_err(|e| Untranslatable::malformed(path.to_owned(), format!("this is not a JSON schema: {e}")))?;
-    Fitting { vendor, losses }.value(&mut value, path)?;
+    let (mut value, lost) = read(schema, path)?;
+    closing::check(&mut value, path, vendor)?;
+    Fitting { vendor, losses }.whole(&mut value, path, lost)?;
     Ok(value)
 }
 
-/// The parameters of a function in the form to which `vendor` can hold a call: a closed object.
+/// The parameters of the function at `place` in the form to which `vendor` can hold a call, a closed object; `None`
+/// where they cannot be closed, so that the calls are held to nothing, visibly.
 pub(in crate::dialect) fn fit_parameters(
     schema: &str,
-    path: &str,
+    place: &str,
     vendor: &str,
     losses: &mut Losses,
-) -> Result<Value, Untranslatable> {
-    let mut fitted = fit(schema, path, vendor, losses)?;
-    if let Some(object) = fitted.as_object_mut() {
-        object.entry("type").or_insert_with(|| "object".into());
-        object.entry("additionalProperties").or_insert(false.into());
+) -> Result<Option<Value>, Untranslatable> {
+    let path = format!("{place}.parameters");
+    let (mut value, lost) = read(schema, &path)?;
+    let open = match closing::check(&mut value, &path, vendor) {
+        Ok(()) if closing::is_closable(&value) => None,
+        Ok(()) => {
+            Some(format!("{vendor} holds calls only to an object whose properties are named, in {path}"))
+        }
+        Err(refused) => Some(format!("{} (`{}`)", refused.message, refused.param)),
+    };
+    if let Some(why) = open {
+        losses.dropped(format!("{place}.strict"), why)?;
+        return Ok(None);
     }
-    Ok(fitted)
+    Fitting { vendor, losses }.whole(&mut value, &path, lost)?;
+    if let Some(object) = value.as_object_mut() {
+        object.entry("type").or_insert_with(|| "object".into());
+    }
+    Ok(Some(value))
+}
+
+/// Reads a schema, each of its objects in one place as far as that can be, and what was lost by that.
+fn read(schema: &str, path: &str) -> Result<(Value, Vec<String>), Untranslatable> {
+    let mut value = serde_json::from_str(schema)
+        .map_err(|e| Untranslatable::malformed(path.to_owned(), format!("this is not a JSON schema: {e}")))?;
+    let mut lost = Vec::new();
+    closing::gather(&mut value, path, &mut lost)?;
+    Ok((value, lost))
 }
 
 struct Fitting<'v, 'l> {
@@ -45,6 +69,13 @@ struct Fitting<'v, 'l> {
 }
 
 impl Fitting<'_, '_> {
+    fn whole(mut self, schema: &mut Value, path: &str, lost: Vec<String>) -> Result<(), Untranslatable> {
+        for field in lost {
+            self.losses.dropped(field, "the members of `allOf` were made one object, which has its own")?;
+        }
+        self.value(schema, path)
+    }
+
     fn value(&mut self, schema: &mut Value, path: &str) -> Result<(), Untranslatable> {
         let Value::Object(object) = schema else { return Ok(()) };
         if let Some(variants) = object.remove("oneOf") {

@@ -23,6 +23,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     let said: WireMessage<'_> = serde_json::from_str(said.get()).map_err(|e| garbled(&e, body))?;
     let finish_reason = finish_reason(&reason, None, legacy)?;
     let message = message(said, legacy)?;
+    let finish_reason = finish_reason.having(message.calls(), legacy);
     let logprobs = wire.logprobs.map(|items| logprobs(items.into_iter()));
     let choice = Choice { index: 0, message, finish_reason, logprobs };
     Ok(Reply::one(wire.id.map(Cow::into_owned), choice, wire.usage.and_then(|usage| usage.usage())))
@@ -46,14 +47,12 @@ fn message(said: WireMessage<'_>, legacy: bool) -> Result<Message, Broken> {
         let arguments = arguments.map_or_else(|| "{}".to_owned(), Cow::into_owned);
         message.call(legacy, id.into_owned(), Function { name: name.into_owned(), arguments });
     }
-    if !message.calls() {
-        message.say("");
-    }
     Ok(message)
 }
 
 /// OpenAI's word for a finish reason; with `legacy` for a client of `functions`. An answer that failed is an error,
-/// in the words `told` if there are any.
+/// in the words `told` if there are any. Behind calls it may be `COMPLETE` too, so it counts only together with
+/// [`FinishReason::having`].
 pub(super) fn finish_reason(reason: &str, told: Option<&str>, legacy: bool) -> Result<FinishReason, Broken> {
     let (status, words) = match reason {
         "MAX_TOKENS" | "ERROR_LIMIT" => return Ok(FinishReason::Length),

@@ -165,6 +165,7 @@ impl Stream {
         };
         let reason = reply::finish_reason(reason, delta.error.as_deref(), self.legacy)?;
         self.calls.end_all(&mut self.chunks, out);
+        let reason = reason.having(!self.calls.is_empty(), self.legacy);
         self.chunks.finish(reason, self.usage, out);
         Ok(())
     }

@@ -31,7 +31,7 @@ pub(super) fn fit(
 
 fn fit_value(schema: &mut Value, path: &str, losses: &mut Losses) -> Result<(), Untranslatable> {
     let Value::Object(object) = schema else { return Ok(()) };
-    reword(object);
+    reword(object, path, losses)?;
     remove_unknown(object, path, losses)?;
     each_inner(object, path, |inner, path| fit_value(inner, path, losses))?;
     for key in ["oneOf", "prefixItems"] {
@@ -48,9 +48,9 @@ fn fit_value(schema: &mut Value, path: &str, losses: &mut Losses) -> Result<(), 
 }
 
 /// Says the same in the words that are taken.
-fn reword(object: &mut Map<String, Value>) {
+fn reword(object: &mut Map<String, Value>, path: &str, losses: &mut Losses) -> Result<(), Untranslatable> {
     if let Some(members) = object.shift_remove("definitions") {
-        object.entry("$defs").or_insert(members);
+        add(object, "$defs", members, &format!("{path}.definitions"), losses)?;
     }
     if let Some(Value::String(target)) = object.get_mut("$ref")
         && let Some(name) = target.strip_prefix("#/definitions/")
@@ -69,10 +69,45 @@ fn reword(object: &mut Map<String, Value>) {
         && let Some(Value::Object(one)) = all.pop()
     {
         for (key, value) in one {
-            object.entry(key).or_insert(value);
+            add(object, &key, value, &format!("{path}.allOf[0].{key}"), losses)?;
         }
-        reword(object);
+        return reword(object, path, losses);
     }
+    Ok(())
+}
+
+/// Adds what stood at `path` to what `object` says under `key`, if it says anything there: member by member where both
+/// hold at once.
+fn add(
+    object: &mut Map<String, Value>,
+    key: &str,
+    value: Value,
+    path: &str,
+    losses: &mut Losses,
+) -> Result<(), Untranslatable> {
+    let why = "it is said twice, and Gemini has one place for it";
+    match (object.get_mut(key), value) {
+        (None, value) => {
+            object.insert(key.to_owned(), value);
+        }
+        (Some(own), value) if *own == value => {}
+        (Some(Value::Object(own)), Value::Object(more)) if key == "properties" || key == "$defs" => {
+            for (name, member) in more {
+                if *own.entry(name.as_str()).or_insert_with(|| member.clone()) != member {
+                    losses.dropped(format!("{path}.{name}"), why)?;
+                }
+            }
+        }
+        (Some(Value::Array(own)), Value::Array(more)) if key == "required" => {
+            for name in more.into_iter().filter(|name| name.is_string()) {
+                if !own.contains(&name) {
+                    own.push(name);
+                }
+            }
+        }
+        (Some(_), _) => losses.dropped(path.to_owned(), why)?,
+    }
+    Ok(())
 }
 
 fn remove_unknown(
@@ -142,6 +177,32 @@ mod tests {
         );
         assert_eq!(text, r##"{"properties":{"a":{"$ref":"#/$defs/a"}},"$defs":{"a":{"enum":["x"]}}}"##);
         assert_eq!(fields, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_lone_all_of_says_is_added_and_what_is_said_twice_is_named() {
+        let (text, fields) = fitted(
+            r#"{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"allOf":[{"type":"object","properties":{"b":{"type":"string"}},"required":["a","b"]}]}"#,
+        );
+        assert_eq!(
+            text,
+            r#"{"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"string"}},"required":["a","b"]}"#
+        );
+        assert_eq!(fields, Vec::<String>::new());
+        let (text, fields) = fitted(
+            r#"{"title":"A","properties":{"a":{"type":"integer"}},"allOf":[{"title":"B","properties":{"a":{"minimum":1}}}]}"#,
+        );
+        assert_eq!(text, r#"{"title":"A","properties":{"a":{"type":"integer"}}}"#);
+        assert_eq!(fields, ["s.allOf[0].title", "s.allOf[0].properties.a"]);
+    }
+
+    #[test]
+    fn definitions_of_both_names_are_put_together() {
+        let (text, fields) = fitted(
+            r#"{"$defs":{"a":{"type":"string"},"c":{"minimum":1}},"definitions":{"b":{"type":"null"},"c":{"minimum":2}}}"#,
+        );
+        assert_eq!(text, r#"{"$defs":{"a":{"type":"string"},"c":{"minimum":1},"b":{"type":"null"}}}"#);
+        assert_eq!(fields, ["s.definitions.c"]);
     }
 
     #[test]

@@ -36,9 +36,6 @@ pub(super) fn read(body: &[u8], ids: &mut Ids, legacy: bool) -> Result<Reply, Br
         let id = ids.of(call).into_owned();
         message.call(legacy, id, function);
     }
-    if !message.calls() {
-        message.say("");
-    }
     let finish_reason = wire.finish_reason(message.calls(), legacy);
     let choice = Choice { index: 0, message, finish_reason, logprobs: wire.logprobs() };
     Ok(Reply::one(None, choice, wire.usage()))
