@@ -55,7 +55,7 @@ fn a_whole_answer_is_told_from_the_configuration_to_its_last_byte() {
         let headers = [("content-type", "application/json"), ("x-request-id", "up-7")];
         turn.answer_with(200, &headers, body.to_string());
     });
-    let setup = Setup::before(&upstream, &format!("{KEY}\ndefaults = {{ user = \"u\" }}\ndrop = [\"user\"]"));
+    let setup = Setup::before(&upstream, &format!("{KEY}\ndefaults = {{ seed = 7 }}\ndrop = [\"user\"]"));
     let ended = attempt(&setup, &[]);
     assert_eq!(ended.code, 0, "{}", ended.output());
     assert_eq!(ended.stderr, "");
