@@ -201,41 +201,14 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::atomic::AtomicBool;
-
-    use arc_swap::ArcSwap;
-
     use super::*;
-    use crate::integration::Registry;
-    use crate::observe::{Sink, Status};
-    use crate::proxy::{Activity, Ended, Rules};
-
-    fn house() -> House {
-        let metrics = Workshop::dry().metrics;
-        let rules = Rules { caller_key: None, max_body: 1, body_timeout: Duration::ZERO };
-        House {
-            registry: ArcSwap::from_pointee(Registry::new(Vec::new(), 0)),
-            access: None,
-            strays: metrics.integration(""),
-            metrics,
-            tasks: Tasks::new(),
-            max_head: 1,
-            door: None,
-            rules: ArcSwap::from_pointee(rules),
-            status: ArcSwap::from_pointee(Status::new(None)),
-            unready: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            cut: AtomicBool::new(false),
-            activity: Activity::default(),
-            ended: Ended::new(1, Sink::to(io::sink(), true, Duration::ZERO).0),
-        }
-    }
+    use crate::observe::Metrics;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_left_of_drain_timeout_once_it_has_run_out_is_nothing() {
         let times = Times { linger: Duration::ZERO, drain_timeout: Duration::from_secs(3) };
-        let (house, (stopper, _), lost) = (house(), Stopper::new(), CancellationToken::new());
+        let house = House::bare(1, Arc::new(Metrics::new()));
+        let ((stopper, _), lost) = (Stopper::new(), CancellationToken::new());
         let connections = Tasks::new();
         let drain = Drain { house: &house, stopper: &stopper, connections: &connections, lost: &lost };
         assert_eq!(drain.run(times, &mut None).await, LAST_WORK, "every answer is out");

@@ -128,40 +128,13 @@ fn tell(ended: &mut Vec<Visit>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-    use std::time::Duration;
-
-    use arc_swap::ArcSwap;
-
     use super::*;
-    use crate::integration::Registry;
-    use crate::observe::{Metrics, Status};
+    use crate::observe::Metrics;
+    use crate::proxy::House;
     use crate::proxy::head::Fields;
-    use crate::proxy::{Activity, House, Rules};
-    use crate::tasks::Tasks;
 
     fn house(seats: usize) -> Arc<House> {
-        let metrics = Arc::new(Metrics::new());
-        Arc::new(House {
-            registry: ArcSwap::from_pointee(Registry::new(Vec::new(), 0)),
-            access: None,
-            strays: metrics.integration(""),
-            metrics,
-            tasks: Tasks::new(),
-            max_head: 0,
-            door: None,
-            rules: ArcSwap::from_pointee(Rules {
-                caller_key: None,
-                max_body: 0,
-                body_timeout: Duration::ZERO,
-            }),
-            status: ArcSwap::from_pointee(Status::new(None)),
-            unready: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            cut: AtomicBool::new(false),
-            activity: Activity::default(),
-            ended: Ended::new(seats, Sink::to(std::io::sink(), true, Duration::ZERO).0),
-        })
+        Arc::new(House::bare(seats, Arc::new(Metrics::new())))
     }
 
     fn leave(house: &Arc<House>, seat: usize) {

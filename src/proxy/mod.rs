@@ -361,3 +361,28 @@ impl House {
         self.draining.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+impl House {
+    /// One without integrations, for so many worker threads, that counts in `metrics` and whose log nobody reads.
+    pub(crate) fn bare(seats: usize, metrics: Arc<Metrics>) -> Self {
+        let (log, _) = crate::observe::Sink::to(std::io::sink(), true, Duration::ZERO);
+        let rules = Rules { caller_key: None, max_body: 0, body_timeout: Duration::ZERO };
+        Self {
+            registry: ArcSwap::from_pointee(Registry::new(Vec::new(), 0)),
+            access: None,
+            strays: metrics.integration(""),
+            metrics,
+            tasks: Tasks::new(),
+            max_head: 0,
+            door: None,
+            rules: ArcSwap::from_pointee(rules),
+            status: ArcSwap::from_pointee(Status::new(None)),
+            unready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            activity: Activity::default(),
+            ended: Ended::new(seats, log),
+        }
+    }
+}

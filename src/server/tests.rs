@@ -1,7 +1,6 @@
 //! The handlers' door over real sockets: a handler's client on one side, a provider on the other.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,9 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::*;
 use crate::config::{Environment, Options, load};
 use crate::integration::{Entry, HandlersDoor, Registry, Workshop};
-use crate::observe::Status;
-use crate::observe::log::Sink;
-use crate::proxy::{Activity, Ended, Rules};
+use crate::proxy::Rules;
 use crate::server::listen::Address;
 use crate::server::stop::Stopper;
 
@@ -102,15 +99,10 @@ impl Sidecar {
 /// A house as these settings are, whose handlers' door is at `door`.
 pub(super) fn house(settings: &valid::Settings, door: SocketAddr) -> Arc<House> {
     let workshop = Workshop::dry();
-    let (tasks, metrics) = (Tasks::new(), Arc::clone(&workshop.metrics));
     let door = Arc::new(HandlersDoor::new(door));
     let entries = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), &workshop)));
     Arc::new(House {
         registry: ArcSwap::from_pointee(Registry::new(entries.collect(), 0)),
-        access: None,
-        strays: metrics.integration(""),
-        metrics,
-        tasks,
         max_head: settings.server.max_header_bytes,
         door: Some(door),
         rules: ArcSwap::from_pointee(Rules {
@@ -118,12 +110,7 @@ pub(super) fn house(settings: &valid::Settings, door: SocketAddr) -> Arc<House> 
             max_body: settings.server.max_body,
             body_timeout: settings.server.body_timeout,
         }),
-        status: ArcSwap::from_pointee(Status::new(None)),
-        unready: AtomicBool::new(false),
-        draining: AtomicBool::new(false),
-        cut: AtomicBool::new(false),
-        activity: Activity::default(),
-        ended: Ended::new(1, Sink::to(io::sink(), true, Duration::ZERO).0),
+        ..House::bare(1, Arc::clone(&workshop.metrics))
     })
 }
 

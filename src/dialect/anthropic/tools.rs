@@ -1,7 +1,8 @@
 //! Tools and the choice among them as Anthropic writes them.
 
 use super::block::{Conversation, Messages};
-use crate::dialect::claude::{Rules, schema};
+use crate::dialect::claude::Rules;
+use crate::dialect::claude::schema::Arguments;
 use crate::dialect::loss::Losses;
 use crate::dialect::marks;
 use crate::dialect::turns::Vendor;
@@ -79,15 +80,7 @@ fn write_tool(
 ) -> Result<(), Untranslatable> {
     let mark = marks::of_tool(tool);
     losses.beyond_tool(tool, mark.map(|(name, _)| name), place, "Anthropic's tools have no such field")?;
-    let mut strict = tool.strict && rules.structured;
-    if tool.strict && !strict {
-        losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
-    }
-    let mut fitted = None;
-    if let Some(schema) = tool.parameters.filter(|_| strict) {
-        fitted = schema::fit_parameters(schema.get(), place, Messages::NAME, losses)?;
-        strict = fitted.is_some();
-    }
+    let arguments = Arguments::of(tool, rules.structured, place, Messages::NAME, losses)?;
     json.object();
     json.key("name");
     json.text(tool.name);
@@ -96,13 +89,8 @@ fn write_tool(
         json.text(description);
     }
     json.key("input_schema");
-    match (tool.parameters, fitted) {
-        (_, Some(fitted)) => json.value(&fitted),
-        (Some(schema), None) => shape::write_object(schema, json),
-        (None, None) if strict => json.raw(shape::NOTHING),
-        (None, None) => json.raw(shape::ANYTHING),
-    }
-    if strict {
+    arguments.write(json);
+    if arguments.strict {
         json.key("strict");
         json.value(&true);
     }

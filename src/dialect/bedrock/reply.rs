@@ -70,7 +70,6 @@ pub(super) fn finish_reason(
     called: bool,
     answered: bool,
 ) -> Result<FinishReason, Broken> {
-    let calls = if telling.legacy { FinishReason::FunctionCall } else { FinishReason::ToolCalls };
     match reason {
         "max_tokens" | "model_context_window_exceeded" => Ok(FinishReason::Length),
         "guardrail_intervened" | "content_filtered" => Ok(FinishReason::ContentFilter),
@@ -81,10 +80,9 @@ pub(super) fn finish_reason(
             ..Fault::default()
         }))),
         "tool_use" if answered && !called => Ok(FinishReason::Stop),
-        "tool_use" => Ok(calls),
+        "tool_use" => Ok(FinishReason::Stop.having(true, telling.legacy)),
         // Some models say `end_turn` although they want a call.
-        _ if called => Ok(calls),
-        _ => Ok(FinishReason::Stop),
+        _ => Ok(FinishReason::Stop.having(called, telling.legacy)),
     }
 }
 

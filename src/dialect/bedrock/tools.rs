@@ -5,7 +5,7 @@ use super::cache::{self, Caching};
 use super::form::{self, Form};
 use super::models::{Family, Schema};
 use crate::dialect::Untranslatable;
-use crate::dialect::claude;
+use crate::dialect::claude::schema::Arguments;
 use crate::dialect::loss::Losses;
 use crate::dialect::marks;
 use crate::dialect::schema;
@@ -147,23 +147,10 @@ fn write_tool(
     let mark = marks::of_tool(tool).filter(|_| matches!(family.caching, Caching::All { .. }));
     losses.beyond_tool(tool, mark.map(|(name, _)| name), place, "Bedrock's tools have no such field")?;
     let holds = family.schema == Schema::Native;
-    if tool.strict && !holds {
-        losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
-    }
-    let mut strict = tool.strict && holds;
-    let mut fitted = None;
-    if let Some(schema) = tool.parameters.filter(|_| strict) {
-        fitted = claude::schema::fit_parameters(schema.get(), place, Converse::NAME, losses)?;
-        strict = fitted.is_some();
-    }
+    let arguments = Arguments::of(tool, holds, place, Converse::NAME, losses)?;
     open(tool.name, tool.description.filter(|text| !text.is_blank()), json);
-    match (tool.parameters, fitted) {
-        (_, Some(fitted)) => json.value(&fitted),
-        (Some(schema), None) => schema::write_object(schema, json),
-        (None, None) if strict => json.raw(schema::NOTHING),
-        (None, None) => json.raw(schema::ANYTHING),
-    }
-    close(strict.then_some(true), json);
+    arguments.write(json);
+    close(arguments.strict.then_some(true), json);
     if let Some((name, mark)) = mark {
         let item = place.strip_suffix(".function").unwrap_or(place);
         let long = cache::lives_long(mark, family, || format!("{item}.{name}"), losses)?;

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use super::closing;
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
-use crate::dialect::schema::each_inner;
+use crate::dialect::schema::{ANYTHING, NOTHING, each_inner, write_object};
+use crate::openai::json::{Raw, Writer};
+use crate::openai::tool::Tool;
 
 /// Brings `schema` into the form that `vendor` takes; `path` is where it stands in the client's request.
 ///
@@ -26,9 +28,52 @@ pub(in crate::dialect) fn fit(
     Ok(value)
 }
 
+/// What the calls of a tool may say, and whether they are held to it.
+pub(in crate::dialect) struct Arguments<'a> {
+    given: Option<Raw<'a>>,
+    fitted: Option<Value>,
+    /// Whether they are held to it.
+    pub(in crate::dialect) strict: bool,
+}
+
+impl<'a> Arguments<'a> {
+    /// Those of the tool at `place`, for a model that can hold its calls to a schema, or cannot.
+    ///
+    /// # Errors
+    /// Its schema is none, or the integration is strict and something would be lost.
+    pub(in crate::dialect) fn of(
+        tool: &Tool<'a>,
+        holds: bool,
+        place: &str,
+        vendor: &str,
+        losses: &mut Losses,
+    ) -> Result<Self, Untranslatable> {
+        if tool.strict && !holds {
+            losses.dropped(format!("{place}.strict"), "this model cannot hold its calls to a schema")?;
+        }
+        let (given, mut strict) = (tool.parameters, tool.strict && holds);
+        let mut fitted = None;
+        if let Some(schema) = given.filter(|_| strict) {
+            fitted = fit_parameters(schema.get(), place, vendor, losses)?;
+            strict = fitted.is_some();
+        }
+        Ok(Self { given, fitted, strict })
+    }
+
+    /// Writes their schema.
+    pub(in crate::dialect) fn write(&self, json: &mut Writer<'_>) {
+        match (self.given, &self.fitted) {
+            (_, Some(fitted)) => json.value(fitted),
+            (Some(schema), None) => write_object(schema, json),
+            (None, None) if self.strict => json.raw(NOTHING),
+            (None, None) => json.raw(ANYTHING),
+        }
+    }
+}
+
 /// The parameters of the function at `place` in the form to which `vendor` can hold a call, a closed object; `None`
 /// where they cannot be closed, so that the calls are held to nothing, visibly.
-pub(in crate::dialect) fn fit_parameters(
+fn fit_parameters(
     schema: &str,
     place: &str,
     vendor: &str,

@@ -153,9 +153,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn reason(&self, calls: bool, legacy: bool) -> Result<Option<FinishReason>, Broken> {
         let Some(word) = self.finish_reason.as_deref() else { return Ok(None) };
         Ok(Some(match word {
-            "STOP" | "FINISH_REASON_UNSPECIFIED" if calls && legacy => FinishReason::FunctionCall,
-            "STOP" | "FINISH_REASON_UNSPECIFIED" if calls => FinishReason::ToolCalls,
-            "STOP" | "FINISH_REASON_UNSPECIFIED" => FinishReason::Stop,
+            "STOP" | "FINISH_REASON_UNSPECIFIED" => FinishReason::Stop.having(calls, legacy),
             "MAX_TOKENS" | "CONTINUATION" => FinishReason::Length,
             "MALFORMED_FUNCTION_CALL"
             | "UNEXPECTED_TOOL_CALL"

@@ -69,9 +69,7 @@ pub(super) fn finish_reason(reason: &str, called: bool, legacy: bool) -> Result<
                 ..Fault::default()
             })));
         }
-        _ if called && legacy => FinishReason::FunctionCall,
-        _ if called => FinishReason::ToolCalls,
-        _ => FinishReason::Stop,
+        _ => FinishReason::Stop.having(called, legacy),
     })
 }
 

@@ -111,9 +111,7 @@ impl Wire<'_> {
     pub(super) fn finish_reason(&self, calls: bool, legacy: bool) -> FinishReason {
         match self.done_reason.as_deref() {
             Some("length") => FinishReason::Length,
-            _ if calls && legacy => FinishReason::FunctionCall,
-            _ if calls => FinishReason::ToolCalls,
-            _ => FinishReason::Stop,
+            _ => FinishReason::Stop.having(calls, legacy),
         }
     }
 
