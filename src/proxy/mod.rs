@@ -211,7 +211,7 @@ async fn take_whole(
             heard.visit.answered(Heard::of(&upstream.sent));
             exchange::is_success(upstream).await?;
             match upstream.decoder.passes_whole() {
-                true => whole::begin(upstream, &mut permit).await,
+                true => whole::begin(upstream, &mut permit, patience).await,
                 false => exchange::translate(upstream).await,
             }
         });

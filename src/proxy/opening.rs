@@ -1,5 +1,6 @@
 //! How a whole answer begins that is passed on unread: like one, like an error with status 200, or like neither.
 
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -62,6 +63,50 @@ pub(super) fn error(body: &[u8]) -> Option<Fault> {
     Fault::inside(body)
 }
 
+/// What has come of an answer's beginning behind white space that went on to its client.
+#[derive(Debug, Default)]
+pub(super) struct Late(BytesMut);
+
+/// What becomes of a piece of such an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// So much goes on.
+    Pass(Bytes),
+    /// It is kept until more of it has come.
+    Wait,
+    /// It is no answer: a code for the log, and why.
+    Refuse((&'static str, &'static str)),
+}
+
+impl Late {
+    /// That nothing has come but white space.
+    pub(super) const ENDED: (&str, &str) = (
+        "upstream_garbled",
+        "the answer ended before its JSON was complete, behind white space that had gone on",
+    );
+
+    /// What becomes of `data`, for an answer that is `late` or, once it has begun, is not any more.
+    pub(super) fn next(late: &mut Option<Self>, data: Bytes) -> Next {
+        let Some(Self(begun)) = late else { return Next::Pass(data) };
+        if begun.is_empty() && data.trim_ascii().is_empty() {
+            return Next::Pass(data);
+        }
+        begun.extend_from_slice(&data);
+        match of(begun) {
+            Opening::Short => Next::Wait,
+            Opening::Answer => Next::Pass(late.take().map(|late| late.0.freeze()).unwrap_or_default()),
+            Opening::Error => Next::Refuse((
+                "upstream_error",
+                "an error came in a 200, behind white space that had gone on: the answer was cut",
+            )),
+            Opening::Nonsense => Next::Refuse((
+                "upstream_garbled",
+                "what came behind white space that had gone on is not a JSON object: the answer was cut",
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +156,25 @@ mod tests {
             r#"{"error":{"message":"m"}"#,
         ] {
             assert_eq!(status(answer), None, "{answer}");
+        }
+    }
+
+    #[test]
+    fn behind_white_space_that_went_on_an_answer_goes_on_once_it_is_known_to_be_one() {
+        let take = |pieces: &[&'static str]| {
+            let mut late = Some(Late::default());
+            let next = |piece: &&'static str| Late::next(&mut late, Bytes::from_static(piece.as_bytes()));
+            let taken: Vec<_> = pieces.iter().map(next).collect();
+            (taken, late.is_some())
+        };
+        let pass = |text: &'static str| Next::Pass(Bytes::from_static(text.as_bytes()));
+        let pieces = [" ", "\n{ ", "\"er", "rors\":", " "];
+        let taken = vec![pass(" "), Next::Wait, Next::Wait, pass("\n{ \"errors\":"), pass(" ")];
+        assert_eq!(take(&pieces), (taken, false));
+        assert_eq!(take(&["", " ", "\r\n"]), (vec![pass(""), pass(" "), pass("\r\n")], true));
+        for (refused, code) in [("{\"error\":{", "upstream_error"), ("[", "upstream_garbled")] {
+            let (taken, _) = take(&[refused]);
+            assert!(matches!(taken[..], [Next::Refuse((told, _))] if told == code), "{taken:?}");
         }
     }
 }

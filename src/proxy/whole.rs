@@ -18,11 +18,11 @@ use tokio::time::{Instant, Sleep};
 use super::ended::Stay;
 use super::exchange::{self, Upstream};
 use super::failure::{Failure, Refusal};
-use super::opening::{self, Opening};
+use super::opening::{self, Late, Next, Opening};
 use super::rest;
 use super::tail::Tail;
 use super::visit::Visit;
-use super::worker;
+use super::{PING_AFTER, Patience, worker};
 use crate::config::valid::Limits;
 use crate::egress::{Body, Sent};
 use crate::integration::{Entry, Permit};
@@ -35,6 +35,8 @@ pub(super) struct Begun {
     pub(super) sent: Box<Sent>,
     pub(super) report: Report,
     first: Bytes,
+    /// Set while nothing but white space has come.
+    late: Option<Late>,
     idle: Duration,
     silence: Option<Pin<Box<Sleep>>>,
     permit: Option<Permit>,
@@ -49,7 +51,13 @@ type Came = Option<Result<Frame<Bytes>, <Body as http_body::Body>::Error>>;
 
 /// Waits for the first bytes and checks that they can begin a JSON object that is no error. What comes of it goes to
 /// [`Begun::of`]; a failure has nothing of the upstream's head in it.
-pub(super) async fn begin(upstream: &mut Upstream, permit: &mut Permit) -> Result<Bytes, Failure> {
+///
+/// An upstream may keep its answer alive with white space. Some of it has come when `patience` ends: then that goes on.
+pub(super) async fn begin(
+    upstream: &mut Upstream,
+    permit: &mut Permit,
+    patience: Option<Patience>,
+) -> Result<Bytes, Failure> {
     permit.hold(upstream.lease.take());
     // What is there already needs no timer.
     match upstream.sent.body.frame().now_or_never() {
@@ -57,7 +65,7 @@ pub(super) async fn begin(upstream: &mut Upstream, permit: &mut Permit) -> Resul
             Ok(frame.into_data().unwrap_or_default())
         }
         // Boxed, as whatever here is rare: it would make room in every request's future.
-        came => Box::pin(look_into(came, upstream, permit)).await,
+        came => Box::pin(look_into(came, upstream, permit, patience)).await,
     }
 }
 
@@ -68,26 +76,19 @@ fn may_go_on(frame: &Frame<Bytes>, head: &Parts) -> bool {
 
 /// What may go on of an answer, once it is clear that it is one; often all of it. `came` is what came first, if anything
 /// has come.
-async fn look_into(came: Option<Came>, upstream: &mut Upstream, permit: &Permit) -> Result<Bytes, Failure> {
+async fn look_into(
+    came: Option<Came>,
+    upstream: &mut Upstream,
+    permit: &Permit,
+    patience: Option<Patience>,
+) -> Result<Bytes, Failure> {
     let limits = upstream.entry.settings.limits;
-    let mut first = match came {
+    let first = match came {
         Some(came) => piece(came, permit).await?,
         None => next(upstream, permit).await?,
     };
-    let mut begun = BytesMut::new();
-    // Some upstreams send spaces until they know what to say, and some of those say then that they failed.
-    let opening = loop {
-        let Some(data) = first else { return Err(Failure::Garbled(unbegun(&begun).into())) };
-        begun.extend_from_slice(&data);
-        match opening::of(&begun) {
-            Opening::Short if begun.len() > MOST_SPACES => {
-                let how = format!("it begins with more than {MOST_SPACES} bytes of white space");
-                return Err(Failure::Garbled(how));
-            }
-            Opening::Short => first = next(upstream, permit).await?,
-            opening => break opening,
-        }
-    };
+    let held_until = patience.map_or_else(|| Instant::now() + PING_AFTER, |patience| patience.end);
+    let (begun, opening) = opened(first, upstream, permit, held_until).await?;
     let sent = &mut upstream.sent;
     if opening == Opening::Nonsense {
         if upstream.decoder.is_stream_behind(&begun) == Some(true) {
@@ -98,7 +99,7 @@ async fn look_into(came: Option<Came>, upstream: &mut Upstream, permit: &Permit)
         let how = format!("it is not a JSON object ({kind})");
         return Err(Failure::Nonsense(upstream.hidden.strip_text(how)));
     }
-    if opening != Opening::Error && !ends_with_its_connection(&sent.head) {
+    if opening == Opening::Short || opening == Opening::Answer && !ends_with_its_connection(&sent.head) {
         return Ok(begun.freeze());
     }
     let whole = rest_of(begun, &mut sent.body, limits).await?;
@@ -112,6 +113,40 @@ async fn look_into(came: Option<Came>, upstream: &mut Upstream, permit: &Permit)
                 None => Failure::Upstream(refusal),
             })
         }
+    }
+}
+
+/// The beginning of an answer, which comes with `first`, and what it begins. That is [`Opening::Short`] only of white
+/// space that may not be held longer.
+async fn opened(
+    mut first: Option<Bytes>,
+    upstream: &mut Upstream,
+    permit: &Permit,
+    held_until: Instant,
+) -> Result<(BytesMut, Opening), Failure> {
+    let mut begun = BytesMut::new();
+    // Some upstreams send spaces until they know what to say, and some of those say then that they failed.
+    loop {
+        let Some(data) = first else { return Err(Failure::Garbled(unbegun(&begun).into())) };
+        begun.extend_from_slice(&data);
+        let opening = opening::of(&begun);
+        if opening != Opening::Short {
+            return Ok((begun, opening));
+        }
+        if begun.len() > MOST_SPACES {
+            let how = format!("it begins with more than {MOST_SPACES} bytes of white space");
+            return Err(Failure::Garbled(how));
+        }
+        let may_go_on = begun.trim_ascii().is_empty() && !ends_with_its_connection(&upstream.sent.head);
+        let coming = next(upstream, permit);
+        first = if may_go_on {
+            match tokio::time::timeout_at(held_until, coming).await {
+                Ok(came) => came?,
+                Err(_) => return Ok((begun, Opening::Short)),
+            }
+        } else {
+            coming.await?
+        };
     }
 }
 
@@ -152,7 +187,8 @@ impl Begun {
         let Upstream { sent, report, entry, .. } = upstream;
         let idle = entry.settings.limits.idle;
         let (permit, tail) = (Some(permit), Some(Tail::default()));
-        Box::new(Self { sent, report, first, idle, silence: None, permit, tail, id: None })
+        let late = first.trim_ascii().is_empty().then(Late::default);
+        Box::new(Self { sent, report, first, late, idle, silence: None, permit, tail, id: None })
     }
 
     /// Keeps the upstream's own request id, which is `id`, for the log.
@@ -164,7 +200,7 @@ impl Begun {
 /// An answer of any kind, nothing of which is looked at.
 pub(super) fn untouched(sent: Box<Sent>, entry: &Entry, permit: Option<Permit>) -> Box<Begun> {
     let (report, idle, first) = (Report::default(), entry.settings.limits.idle, Bytes::new());
-    Box::new(Begun { sent, report, first, idle, silence: None, permit, tail: None, id: None })
+    Box::new(Begun { sent, report, first, late: None, idle, silence: None, permit, tail: None, id: None })
 }
 
 /// Whether nothing but the closing of the connection says where the body ends (RFC 9112 §6.3, rule 8): cut, it would
@@ -214,19 +250,18 @@ impl Whole {
         let data = if begun.first.is_empty() {
             match Pin::new(&mut begun.sent.body).poll_frame(cx) {
                 Poll::Pending => return self.poll_silence(cx).map(|()| Some(Err(Cut))),
+                Poll::Ready(None) if begun.late.is_some() => return self.refuse(Late::ENDED, cx),
                 Poll::Ready(None) => {
                     self.end();
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(error))) => {
                     let code = if begun.is_of_a_handler() { "handler_crashed" } else { "upstream_garbled" };
-                    self.fail(code, format!("the answer broke off: {error}"));
-                    // A turn later: hyper drops what it has not written yet, which may be all of it, head included.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    return self.refuse((code, &format!("the answer broke off: {error}")), cx);
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => data,
+                    Err(_) if begun.late.is_some() => return self.refuse(Late::ENDED, cx),
                     // Trailers, which no client was told of: all of the answer has come.
                     Err(_) => {
                         self.end_before_its_body();
@@ -238,9 +273,25 @@ impl Whole {
             std::mem::take(&mut begun.first)
         };
         begun.silence = None;
+        match Late::next(&mut begun.late, data) {
+            Next::Pass(data) => Poll::Ready(Some(Ok(Frame::data(self.pass(data))))),
+            Next::Wait => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Next::Refuse(told) => self.refuse(told, cx),
+        }
+    }
+
+    /// Notes that `data` goes on.
+    fn pass(&mut self, data: Bytes) -> Bytes {
+        let Some(begun) = &mut self.begun else { return data };
         self.visit.sent(data.len());
         if let Some(tail) = &mut begun.tail {
             tail.push(&data);
+        }
+        if begun.late.is_some() {
+            return data;
         }
         // hyper asks no more of a body that says it is at its end, or has given all that it announced.
         if begun.sent.body.is_end_stream() {
@@ -248,7 +299,19 @@ impl Whole {
         } else if begun.sent.body.size_hint().exact() == Some(0) {
             self.end_before_its_body();
         }
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        data
+    }
+
+    /// Cuts the answer, which has failed in this way. A turn later: hyper drops what it has not written yet, which may be
+    /// all of it, head included.
+    fn refuse(
+        &mut self,
+        (code, cause): (&str, &str),
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.fail(code, cause.to_owned());
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Ready when the upstream has been silent for too long.

@@ -8,7 +8,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::tls::Authority;
 use crate::support::upstream::{completion, delta};
-use crate::support::{Call, Setup, Sidecar, Turn, Upstream, integration};
+use crate::support::{Call, Gate, Setup, Sidecar, Turn, Upstream, integration};
 
 /// The access line of a request with this id.
 fn line(sidecar: &Sidecar, id: &str) -> Value {
@@ -123,6 +123,47 @@ fn a_whole_answer_in_which_nothing_begins_is_refused() {
         assert!(message.contains(words), "{said:?}: {message}");
     }
     assert_eq!(sidecar.ask(&Call::say("m", r#"  {"a":1}"#)).text(), r#"  {"a":1}"#);
+}
+
+#[test]
+fn white_space_that_keeps_an_answer_alive_goes_on_before_its_client_gives_up() {
+    for (said, code) in [
+        (counted(), Value::Null),
+        ("\n \n{\"a\":1}".to_owned(), Value::Null),
+        (r#" {"error":{"message":"busy"}}"#.to_owned(), "upstream_error".into()),
+        ("<html>busy</html>".to_owned(), "upstream_garbled".into()),
+        (" {".to_owned(), "upstream_garbled".into()),
+        (String::new(), "upstream_garbled".into()),
+    ] {
+        let (gate, text) = (Gate::new(), said.clone());
+        let held = gate.clone();
+        let upstream = Upstream::start(move |turn| {
+            turn.say(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+            );
+            turn.chunk("\n");
+            held.wait();
+            for piece in text.as_bytes().chunks(2) {
+                turn.chunk(piece);
+            }
+            turn.end();
+        });
+        let sidecar = Setup::before(&upstream, "").start();
+        let mut connection = sidecar.connect();
+        let call = Call::say("m", "hi").header("x-request-id", "late");
+        connection.send(&call.header("x-stainless-read-timeout", "0.5"));
+        assert_eq!(connection.head().0, 200);
+        assert_eq!(connection.line(), "");
+        gate.open();
+        let (rest, clean) = connection.rest();
+        let line = line(&sidecar, "late");
+        assert_eq!((clean, &line["code"]), (code.is_null(), &code), "{said:?}: {line}");
+        if clean {
+            assert_eq!(rest, said);
+        } else {
+            assert_eq!(rest.trim(), "", "nothing of what is no answer goes on");
+        }
+    }
 }
 
 #[test]

@@ -253,6 +253,13 @@ impl Connection {
         }
     }
 
+    /// What is left of a body, and whether it ended as its framing says.
+    pub(crate) fn rest(&mut self) -> (String, bool) {
+        let (body, clean) = self.wire.body(self.framing);
+        self.events.extend(body);
+        (String::from_utf8(std::mem::take(&mut self.events)).expect("the body is UTF-8"), clean)
+    }
+
     /// The data of the next event; fails at the end of the stream.
     pub(crate) fn data(&mut self) -> String {
         let event = self.event().expect("one more event comes");
