@@ -8,6 +8,7 @@ pub(super) struct Fields<'a> {
     /// What all of them take on the wire, `: ` and the lines' ends included, in bytes.
     pub(super) size: usize,
     pub(super) hosts: usize,
+    /// Whether the connection is to become something that it is not here.
     pub(super) upgrade: bool,
     pub(super) transfer_encodings: usize,
     pub(super) transfer_encoding: Option<&'a HeaderValue>,
@@ -32,7 +33,8 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 "upgrade" => {
-                    found.upgrade = true;
+                    // Java's own client offers HTTP/2 by it, and goes on as before where nobody takes it up.
+                    found.upgrade |= !value.as_bytes().eq_ignore_ascii_case(b"h2c");
                     continue;
                 }
                 "transfer-encoding" => {
@@ -82,5 +84,25 @@ mod tests {
         let wire = "host: a\r\nhost: b\r\ntransfer-encoding: chunked\r\ntransfer-encoding: gzip\r\n\
                     content-type: application/json\r\nx-request-id: 1\r\nx-request-id: 2\r\nx-other: \r\n";
         assert_eq!(fields.size, wire.len());
+    }
+
+    #[test]
+    fn an_offer_of_http_2_asks_for_no_upgrade_and_all_else_does() {
+        for (offers, asks) in [
+            (&["h2c"] as &[_], false),
+            (&["H2C"], false),
+            (&["websocket"], true),
+            (&["h2c", "websocket"], true),
+            (&["websocket", "h2c"], true),
+            (&["h2c, websocket"], true),
+            (&[""], true),
+        ] {
+            let mut request = Request::builder();
+            for offer in offers {
+                request = request.header("upgrade", *offer);
+            }
+            let request = request.body(()).unwrap();
+            assert_eq!(Fields::of(&request).upgrade, asks, "{offers:?}");
+        }
     }
 }

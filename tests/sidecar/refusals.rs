@@ -127,6 +127,22 @@ fn upgrades_and_tunnels_are_refused() {
     assert_eq!(upstream.count(), 0);
 }
 
+/// As Java's own client sends it, and libraries that stand on it.
+#[test]
+fn an_offer_of_http_2_is_passed_over_and_nobody_hears_of_it() {
+    let (upstream, sidecar) = guarded();
+    let mut connection = sidecar.connect();
+    for path in ["/v1/chat/completions", "/acme/v1/files", "/v1/chat/completions"] {
+        let call = Call::say("m", "hi").at(path).header("connection", "Upgrade, HTTP2-Settings");
+        let call = call.header("upgrade", "h2c").header("http2-settings", "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA");
+        assert_eq!(connection.send(&call).answer().status, 200, "{path}");
+    }
+    for request in upstream.requests(3) {
+        let told = ["upgrade", "http2-settings"].map(|name| request.head.header(name).is_some());
+        assert_eq!(told, [false, false], "{:?}", request.head);
+    }
+}
+
 #[test]
 fn framing_that_two_readers_would_read_differently_never_reaches_the_upstream() {
     let (upstream, sidecar) = guarded();
