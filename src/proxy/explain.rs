@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use super::exchange::Order;
 use super::failure::Failure;
 use super::intake::{Door, door};
-use super::{pass, reply, wanted_model, worker};
+use super::{models, pass, reply, wanted_model, worker};
 use crate::auth::Put;
 use crate::config::Veil;
 use crate::config::valid::{self, STARS};
@@ -122,7 +122,10 @@ fn walk(question: Question<'_>, registry: &Registry, veil: &Veil) -> Result<Opti
         return Err(Failure::BodyTooLarge(max_body));
     }
     let operation = match door {
-        Door::Models { .. } => return Ok(None),
+        Door::Models { .. } | Door::Model { .. } => return Ok(None),
+        Door::Relay { rest, .. } if models::known(registry, name, &rest, &head.method).is_some() => {
+            return Ok(None);
+        }
         Door::Ask { operation, .. } => operation,
         Door::Relay { rest, .. } => {
             let entry = registry.integration(name)?;

@@ -36,6 +36,11 @@ pub(super) enum Door {
         /// The integration that the path names.
         integration: Option<String>,
     },
+    /// `GET /v1/models/{model}`.
+    Model {
+        /// What a client would send as `model`.
+        model: String,
+    },
     /// A request for a model.
     Ask {
         /// What is asked.
@@ -61,14 +66,19 @@ pub(super) fn admit<B>(request: &Request<B>, fields: &Fields<'_>, house: &House)
     check_caller(fields, house)?;
     let door = door(request.uri().path())?;
     match &door {
-        Door::Models { .. } if request.method() != Method::GET && request.method() != Method::HEAD => {
+        Door::Models { .. } | Door::Model { .. } if !is_read(request.method()) => {
             Err(Failure::MethodNotAllowed("GET, HEAD"))
         }
         Door::Ask { .. } if request.method() != Method::POST => Err(Failure::MethodNotAllowed("POST")),
-        Door::Models { .. } => Ok(door),
+        Door::Models { .. } | Door::Model { .. } => Ok(door),
         Door::Relay { .. } => pass::check_method(request.method()).map(|()| door),
         Door::Ask { .. } => check_type(fields).map(|()| door),
     }
+}
+
+/// Whether `method` asks for what is there, and changes nothing.
+pub(super) fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }
 
 /// Checks what a head of at most `most` bytes must be, whoever sent it.
@@ -129,15 +139,22 @@ pub(super) fn door(path: &str) -> Result<Door, Failure> {
         "" => Err(unknown()),
         rest => match integration {
             Some(integration) => Ok(Door::Relay { integration, rest: rest.to_owned() }),
-            None => Err(unknown()),
+            None => model(rest).map(|model| Door::Model { model }).ok_or_else(unknown),
         },
     }
+}
+
+/// The model that `rest`, behind `/v1/`, asks to be told of. Its name may hold slashes, which some clients encode.
+pub(super) fn model(rest: &str) -> Option<String> {
+    let model = rest.strip_prefix("models/").filter(|model| !model.is_empty())?;
+    Some(percent_decode_str(model).decode_utf8_lossy().into_owned())
 }
 
 /// The integration that a path names, whether there is one or not.
 pub(super) fn named(path: &str) -> Option<String> {
     match door(path).ok()? {
         Door::Models { integration } | Door::Ask { integration, .. } => integration,
+        Door::Model { .. } => None,
         Door::Relay { integration, .. } => Some(integration),
     }
 }
@@ -275,6 +292,9 @@ mod tests {
         assert_eq!(door("/acme/v1/models").unwrap(), Door::Models { integration: Some("acme".into()) });
         let relay = Door::Relay { integration: "ac-me".into(), rest: "models/x%2Fy".into() };
         assert_eq!(door("/ac%2Dme/v1/models/x%2Fy").unwrap(), relay);
+        for path in ["/v1/models/openai/x", "/v1/models/openai%2Fx"] {
+            assert_eq!(door(path).unwrap(), Door::Model { model: "openai/x".into() });
+        }
         for path in [
             "/",
             "",
@@ -283,7 +303,7 @@ mod tests {
             "/v1/",
             "//v1/models",
             "/a/b/v1/models",
-            "/v1/models/x",
+            "/v1/models/",
             "/v1/chat",
             "/acme/v1/",
         ] {

@@ -178,7 +178,11 @@ async fn journey(
     let asked = match door {
         Door::Ask { operation, integration } => (*operation, integration.as_deref(), *patience),
         Door::Models { integration } => return models::list(&house.registry.load(), integration.as_deref()),
+        Door::Model { model } => return models::one(&house.registry.load(), None, model),
         Door::Relay { integration, rest } => {
+            if let Some(known) = models::known(&house.registry.load(), integration, rest, request.method()) {
+                return Ok(known);
+            }
             // Boxed: it is rare, and would make room in every request's future.
             let to = (&**integration, &**rest, *patience);
             return Box::pin(pass::relay(request, to, house, seat, visit)).await;

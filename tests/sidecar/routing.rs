@@ -133,6 +133,36 @@ fn a_list_of_models_holds_what_a_client_may_send() {
 }
 
 #[test]
+fn a_model_is_told_of_by_every_name_that_a_client_may_send() {
+    let (acme, beta) = (Upstream::saying("acme"), Upstream::saying("beta"));
+    let sidecar = two(&acme, &beta, "models = [\"plain\", \"deep/b-2\"]");
+    for (path, id, owner) in [
+        ("/v1/models/m", "m", "acme"),
+        ("/v1/models/real-model", "real-model", "acme"),
+        ("/v1/models/acme/plain", "acme/plain", "acme"),
+        ("/v1/models/deep%2Fb-2", "deep/b-2", "beta"),
+        ("/beta/v1/models/plain", "plain", "beta"),
+        ("/beta/v1/models/deep/b-2", "deep/b-2", "beta"),
+    ] {
+        let answer = sidecar.ask(&Call::get(path));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let model = answer.json();
+        let told = [&model["object"], &model["id"], &model["owned_by"]];
+        assert_eq!(told, ["model", id, owner], "{path}");
+    }
+    let message = sidecar.ask(&Call::get("/v1/models/mm")).refusal(404, "model_not_found");
+    assert!(message.contains("did you mean `m`?"), "{message}");
+    sidecar.ask(&Call::get("/v1/models/plain")).refusal(400, "model_ambiguous");
+    assert_eq!(sidecar.ask(&Call::get("/v1/models/m").method("PUT")).status, 405);
+    assert_eq!(beta.count(), 0);
+    for call in [Call::get("/beta/v1/models/other"), Call::get("/beta/v1/models/plain").method("DELETE")] {
+        sidecar.ask(&call);
+    }
+    let targets: Vec<_> = beta.requests(2).iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(targets, ["/base/v2/models/other", "/base/v2/models/plain"], "others are the provider's");
+}
+
+#[test]
 fn an_unknown_path_and_a_wrong_method_are_refused() {
     let upstream = Upstream::saying("hello");
     let sidecar = Setup::before(&upstream, "").start();
