@@ -14,6 +14,7 @@ mod claude;
 pub mod cohere;
 pub mod declared;
 mod events;
+pub mod foreign;
 pub mod gemini;
 mod handler;
 mod loss;

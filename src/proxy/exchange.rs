@@ -22,7 +22,7 @@ use super::worker;
 use super::{Patience, within};
 use crate::auth::Authorizer;
 use crate::config::valid::{self, Limits};
-use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
+use crate::dialect::{Broken, Context, Decoder, Head, Prepared, foreign};
 use crate::egress::{Body, LineError, Sent};
 use crate::integration::{Entry, Integration};
 use crate::openai::json::unmarked;
@@ -266,6 +266,11 @@ async fn unstreamed(upstream: &mut Upstream, found: &'static str, mut body: Byte
         let fault = fault.within_success(&upstream.sent.head.headers);
         return refused(upstream, fault);
     }
+    if !upstream.decoder.passes_whole()
+        && let Some(failure) = foreign(upstream, &body)
+    {
+        return failure;
+    }
     let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
     let words = upstream.hidden.strip(fault).words();
@@ -316,10 +321,20 @@ pub(super) async fn translate(upstream: &mut Upstream) -> Result<Bytes, Failure>
             let fault = fault.within_success(&upstream.sent.head.headers);
             refused(upstream, fault)
         }
-        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
+        Broken::Garbled(how) => match foreign(upstream, &body) {
+            Some(failure) => failure,
+            None => Failure::Nonsense(upstream.hidden.strip_text(how)),
+        },
     })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     Ok(json.into())
+}
+
+/// What is to be said of a whole answer that is no good for its own format, if it is one of another.
+fn foreign(upstream: &Upstream, body: &[u8]) -> Option<Failure> {
+    let own = upstream.entry.settings.format;
+    let format = foreign::format_of(unmarked(body), own)?;
+    Some(Failure::Foreign { format: format.word(), own: own.word() })
 }
 
 /// A whole body within `limits`.

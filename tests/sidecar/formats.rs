@@ -236,6 +236,25 @@ fn an_answer_that_makes_no_sense_is_garbled() {
 }
 
 #[test]
+fn an_answer_of_another_format_is_told_for_what_it_is_and_not_asked_for_again() {
+    let openai = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "from-a-stranger"}, "finish_reason": "stop"}]});
+    let (_upstream, sidecar) = anthropic("", move |turn| {
+        turn.answer_with(200, &[("content-type", "application/json")], openai.to_string());
+    });
+    for call in [Call::say("m", "hi"), Call::stream("m", "hi")] {
+        let answer = sidecar.ask(&call);
+        let message = answer.refusal(502, "upstream_garbled");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "it would be the same the next time");
+        assert_eq!(
+            message,
+            "integration `acme`: the upstream's answer cannot be used: it is one of format \"openai\", and the \
+             integration has `format = \"anthropic\"`: set the one that the upstream speaks at this `endpoint`"
+        );
+    }
+}
+
+#[test]
 fn an_answer_over_its_limit_is_not_read() {
     let (_upstream, sidecar) = anthropic("limits = { max_answer = \"4KiB\" }", |turn| {
         let content = json!([{"type": "text", "text": "x".repeat(8192)}]);
