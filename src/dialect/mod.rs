@@ -250,6 +250,13 @@ impl Broken {
         Fault::inside(json).map_or(Ok(()), |fault| Err(Self::Upstream(Box::new(fault))))
     }
 
+    /// What makes sense, but has no place in OpenAI's chat format. Whoever asks again is answered alike, and pays for it.
+    fn homeless(what: &str) -> Self {
+        let why = format!("the upstream answered with {what}, which OpenAI's chat format cannot carry");
+        let headers = vec![("x-should-retry", "false".to_owned())];
+        Self::Upstream(Box::new(Fault { headers, ..Fault::garbled(why) }))
+    }
+
     /// Bytes that are no answer of the vendor `whose`, and what stands in them.
     fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
         let data = excerpt(data);

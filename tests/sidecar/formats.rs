@@ -255,6 +255,22 @@ fn an_answer_of_another_format_is_told_for_what_it_is_and_not_asked_for_again() 
 }
 
 #[test]
+fn a_picture_in_an_answer_is_neither_lost_nor_asked_for_again() {
+    let gemini = json!({"candidates": [{"finishReason": "STOP", "content": {"role": "model", "parts": [
+        {"text": "Here:"}, {"inlineData": {"mimeType": "image/png", "data": "QUJD"}}]}}]});
+    let converse = json!({"stopReason": "end_turn", "output": {"message": {"role": "assistant", "content": [
+        {"text": "Here:"}, {"image": {"format": "png", "source": {"bytes": "QUJD"}}}]}}});
+    for (format, body) in [("gemini", gemini), ("bedrock", converse)] {
+        let upstream = Upstream::start(move |turn| turn.answer(200, body.to_string()));
+        let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\""));
+        let answer = Setup::new(table).start().ask(&Call::say("m", "hi"));
+        let message = answer.refusal(502, "upstream_garbled");
+        assert!(message.contains("OpenAI's chat format cannot carry"), "{format}: {message}");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{format}: each try is paid for");
+    }
+}
+
+#[test]
 fn an_answer_over_its_limit_is_not_read() {
     let (_upstream, sidecar) = anthropic("limits = { max_answer = \"4KiB\" }", |turn| {
         let content = json!([{"type": "text", "text": "x".repeat(8192)}]);

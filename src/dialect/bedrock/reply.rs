@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{Telling, form};
@@ -36,6 +37,9 @@ pub(super) fn read(body: &[u8], telling: Telling) -> Result<Reply, Broken> {
 
 /// Adds a block; true if it was the call that is the answer's text.
 fn add(block: WireBlock<'_>, telling: Telling, message: &mut Message) -> Result<bool, Broken> {
+    if block.image.or(block.audio).or(block.video).is_some() {
+        return Err(Broken::homeless(MEDIA));
+    }
     if let Some(text) = block.text {
         message.say(&text);
     }
@@ -55,6 +59,9 @@ fn add(block: WireBlock<'_>, telling: Telling, message: &mut Message) -> Result<
     message.call(telling.legacy, call.id.into_owned(), function);
     Ok(false)
 }
+
+/// What models that draw or speak answer with.
+pub(super) const MEDIA: &str = "an image, a sound or a film";
 
 impl Telling {
     /// Whether the call of `name` is the answer's text.
@@ -125,6 +132,9 @@ struct WireBlock<'a> {
     reasoning: Option<WireReasoning<'a>>,
     #[serde(borrow, rename = "citationsContent")]
     citations: Option<WireCitations<'a>>,
+    image: Option<IgnoredAny>,
+    audio: Option<IgnoredAny>,
+    video: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::reply::{self, THEIRS, WireUsage};
+use super::reply::{self, MEDIA, THEIRS, WireUsage};
 use super::{Telling, fault};
 use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::calls::Calling;
@@ -94,6 +95,9 @@ impl Stream {
         match kind {
             "contentBlockDelta" => {
                 let WireDelta { index, delta } = parse(payload)?;
+                if delta.image.is_some() {
+                    return Err(Broken::homeless(MEDIA));
+                }
                 self.delta(index, &delta, out);
             }
             "contentBlockStart" => {
@@ -243,6 +247,7 @@ struct Union<'a> {
     tool_use: Option<WireInput<'a>>,
     #[serde(borrow, rename = "reasoningContent")]
     reasoning: Option<WireThought<'a>>,
+    image: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
