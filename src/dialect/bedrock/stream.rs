@@ -137,7 +137,8 @@ impl Stream {
             return Ok(());
         }
         if call.name.decode().is_some_and(|name| self.telling.is_answer(&name)) {
-            self.answer = Some((index, false));
+            // Only the first: two JSON texts in a row are none.
+            self.answer.get_or_insert((index, false));
         } else {
             self.calls.begin(index, (call.id, call.name), &mut self.chunks, out)?;
         }
