@@ -14,9 +14,16 @@ pub fn format_of(body: &[u8], own: Format) -> Option<Format> {
     if own == Format::Declared || reads(own, body) {
         return None;
     }
-    let others = Format::ALL.into_iter().map(|(_, format)| format);
-    others.filter(|format| *format != Format::Declared).find(|format| reads(*format, body))
+    // OpenAI's, read as leniently as servers need it that only resemble OpenAI's.
+    if reads(Format::Mistral, body) {
+        return Some(Format::OpenAi);
+    }
+    OTHERS.into_iter().find(|format| reads(*format, body))
 }
+
+/// Those that cannot be taken for one another.
+const OTHERS: [Format; 5] =
+    [Format::Anthropic, Format::Gemini, Format::Bedrock, Format::Cohere, Format::Ollama];
 
 /// Whether `body` answers the plainest of requests in `format`.
 fn reads(format: Format, body: &[u8]) -> bool {
@@ -43,7 +50,7 @@ const REQUEST: &[u8] = br#"{"messages":[{"role":"user","content":"Hi"}]}"#;
 mod tests {
     use super::*;
 
-    const ANSWERS: [(Format, &str); 7] = [
+    const ANSWERS: [(Format, &str); 6] = [
         (
             Format::OpenAi,
             r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#,
@@ -68,24 +75,26 @@ mod tests {
             Format::Ollama,
             r#"{"model":"m","message":{"role":"assistant","content":"Hi"},"done":true,"done_reason":"stop"}"#,
         ),
-        (
-            Format::Mistral,
-            r#"{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"Hi"}]},"finish_reason":"model_length"}]}"#,
-        ),
     ];
 
     #[test]
     fn an_answer_is_known_for_that_of_its_own_format_and_never_for_anothers() {
         for (own, _) in ANSWERS {
             for (format, body) in ANSWERS {
-                // Mistral's reads OpenAI's.
-                let is_own = own == format || (own, format) == (Format::Mistral, Format::OpenAi);
-                assert_eq!(
-                    format_of(body.as_bytes(), own),
-                    (!is_own).then_some(format),
-                    "{own:?} {format:?}"
-                );
+                let wanted = (own != format).then_some(format);
+                assert_eq!(format_of(body.as_bytes(), own), wanted, "{own:?} {format:?}");
             }
+        }
+    }
+
+    #[test]
+    fn openais_answer_is_known_by_whatever_server_it_is_given() {
+        for body in [
+            r#"{"choices":[{"message":{"content":"Hi","tool_calls":null,"function_call":null},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"index":0,"message":{"content":[{"type":"text","text":"Hi"}]},"finish_reason":"eos"}]}"#,
+        ] {
+            assert_eq!(format_of(body.as_bytes(), Format::Cohere), Some(Format::OpenAi), "{body}");
+            assert_eq!(format_of(body.as_bytes(), Format::Mistral), None, "{body}");
         }
     }
 
