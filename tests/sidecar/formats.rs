@@ -236,6 +236,24 @@ fn an_answer_that_makes_no_sense_is_garbled() {
 }
 
 #[test]
+fn a_stream_that_nobody_asked_for_is_not_asked_for_again() {
+    for (format, kind, stream) in [
+        ("anthropic", "application/json", "event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+        ("gemini", "text/event-stream", "data: {\"candidates\": []}\n\n"),
+        ("ollama", "application/x-ndjson", "{\"done\": false}\n{\"done\": true}\n"),
+    ] {
+        let upstream = Upstream::start(move |turn| {
+            turn.answer_with(200, &[("content-type", kind)], stream);
+        });
+        let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\""));
+        let answer = Setup::new(table).start().ask(&Call::say("m", "hi"));
+        let message = answer.refusal(502, "upstream_garbled");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{format}: each try is paid for");
+        assert!(message.contains("a stream of events, although a whole answer was asked for"), "{message}");
+    }
+}
+
+#[test]
 fn an_answer_of_another_format_is_told_for_what_it_is_and_not_asked_for_again() {
     let openai = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [
         {"index": 0, "message": {"role": "assistant", "content": "from-a-stranger"}, "finish_reason": "stop"}]});
