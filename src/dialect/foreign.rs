@@ -14,16 +14,10 @@ pub fn format_of(body: &[u8], own: Format) -> Option<Format> {
     if own == Format::Declared || reads(own, body) {
         return None;
     }
-    // OpenAI's, read as leniently as servers need it that only resemble OpenAI's.
-    if reads(Format::Mistral, body) {
-        return Some(Format::OpenAi);
-    }
-    OTHERS.into_iter().find(|format| reads(*format, body))
+    let others = Format::ALL.into_iter().map(|(_, format)| format);
+    let found = others.filter(|format| *format != Format::Declared).find(|format| reads(*format, body));
+    found.map(Format::answers_like)
 }
-
-/// Those that cannot be taken for one another.
-const OTHERS: [Format; 5] =
-    [Format::Anthropic, Format::Gemini, Format::Bedrock, Format::Cohere, Format::Ollama];
 
 /// Whether `body` answers the plainest of requests in `format`.
 fn reads(format: Format, body: &[u8]) -> bool {

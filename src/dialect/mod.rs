@@ -402,6 +402,15 @@ impl Format {
         ("own", Self::Declared),
     ];
 
+    /// The format whose answers look the same, which some of those read more leniently that share them.
+    fn answers_like(self) -> Self {
+        match self {
+            Self::Azure | Self::Mistral => Self::OpenAi,
+            Self::Vertex => Self::Gemini,
+            other => other,
+        }
+    }
+
     /// The word that names it in the configuration.
     pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(_, f)| *f == self).map_or("?", |(w, _)| w)
