@@ -19,8 +19,8 @@ pub(super) struct Chunks {
     created: u64,
     model: String,
     include_usage: bool,
-    /// The choices that have had their first chunk.
-    begun: Vec<u32>,
+    /// The choices that have had their first chunk, each with whether anything was said or called in it since.
+    begun: Vec<(u32, bool)>,
     done: bool,
 }
 
@@ -109,9 +109,21 @@ impl Chunks {
     }
 
     fn one(&mut self, mut choice: ChunkChoice<'_>, out: &mut BytesMut) {
-        if !self.begun.contains(&choice.index) {
-            self.begun.push(choice.index);
-            choice.delta.role = Some(Assistant::Assistant);
+        let says = choice.delta.says();
+        let has_said = match self.begun.iter_mut().find(|(index, _)| *index == choice.index) {
+            Some((_, has_said)) => {
+                *has_said |= says;
+                *has_said
+            }
+            None => {
+                self.begun.push((choice.index, says));
+                choice.delta.role = Some(Assistant::Assistant);
+                says
+            }
+        };
+        // Put together, the chunks are to say what a whole answer does (`Message::settle`).
+        if choice.finish_reason.is_some() && !has_said {
+            choice.delta.content = Some(Text::Plain(""));
         }
         self.write(&[choice], None, out);
     }
@@ -153,8 +165,7 @@ mod tests {
     use super::*;
     use crate::openai::Operation;
 
-    #[test]
-    fn the_role_comes_once_and_the_id_never_changes() {
+    fn chunks() -> (Chunks, BytesMut) {
         let context = Context {
             operation: Operation::Chat,
             provider_model: "p",
@@ -164,7 +175,12 @@ mod tests {
             strict: false,
             max_event: 100,
         };
-        let (mut chunks, mut out) = (Chunks::new(&context, true), BytesMut::new());
+        (Chunks::new(&context, true), BytesMut::new())
+    }
+
+    #[test]
+    fn the_role_comes_once_and_the_id_never_changes() {
+        let (mut chunks, mut out) = chunks();
         chunks.name("msg_1");
         chunks.delta(Delta { content: Some(Text::Plain("a\n")), ..Delta::default() }, &mut out);
         chunks.name("msg_2");
@@ -178,5 +194,32 @@ mod tests {
             usage = r#"{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}"#,
         );
         assert_eq!(std::str::from_utf8(&out).unwrap(), wanted);
+    }
+    #[test]
+    fn a_choice_in_which_nothing_was_said_or_called_ends_with_an_empty_text() {
+        let thought = Delta { reasoning_content: Some(Text::Plain("hm")), ..Delta::default() };
+        let refused = Delta { refusal: Some(Text::Plain("no")), ..Delta::default() };
+        let called = call(false, 0, Some((Text::Plain("1"), Text::Plain("f"))), Text::Plain("{}"));
+        let called_of_old = call(true, 0, Some((Text::Plain("1"), Text::Plain("f"))), Text::Plain("{}"));
+        for (index, delta, end) in [
+            (0, None, r#"{"role":"assistant","content":""}"#),
+            (1, Some(thought), r#"{"content":""}"#),
+            (2, Some(refused), "{}"),
+            (3, Some(called), "{}"),
+            (4, Some(called_of_old), "{}"),
+            (5, Some(Delta { content: Some(Text::Plain("a")), ..Delta::default() }), "{}"),
+        ] {
+            let (mut chunks, mut out) = chunks();
+            // What another choice says is no word of this one.
+            chunks.choice(9, Delta { content: Some(Text::Plain("b")), ..Delta::default() }, None, &mut out);
+            if let Some(delta) = delta {
+                chunks.choice(index, delta, None, &mut out);
+            }
+            out.clear();
+            chunks.reason(index, FinishReason::Stop, &mut out);
+            let wanted = format!(r#""choices":[{{"index":{index},"delta":{end},"finish_reason":"stop"}}]"#);
+            let told = std::str::from_utf8(&out).unwrap();
+            assert!(told.contains(&wanted), "{told}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod claude;
 pub mod cohere;
 pub mod declared;
 mod events;
+pub mod foreign;
 pub mod gemini;
 mod handler;
 mod loss;
@@ -249,6 +250,13 @@ impl Broken {
         Fault::inside(json).map_or(Ok(()), |fault| Err(Self::Upstream(Box::new(fault))))
     }
 
+    /// What makes sense, but has no place in OpenAI's chat format. Whoever asks again is answered alike, and pays for it.
+    fn homeless(what: &str) -> Self {
+        let why = format!("the upstream answered with {what}, which OpenAI's chat format cannot carry");
+        let headers = vec![("x-should-retry", "false".to_owned())];
+        Self::Upstream(Box::new(Fault { headers, ..Fault::garbled(why) }))
+    }
+
     /// Bytes that are no answer of the vendor `whose`, and what stands in them.
     fn nonsense(whose: &str, error: &serde_json::Error, data: &[u8]) -> Self {
         let data = excerpt(data);
@@ -393,6 +401,15 @@ impl Format {
         ("template", Self::Declared),
         ("own", Self::Declared),
     ];
+
+    /// The format whose answers look the same, which some of those read more leniently that share them.
+    fn answers_like(self) -> Self {
+        match self {
+            Self::Azure | Self::Mistral => Self::OpenAi,
+            Self::Vertex => Self::Gemini,
+            other => other,
+        }
+    }
 
     /// The word that names it in the configuration.
     pub fn word(self) -> &'static str {

@@ -302,6 +302,16 @@ pub struct Delta<'a> {
     pub function_call: Option<FunctionDelta<'a>>,
 }
 
+impl Delta<'_> {
+    /// Whether it adds to what a message must not be without: text, a refusal or a call.
+    pub fn says(&self) -> bool {
+        self.content.is_some()
+            || self.refusal.is_some()
+            || self.tool_calls.is_some()
+            || self.function_call.is_some()
+    }
+}
+
 /// News of a call.
 #[derive(Clone, Debug, Serialize)]
 pub struct ToolCallDelta<'a> {

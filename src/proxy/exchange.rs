@@ -22,7 +22,7 @@ use super::worker;
 use super::{Patience, within};
 use crate::auth::Authorizer;
 use crate::config::valid::{self, Limits};
-use crate::dialect::{Broken, Context, Decoder, Head, Prepared};
+use crate::dialect::{Broken, Context, Decoder, Head, Prepared, foreign};
 use crate::egress::{Body, LineError, Sent};
 use crate::integration::{Entry, Integration};
 use crate::openai::json::unmarked;
@@ -234,10 +234,13 @@ pub(super) async fn renew(
 
 /// The content type, if it is one that no stream has: a gateway's page or an answer given whole.
 fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
+    one_of(["application/json", "text/html", "text/plain"], headers)
+}
+
+/// Which of `types` the content type is, if it is one of them.
+fn one_of<const N: usize>(types: [&'static str; N], headers: &HeaderMap) -> Option<&'static str> {
     let essence = headers.get(CONTENT_TYPE)?.as_bytes().split(|b| *b == b';').next()?.trim_ascii();
-    ["application/json", "text/html", "text/plain"]
-        .into_iter()
-        .find(|t| essence.eq_ignore_ascii_case(t.as_bytes()))
+    types.into_iter().find(|t| essence.eq_ignore_ascii_case(t.as_bytes()))
 }
 
 /// An answer of a content type that no stream has. Some gateways send streams so, which the first bytes show.
@@ -265,6 +268,11 @@ async fn unstreamed(upstream: &mut Upstream, found: &'static str, mut body: Byte
     if let Some(fault) = inside(upstream, &body) {
         let fault = fault.within_success(&upstream.sent.head.headers);
         return refused(upstream, fault);
+    }
+    if !upstream.decoder.passes_whole()
+        && let Some(failure) = foreign(upstream, &body)
+    {
+        return failure;
     }
     let mut fault = upstream.decoder.fault(Head::from(&upstream.sent.head), &body);
     fault.message.insert_str(0, &format!("a stream was asked for and {found} came: "));
@@ -316,10 +324,29 @@ pub(super) async fn translate(upstream: &mut Upstream) -> Result<Bytes, Failure>
             let fault = fault.within_success(&upstream.sent.head.headers);
             refused(upstream, fault)
         }
-        Broken::Garbled(how) => Failure::Nonsense(upstream.hidden.strip_text(how)),
+        Broken::Garbled(_) if is_streamed(upstream, &body) => Failure::Streamed,
+        Broken::Garbled(how) => match foreign(upstream, &body) {
+            Some(failure) => failure,
+            None => Failure::Nonsense(upstream.hidden.strip_text(how)),
+        },
     })?;
     let json = serde_json::to_vec(&whole).map_err(|_| Failure::Internal("an answer did not serialise"))?;
     Ok(json.into())
+}
+
+/// Whether `body`, which is no answer, is a stream. Lines and frames do not begin as nothing else does.
+fn is_streamed(upstream: &Upstream, body: &[u8]) -> bool {
+    const TYPES: [&str; 3] =
+        ["text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream"];
+    upstream.decoder.is_stream_behind(body) == Some(true)
+        || !body.trim_ascii().is_empty() && one_of(TYPES, &upstream.sent.head.headers).is_some()
+}
+
+/// What is to be said of a whole answer that is no good for its own format, if it is one of another.
+fn foreign(upstream: &Upstream, body: &[u8]) -> Option<Failure> {
+    let own = upstream.entry.settings.format;
+    let format = foreign::format_of(unmarked(body), own)?;
+    Some(Failure::Foreign { format: format.word(), own: own.word() })
 }
 
 /// A whole body within `limits`.

@@ -78,6 +78,11 @@ pub(super) enum Failure {
     Unstreamed(Masked<String>),
     /// A whole answer was asked for, and a stream of events came.
     Streamed,
+    /// An answer of another format than the integration's.
+    Foreign {
+        format: &'static str,
+        own: &'static str,
+    },
     /// The upstream's answer is longer than it may be, which is so many bytes (`limits.max_answer`).
     TooLong(usize),
     /// The upstream compressed its answer, which was not asked for: in such words too.

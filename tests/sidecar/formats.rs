@@ -236,6 +236,59 @@ fn an_answer_that_makes_no_sense_is_garbled() {
 }
 
 #[test]
+fn a_stream_that_nobody_asked_for_is_not_asked_for_again() {
+    for (format, kind, stream) in [
+        ("anthropic", "application/json", "event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+        ("gemini", "text/event-stream", "data: {\"candidates\": []}\n\n"),
+        ("ollama", "application/x-ndjson", "{\"done\": false}\n{\"done\": true}\n"),
+    ] {
+        let upstream = Upstream::start(move |turn| {
+            turn.answer_with(200, &[("content-type", kind)], stream);
+        });
+        let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\""));
+        let answer = Setup::new(table).start().ask(&Call::say("m", "hi"));
+        let message = answer.refusal(502, "upstream_garbled");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{format}: each try is paid for");
+        assert!(message.contains("a stream of events, although a whole answer was asked for"), "{message}");
+    }
+}
+
+#[test]
+fn an_answer_of_another_format_is_told_for_what_it_is_and_not_asked_for_again() {
+    let openai = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "from-a-stranger"}, "finish_reason": "stop"}]});
+    let (_upstream, sidecar) = anthropic("", move |turn| {
+        turn.answer_with(200, &[("content-type", "application/json")], openai.to_string());
+    });
+    for call in [Call::say("m", "hi"), Call::stream("m", "hi")] {
+        let answer = sidecar.ask(&call);
+        let message = answer.refusal(502, "upstream_garbled");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "it would be the same the next time");
+        assert_eq!(
+            message,
+            "integration `acme`: the upstream's answer cannot be used: it is one of format \"openai\", and the \
+             integration has `format = \"anthropic\"`: set the one that the upstream speaks at this `endpoint`"
+        );
+    }
+}
+
+#[test]
+fn a_picture_in_an_answer_is_neither_lost_nor_asked_for_again() {
+    let gemini = json!({"candidates": [{"finishReason": "STOP", "content": {"role": "model", "parts": [
+        {"text": "Here:"}, {"inlineData": {"mimeType": "image/png", "data": "QUJD"}}]}}]});
+    let converse = json!({"stopReason": "end_turn", "output": {"message": {"role": "assistant", "content": [
+        {"text": "Here:"}, {"image": {"format": "png", "source": {"bytes": "QUJD"}}}]}}});
+    for (format, body) in [("gemini", gemini), ("bedrock", converse)] {
+        let upstream = Upstream::start(move |turn| turn.answer(200, body.to_string()));
+        let table = integration("acme", &upstream.url(""), &format!("format = \"{format}\""));
+        let answer = Setup::new(table).start().ask(&Call::say("m", "hi"));
+        let message = answer.refusal(502, "upstream_garbled");
+        assert!(message.contains("OpenAI's chat format cannot carry"), "{format}: {message}");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{format}: each try is paid for");
+    }
+}
+
+#[test]
 fn an_answer_over_its_limit_is_not_read() {
     let (_upstream, sidecar) = anthropic("limits = { max_answer = \"4KiB\" }", |turn| {
         let content = json!([{"type": "text", "text": "x".repeat(8192)}]);

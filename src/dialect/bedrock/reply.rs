@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{Telling, form};
@@ -27,15 +28,23 @@ pub(super) fn read(body: &[u8], telling: Telling) -> Result<Reply, Broken> {
     let mut message = Message::default();
     let mut answered = false;
     for block in output.message.map(|message| message.content).unwrap_or_default() {
-        answered |= add(block, telling, &mut message)?;
+        add(block, telling, &mut answered, &mut message)?;
     }
     let finish_reason = finish_reason(&reason, telling, message.calls(), answered)?;
     let choice = Choice { index: 0, message, finish_reason, logprobs: None };
     Ok(Reply::one(None, choice, wire.usage.and_then(WireUsage::usage)))
 }
 
-/// Adds a block; true if it was the call that is the answer's text.
-fn add(block: WireBlock<'_>, telling: Telling, message: &mut Message) -> Result<bool, Broken> {
+/// Adds a block; `answered` tells whether the call that is the answer's text has come.
+fn add(
+    block: WireBlock<'_>,
+    telling: Telling,
+    answered: &mut bool,
+    message: &mut Message,
+) -> Result<(), Broken> {
+    if block.image.or(block.audio).or(block.video).is_some() {
+        return Err(Broken::homeless(MEDIA));
+    }
     if let Some(text) = block.text {
         message.say(&text);
     }
@@ -45,16 +54,22 @@ fn add(block: WireBlock<'_>, telling: Telling, message: &mut Message) -> Result<
     for cited in block.citations.map(|citations| citations.content).unwrap_or_default() {
         message.say(&cited.text.unwrap_or_default());
     }
-    let Some(call) = block.tool_use.filter(|call| !call.is_theirs()) else { return Ok(false) };
+    let Some(call) = block.tool_use.filter(|call| !call.is_theirs()) else { return Ok(()) };
     let arguments = calls::input(call.input)?;
     if telling.is_answer(&call.name) {
-        message.say(arguments);
-        return Ok(true);
+        // A model that is made to call may do so twice; two JSON texts in a row are none.
+        if !std::mem::replace(answered, true) {
+            message.say(arguments);
+        }
+        return Ok(());
     }
     let function = Function { name: call.name.into_owned(), arguments: arguments.to_owned() };
     message.call(telling.legacy, call.id.into_owned(), function);
-    Ok(false)
+    Ok(())
 }
+
+/// What models that draw or speak answer with.
+pub(super) const MEDIA: &str = "an image, a sound or a film";
 
 impl Telling {
     /// Whether the call of `name` is the answer's text.
@@ -125,6 +140,9 @@ struct WireBlock<'a> {
     reasoning: Option<WireReasoning<'a>>,
     #[serde(borrow, rename = "citationsContent")]
     citations: Option<WireCitations<'a>>,
+    image: Option<IgnoredAny>,
+    audio: Option<IgnoredAny>,
+    video: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 
 use bytes::BytesMut;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::reply::{self, THEIRS, WireUsage};
+use super::reply::{self, MEDIA, THEIRS, WireUsage};
 use super::{Telling, fault};
 use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::calls::Calling;
@@ -94,6 +95,9 @@ impl Stream {
         match kind {
             "contentBlockDelta" => {
                 let WireDelta { index, delta } = parse(payload)?;
+                if delta.image.is_some() {
+                    return Err(Broken::homeless(MEDIA));
+                }
                 self.delta(index, &delta, out);
             }
             "contentBlockStart" => {
@@ -133,7 +137,8 @@ impl Stream {
             return Ok(());
         }
         if call.name.decode().is_some_and(|name| self.telling.is_answer(&name)) {
-            self.answer = Some((index, false));
+            // Only the first: two JSON texts in a row are none.
+            self.answer.get_or_insert((index, false));
         } else {
             self.calls.begin(index, (call.id, call.name), &mut self.chunks, out)?;
         }
@@ -243,6 +248,7 @@ struct Union<'a> {
     tool_use: Option<WireInput<'a>>,
     #[serde(borrow, rename = "reasoningContent")]
     reasoning: Option<WireThought<'a>>,
+    image: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -8,7 +8,7 @@ use super::tables::{Leaf, Rules};
 use super::tree;
 use super::values::{self, Tokens};
 use crate::dialect::Broken;
-use crate::openai::completion::{CallKind, Choice, FinishReason, Message, ToolCall};
+use crate::openai::completion::{CallKind, Choice, Message, ToolCall};
 use crate::openai::excerpt;
 
 /// What an answer says.
@@ -46,8 +46,9 @@ pub(super) fn read(rules: &Rules, body: &[u8], id: &str, legacy: bool) -> Result
     // A filter may make an empty text of a field that is not there.
     let is_found =
         |text: &String| !text.is_empty() || rules.content.as_ref().is_none_or(|leaf| leaf.finds(&scope));
+    let thinks = message.reasoning_content.as_ref().is_some_and(|text| !text.is_empty());
     let says = message.content.as_ref().is_some_and(is_found) || message.refusal.is_some() || has_calls;
-    if !says && reason != Some(FinishReason::ContentFilter) {
+    if !says && !thinks && !values::explains_silence(reason) {
         return Err(nothing_said(rules, body));
     }
     let mut tokens = Tokens::default();

@@ -260,8 +260,7 @@ impl State {
     /// Ends the stream well. One in which the rules found nothing is not what they were written for: it must not pass
     /// as an empty answer.
     fn close(&mut self, tables: &Tables, out: &mut BytesMut) -> Result<(), Broken> {
-        let is_blank =
-            !self.found && self.calls.is_empty() && self.reason != Some(FinishReason::ContentFilter);
+        let is_blank = !self.found && self.calls.is_empty() && !values::explains_silence(self.reason);
         if let Some(leaf) =
             tables.stream.as_ref().and_then(|(_, rules)| rules.content.as_ref()).filter(|_| is_blank)
         {

@@ -115,6 +115,11 @@ pub(super) fn finish_reason(leaf: &Leaf, value: &Value) -> Result<FinishReason, 
     }
 }
 
+/// Whether an answer that ended so may well hold no word. A rule may say `stop` of whatever it does not find.
+pub(super) fn explains_silence(reason: Option<FinishReason>) -> bool {
+    matches!(reason, Some(FinishReason::Length | FinishReason::ContentFilter))
+}
+
 /// A reason that fits an answer with calls: providers without a word of their own for them say that they stopped.
 pub(super) fn fitting(reason: Option<FinishReason>, has_calls: bool, legacy: bool) -> FinishReason {
     match reason {

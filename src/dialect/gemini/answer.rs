@@ -131,9 +131,7 @@ impl<'a> Candidate<'a> {
                 let id = ids.id(call.id.as_deref(), part.thought_signature.as_deref());
                 said.push(Said::Call { id, name, arguments: compact(calls::input(call.args)?) });
             } else if part.inline_data.is_some() {
-                let why =
-                    "the upstream answered with an image or sound, which OpenAI's chat format cannot carry";
-                return Err(Broken::Garbled(why.to_owned()));
+                return Err(Broken::homeless("an image or sound"));
             } else if let Some(text) = part.text.filter(|text| !text.is_empty()) {
                 said.push(if part.thought == Some(true) { Said::Thought(text) } else { Said::Text(text) });
             }
@@ -158,20 +156,19 @@ impl<'a> Candidate<'a> {
             "MALFORMED_FUNCTION_CALL"
             | "UNEXPECTED_TOOL_CALL"
             | "TOO_MANY_TOOL_CALLS"
-            | "MISSING_THOUGHT_SIGNATURE"
-            | "MALFORMED_RESPONSE" => {
-                let words = self.finish_message.as_deref().unwrap_or("the model failed to produce an answer");
-                return Err(Broken::Upstream(Box::new(Fault {
-                    status: 502,
-                    message: format!("{word}: {words}"),
-                    kind: Some("upstream_error".to_owned()),
-                    code: Some(word.to_owned()),
-                    ..Fault::default()
-                })));
-            }
+            | "MALFORMED_RESPONSE" => return Err(self.failed(word, 502)),
+            // It is the history that lacks one, and will lack it the next time.
+            "MISSING_THOUGHT_SIGNATURE" => return Err(self.failed(word, 400)),
             // SAFETY, RECITATION, BLOCKLIST, PROHIBITED_CONTENT, SPII, LANGUAGE and those to come.
             _ => FinishReason::ContentFilter,
         }))
+    }
+
+    /// That no answer came of it, for the reason `word`.
+    fn failed(&self, word: &str, status: u16) -> Broken {
+        let words = self.finish_message.as_deref().unwrap_or("the model failed to produce an answer");
+        let (message, code) = (format!("{word}: {words}"), Some(word.to_owned()));
+        Broken::Upstream(Box::new(Fault { status, message, code, ..Fault::default() }))
     }
 }
 
@@ -342,7 +339,10 @@ mod tests {
         assert_eq!(reason("STOP", true, false), Ok(Some(FinishReason::ToolCalls)));
         assert_eq!(reason("STOP", true, true), Ok(Some(FinishReason::FunctionCall)));
         assert_eq!(reason("MAX_TOKENS", true, false), Ok(Some(FinishReason::Length)));
-        assert!(matches!(reason("MALFORMED_FUNCTION_CALL", false, false), Err(Broken::Upstream(_))));
+        for (word, status) in [("MALFORMED_FUNCTION_CALL", 502), ("MISSING_THOUGHT_SIGNATURE", 400)] {
+            let Err(Broken::Upstream(fault)) = reason(word, false, false) else { panic!("{word}") };
+            assert_eq!((fault.status, fault.code.as_deref()), (status, Some(word)));
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(in crate::proxy) fn tell(failure: &Failure, integration: Option<&str>) -> To
         // Who gives no streams will give none the next time.
         Failure::Unstreamed(how) => senseless(how, at).hopeless(),
         Failure::Streamed => streamed(at),
+        Failure::Foreign { format, own } => foreign(format, own, at),
         Failure::TooLong(most) => too_long(*most, at),
         // It would compress the next one too.
         Failure::Compressed(how) => {
@@ -100,6 +101,14 @@ fn senseless(how: &str, at: &str) -> Told {
 fn streamed(at: &str) -> Told {
     let how = "it is not a JSON object but a stream of events, although a whole answer was asked for";
     unusable(how, at).hopeless()
+}
+
+/// Who speaks another format will do so the next time.
+fn foreign(format: &str, own: &str, at: &str) -> Told {
+    let how = format!(
+        "it is one of format \"{format}\", and the integration has `format = \"{own}\"`: set the one that the upstream speaks at this `endpoint`"
+    );
+    unusable(&how, at).hopeless()
 }
 
 /// What made it so long is likely to do so again; each try is paid for.
