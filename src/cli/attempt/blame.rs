@@ -18,10 +18,20 @@ const CUT: [&str; 5] = [
     "before its JSON",
     "closed the connection before",
 ];
+/// Words of ours for an answer of another format than the integration's (`proxy::reply`).
+const FOREIGN: &str = "it is one of format ";
+/// Words of ours for an answer that is more than words (`dialect`).
+const PICTURE: &str = "which OpenAI's chat format cannot carry";
 
 /// What is to be said of `case`; `None` where its code says it all.
 pub(super) fn of(case: &Case<'_>) -> Option<Verdict> {
     match case.code {
+        "upstream_error" if case.message.contains(PICTURE) => Some(verdict(
+            "answer",
+            "the model's choice: it answers with what OpenAI's chat format has no place for",
+            "name a model that answers in words, or tell this one to",
+            Exit::Failed,
+        )),
         "upstream_error" => Some(upstream(case)),
         "handler_error" => handler(case.status),
         "upstream_tls" if case.message.contains(WITHOUT_TLS) => {
@@ -34,6 +44,12 @@ pub(super) fn of(case: &Case<'_>) -> Option<Verdict> {
             ))
         }
         "upstream_garbled" if case.message.contains(WITH_TLS) => Some(lacks_tls()),
+        "upstream_garbled" if case.message.contains(FOREIGN) => Some(verdict(
+            "answer",
+            "the configuration's: `format`, or `endpoint`",
+            "set `format` to the one that came, or `endpoint` to where the configured one is spoken; `outrider explain` shows the whole URL",
+            Exit::Failed,
+        )),
         "upstream_garbled" if CUT.iter().any(|words| case.message.contains(words)) => Some(verdict(
             "answer",
             "the upstream's, or that of what stands between (a proxy, a load balancer): the answer was cut",
@@ -353,7 +369,23 @@ mod tests {
     /// Lines of the configuration, code, status and message; what is in the words on the fault, and on what is next.
     type Row = (&'static str, &'static str, u16, &'static str, &'static str, &'static str);
 
-    const ROWS: [Row; 20] = [
+    const ROWS: [Row; 22] = [
+        (
+            KEY,
+            "upstream_error",
+            502,
+            "the upstream answered with an image or sound, which OpenAI's chat format cannot carry",
+            "the model's choice",
+            "in words",
+        ),
+        (
+            KEY,
+            "upstream_garbled",
+            502,
+            "it is one of format \"openai\", and the integration has",
+            "`format`, or `endpoint`",
+            "set `format` to the one that came",
+        ),
         (
             KEY,
             "upstream_error",
