@@ -54,6 +54,8 @@ def zygote():
                     control.close()
                     worker(*fds)
                 workers[pid] = message["id"]
+                if mode == "late":
+                    time.sleep(0.3)
                 control.send(json.dumps({"event": "spawned", "id": message["id"], "pid": pid}).encode())
                 for fd in fds:
                     os.close(fd)
