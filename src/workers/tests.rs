@@ -259,6 +259,8 @@ async fn a_handler_that_has_served_fails_too_once_its_files_have_changed_and_do_
         "{status:?}"
     );
     assert!(matches!(crew.core.lease().await, Err(Absent::Failed(_))));
+    crew.renew(house.spec());
+    assert!(matches!(crew.status().state, CrewState::Failed(_)), "nothing has changed since the last try");
     house.write("h.py", ECHO);
     crew.renew(house.spec());
     assert!(call(&crew, "x").await.is_ok());
