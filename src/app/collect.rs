@@ -59,7 +59,7 @@ fn configuration(status: &Status, to: &mut DescriptorEncoder<'_>) -> fmt::Result
 fn integrations(entries: &[Arc<Entry>], status: &Status, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let mut ready = gauge(to, "integration_ready", "Whether the integration can serve")?;
     for entry in entries {
-        one(&mut ready, &[("integration", name(entry))], u64::from(entry.trouble().is_none()))?;
+        one(&mut ready, &[("integration", name(entry))], u64::from(entry.serves()))?;
     }
     let help = "Whether new files or values of it cannot be used, so that the old ones are";
     let mut stale = gauge(to, "integration_stale", help)?;

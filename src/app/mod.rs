@@ -48,6 +48,8 @@ pub struct Running {
     pub proxy: Vec<Address>,
     /// Where the admin side listens.
     pub admin: Option<Address>,
+    /// Where it listens for scrapers from outside.
+    pub metrics: Option<Address>,
     /// Weak: what the house holds ends with the control thread.
     house: Weak<House>,
     stopper: Stopper,
@@ -157,7 +159,8 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
     house.metrics.register(|registry| registry.register_collector(reading));
     let served = Arc::downgrade(&house);
     let (stopper, stop) = Stopper::new();
-    let running = (doors[0].clients.iter().map(Bound::address).collect(), admin.as_ref().map(Bound::address));
+    let proxy = doors[0].clients.iter().map(Bound::address).collect();
+    let [inside, scraped] = [&admin, &outside].map(|bound| bound.as_ref().map(Bound::address));
     let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
     let workers = spawn_workers(doors, crew, &house.ended, &connections, &lost)?;
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
@@ -176,7 +179,7 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
         lost,
     };
     let control = spawn_control(control, obeys, admins, stop, workers)?;
-    Ok(Running { proxy: running.0, admin: running.1, house: served, stopper, control })
+    Ok(Running { proxy, admin: inside, metrics: scraped, house: served, stopper, control })
 }
 
 impl Running {

@@ -155,10 +155,12 @@ struct State {
 /// What it tells of one integration.
 struct One {
     name: String,
-    /// Whether it is still to be seen how its handler does.
+    /// Whether it is still to be seen how its handler does: it starts, for the first time or again.
     is_settling: bool,
     /// Why it, or what is new of it, does not serve.
     trouble: Option<String>,
+    /// What went wrong last with a process of its handler.
+    mishap: Option<String>,
 }
 
 impl One {
@@ -173,8 +175,9 @@ impl One {
         let old = || Some(format!("goes on with the handler that it had: {}", text(&handler["stale"])?));
         Self {
             name: text(&value["name"]).unwrap_or_default(),
-            is_settling: handler["settling"] == true,
+            is_settling: handler["settling"] == true || value["state"] == "starting",
             trouble: failed().or_else(stale).or_else(old),
+            mishap: text(&handler["trouble"]),
         }
     }
 }
@@ -183,12 +186,15 @@ impl State {
     /// What to say of a reload that was taken.
     fn told(&self) -> Asked {
         let mut notes = String::new();
-        for One { name, is_settling, trouble } in &self.integrations {
+        for One { name, is_settling, trouble, mishap } in &self.integrations {
             match trouble {
                 Some(why) => notes += &format!("error: integration `{name}` {}\n", terminal::line(why)),
                 None if *is_settling => {
-                    notes +=
-                        &format!("error: integration `{name}`: its handler is not ready after {PATIENCE:?}\n")
+                    let why = mishap.as_ref().map(|why| format!(": {}", terminal::line(why)));
+                    let why = why.unwrap_or_default();
+                    notes += &format!(
+                        "error: integration `{name}`: its handler is not ready after {PATIENCE:?}{why}\n"
+                    );
                 }
                 None => {}
             }
@@ -300,6 +306,26 @@ mod tests {
             b"HTTP/1.0 200 OK\r\n\r\n{\"pid\":7,\"generation\":2,\"config\":{\"reloads_refused\":1}}";
         let state = State::read(answer).unwrap();
         assert_eq!((state.generation, state.refused), (2, 1));
+    }
+
+    #[test]
+    fn a_handler_that_is_started_again_is_waited_for_and_at_last_told_with_what_went_wrong() {
+        let answer = |state: &str, settling: bool, trouble: &str| {
+            let integrations = format!(
+                r#"[{{"name":"h","state":"{state}","handler":{{"settling":{settling},"trouble":{trouble}}}}}]"#
+            );
+            let config = r#""config":{"reloads_refused":0}"#;
+            let body = format!(r#"{{"pid":7,"generation":2,{config},"integrations":{integrations}}}"#);
+            State::read(format!("HTTP/1.0 200 OK\r\n\r\n{body}").as_bytes()).unwrap()
+        };
+        let down = answer("starting", false, "\"it is down\"");
+        assert!(down.integrations[0].is_settling);
+        let told = down.told();
+        assert_eq!(told.notes, "error: integration `h`: its handler is not ready after 60s: it is down\n");
+        assert_eq!(told.exit, Exit::Partly);
+        let ready = answer("ready", false, "\"it was down\"");
+        assert!(!ready.integrations[0].is_settling && ready.told().notes.is_empty());
+        assert!(answer("ready", true, "null").integrations[0].is_settling);
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn announce(running: &Running, welcome: Option<&Settings>) {
     tracing::info!(
         proxy = proxy.join(","),
         admin = admin.as_deref().unwrap_or("off"),
+        metrics = running.metrics.as_ref().map(Address::to_string),
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );

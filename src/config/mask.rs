@@ -149,10 +149,11 @@ fn inside_value(node: &Node, offset: usize) -> bool {
 }
 
 /// Harmless keys of `[server]` and `[admin]`.
-const SERVER: [&str; 16] = [
+const SERVER: [&str; 17] = [
     "listen",
     "start",
     "watch",
+    "rotation_interval",
     "workers",
     "header_timeout",
     "body_timeout",

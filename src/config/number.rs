@@ -17,7 +17,9 @@ impl Read for usize {
             Some(Beyond::Above) => &format!("a whole number of at most {}", Self::MAX),
             None => "a whole number",
         };
-        reading.mismatch(value, at, expected).map_or(Field::Bad, Field::Given)
+        reading.mismatch::<Self>(value, at, expected);
+        reading.help_unquoted(value, at, |text| counted(text).is_some());
+        Field::Bad
     }
 }
 
@@ -50,13 +52,19 @@ impl Beyond {
     fn of(value: &Value, at: &At, reading: &Reading<'_>) -> Option<Self> {
         let written = match value {
             Value::Num(_, number) => reading.places.number(at).map_or_else(|| shown(*number), str::to_owned),
-            _ => value.as_str()?.trim().to_owned(),
+            // A good one in quotes is beyond nothing.
+            _ => value.as_str().filter(|text| counted(text).is_none())?.trim().to_owned(),
         };
         let digits = written.trim_start_matches(['-', '+']);
         let is_whole = digits.starts_with(|c: char| c.is_ascii_digit())
             && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
         is_whole.then_some(if written.starts_with('-') { Self::Below } else { Self::Above })
     }
+}
+
+/// `text` as TOML would have it if it stood without quotes.
+fn counted(text: &str) -> Option<usize> {
+    text.replace('_', "").parse().ok()
 }
 
 /// `value` as a number of 0 or more.

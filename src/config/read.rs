@@ -332,6 +332,13 @@ impl<'a> Reading<'a> {
         self.places.number(at).map_or_else(|| number::shown(number), str::to_owned)
     }
 
+    /// Says to leave the quotes out, where the text at `at` `is_good` without them.
+    pub(super) fn help_unquoted(&mut self, value: &Value, at: &At, is_good: fn(&str) -> bool) {
+        if let Some(text) = value.as_str().filter(|text| is_good(text) && !self.is_loose(at)) {
+            self.help_last(&format!("leave the quotes out: {text}"));
+        }
+    }
+
     /// Says what to do about the mistake that was noted last.
     fn help_last(&mut self, help: &str) {
         if let Some(problem) = self.problems.last() {
@@ -410,7 +417,11 @@ impl Read for bool {
         let loose = reading.loose(value, at).and_then(units::flag);
         match value.to_bool().or(loose) {
             Some(flag) => Field::Given(flag),
-            None => reading.mismatch(value, at, "true or false").map_or(Field::Bad, Field::Given),
+            None => {
+                reading.mismatch::<Self>(value, at, "true or false");
+                reading.help_unquoted(value, at, |text| matches!(text, "true" | "false"));
+                Field::Bad
+            }
         }
     }
 }

@@ -124,6 +124,12 @@ impl Entry {
             CrewState::Starting | CrewState::Ready | CrewState::Stopping => None,
         }
     }
+
+    /// Whether it can serve now: not while its handler is starting, be it for the hundredth time.
+    pub fn serves(&self) -> bool {
+        let is_ready = |crew: &Arc<Crew>| crew.status().state == CrewState::Ready;
+        self.state.as_ref().is_ok_and(|integration| integration.crew.as_ref().is_none_or(is_ready))
+    }
 }
 
 /// What puts the right to enter on requests that say `host`; `limits` are those of the way to the endpoint.

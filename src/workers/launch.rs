@@ -190,7 +190,11 @@ impl Listener {
                 }
                 return;
             }
-            Message::Ready(loaded, files) => Event::Ready(loaded, self.see(files).await),
+            Message::Ready(loaded, files) => {
+                // The zygote tells it on another socket, and may be slower: nobody could watch what this one takes, or end it.
+                self.worker.pid.wait().await;
+                Event::Ready(loaded, self.see(files).await)
+            }
             Message::Failed { error, traceback, files } => {
                 let clean = |words: String| self.worker.handed.clean(&words).into_owned();
                 let (error, traceback) = (clean(error), traceback.map(clean));

@@ -47,8 +47,9 @@ impl Made {
         }
     }
 
-    /// It did not work: any file of the directory may be what has to change.
-    pub(super) fn failed(&mut self, folder: Folder) {
+    /// It did not work, with what was `read` at the last try: any file of the directory may be what has to change.
+    pub(super) fn failed(&mut self, folder: Folder, read: Seen) {
+        self.files.extend(read);
         self.folder = Some(folder);
     }
 
@@ -184,7 +185,7 @@ mod tests {
         fs::write(dir.path().join("h.py"), "import sub.helper").unwrap();
         fs::create_dir_all(dir.path().join("sub/__pycache__")).unwrap();
         let mut made = Made::begin(Arc::new(spec(dir.path())));
-        made.failed(folder(dir.path()));
+        made.failed(folder(dir.path()), Seen::new());
         fs::write(dir.path().join("README"), "x").unwrap();
         fs::write(dir.path().join("sub/__pycache__/x.py"), "x").unwrap();
         assert!(made.is_of(&spec(dir.path())));

@@ -80,18 +80,31 @@ fn private(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
     fn a_process_that_takes_memory_is_seen_to_have_it() {
-        let pid = std::process::id();
+        // Not this one, whose other tests take memory and give it back meanwhile.
+        let script = "input(); hog = b'x' * (64 << 20); print(flush=True); input()";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (pid, mut input) = (child.id(), child.stdin.take().unwrap());
         let before = private(pid).unwrap();
-        let hog = std::hint::black_box(vec![1u8; 64 << 20]);
+        input.write_all(b"\n").unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         let after = private(pid).unwrap();
         assert!(after >= before + (48 << 20), "{before} {after}");
         let (resident, anonymous) = resident(pid).unwrap();
         assert!(resident >= after && anonymous <= resident);
-        drop(hog);
+        drop(input);
+        child.wait().unwrap();
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::handed::Handed;
@@ -31,7 +31,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) struct Label {
     /// `None` is an interpreter that no integration has yet.
     pub(super) integration: Option<Arc<str>>,
-    pub(super) pid: Arc<OnceLock<u32>>,
+    pub(super) pid: Arc<SetOnce<u32>>,
     /// Whether it is stderr.
     pub(super) is_error: bool,
     /// What must not be logged; nothing was handed to an interpreter.
@@ -282,7 +282,7 @@ mod tests {
         let _installed = tracing::subscriber::set_default(subscriber);
         let (ours, mut theirs) = io::pipe().unwrap();
         let _held_by_a_child = theirs.try_clone().unwrap();
-        let pid = Arc::new(OnceLock::from(77));
+        let pid = Arc::new(SetOnce::from(77));
         let label = Label { integration: Some("acme".into()), pid, is_error: true, handed: None };
         let (tell, ended) = watch::channel(None);
         theirs

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 use tokio::time::Instant;
 
 use super::handed::Handed;
@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(super) struct Worker {
     /// Of its own: what its predecessor left open must not be used again.
     pub(super) egress: Egress,
-    pub(super) pid: Arc<OnceLock<u32>>,
+    pub(super) pid: Arc<SetOnce<u32>>,
     pub(super) ended: watch::Receiver<Option<Ending>>,
     /// What is secret of what it was handed.
     pub(super) handed: Arc<Handed>,
@@ -49,7 +49,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         egress: Egress,
-        pid: Arc<OnceLock<u32>>,
+        pid: Arc<SetOnce<u32>>,
         ended: watch::Receiver<Option<Ending>>,
         handed: Arc<Handed>,
     ) -> Self {

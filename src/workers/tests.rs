@@ -38,6 +38,17 @@ async fn a_call_is_answered_and_a_stop_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_worker_serves_once_its_process_is_known_however_late_the_zygote_tells_it() {
+    let house = House::open(ECHO);
+    let crew = house.crew(Spec { environment: environment(&[("STANDIN", "late")]), ..house.spec() });
+    let lease = crew.core.lease().await.unwrap();
+    let pid = lease.pid().unwrap();
+    assert_eq!(ask(&lease, "x").await.unwrap(), format!("x of {pid}"));
+    drop(lease);
+    house.close(&crew).await;
+}
+
+#[tokio::test]
 async fn calls_go_to_the_worker_with_the_fewest() {
     let house = House::open(ECHO);
     let crew = house.crew(Spec { workers: 2, ..house.spec() });
@@ -248,6 +259,8 @@ async fn a_handler_that_has_served_fails_too_once_its_files_have_changed_and_do_
         "{status:?}"
     );
     assert!(matches!(crew.core.lease().await, Err(Absent::Failed(_))));
+    crew.renew(house.spec());
+    assert!(matches!(crew.status().state, CrewState::Failed(_)), "nothing has changed since the last try");
     house.write("h.py", ECHO);
     crew.renew(house.spec());
     assert!(call(&crew, "x").await.is_ok());
@@ -371,7 +384,11 @@ async fn a_failure_for_want_of_packages_is_tried_again_when_some_are_installed()
 
 #[tokio::test]
 async fn a_handler_that_takes_too_long_to_load_is_given_up() {
-    let house = House::open("import time\ntime.sleep(600)\n");
+    let house = House::open(ECHO);
+    // The interpreter is there already: the limit, which counts for it too, is met by nothing but the handler.
+    let other = house.workers.crew("other", house.spec()).unwrap();
+    drop(other.core.lease().await.unwrap());
+    house.write("h.py", "import time\ntime.sleep(600)\n");
     let crew = house.crew(Spec { start_timeout: millis(300), ..house.spec() });
     let Absent::Failed(why) = crew.core.lease().await.unwrap_err() else { panic!("it never loads") };
     assert!(why.contains("was not ready within 300ms (handlers.start_timeout)"), "{why}");

@@ -68,3 +68,14 @@ fn a_request_that_was_not_there_in_time_is_not_said_to_be_wrong() {
     let upstream = Upstream::start(|turn| turn.answer(408, "<html>Request Time-out</html>"));
     blames(&Setup::before(&upstream, ""), 1, "the network's, or the upstream's", "try again");
 }
+
+#[test]
+fn a_status_that_http_does_not_know_is_told_beside_the_one_that_clients_get() {
+    let upstream = Upstream::start(|turn| turn.answer(999, "{\"error\":{\"message\":\"denied\"}}"));
+    let setup = Setup::before(&upstream, "");
+    let config = setup.write();
+    let ended = setup.run(&["try", "acme", "--config", &config.to_string_lossy()]);
+    let status = ended.stdout.lines().find(|line| line.starts_with("status"));
+    let wanted = "status         502, for the upstream's 999, which is no status of HTTP";
+    assert_eq!((ended.code, status), (1, Some(wanted)), "{}", ended.output());
+}

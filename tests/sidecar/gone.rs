@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
@@ -132,20 +133,23 @@ fn what_a_client_sends_ahead_is_answered_in_its_turn_and_whole() {
     }
 }
 
-/// A provider that speaks HTTP/2. Its first connection is dead once `dies` tells: it stays open, and nobody reads it.
-fn dying(authority: &Authority, dies: &Arc<Notify>) -> SocketAddr {
+/// A provider that speaks HTTP/2. Its first connection dies when `dies` tells, and says when it has: it stays open, and
+/// nobody reads it.
+fn dying(authority: &Authority, dies: &Arc<Notify>) -> (SocketAddr, Receiver<()>) {
     let mut tls = authority.server("localhost");
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
     let address = listener.local_addr().expect("a bound socket has an address");
     listener.set_nonblocking(true).expect("a socket need not block");
     let (acceptor, dies) = (TlsAcceptor::from(Arc::new(tls)), Arc::clone(dies));
+    let (tell, died) = channel();
     let serve = async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a socket may be watched");
         let (first, _) = listener.accept().await.expect("the sidecar connects");
         let first = acceptor.accept(first).await.expect("the sidecar trusts us");
         let mut dead = h2::server::handshake(first).await.expect("the sidecar speaks HTTP/2");
         tokio::select! { () = answer(&mut dead) => {}, () = dies.notified() => {} }
+        tell.send(()).expect("the test waits for it");
         let (second, _) = listener.accept().await.expect("the sidecar connects again");
         let second = acceptor.accept(second).await.expect("the sidecar trusts us");
         answer(&mut h2::server::handshake(second).await.expect("the sidecar speaks HTTP/2")).await;
@@ -155,7 +159,7 @@ fn dying(authority: &Authority, dies: &Arc<Notify>) -> SocketAddr {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(serve);
     });
-    address
+    (address, died)
 }
 
 /// Answers all that comes on `connection`.
@@ -174,13 +178,15 @@ where
 #[test]
 fn a_dead_connection_of_http2_costs_one_request_and_the_next_has_another() {
     let (authority, dies) = (Authority::new(), Arc::new(Notify::new()));
-    let url = format!("https://localhost:{}/v1", dying(&authority, &dies).port());
+    let (provider, died) = dying(&authority, &dies);
+    let url = format!("https://localhost:{}/v1", provider.port());
     let lines = "tls = { ca_file = \"ca.pem\", http2 = true }\nlimits = { first_byte = \"5s\" }";
     // One worker: each has a connection of its own.
     let setup = Setup::new(integration("acme", &url, lines)).file("ca.pem", &authority.pem());
     let sidecar = setup.server("workers = 1").start();
     assert_eq!(sidecar.ask(&Call::say("m", "hi")).content(), "hello");
     dies.notify_one();
+    died.recv().expect("the provider lives");
     let message = sidecar.ask(&Call::say("m", "hi")).refusal(504, "upstream_timeout");
     assert!(message.contains("(first_byte)"), "{message}");
     for _ in 0..2 {

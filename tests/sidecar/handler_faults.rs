@@ -289,6 +289,21 @@ fn a_handler_that_does_not_load_fails_its_integration_alone_and_says_why() {
 }
 
 #[test]
+fn a_handler_that_cannot_be_started_again_is_not_counted_as_ready() {
+    let table = handler("h", "while_down.py", "Handler", "");
+    let sidecar = start(setup(&["broken/while_down.py"], "", &table));
+    let ready = "outrider_integration_ready{integration=\"h\"}";
+    assert_eq!((say(&sidecar, "h", "hi").content().as_str(), sidecar.metric(ready)), ("ok", Some(1.0)));
+    sidecar.put("handlers/down", "");
+    say(&sidecar, "h", "exit").refusal(502, "handler_crashed");
+    until(&sidecar, "h", |state| state["handler"]["restarts"]["load"] != 0);
+    assert_eq!((&state(&sidecar, "h")["state"], sidecar.metric(ready)), (&"starting".into(), Some(0.0)));
+    std::fs::remove_file(sidecar.dir().join("handlers/down")).unwrap();
+    until(&sidecar, "h", |state| state["state"] == "ready");
+    assert_eq!(sidecar.metric(ready), Some(1.0));
+}
+
+#[test]
 fn a_handler_that_is_slow_to_load_makes_requests_wait_and_then_fails() {
     let keys = "start_timeout = \"30s\"\nstart_wait = \"100ms\"";
     let sidecar = setup(&["broken/hangs.py"], keys, &handler("slow", "hangs.py", "Handler", "")).start();

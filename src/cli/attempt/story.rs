@@ -288,17 +288,8 @@ impl<W: Write> Story<'_, W> {
         let status = ended.refused.unwrap_or_else(|| status_of(&wrong.kind));
         let verdict = self.judge(code, status, &wrong.message, ended);
         if ended.refused.is_some() {
-            let is_inside =
-                record.cause.as_deref().is_some_and(|cause| cause.contains("into an answer of success"));
-            let from = match code {
-                "upstream_error" if is_inside => {
-                    ", for an error that the upstream put into an answer of success"
-                }
-                "upstream_error" => ", the upstream's own",
-                "handler_error" => ", the handler's own",
-                _ => ", which is Outrider's own",
-            };
-            self.page.fact("status", &format!("{status}{from}"));
+            let from = whose(code, status, record.cause.as_deref().unwrap_or_default());
+            self.page.fact("status", &format!("{status}, {from}"));
             self.headers(&ended.headers);
         }
         // Clients are told less of what is wrong on our side.
@@ -386,6 +377,22 @@ impl<W: Write> Story<'_, W> {
         if !words.is_empty() {
             self.page.fact("time", &words.join(", "));
         }
+    }
+}
+
+/// Where a refusal's status is from, by what the log says of it.
+fn whose(code: &str, status: u16, cause: &str) -> String {
+    let answered = cause.split_once("the upstream answered ").and_then(|(_, rest)| rest.get(..3));
+    match (code, answered) {
+        ("upstream_error", _) if cause.contains("into an answer of success") => {
+            "for an error that the upstream put into an answer of success".to_owned()
+        }
+        ("upstream_error", Some(other)) if other != status.to_string() => {
+            format!("for the upstream's {other}, which is no status of HTTP")
+        }
+        ("upstream_error", _) => "the upstream's own".to_owned(),
+        ("handler_error", _) => "the handler's own".to_owned(),
+        _ => "which is Outrider's own".to_owned(),
     }
 }
 

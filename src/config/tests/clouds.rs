@@ -172,6 +172,16 @@ fn each_mistake_in_gcp_is_one_error_that_says_so() {
         let errors = report.matches("error: ").count();
         assert!(errors == 1 && report.contains("--> config.toml:"), "{table}: {errors} errors: {report}");
     }
+    for host in ["s3cret host", "me:s3cret@m", "http://s3cret", "m?s3cret"] {
+        let report = report("gcp", "https://a.example", "", &[("GCE_METADATA_HOST", host)]);
+        let words = [
+            "error: the environment variable GCE_METADATA_HOST ",
+            "--> environment variable GCE_METADATA_HOST",
+            "name a host alone",
+        ];
+        assert!(words.iter().all(|words| report.contains(words)), "{host}: {report}");
+        assert!(!report.contains("s3cret") && !report.contains("metadata_host"), "{host}: {report}");
+    }
     let empty = report("gcp", "https://a.example", "gcp = {}", &[]);
     assert!(empty.contains("warning: `gcp` is empty"), "{empty}");
 }

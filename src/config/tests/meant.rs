@@ -1,6 +1,7 @@
 //! Slips of those who know what they want: the report says what they meant and where it goes.
 
 use super::{House, acme};
+use crate::config::raw;
 
 #[test]
 fn a_table_that_is_written_twice_is_named_with_its_key_and_its_first_line() {
@@ -325,4 +326,36 @@ fn a_variable_with_single_underscores_is_a_warning_and_those_of_kubernetes_are_n
 
     3 warnings
     "#);
+}
+
+#[test]
+fn a_number_or_a_flag_in_quotes_is_told_to_stand_without_them() {
+    for (lines, words) in [
+        ("[server]\nworkers = \"2\"", ["a whole number, found \"2\"\n", "leave the quotes out: 2\n"]),
+        (
+            "[limits]\nmax_concurrent = \"1_000\"",
+            ["a whole number, found \"1_000\"\n", "leave the quotes out: 1_000\n"],
+        ),
+        ("[server]\nwatch = \"true\"", ["true or false, found \"true\"\n", "leave the quotes out: true\n"]),
+    ] {
+        let report = House::new(&format!("{lines}\n{}", acme(""))).report();
+        assert!(words.iter().all(|words| report.contains(words)), "{report}");
+    }
+    let beyond = House::new(&format!("[server]\nworkers = \"{}0\"\n{}", usize::MAX, acme(""))).report();
+    assert!(beyond.contains("of at most") && !beyond.contains("quotes"), "{beyond}");
+}
+
+#[test]
+fn what_is_no_secret_in_the_common_tables_is_shown_where_it_is_wrong() {
+    let tables = [
+        ("server", raw::Server::KEYS),
+        ("limits", raw::Limits::KEYS),
+        ("handlers", raw::Handlers::KEYS),
+        ("log", raw::Log::KEYS),
+    ];
+    for (table, key) in tables.iter().flat_map(|(table, keys)| keys.iter().map(move |key| (table, key))) {
+        let report = House::new(&format!("[{table}]\n{key} = 1.5\n{}", acme(""))).report();
+        let hidden = ["api_key", "api_key_file", "tls"].contains(key);
+        assert!(hidden != report.contains(&format!("2 | {key} = 1.5\n")), "{report}");
+    }
 }

@@ -84,6 +84,34 @@ fn one_port_of_two_listeners_is_an_error_where_one_is_every_address() {
 }
 
 #[test]
+fn one_socket_by_two_ways_is_warned_of() {
+    let report = |second: &str| {
+        let listen = format!("[server]\nlisten = [\"unix:/d/x\", \"unix:{second}\"]\n");
+        House::new(&(listen + &acme(""))).report()
+    };
+    insta::assert_snapshot!(report("/d/../d/x"), @r#"
+    warning: `server.listen` is the socket that `server.listen` is, unless a symbolic link is in its way
+     --> config.toml:2:1
+      |
+    2 | listen = ["unix:/d/x", "unix:/d/../d/x"]
+      | ^^^^^^
+      = help: each listener needs a socket of its own
+
+    1 warning
+    "#);
+    for (second, words) in [
+        ("/d/./x", "error: `server.listen` is an address that"),
+        ("/../d/e/../x", "warning: `server.listen` is the socket that"),
+        ("/d/../x", ""),
+        ("d/x", ""),
+        ("../d/x", ""),
+    ] {
+        let report = report(second);
+        assert!(report.contains(words) && report.contains("listener needs") != words.is_empty(), "{report}");
+    }
+}
+
+#[test]
 fn more_workers_than_any_machine_could_use_are_an_error() {
     let report =
         |table: &str, n: u32| House::new(&format!("[{table}]\nworkers = {n}\n{}", acme(""))).report();

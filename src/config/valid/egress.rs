@@ -161,27 +161,40 @@ fn server_name(name: String, at: &At, r: &mut Reading<'_>) -> Option<String> {
 
 /// An absolute http or https URL without user, query and fragment. The text is never quoted: it may hold a password.
 pub(super) fn url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
-    let uri = absolute(text, at, r)?;
+    told(without_query(text), at, r)
+}
+
+/// Likewise, for who says himself where it stands: what is wrong, and what to do.
+pub(super) fn without_query(text: &str) -> Result<Uri, (&'static str, &'static str)> {
+    let uri = absolute(text)?;
     if uri.query().is_some() || text.contains('?') {
-        r.error(at, format!("`{at}` has a query (`?…`)")).help("put it into `query = { … }`");
-        return None;
+        return Err(("has a query (`?…`)", "put it into `query = { … }`"));
     }
-    text.trim_end_matches('/').parse().ok()
+    text.trim_end_matches('/').parse().map_err(|_| NO_URL)
 }
 
 /// Likewise for a token endpoint, which may have a query (RFC 6749 §3.2): it stays as it was written.
 pub(super) fn token_url(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
-    absolute(text, at, r)
+    told(absolute(text), at, r)
 }
 
-fn absolute(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
+fn told(uri: Result<Uri, (&'static str, &'static str)>, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
+    uri.map_err(|(message, help)| {
+        r.error(at, format!("`{at}` {message}")).help(help);
+    })
+    .ok()
+}
+
+const NO_URL: (&str, &str) = ("is not a URL", "write it like https://api.example.com/v1");
+
+fn absolute(text: &str) -> Result<Uri, (&'static str, &'static str)> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    let (message, help) = match text.parse::<Uri>() {
+    Err(match text.parse::<Uri>() {
         _ if !matches!(scheme.as_deref(), Some("https" | "http")) => {
             ("must begin with https:// or http://", "write it like https://api.example.com/v1")
         }
         _ if text.contains('#') => ("has a fragment (`#…`)", "leave it out"),
-        Err(_) => ("is not a URL", "write it like https://api.example.com/v1"),
+        Err(_) => NO_URL,
         Ok(uri) if uri.host().unwrap_or_default().is_empty() => {
             ("names no host", "write it like https://api.example.com/v1")
         }
@@ -193,10 +206,8 @@ fn absolute(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
             "correct the host: a part of a name has 1 to 63 letters, and a part of an address is at most 255",
         ),
         Ok(uri) if !has_usable_port(&uri) => ("has no usable port", "leave the `:` out, or name a port"),
-        Ok(uri) => return Some(uri),
-    };
-    r.error(at, format!("`{at}` {message}")).help(help);
-    None
+        Ok(uri) => return Ok(uri),
+    })
 }
 
 /// Whether no resolver can find `host`, whatever it knows: one part of the name is empty or too long, or it is an address with

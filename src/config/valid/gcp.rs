@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use http::Uri;
+
 use super::{Authorization, Gcp, GcpSource, egress};
 use crate::config::places::At;
 use crate::config::raw;
@@ -55,14 +57,28 @@ pub(super) fn settings(gcp: Field<raw::Gcp>, at: &At, r: &mut Reading<'_>) -> Op
     let source = match file {
         Some(file) => GcpSource::File(file),
         None => {
-            let host = host.or_else(|| said("GCE_METADATA_HOST"));
-            let host = host.as_deref().unwrap_or(METADATA_HOST);
-            GcpSource::Metadata(egress::url(
-                &format!("http://{host}{METADATA_PATH}"),
-                &at.key("metadata_host"),
-                r,
-            )?)
+            let (variable, host) = match host {
+                Some(host) => (None, host),
+                None => match env.first(&["GCE_METADATA_HOST"]) {
+                    Some((name, host)) => (Some(name), host.to_owned()),
+                    None => (None, METADATA_HOST.to_owned()),
+                },
+            };
+            GcpSource::Metadata(metadata(&host, variable, &at.key("metadata_host"), r)?)
         }
     };
     Some(Authorization::Gcp(Gcp { source, scope: raw.scope.given() }))
+}
+
+/// Where `host` gives a token, which `variable` named, or else the key `at`.
+fn metadata(host: &str, variable: Option<&str>, at: &At, r: &mut Reading<'_>) -> Option<Uri> {
+    let url = egress::without_query(&format!("http://{host}{METADATA_PATH}"));
+    url.map_err(|(why, _)| {
+        let what =
+            variable.map_or_else(|| format!("`{at}`"), |name| format!("the environment variable {name}"));
+        let problem = r.error(at, format!("{what} {why}"));
+        problem.help(format!("name a host alone, with or without a port, such as {METADATA_HOST}"));
+        variable.map(|name| problem.of_variable(name));
+    })
+    .ok()
 }

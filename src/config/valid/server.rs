@@ -1,7 +1,7 @@
 //! `[server]`, `[admin]`, `[log]` and `[handlers]`: what concerns the whole house.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::{Admin, CallStyle, Handlers, Level, Listen, Log, LogFormat, Server, UnixSockets, Variables};
@@ -177,6 +177,10 @@ pub(in crate::config) fn refuse_shared_addresses(server: &Server, admin: &Admin,
         if before == listen {
             let message = format!("`{at}` is an address that `{other}` has already");
             r.error(at, message).help("each listener needs an address of its own");
+        } else if let (Listen::Unix(_), Listen::Unix(_)) = (before, listen) {
+            let message =
+                format!("`{at}` is the socket that `{other}` is, unless a symbolic link is in its way");
+            r.warning(at, message).help("each listener needs a socket of its own");
         } else {
             let message =
                 format!("`{at}` is a port that `{other}` has already, and one of them is for all addresses");
@@ -189,9 +193,26 @@ pub(in crate::config) fn refuse_shared_addresses(server: &Server, admin: &Admin,
     }
 }
 
+/// `path` without `..`, as far as it leads back out of a directory that is named before.
+fn unwound(path: &Path) -> PathBuf {
+    let mut unwound = PathBuf::new();
+    for part in path.components() {
+        match (part, unwound.components().next_back()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => drop(unwound.pop()),
+            (Component::ParentDir, Some(Component::RootDir)) => {}
+            (part, _) => unwound.push(part),
+        }
+    }
+    unwound
+}
+
 /// Whether most systems open only one of the two.
 fn collide(one: &Listen, other: &Listen) -> bool {
-    let (Listen::Tcp(one), Listen::Tcp(other)) = (one, other) else { return one == other };
+    let (one, other) = match (one, other) {
+        (Listen::Tcp(one), Listen::Tcp(other)) => (one, other),
+        (Listen::Unix(one), Listen::Unix(other)) => return unwound(one) == unwound(other),
+        (Listen::Tcp(_), Listen::Unix(_)) | (Listen::Unix(_), Listen::Tcp(_)) => return false,
+    };
     let covers = |all: &SocketAddr, one: &SocketAddr| {
         all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4() || one.ip().is_unspecified())
     };

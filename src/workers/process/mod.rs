@@ -7,10 +7,10 @@ mod zygote;
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Pid;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{SetOnce, mpsc, watch};
 
 pub(super) use ending::Ending;
 pub(super) use orphans::{adopt_orphans, reap_strays};
@@ -41,7 +41,7 @@ pub(super) enum Signal {
 #[derive(Debug)]
 pub(super) struct Process {
     id: u64,
-    pid: Arc<OnceLock<u32>>,
+    pid: Arc<SetOnce<u32>>,
     ended: watch::Receiver<Option<Ending>>,
     zygote: Arc<Zygote>,
 }
@@ -57,7 +57,7 @@ enum Ask {
 /// What the keeper of a zygote knows of a worker.
 #[derive(Debug)]
 struct Record {
-    pid: Arc<OnceLock<u32>>,
+    pid: Arc<SetOnce<u32>>,
     ended: watch::Sender<Option<Ending>>,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Wards(Arc<Mutex<HashSet<i32>>>);
 impl Process {
     /// Asks `zygote` for a worker. What comes of it is told by `ended`.
     pub(super) fn spawn(id: u64, zygote: &Arc<Zygote>, kit: Kit) -> Self {
-        let pid = Arc::new(OnceLock::new());
+        let pid = Arc::new(SetOnce::new());
         let (tell, ended) = watch::channel(None);
         let record = Record { pid: Arc::clone(&pid), ended: tell };
         if let Err(mpsc::error::SendError(Ask::Spawn(_, _, record))) =
@@ -80,7 +80,7 @@ impl Process {
     }
 
     /// Its process id, once it is known.
-    pub(super) fn pid(&self) -> &Arc<OnceLock<u32>> {
+    pub(super) fn pid(&self) -> &Arc<SetOnce<u32>> {
         &self.pid
     }
 

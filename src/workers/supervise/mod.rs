@@ -41,6 +41,8 @@ pub(super) struct Supervisor {
     tries: Tries,
     /// The files of the worker that was ready last. Where there is one, the others may start too.
     proven: Option<Seen>,
+    /// The files of the worker that said last that they do not load.
+    refused: Seen,
     /// Nothing is started any more.
     ending: bool,
     events: mpsc::Receiver<(u64, Event)>,
@@ -104,6 +106,7 @@ impl Supervisor {
             source: Source::default(),
             tries: Tries::default(),
             proven: None,
+            refused: Seen::new(),
             ending: false,
             events,
             tell,
@@ -145,7 +148,7 @@ impl Supervisor {
     async fn fail(&mut self, why: &str) {
         let directory = self.generation.spec.directory.clone();
         if let Ok(folder) = tokio::task::spawn_blocking(move || made::folder(&directory)).await {
-            self.generation.made().failed(folder);
+            self.generation.made().failed(folder, std::mem::take(&mut self.refused));
         }
         self.core.fail(&self.generation, why);
         self.end(Duration::MAX);

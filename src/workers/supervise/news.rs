@@ -18,7 +18,8 @@ impl Supervisor {
         match event {
             Event::Ready(loaded, seen) => self.ready(at, now, *loaded, seen),
             Event::Failed { error, traceback, seen } => {
-                self.generation.made().add(seen);
+                self.generation.made().add(seen.clone());
+                self.refused = seen;
                 self.did_not_load(at, now, error, traceback.as_deref());
             }
             Event::Seen(seen) => self.generation.made().add(seen),

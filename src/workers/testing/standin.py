@@ -54,6 +54,8 @@ def zygote():
                     control.close()
                     worker(*fds)
                 workers[pid] = message["id"]
+                if mode == "late":
+                    time.sleep(0.3)
                 control.send(json.dumps({"event": "spawned", "id": message["id"], "pid": pid}).encode())
                 for fd in fds:
                     os.close(fd)
@@ -83,15 +85,15 @@ def worker(listener, status, stdout, stderr, spec):
     say = lambda message: status.sendall(json.dumps(message).encode() + b"\n")
     sys.path.insert(0, told["directory"])
     module = {"STATUS": status}
+    files = lambda: [told["file"]] + [m.__file__ for m in list(sys.modules.values()) if (getattr(m, "__file__", None) or "").startswith(told["directory"])]
     try:
         with open(told["file"]) as file:
             exec(compile(file.read(), told["file"], "exec"), module)
     except BaseException as error:
         words = f"{type(error).__name__}: {error}"
-        say({"failed": {"kind": "import", "error": words, "traceback": traceback.format_exc()}})
+        say({"failed": {"kind": "import", "error": words, "traceback": traceback.format_exc(), "files": files()}})
         os._exit(1)
-    files = [told["file"]] + [m.__file__ for m in list(sys.modules.values()) if (getattr(m, "__file__", None) or "").startswith(told["directory"])]
-    say({"ready": {"class": told["class_name"], "methods": ["answer"], "style": "direct", "warnings": [], "files": files, "python": "3", "litellm": "1"}})
+    say({"ready": {"class": told["class_name"], "methods": ["answer"], "style": "direct", "warnings": [], "files": files(), "python": "3", "litellm": "1"}})
     beaten = 0
     while not ending.is_set():
         if time.monotonic() - beaten > 0.25:
