@@ -278,6 +278,29 @@ async fn an_answer_whose_stream_is_reset_is_cut_even_if_that_is_called_no_error(
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_the_rules_is_not_told_as_a_connection_that_broke() {
+    let (upstream, config, _clients, egress) = offering(b"h2").await;
+    let serve = async {
+        let mut server = h2::server::handshake(upstream.accept_tls(config).await.unwrap().io).await.unwrap();
+        for (name, value) in [("x", "a".repeat(MAX_HEAD)), ("content-length", "5".to_owned())] {
+            let (_, mut respond) = server.accept().await.unwrap().unwrap();
+            let answer = Response::builder().header(name, value).body(()).unwrap();
+            respond.send_response(answer, false).unwrap().send_data(Bytes::from_static(b"ok"), true).unwrap();
+        }
+        let _ = server.accept().await;
+    };
+    let ask = async {
+        let error = egress.send(SEAT, post(&["x"])).await.unwrap_err();
+        let rules = "breaks the rules of HTTP/2";
+        assert!(matches!(&error, SendError::Garbled(words) if words.contains(rules)), "{error:?}");
+        let sent = egress.send(SEAT, post(&["x"])).await.unwrap();
+        let error = sent.body.collect().await.unwrap_err();
+        assert!(matches!(&error, LineError::Garbled(words) if words.contains(rules)), "{error:?}");
+    };
+    tokio::select! { () = soon(ask) => {}, () = serve => unreachable!("it stayed open") }
+}
+
+#[tokio::test]
 async fn a_request_that_is_given_up_resets_its_own_stream_alone() {
     let house =
         House::open(100, &LIMITS, |number| if number == 0 { Doing::Half } else { Doing::Answer }).await;
