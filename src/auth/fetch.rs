@@ -107,9 +107,13 @@ fn rest(status: StatusCode, fields: &HeaderMap) -> Option<Duration> {
         return None;
     }
     let said = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let rest = match said.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(said).ok()?.duration_since(SystemTime::now()).ok()?,
+    // Some give fractions, or more than any number of theirs holds; a sign or `inf` is nothing that counts.
+    let is_number = said.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let rest = match said.parse::<f64>() {
+        Ok(seconds) if is_number => {
+            Duration::try_from_secs_f64(seconds.min(LONGEST_REST.as_secs_f64())).ok()?
+        }
+        _ => httpdate::parse_http_date(said).ok()?.duration_since(SystemTime::now()).ok()?,
     };
     Some(rest.min(LONGEST_REST))
 }
@@ -251,19 +255,23 @@ mod tests {
     fn a_failing_endpoint_may_ask_to_be_left_alone_for_up_to_a_minute() {
         let in_an_hour = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
         for (status, said, want) in [
-            (503, "7", Some(7)),
-            (429, " 30 ", Some(30)),
-            (500, "3600", Some(60)),
-            (503, &in_an_hour, Some(60)),
+            (503, "7", Some(7.0)),
+            (429, " 30 ", Some(30.0)),
+            (429, "1.5", Some(1.5)),
+            (500, "3600", Some(60.0)),
+            (503, "99999999999999999999", Some(60.0)),
+            (503, &in_an_hour, Some(60.0)),
             (503, "Sun, 06 Nov 1994 08:49:37 GMT", None),
             (503, "soon", None),
             (503, "-1", None),
+            (503, "inf", None),
+            (503, "1.2.3", None),
             (401, "7", None),
             (200, "7", None),
         ] {
             let fields = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(said).unwrap())]);
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(rest(status, &fields), want.map(Duration::from_secs), "{status}: {said}");
+            assert_eq!(rest(status, &fields), want.map(Duration::from_secs_f64), "{status}: {said}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Why an answer has no head, or its body no end.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// It makes no sense as HTTP/1.1; in words.
+    /// It makes no sense as HTTP; in words.
     #[error("{0}")]
     Garbled(String),
     /// The connection was closed where an answer should begin.
@@ -66,7 +66,7 @@ pub enum SendError {
     /// The upstream reset or closed the connection before it had answered.
     #[error("{0}")]
     Closed(String),
-    /// The answer makes no sense as HTTP/1.1: bad framing, an unasked 101, a head without end.
+    /// The answer makes no sense as HTTP: bad framing, an unasked 101, a head without end.
     #[error("{0}")]
     Garbled(String),
 }

@@ -111,7 +111,7 @@ impl Egress {
     /// Of the request's URL only path and query count: where it goes is the destination's. `host`, `user-agent`
     /// (unless set) and framing are added here. A request goes to a second connection only if the first, a used one,
     /// turned out to be closed before a byte of it was written, or over HTTP/2 the peer says that it did nothing for it
-    /// (`REFUSED_STREAM`, `GOAWAY`; RFC 9113 §8.7), and then once.
+    /// (`REFUSED_STREAM`, `GOAWAY`; RFC 9113 §8.7) or leaves before it was asked anything, and then once.
     ///
     /// # Errors
     ///
@@ -230,6 +230,10 @@ impl Egress {
         let met = Moment { unsent: is_unsent, fresh: false, renegotiable: false, spoke_tls: false };
         let words = to.explain(&slot.explain(error), met);
         Err(match (is_unsent, is_unprocessed) {
+            // It said goodbye as it let us in. If TLS refused us, the next would too.
+            (true, _) if connected.is_some() && matches!(words, SendError::Connect(_)) => {
+                Failed::Refused(words)
+            }
             (true, _) => Failed::Unsent(words),
             (false, true) => Failed::Refused(words),
             (false, false) => Failed::Sent(words),

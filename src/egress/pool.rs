@@ -94,13 +94,19 @@ impl Pool {
         seat: Seat,
         clock: &Clock<'_>,
     ) -> Result<(Lease, Duration), SendError> {
-        let begin = Instant::now();
-        let stream = self.destination.connect(clock).await?;
-        if stream.speaks_http2() {
-            return Ok((Lease::Slot(self.share(seat, stream, clock).await?), begin.elapsed()));
+        let (begin, mut has_left) = (Instant::now(), false);
+        loop {
+            let stream = self.destination.connect(clock).await?;
+            if !stream.speaks_http2() {
+                self.single.store(true, Ordering::Relaxed);
+                return Ok((Lease::Line(Box::new(Line::new(stream))), begin.elapsed()));
+            }
+            match self.share(seat, stream, clock).await {
+                // One that restarts may let us in and say goodbye at once; nothing was asked of it yet.
+                Err(SendError::Connect(_)) if !std::mem::replace(&mut has_left, true) => {}
+                shared => return Ok((Lease::Slot(shared?), begin.elapsed())),
+            }
         }
-        self.single.store(true, Ordering::Relaxed);
-        Ok((Lease::Line(Box::new(Line::new(stream))), begin.elapsed()))
     }
 
     /// A stream of a connection that others use too, if there is one with room.

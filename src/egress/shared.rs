@@ -167,6 +167,9 @@ impl Slot {
         let is_broken = cause::<h2::Error>(&error).is_some_and(h2::Error::is_io);
         if error.is_timeout() || is_broken && self.shared.pulse.was_given_up() {
             LineError::Unanswered(self.shared.pings.timeout)
+        } else if let Some(flaw) = cause::<h2::Error>(&error).filter(|it| it.is_library()) {
+            // Found here in what came; the peer has neither ended nor broken anything.
+            LineError::Garbled(format!("it breaks the rules of HTTP/2: {flaw}"))
         } else {
             LineError::Http2(error)
         }

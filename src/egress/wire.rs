@@ -253,15 +253,35 @@ impl Wire {
         if self.pulse.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
-    /// Notes who is to be called if the connection is abandoned while the socket takes nothing, or that it failed.
-    fn note<T>(&self, wrote: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+    /// Notes who is to be called if the connection is abandoned while the socket takes nothing. What it takes no more, because
+    /// its peer has left, counts as written: a peer that leaves says last what it has begun (`GOAWAY`) or why it refuses, and
+    /// h2 would end the connection without having read that. Behind it comes the end, and tells of itself.
+    fn note(
+        &self,
+        wrote: Poll<io::Result<usize>>,
+        asked: usize,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         match &wrote {
             Poll::Pending => self.pulse.blocked.register(cx.waker()),
-            Poll::Ready(Err(_)) => self.pulse.broke.store(true, Ordering::Relaxed),
+            Poll::Ready(Err(error)) => {
+                self.pulse.broke.store(true, Ordering::Relaxed);
+                if has_left(error) {
+                    return Poll::Ready(Ok(asked));
+                }
+            }
             Poll::Ready(Ok(_)) => {}
         }
         wrote
     }
+}
+
+/// Whether a write failed because nobody is there any more: then reading comes to an end too.
+fn has_left(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+    )
 }
 
 impl Drop for Wire {
@@ -290,7 +310,7 @@ impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.wanted()?;
         let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(wrote, cx)
+        self.note(wrote, bytes.len(), cx)
     }
 
     fn poll_write_vectored(
@@ -300,7 +320,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         self.wanted()?;
         let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.note(wrote, cx)
+        self.note(wrote, pieces.iter().map(|piece| piece.len()).sum(), cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -309,13 +329,48 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wanted()?;
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(flushed, cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| 0);
+        self.note(flushed, 0, cx).map_ok(drop)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let goodbye = Pin::new(&mut self.stream).poll_shutdown(cx);
         // A TLS goodbye that the socket does not take at once is not waited for: closing says it too.
         if goodbye.is_pending() { Poll::Ready(Ok(())) } else { goodbye }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::task::Waker;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_peer_said_last_is_read_though_nothing_more_can_be_written_to_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        let pulse = Arc::new(Pulse::default());
+        let mut wire = Wire::new(Stream::Plain(near), Arc::clone(&pulse));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut into = [0; 64];
+        assert!(Pin::new(&mut wire).poll_read(&mut cx, &mut ReadBuf::new(&mut into)).is_pending());
+        far.write_all(b"goodbye").unwrap();
+        socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(far);
+        // Not once left to the runtime: it would tell that there is something to read.
+        while !pulse.broke.load(Ordering::Relaxed) {
+            let wrote = Pin::new(&mut wire).poll_write(&mut cx, b"request");
+            assert!(matches!(wrote, Poll::Ready(Ok(7))), "{wrote:?}");
+        }
+        assert!(matches!(Pin::new(&mut wire).poll_flush(&mut cx), Poll::Ready(Ok(()))));
+        let read = wire.read(&mut into).await.unwrap();
+        assert_eq!(&into[..read], b"goodbye");
+        assert!(matches!(wire.read(&mut into).await, Ok(0) | Err(_)));
+        assert!(pulse.has_ended());
     }
 }

@@ -278,6 +278,29 @@ async fn an_answer_whose_stream_is_reset_is_cut_even_if_that_is_called_no_error(
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_the_rules_is_not_told_as_a_connection_that_broke() {
+    let (upstream, config, _clients, egress) = offering(b"h2").await;
+    let serve = async {
+        let mut server = h2::server::handshake(upstream.accept_tls(config).await.unwrap().io).await.unwrap();
+        for (name, value) in [("x", "a".repeat(MAX_HEAD)), ("content-length", "5".to_owned())] {
+            let (_, mut respond) = server.accept().await.unwrap().unwrap();
+            let answer = Response::builder().header(name, value).body(()).unwrap();
+            respond.send_response(answer, false).unwrap().send_data(Bytes::from_static(b"ok"), true).unwrap();
+        }
+        let _ = server.accept().await;
+    };
+    let ask = async {
+        let error = egress.send(SEAT, post(&["x"])).await.unwrap_err();
+        let rules = "breaks the rules of HTTP/2";
+        assert!(matches!(&error, SendError::Garbled(words) if words.contains(rules)), "{error:?}");
+        let sent = egress.send(SEAT, post(&["x"])).await.unwrap();
+        let error = sent.body.collect().await.unwrap_err();
+        assert!(matches!(&error, LineError::Garbled(words) if words.contains(rules)), "{error:?}");
+    };
+    tokio::select! { () = soon(ask) => {}, () = serve => unreachable!("it stayed open") }
+}
+
+#[tokio::test]
 async fn a_request_that_is_given_up_resets_its_own_stream_alone() {
     let house =
         House::open(100, &LIMITS, |number| if number == 0 { Doing::Half } else { Doing::Answer }).await;
@@ -415,16 +438,37 @@ async fn what_a_leaving_peer_did_not_begin_goes_to_another_connection() {
         }
         // GOAWAY: the last stream that was begun is number 0.
         leaving.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
-        let next = upstream.accept_tls(config).await.unwrap().io;
-        let mut server = h2::server::handshake(next).await.unwrap();
-        let (_, mut respond) = server.accept().await.unwrap().unwrap();
-        let mut stream = respond.send_response(Response::new(()), false).unwrap();
-        stream.send_data(Bytes::from_static(b"ok"), true).unwrap();
-        let _ = server.accept().await;
+        answer_one(&upstream, config).await;
         drop(leaving);
     };
     let sent = async { text(egress.send(SEAT, post(&["x"])).await.unwrap()).await };
     tokio::select! { answer = soon(sent) => assert_eq!(answer, "ok"), () = serve => unreachable!("it stayed open") }
+}
+
+#[tokio::test]
+async fn a_peer_that_says_goodbye_as_it_lets_us_in_is_left_for_another_connection() {
+    for settings in [&[0, 0, 0, 4, 0, 0, 0, 0, 0][..], &[]] {
+        let (upstream, config, _clients, egress) = offering(b"h2").await;
+        let serve = async {
+            let mut leaving = upstream.accept_tls(Arc::clone(&config)).await.unwrap().io;
+            let goodbye = [settings, &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+            leaving.write_all(&goodbye).await.unwrap();
+            answer_one(&upstream, config).await;
+            drop(leaving);
+        };
+        let sent = async { text(egress.send(SEAT, post(&["x"])).await.unwrap()).await };
+        tokio::select! { answer = soon(sent) => assert_eq!(answer, "ok"), () = serve => unreachable!("it stayed open") }
+    }
+}
+
+/// Answers the first request on the next connection, and waits until that ends.
+async fn answer_one(upstream: &Upstream, config: Arc<ServerConfig>) {
+    let next = upstream.accept_tls(config).await.unwrap().io;
+    let mut server = h2::server::handshake(next).await.unwrap();
+    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    stream.send_data(Bytes::from_static(b"ok"), true).unwrap();
+    let _ = server.accept().await;
 }
 
 #[tokio::test]
@@ -453,9 +497,12 @@ async fn a_peer_that_refuses_our_certificate_or_leaves_at_once_has_its_words() {
     let (sent, _) = tokio::join!(soon(egress.send(SEAT, post(&["x"]))), upstream.accept_tls(strict.into()));
     let error = sent.unwrap_err();
     assert!(matches!(&error, SendError::Tls(words) if words.contains("`client_cert_file`")), "{error:?}");
-    let (sent, _) = tokio::join!(soon(egress.send(SEAT, post(&["x"]))), async {
-        drop(upstream.accept_tls(speaking(&pair, &[b"h2"])).await.unwrap());
-    });
+    let leave = async {
+        for _ in 0..2 {
+            drop(upstream.accept_tls(speaking(&pair, &[b"h2"])).await.unwrap());
+        }
+    };
+    let (sent, ()) = soon(async { tokio::join!(egress.send(SEAT, post(&["x"])), leave) }).await;
     let error = sent.unwrap_err();
     assert!(matches!(&error, SendError::Connect(_)) && !error.reached_upstream(), "{error:?}");
 }
