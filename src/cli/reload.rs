@@ -173,9 +173,12 @@ impl One {
         };
         let stale = || Some(format!("goes on with its old files: {}", text(&value["stale"])?));
         let old = || Some(format!("goes on with the handler that it had: {}", text(&handler["stale"])?));
+        let takes_calls = |worker: &Value| worker["state"] == "ready" || worker["state"] == "blocked";
+        let is_alone = handler["workers"].as_array().is_some_and(|all| !all.iter().any(takes_calls));
+        let is_starting = value["state"] == "starting" || value["state"] == "ready" && is_alone;
         Self {
             name: text(&value["name"]).unwrap_or_default(),
-            is_settling: handler["settling"] == true || value["state"] == "starting",
+            is_settling: handler["settling"] == true || is_starting,
             trouble: failed().or_else(stale).or_else(old),
             mishap: text(&handler["trouble"]),
         }
@@ -326,6 +329,18 @@ mod tests {
         let ready = answer("ready", false, "\"it was down\"");
         assert!(!ready.integrations[0].is_settling && ready.told().notes.is_empty());
         assert!(answer("ready", true, "null").integrations[0].is_settling);
+    }
+
+    #[test]
+    fn a_handler_of_which_no_process_takes_calls_is_waited_for_unless_it_has_failed() {
+        let is_settling = |state: &str, workers: &[&str]| {
+            let workers: Vec<_> = workers.iter().map(|state| serde_json::json!({ "state": state })).collect();
+            let one = serde_json::json!({"name": "h", "state": state, "handler": {"workers": workers}});
+            One::read(&one).is_settling
+        };
+        assert!(is_settling("ready", &[]) && is_settling("ready", &["starting", "draining"]));
+        assert!(!is_settling("ready", &["starting", "ready"]) && !is_settling("ready", &["blocked"]));
+        assert!(!is_settling("failed", &["starting"]));
     }
 
     #[test]

@@ -11,13 +11,19 @@ use crate::openai::{Envelope, Operation};
 /// A declared format may be anybody's, so it is neither found nor told from others.
 pub fn format_of(body: &[u8], own: Format) -> Option<Format> {
     // One that reads it, asked as plainly as here, has met a slip of its model's.
-    if own == Format::Declared || reads(own, body) {
+    if own == Format::Declared || body.len() > MOST || reads(own, body) {
         return None;
     }
+    // Those that look the same differ in how strictly they are read.
+    let is_other =
+        |format: &Format| *format != Format::Declared && format.answers_like() != own.answers_like();
     let others = Format::ALL.into_iter().map(|(_, format)| format);
-    let found = others.filter(|format| *format != Format::Declared).find(|format| reads(*format, body));
+    let found = others.filter(is_other).find(|format| reads(*format, body));
     found.map(Format::answers_like)
 }
+
+/// What is looked at, in bytes: every format reads it until one can.
+const MOST: usize = 1 << 20;
 
 /// Whether `body` answers the plainest of requests in `format`.
 fn reads(format: Format, body: &[u8]) -> bool {
@@ -96,6 +102,10 @@ mod tests {
     fn what_a_format_shares_with_another_is_not_anothers() {
         let gemini = ANSWERS[2].1.as_bytes();
         assert_eq!([Format::Gemini, Format::Vertex].map(|own| format_of(gemini, own)), [None, None]);
+        // Mistral's reader refuses it, and OpenAI's would not.
+        let openai = ANSWERS[0].1;
+        let empty = openai.replace(&openai[openai.find('[').unwrap()..=openai.rfind(']').unwrap()], "[]");
+        assert_eq!(format_of(empty.as_bytes(), Format::Mistral), None, "{empty}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::openai::Envelope;
 use crate::outbound::{Report, Unsigned};
 use crate::tasks::Tasks;
 use crate::tls;
-use crate::workers::{Crew, CrewState, Spec};
+use crate::workers::{Crew, CrewState, Spec, WorkerState, WorkerStatus};
 
 pub use door::HandlersDoor;
 pub use edit::Refused;
@@ -125,9 +125,14 @@ impl Entry {
         }
     }
 
-    /// Whether it can serve now: not while its handler is starting, be it for the hundredth time.
+    /// Whether it can serve now: not while no process of its handler is there, be it for a moment or the hundredth time.
     pub fn serves(&self) -> bool {
-        let is_ready = |crew: &Arc<Crew>| crew.status().state == CrewState::Ready;
+        let takes_calls =
+            |worker: &WorkerStatus| matches!(worker.state, WorkerState::Ready | WorkerState::Blocked);
+        let is_ready = |crew: &Arc<Crew>| {
+            let status = crew.status();
+            status.state == CrewState::Ready && status.workers.iter().any(takes_calls)
+        };
         self.state.as_ref().is_ok_and(|integration| integration.crew.as_ref().is_none_or(is_ready))
     }
 }

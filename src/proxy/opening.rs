@@ -44,6 +44,9 @@ pub(super) fn of(bytes: &[u8]) -> Opening {
 
 const NAME: &[u8] = b"\"error\"";
 
+/// How much is kept of a body that has not begun to say anything, in bytes.
+pub(super) const MOST_SPACES: usize = 64 << 10;
+
 /// The error that a whole body with [`Opening::Error`] tells of; nothing if it has an answer in it all the same, or no
 /// words.
 pub(super) fn error(body: &[u8]) -> Option<Fault> {
@@ -85,6 +88,9 @@ impl Late {
         "the answer ended before its JSON was complete, behind white space that had gone on",
     );
 
+    const ENDLESS: (&str, &str) =
+        ("upstream_garbled", "it begins with too much white space, and some had gone on: the answer was cut");
+
     /// What becomes of `data`, for an answer that is `late` or, once it has begun, is not any more.
     pub(super) fn next(late: &mut Option<Self>, data: Bytes) -> Next {
         let Some(Self(begun)) = late else { return Next::Pass(data) };
@@ -93,6 +99,7 @@ impl Late {
         }
         begun.extend_from_slice(&data);
         match of(begun) {
+            Opening::Short if begun.len() > MOST_SPACES => Next::Refuse(Self::ENDLESS),
             Opening::Short => Next::Wait,
             Opening::Answer => Next::Pass(late.take().map(|late| late.0.freeze()).unwrap_or_default()),
             Opening::Error => Next::Refuse((
@@ -172,6 +179,9 @@ mod tests {
         let taken = vec![pass(" "), Next::Wait, Next::Wait, pass("\n{ \"errors\":"), pass(" ")];
         assert_eq!(take(&pieces), (taken, false));
         assert_eq!(take(&["", " ", "\r\n"]), (vec![pass(""), pass(" "), pass("\r\n")], true));
+        let spaces: &str = Box::leak(" ".repeat(MOST_SPACES).into());
+        let endless = vec![Next::Wait, Next::Refuse(Late::ENDLESS)];
+        assert_eq!(take(&["{", spaces]), (endless, true));
         for (refused, code) in [("{\"error\":{", "upstream_error"), ("[", "upstream_garbled")] {
             let (taken, _) = take(&[refused]);
             assert!(matches!(taken[..], [Next::Refuse((told, _))] if told == code), "{taken:?}");

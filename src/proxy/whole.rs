@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::ended::Stay;
 use super::exchange::{self, Upstream};
 use super::failure::{Failure, Refusal};
-use super::opening::{self, Late, Next, Opening};
+use super::opening::{self, Late, MOST_SPACES, Next, Opening};
 use super::rest;
 use super::tail::Tail;
 use super::visit::Visit;
@@ -178,9 +178,6 @@ fn unbegun(body: &[u8]) -> &'static str {
 /// What is wrong with a body in which nothing has come.
 pub(super) const EMPTY: &str = "its body is empty";
 
-/// How much is read of a body that has not begun to say anything.
-const MOST_SPACES: usize = 64 << 10;
-
 impl Begun {
     /// The answer of `upstream`, which [`begin`]s with `first`.
     pub(super) fn of(upstream: Upstream, first: Bytes, permit: Permit) -> Box<Self> {
@@ -273,7 +270,10 @@ impl Whole {
             std::mem::take(&mut begun.first)
         };
         begun.silence = None;
+        let is_last = begun.sent.body.size_hint().exact() == Some(0);
         match Late::next(&mut begun.late, data) {
+            // hyper would ask no more of a body that has given all that it announced.
+            Next::Pass(_) if is_last && begun.late.is_some() => self.refuse(Late::ENDED, cx),
             Next::Pass(data) => Poll::Ready(Some(Ok(Frame::data(self.pass(data))))),
             Next::Wait => {
                 cx.waker().wake_by_ref();

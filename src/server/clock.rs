@@ -26,6 +26,8 @@ pub(super) struct Clock {
     patience: Duration,
     /// Whether the last answer may come before all of its request has been read.
     early: AtomicBool,
+    /// Whether the connection's end has begun, which tells the client that nothing more comes.
+    leaves: AtomicBool,
     lingers: AtomicBool,
     /// In this turn of the connection's task the answer's body has said that it must wait.
     waits: AtomicBool,
@@ -50,8 +52,8 @@ impl Clock {
     /// That of a connection whose client may take nothing of its answer for `patience`.
     pub(super) fn new(patience: Duration) -> Arc<Self> {
         let (state, stuck) = (AtomicU64::new(Wait::Idle as u64), AtomicU64::new(0));
-        let (early, lingers, waits) = Default::default();
-        Arc::new(Self { born: Instant::now(), state, stuck, patience, early, lingers, waits })
+        let (early, leaves, lingers, waits) = Default::default();
+        Arc::new(Self { born: Instant::now(), state, stuck, patience, early, leaves, lingers, waits })
     }
 
     pub(super) fn set(&self, wait: Wait) {
@@ -90,6 +92,11 @@ impl Clock {
     /// sense, and reads no more.
     fn leaves_unread(&self) -> bool {
         self.early.load(Ordering::Relaxed) || self.is_reading_a_head()
+    }
+
+    /// Whether the client has been told that nothing more comes, or is about to be.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaves.load(Ordering::Relaxed)
     }
 
     /// Whether all has been said, and what the client still sends is thrown away.
@@ -205,6 +212,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Clocked<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, clock, remainder } = &mut *self;
+        clock.leaves.store(true, Ordering::Relaxed);
         if remainder.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }

@@ -105,7 +105,14 @@ where
                 // Once an answer had to wait for more, nearly nothing is left of its request that could call for nothing.
                 // Both wakers call this task.
                 let waker = if clock.begin_turn() { cx.waker() } else { caller.waker(cx) };
-                if let Poll::Ready(ended) = connection.as_mut().poll(&mut Context::from_waker(waker)) {
+                let mut turn = Context::from_waker(waker);
+                let mut polled = connection.as_mut().poll(&mut turn);
+                // hyper ends without a goodbye where an upgrade was offered, which somebody might have taken up. Asked
+                // again, it has forgotten the offer.
+                if matches!(polled, Poll::Ready(Ok(()))) && !clock.is_leaving() {
+                    polled = connection.as_mut().poll(&mut turn);
+                }
+                if let Poll::Ready(ended) = polled {
                     return Poll::Ready(Step::Ended(ended));
                 }
                 if matches!(stage, Stage::Asked | Stage::Closing) && clock.is_lingering() {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::tls::Authority;
@@ -127,37 +127,56 @@ fn a_whole_answer_in_which_nothing_begins_is_refused() {
 
 #[test]
 fn white_space_that_keeps_an_answer_alive_goes_on_before_its_client_gives_up() {
-    for (said, code) in [
-        (counted(), Value::Null),
-        ("\n \n{\"a\":1}".to_owned(), Value::Null),
-        (r#" {"error":{"message":"busy"}}"#.to_owned(), "upstream_error".into()),
-        ("<html>busy</html>".to_owned(), "upstream_garbled".into()),
-        (" {".to_owned(), "upstream_garbled".into()),
-        (String::new(), "upstream_garbled".into()),
-    ] {
-        let (gate, text) = (Gate::new(), said.clone());
-        let held = gate.clone();
-        let upstream = Upstream::start(move |turn| {
-            turn.say(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
-            );
-            turn.chunk("\n");
-            held.wait();
-            for piece in text.as_bytes().chunks(2) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        let request = turn.request.json();
+        let said = request["messages"][0]["content"].as_str().expect("a message of the client's").to_owned();
+        let framing = request["user"].as_str().expect("a user of the client's");
+        turn.say(format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"));
+        let is_chunked = framing.contains("chunked");
+        for piece in std::iter::once(&b"\n"[..]).chain(said.as_bytes().chunks(said.len().min(1000) / 2 + 1)) {
+            if is_chunked {
                 turn.chunk(piece);
+            } else {
+                turn.say(piece);
             }
+            held.wait();
+        }
+        if is_chunked {
             turn.end();
-        });
-        let sidecar = Setup::before(&upstream, "").start();
+        }
+    });
+    let sidecar = Setup::before(&upstream, "").start();
+    let (long, spaces) = (" ".repeat(2000), format!("{{{}", " ".repeat(200_000)));
+    let chunked = "transfer-encoding: chunked";
+    let cases = [
+        (counted(), chunked, None),
+        ("\n \n{\"a\":1}".to_owned(), chunked, None),
+        ("\n {\"a\":1}".to_owned(), "content-length: 10", None),
+        (r#" {"error":{"message":"busy"}}"#.to_owned(), chunked, Some("upstream_error")),
+        ("<html>busy</html>".to_owned(), chunked, Some("upstream_garbled")),
+        (" {".to_owned(), chunked, Some("upstream_garbled")),
+        (spaces, chunked, Some("upstream_garbled")),
+        (String::new(), chunked, Some("upstream_garbled")),
+        (long, "content-length: 2001", Some("upstream_garbled")),
+    ];
+    let mut clients = Vec::new();
+    for (n, (said, framing, _)) in cases.iter().enumerate() {
+        let body = json!({"model": "m", "user": framing, "messages": [{"role": "user", "content": said}]});
         let mut connection = sidecar.connect();
-        let call = Call::say("m", "hi").header("x-request-id", "late");
-        connection.send(&call.header("x-stainless-read-timeout", "0.5"));
-        assert_eq!(connection.head().0, 200);
-        assert_eq!(connection.line(), "");
-        gate.open();
-        let (rest, clean) = connection.rest();
-        let line = line(&sidecar, "late");
-        assert_eq!((clean, &line["code"]), (code.is_null(), &code), "{said:?}: {line}");
+        let call = Call::chat(body.to_string()).header("x-request-id", &format!("late-{n}"));
+        connection.send(&call.header("x-stainless-read-timeout", "3"));
+        clients.push(connection);
+    }
+    for client in &mut clients {
+        assert_eq!((client.head().0, client.line().as_str()), (200, ""));
+    }
+    gate.open();
+    for (n, (mut client, (said, _, code))) in clients.into_iter().zip(cases).enumerate() {
+        let (rest, clean) = client.rest();
+        let line = line(&sidecar, &format!("late-{n}"));
+        assert_eq!((clean, line["code"].as_str()), (code.is_none(), code), "{line}");
         if clean {
             assert_eq!(rest, said);
         } else {

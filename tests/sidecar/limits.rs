@@ -57,6 +57,8 @@ fn a_client_that_sends_all_that_nobody_reads_still_reads_why() {
         (format!("{post}content-length: {}\r\n\r\n", much.len()), 413),
         (format!("{post}transfer-encoding: chunked\r\n\r\n{:x}\r\n", much.len()), 413),
         (format!("{post}host: y\r\ncontent-length: {}\r\n\r\n", much.len()), 400),
+        (format!("{post}upgrade: h2c\r\ncontent-length: {}\r\n\r\n", much.len()), 413),
+        (format!("{post}upgrade: websocket\r\ncontent-length: {}\r\n\r\n", much.len()), 400),
         (format!("PUT /v1/models HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", much.len()), 405),
         (format!("{post}x-long: "), 431),
         ("no head at all\r\n\r\n".to_owned(), 400),
