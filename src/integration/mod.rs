@@ -24,7 +24,7 @@ use crate::openai::Envelope;
 use crate::outbound::{Report, Unsigned};
 use crate::tasks::Tasks;
 use crate::tls;
-use crate::workers::{Crew, CrewState, Spec, WorkerState, WorkerStatus};
+use crate::workers::{Crew, CrewState, Spec};
 
 pub use door::HandlersDoor;
 pub use edit::Refused;
@@ -127,13 +127,8 @@ impl Entry {
 
     /// Whether it can serve now: not while no process of its handler is there, be it for a moment or the hundredth time.
     pub fn serves(&self) -> bool {
-        let takes_calls =
-            |worker: &WorkerStatus| matches!(worker.state, WorkerState::Ready | WorkerState::Blocked);
-        let is_ready = |crew: &Arc<Crew>| {
-            let status = crew.status();
-            status.state == CrewState::Ready && status.workers.iter().any(takes_calls)
-        };
-        self.state.as_ref().is_ok_and(|integration| integration.crew.as_ref().is_none_or(is_ready))
+        let is_there = |crew: &Arc<Crew>| crew.status().takes_calls();
+        self.state.as_ref().is_ok_and(|integration| integration.crew.as_ref().is_none_or(is_there))
     }
 }
 

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::failure::{Awaited, Failure, Refusal};
+use super::head::essence;
 use super::heard::Heard;
 use super::hide::Hidden;
 use super::opening::{self, Opening};
@@ -239,7 +240,7 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&'static str> {
 
 /// Which of `types` the content type is, if it is one of them.
 fn one_of<const N: usize>(types: [&'static str; N], headers: &HeaderMap) -> Option<&'static str> {
-    let essence = headers.get(CONTENT_TYPE)?.as_bytes().split(|b| *b == b';').next()?.trim_ascii();
+    let essence = essence(headers.get(CONTENT_TYPE)?);
     types.into_iter().find(|t| essence.eq_ignore_ascii_case(t.as_bytes()))
 }
 

@@ -60,6 +60,11 @@ pub(super) fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value?.to_str().ok()
 }
 
+/// What a content type names, without its parameters (RFC 9110 §8.3.1). Its letters may be of either case.
+pub(super) fn essence(content_type: &HeaderValue) -> &[u8] {
+    content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

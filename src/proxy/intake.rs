@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use super::House;
 use super::failure::Failure;
-use super::head::Fields;
+use super::head::{Fields, essence};
 use super::pass;
 use super::visit::Visit;
 use crate::openai::Operation;
@@ -164,8 +164,7 @@ fn check_type(fields: &Fields<'_>) -> Result<(), Failure> {
         return Err(Failure::UnsupportedMedia("a compressed request body (content-encoding) is not taken"));
     }
     let Some(given) = fields.content_type else { return Ok(()) };
-    let essence = given.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-    if essence.eq_ignore_ascii_case(b"application/json") {
+    if essence(given).eq_ignore_ascii_case(b"application/json") {
         return Ok(());
     }
     Err(Failure::UnsupportedMedia("the content type must be application/json"))

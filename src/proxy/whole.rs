@@ -270,10 +270,11 @@ impl Whole {
             std::mem::take(&mut begun.first)
         };
         begun.silence = None;
-        let is_last = begun.sent.body.size_hint().exact() == Some(0);
         match Late::next(&mut begun.late, data) {
             // hyper would ask no more of a body that has given all that it announced.
-            Next::Pass(_) if is_last && begun.late.is_some() => self.refuse(Late::ENDED, cx),
+            Next::Pass(_) if begun.late.is_some() && begun.sent.body.size_hint().exact() == Some(0) => {
+                self.refuse(Late::ENDED, cx)
+            }
             Next::Pass(data) => Poll::Ready(Some(Ok(Frame::data(self.pass(data))))),
             Next::Wait => {
                 cx.waker().wake_by_ref();

@@ -31,6 +31,14 @@ pub struct CrewStatus {
     pub files: Vec<PathBuf>,
 }
 
+impl CrewStatus {
+    /// Whether a process is there that takes calls: between the end of the last one and the next none may be.
+    pub fn takes_calls(&self) -> bool {
+        let does = |worker: &WorkerStatus| matches!(worker.state, WorkerState::Ready | WorkerState::Blocked);
+        self.state == CrewState::Ready && self.workers.iter().any(does)
+    }
+}
+
 /// Whether a crew serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CrewState {

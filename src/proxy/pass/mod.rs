@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 
 use super::exchange;
 use super::failure::{Awaited, Failure, Refusal};
+use super::head::essence;
 use super::heard::Heard;
 use super::hide::Hidden;
 use super::intake;
@@ -252,7 +253,6 @@ impl Upstream {
 
 /// Whether an answer says that it is one JSON value.
 fn is_json(parts: &response::Parts) -> bool {
-    let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    essence.eq_ignore_ascii_case(b"application/json")
+    let kind = parts.headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| essence(kind).eq_ignore_ascii_case(b"application/json"))
 }
