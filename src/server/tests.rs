@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -545,7 +545,10 @@ async fn a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer() {
     let provider = Provider::bind().await;
     let (lines, stuck) = ("authentication_type = \"none\"", Duration::from_secs(1));
     let sidecar = Sidecar::patient(&provider, lines, "header_timeout = \"100ms\"", stuck);
-    let mut client = Peer::new(TcpStream::connect(sidecar.clients).await.unwrap());
+    let socket = TcpSocket::new_v4().unwrap();
+    // Room of its own: how often the system tells of some depends on how much there is.
+    socket.set_recv_buffer_size(128 << 10).unwrap();
+    let mut client = Peer::new(socket.connect(sidecar.clients).await.unwrap());
     let asked = "GET /acme/v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer callers-key\r\n\r\n";
     client.say(asked).await;
     let mut peer = provider.accept().await;
