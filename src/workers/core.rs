@@ -204,7 +204,7 @@ impl Core {
     pub(super) fn note_restart(&self, cause: Cause) {
         let at = Cause::ALL.iter().position(|(one, _)| *one == cause);
         if let Some(count) = at.and_then(|at| self.restarts.get(at)) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -269,6 +269,8 @@ impl Core {
     }
 
     pub(super) fn status(&self) -> CrewStatus {
+        // First: the state is then no older than what has been counted.
+        let restarts = self.restarts();
         let serving = self.serving.load_full();
         let ledger = self.ledger();
         let failed = ledger.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
@@ -283,11 +285,6 @@ impl Core {
         let workers: Vec<_> = all
             .flat_map(|one| one.roster().iter().map(|worker| worker.status()).collect::<Vec<_>>())
             .collect();
-        let mut count = 0;
-        let restarts = Cause::ALL.map(|(_, name)| {
-            count += 1;
-            (name, self.restarts[count - 1].load(Ordering::Relaxed))
-        });
         CrewStatus {
             state,
             stale: failed.filter(|_| serving.is_some()).cloned(),
@@ -302,6 +299,11 @@ impl Core {
             loaded: serving.as_ref().and_then(|one| one.loaded.load_full()).map(|loaded| (*loaded).clone()),
             files: watched(&ledger, serving.as_ref()),
         }
+    }
+
+    fn restarts(&self) -> [(&'static str, u64); Cause::ALL.len()] {
+        let mut counts = self.restarts.iter();
+        Cause::ALL.map(|(_, name)| (name, counts.next().map_or(0, |count| count.load(Ordering::Acquire))))
     }
 
     /// Waits until the newest generation serves or has failed.

@@ -218,18 +218,18 @@ impl Supervisor {
 
     /// No worker could be started.
     async fn trouble(&mut self, what: &str, is_final: bool) {
+        self.core.note_trouble(what.to_owned());
+        self.generation.is_failing(true);
         self.core.note_restart(Cause::Load);
         if self.is_hopeless().await || (is_final && self.serving() == 0) {
             return self.fail(what).await;
         }
         tracing::error!(integration = &*self.core.integration, "{what}; it is tried again");
-        self.core.note_trouble(what.to_owned());
     }
 
     /// A start has failed: whether it is no use to try again.
     async fn is_hopeless(&mut self) -> bool {
         self.tries.failed();
-        self.generation.is_failing(true);
         self.tries.are_over(self.serving()) && !self.is_proven().await
     }
 

@@ -45,6 +45,7 @@ impl Supervisor {
         let before = self.places[place].serving.replace(number);
         self.places[place].coming = None;
         self.places[place].door = Some(Arc::clone(&one.door));
+        // Before it takes calls: who is served by the new one finds it counted.
         if let Some(cause) = self.places[place].wants.take() {
             self.core.note_restart(cause);
         }
@@ -116,7 +117,6 @@ impl Supervisor {
         }
         place.slot.lost(now, healthy.unwrap_or_default());
         let cause = one.cause.unwrap_or(if was_coming { Cause::Load } else { Cause::Crash });
-        self.core.note_restart(cause);
         let what = match one.failure.or_else(|| one.worker.verdict.get().cloned()) {
             Some(what) => what,
             None if was_coming => format!("the handler's process {ending} before it was ready"),
@@ -130,6 +130,11 @@ impl Supervisor {
             );
         }
         self.core.note_trouble(what.clone());
+        if was_coming {
+            self.generation.is_failing(true);
+        }
+        // Last: who finds it counted finds what came of it.
+        self.core.note_restart(cause);
         if was_coming && self.is_hopeless().await {
             self.fail(&what).await;
         }
