@@ -88,17 +88,20 @@ mod tests {
     #[test]
     fn a_process_that_takes_memory_is_seen_to_have_it() {
         // Not this one, whose other tests take memory and give it back meanwhile.
-        let script = "input(); hog = b'x' * (64 << 20); print(flush=True); input()";
+        let script = "print(flush=True); input(); hog = b'x' * (64 << 20); print(flush=True); input()";
         let mut child = Command::new("python3")
             .args(["-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (pid, mut input) = (child.id(), child.stdin.take().unwrap());
+        let (pid, mut input, mut output) =
+            (child.id(), child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        // It runs: before that it may have no memory of its own to look at.
+        output.read_exact(&mut [0]).unwrap();
         let before = private(pid).unwrap();
         input.write_all(b"\n").unwrap();
-        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        output.read_exact(&mut [0]).unwrap();
         let after = private(pid).unwrap();
         assert!(after >= before + (48 << 20), "{before} {after}");
         let (resident, anonymous) = resident(pid).unwrap();
