@@ -7,7 +7,7 @@ mod zygote;
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Pid;
 use tokio::sync::{SetOnce, mpsc, watch};
@@ -62,7 +62,7 @@ struct Record {
 }
 
 /// Processes whose ends are waited for by name, so that nobody else takes them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Wards(Arc<Mutex<HashSet<i32>>>);
 
 impl Process {
@@ -131,6 +131,12 @@ impl Signal {
 }
 
 impl Wards {
+    /// Those of this process: whose child one is does not depend on which of its parts has asked for it.
+    pub(super) fn of_process() -> Self {
+        static ALL: LazyLock<Wards> = LazyLock::new(|| Wards(Arc::default()));
+        ALL.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
