@@ -14,12 +14,21 @@ use crate::openai::message::{Call, Message, Role};
 
 /// The arguments of a call as one JSON object; `{}` where there are none, which some models spell `null`.
 pub(super) fn arguments(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let trimmed = text.trim();
-    if matches!(trimmed, "" | "null") {
+    let text = trim(text);
+    if matches!(&*text, "" | "null") {
         return Some(Cow::Borrowed("{}"));
     }
-    let is_object = trimmed.starts_with('{') && serde_json::from_str::<IgnoredAny>(trimmed).is_ok();
+    let is_object = text.starts_with('{') && serde_json::from_str::<IgnoredAny>(&text).is_ok();
     is_object.then_some(text)
+}
+
+/// The same without white space around it: what is white space to others need not be so in JSON.
+fn trim(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
 }
 
 /// The arguments of a call that a provider gives as JSON of its own: `{}` where there are none, which some models spell
@@ -192,6 +201,7 @@ mod tests {
         assert_eq!(arguments(" \n").as_deref(), Some("{}"));
         assert_eq!(arguments(" null").as_deref(), Some("{}"));
         assert_eq!(arguments("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
+        assert_eq!(arguments("\u{a0}{\"a\": 1}\u{2028}\n").as_deref(), Some("{\"a\": 1}"));
         for wrong in ["[]", "\"x\"", "1", "nul", "{", "{} {}", "not json"] {
             assert_eq!(arguments(wrong), None, "{wrong}");
         }
