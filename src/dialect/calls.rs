@@ -116,6 +116,8 @@ struct Begun {
     key: u64,
     open: bool,
     has_arguments: bool,
+    /// What its arguments are if none come.
+    supposed: Option<Box<str>>,
 }
 
 impl Calling {
@@ -138,9 +140,16 @@ impl Calling {
         out: &mut BytesMut,
     ) -> Result<(), Broken> {
         check_room(self.begun.len())?;
-        self.begun.push(Begun { key, open: true, has_arguments: false });
+        self.begun.push(Begun { key, open: true, has_arguments: false, supposed: None });
         chunks.call(self.legacy, self.begun.len() - 1, Some(head), Text::Plain(""), out);
         Ok(())
+    }
+
+    /// What the arguments of the call `key` are if none come piece by piece.
+    pub(super) fn suppose(&mut self, key: u64, json: &str) {
+        if let Some(call) = self.begun.iter_mut().rfind(|call| call.key == key && call.open) {
+            call.supposed = Some(json.into());
+        }
     }
 
     /// More of the arguments of the call `key`, if it is still open.
@@ -170,7 +179,7 @@ impl Calling {
     ) -> Result<(), Broken> {
         check_room(self.begun.len())?;
         let key = self.begun.len() as u64;
-        self.begun.push(Begun { key, open: false, has_arguments: true });
+        self.begun.push(Begun { key, open: false, has_arguments: true, supposed: None });
         chunks.call(self.legacy, self.begun.len() - 1, Some(head), json, out);
         Ok(())
     }
@@ -183,7 +192,8 @@ impl Calling {
             }
             call.open = false;
             if !call.has_arguments {
-                chunks.call(self.legacy, at, None, Text::Plain("{}"), out);
+                let json = call.supposed.take();
+                chunks.call(self.legacy, at, None, Text::Plain(json.as_deref().unwrap_or("{}")), out);
             }
         }
     }

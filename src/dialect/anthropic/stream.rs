@@ -111,8 +111,9 @@ impl Stream {
             Some("tool_use") => {
                 let (called, input) = (reply::called(block.id, block.name)?, calls::input(block.input)?);
                 self.calls.begin(index, called, &mut self.chunks, out)?;
+                // Most servers begin with `{}`; what comes piece by piece counts more.
                 if !says_nothing(input) {
-                    self.calls.add(index, Text::Plain(input), &mut self.chunks, out);
+                    self.calls.suppose(index, input);
                 }
             }
             Some("text") => {
