@@ -51,10 +51,11 @@ impl Teller for Stream {
     }
 
     fn event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
-        let (data, is_error) = (&*event.data, event.name == b"error");
+        let (data, name, is_mute) = (&*event.data, event.name, event.is_done() || event.data.is_empty());
         let event: WireEvent<'_> = match serde_json::from_slice(data) {
             Ok(event) => event,
-            Err(_) if is_error => return Err(Broken::said(data)),
+            Err(_) if name == b"error" => return Err(Broken::said(data)),
+            Err(_) if is_mute || is_strange(name) => return Ok(()),
             Err(error) => return Err(reply::garbled(&error, data)),
         };
         match event.kind.as_deref() {
@@ -80,6 +81,7 @@ impl Teller for Stream {
             },
             Some("error") => Err(Broken::told(data)),
             None if event.error.is_some() => Err(Broken::told(data)),
+            None if is_strange(name) => Ok(()),
             None => Err(Broken::Garbled("the upstream sent an event without a type".to_owned())),
             Some(_) => Ok(()),
         }
@@ -180,6 +182,25 @@ impl Stream {
         self.chunks.finish(reason, self.tokens.usage(), out);
     }
 }
+
+/// Whether an event of this name is none of an answer's, such as `ping`: Anthropic's own clients go by the name, and pass
+/// over what they do not know.
+fn is_strange(name: &[u8]) -> bool {
+    !KNOWN.contains(&name)
+}
+
+/// The names of events that say something; the first two are those of an event that has none.
+const KNOWN: [&[u8]; 9] = [
+    b"",
+    b"message",
+    b"message_start",
+    b"message_delta",
+    b"message_stop",
+    b"content_block_start",
+    b"content_block_delta",
+    b"content_block_stop",
+    b"error",
+];
 
 fn says_nothing(input: &str) -> bool {
     let spaces: &[char] = &[' ', '\t', '\r', '\n'];
