@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::reply::{self, Tokens, WireDetails, WireUsage, parse};
+use super::reply::{self, Tokens, WireDetails, parse};
 use crate::dialect::answer::{Answer, Reply, Teller, too_early};
 use crate::dialect::calls::{self, Calling};
 use crate::dialect::chunks::Chunks;
@@ -68,7 +68,7 @@ impl Teller for Stream {
             Some("message_start") => {
                 let message: WireMessage<'_> = parse(event.message)?;
                 self.chunks.name(&message.id.unwrap_or_default());
-                message.usage.into_iter().for_each(|usage| self.tokens.add(usage));
+                self.tokens.add(message.usage);
                 Ok(())
             }
             Some("message_delta") => self.message_delta(parse(event.delta)?, event.usage, out),
@@ -150,9 +150,7 @@ impl Stream {
         usage: Option<&RawValue>,
         out: &mut BytesMut,
     ) -> Result<(), Broken> {
-        if let Some(usage) = usage {
-            self.tokens.add(parse(Some(usage))?);
-        }
+        self.tokens.add(usage);
         if let Some(words) = delta.stop_details.and_then(|details| details.explanation) {
             self.chunks.delta(Delta { refusal: Some(Text::Plain(&words)), ..Delta::default() }, out);
         }
@@ -237,7 +235,8 @@ impl WireEvent<'_> {
 struct WireMessage<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
-    usage: Option<WireUsage>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
