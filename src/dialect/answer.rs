@@ -111,6 +111,9 @@ impl<T: Teller> Answer<T> {
 
 impl<T: Teller> Decoder for Answer<T> {
     fn whole(&mut self, _: Head<'_>, body: &[u8]) -> Result<Whole, Broken> {
+        if body.trim_ascii().is_empty() {
+            return Err(Broken::Garbled("its body is empty".to_owned()));
+        }
         let Reply { id, mut choices, usage } = self.teller.whole(body)?;
         choices.iter_mut().for_each(|choice| choice.message.settle());
         self.usage = usage;
@@ -200,7 +203,7 @@ mod tests {
                 finish_reason: FinishReason::Stop,
                 logprobs: None,
             };
-            Ok(Reply::one(Some(id.to_owned()), choice, self.usage()))
+            Ok(Reply::one(Some(id.trim_matches('-').to_owned()), choice, self.usage()))
         }
 
         fn event(&mut self, event: sse::Event<'_>, out: &mut BytesMut) -> Result<(), Broken> {
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_whole_answer_has_the_id_of_the_provider_or_ours_and_tells_its_cost() {
-        for (own, wanted) in [("own-1", "own-1"), ("", "chatcmpl-1")] {
+        for (own, wanted) in [("own-1", "own-1"), ("-", "chatcmpl-1")] {
             let mut answer = parrot();
             answer.teller.heard = true;
             let head = Head { status: 200, headers: &HeaderMap::new() };
@@ -322,6 +325,14 @@ mod tests {
             assert_eq!((&*completion.id, &*completion.model, completion.created), (wanted, "alias", 1));
             answer.teller.heard = false;
             assert_eq!(answer.usage(), Some(Usage::default()));
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_body_is_told_as_that() {
+        for body in ["", " \r\n"] {
+            let told = parrot().whole(Head { status: 200, headers: &HeaderMap::new() }, body.as_bytes());
+            assert!(matches!(told, Err(Broken::Garbled(words)) if words == "its body is empty"), "{body:?}");
         }
     }
 }

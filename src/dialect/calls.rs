@@ -14,12 +14,21 @@ use crate::openai::message::{Call, Message, Role};
 
 /// The arguments of a call as one JSON object; `{}` where there are none, which some models spell `null`.
 pub(super) fn arguments(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let trimmed = text.trim();
-    if matches!(trimmed, "" | "null") {
+    let text = trim(text);
+    if matches!(&*text, "" | "null") {
         return Some(Cow::Borrowed("{}"));
     }
-    let is_object = trimmed.starts_with('{') && serde_json::from_str::<IgnoredAny>(trimmed).is_ok();
+    let is_object = text.starts_with('{') && serde_json::from_str::<IgnoredAny>(&text).is_ok();
     is_object.then_some(text)
+}
+
+/// The same without white space around it: what is white space to others need not be so in JSON.
+fn trim(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
 }
 
 /// The arguments of a call that a provider gives as JSON of its own: `{}` where there are none, which some models spell
@@ -107,6 +116,8 @@ struct Begun {
     key: u64,
     open: bool,
     has_arguments: bool,
+    /// What its arguments are if none come.
+    supposed: Option<Box<str>>,
 }
 
 impl Calling {
@@ -129,9 +140,16 @@ impl Calling {
         out: &mut BytesMut,
     ) -> Result<(), Broken> {
         check_room(self.begun.len())?;
-        self.begun.push(Begun { key, open: true, has_arguments: false });
+        self.begun.push(Begun { key, open: true, has_arguments: false, supposed: None });
         chunks.call(self.legacy, self.begun.len() - 1, Some(head), Text::Plain(""), out);
         Ok(())
+    }
+
+    /// What the arguments of the call `key` are if none come piece by piece.
+    pub(super) fn suppose(&mut self, key: u64, json: &str) {
+        if let Some(call) = self.begun.iter_mut().rfind(|call| call.key == key && call.open) {
+            call.supposed = Some(json.into());
+        }
     }
 
     /// More of the arguments of the call `key`, if it is still open.
@@ -161,7 +179,7 @@ impl Calling {
     ) -> Result<(), Broken> {
         check_room(self.begun.len())?;
         let key = self.begun.len() as u64;
-        self.begun.push(Begun { key, open: false, has_arguments: true });
+        self.begun.push(Begun { key, open: false, has_arguments: true, supposed: None });
         chunks.call(self.legacy, self.begun.len() - 1, Some(head), json, out);
         Ok(())
     }
@@ -174,7 +192,8 @@ impl Calling {
             }
             call.open = false;
             if !call.has_arguments {
-                chunks.call(self.legacy, at, None, Text::Plain("{}"), out);
+                let json = call.supposed.take();
+                chunks.call(self.legacy, at, None, Text::Plain(json.as_deref().unwrap_or("{}")), out);
             }
         }
     }
@@ -192,6 +211,7 @@ mod tests {
         assert_eq!(arguments(" \n").as_deref(), Some("{}"));
         assert_eq!(arguments(" null").as_deref(), Some("{}"));
         assert_eq!(arguments("{\"a\": 1}").as_deref(), Some("{\"a\": 1}"));
+        assert_eq!(arguments("\u{a0}{\"a\": 1}\u{2028}\n").as_deref(), Some("{\"a\": 1}"));
         for wrong in ["[]", "\"x\"", "1", "nul", "{", "{} {}", "not json"] {
             assert_eq!(arguments(wrong), None, "{wrong}");
         }

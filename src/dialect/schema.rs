@@ -39,16 +39,45 @@ pub(super) const ANYTHING: &str = r#"{"type":"object"}"#;
 
 /// Writes the schema of a tool's arguments as it is, but always of type object.
 pub(super) fn write_object(schema: Raw<'_>, json: &mut Writer<'_>) {
-    let has_type = Object::read(schema.get()).is_ok_and(|mut object| object.take("type").is_some());
-    if has_type {
+    // What cannot be read member by member goes on as it is, and not as nothing.
+    let Ok(mut object) = Object::read(schema.get()) else { return json.raw(schema.get()) };
+    if object.take("type").is_some() {
         return json.raw(schema.get());
     }
-    let members: Map<String, Value> = serde_json::from_str(schema.get()).unwrap_or_default();
     json.object();
     json.tag("type", "object");
-    for (name, value) in members.iter().filter(|(name, _)| *name != "type") {
+    for (name, value) in object.members().filter(|(name, _)| *name != "type") {
         json.name(name);
-        json.value(value);
+        json.raw(value.get());
     }
     json.end_object();
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    #[test]
+    fn a_schema_becomes_one_of_an_object_and_keeps_all_else_as_it_was_written() {
+        let written = |schema: &str| {
+            let raw: &serde_json::value::RawValue = serde_json::from_str(schema).unwrap();
+            let mut out = BytesMut::new();
+            write_object(raw.into(), &mut Writer::new(&mut out));
+            String::from_utf8(out.to_vec()).unwrap()
+        };
+        for (schema, wanted) in [
+            ("{}", ANYTHING),
+            (r#"{ "type": "object" }"#, r#"{ "type": "object" }"#),
+            (r#"{"type":null,"title":"t"}"#, r#"{"type":"object","title":"t"}"#),
+            (
+                r#"{"enum":[12345678901234567890123, 1e2],"properties":{"\ud800":{}}}"#,
+                r#"{"type":"object","enum":[12345678901234567890123, 1e2],"properties":{"\ud800":{}}}"#,
+            ),
+            (r#"{"\ud800":1,"title":"t"}"#, r#"{"\ud800":1,"title":"t"}"#),
+        ] {
+            assert_eq!(written(schema), wanted, "{schema}");
+        }
+    }
 }

@@ -92,8 +92,13 @@ impl<'a, M: Debug> Conversation<'a, M> {
         let turns = Vec::with_capacity(messages.len());
         let done = Self { system: Vec::new(), turns, called: Vec::new(), marked: false };
         let ids = HashSet::new();
-        let mut builder = Builder::<V> { done, open: Vec::new(), ids, losses };
+        let mut builder = Builder::<V> { done, open: Vec::new(), ids, asks: false, losses };
+        let speaks = |message: &Message<'_>| !matches!(message.role, Role::System | Role::Developer);
+        let spoken = messages.iter().rposition(speaks).map_or(0, |last| last + 1);
         for (index, message) in messages.iter().enumerate() {
+            if index == spoken {
+                builder.asks = builder.done.is_prefill();
+            }
             builder.add(index, message)?;
         }
         builder.no_open_calls()?;
@@ -115,6 +120,8 @@ struct Builder<'a, 'l, V: Vendor<'a>> {
     done: Conversation<'a, V::Media>,
     open: Vec<Open<'a>>,
     ids: HashSet<Cow<'a, str>>,
+    /// Whether system messages alone follow the model's last words: moved away, they would leave it to go on with these.
+    asks: bool,
     losses: &'l mut Losses,
 }
 
@@ -185,10 +192,15 @@ impl<'a, V: Vendor<'a>> Builder<'a, '_, V> {
             }
         }
         if !blocks.is_empty() && !self.done.turns.is_empty() {
-            let why = format!("{} takes system text at the beginning only, so it was moved there", V::NAME);
+            let place = if self.asks { "sent as the user's, to be answered" } else { "moved there" };
+            let why = format!("{} takes system text at the beginning only, so it was {place}", V::NAME);
             self.losses.changed(format!("messages[{index}].role"), why)?;
         }
-        self.done.system.extend(blocks);
+        if self.asks {
+            self.say(false, blocks);
+        } else {
+            self.done.system.extend(blocks);
+        }
         Ok(())
     }
 
@@ -493,8 +505,13 @@ mod tests {
     fn ids_are_brought_into_the_vendors_form_and_stay_apart() {
         let mut losses = Losses::new(true);
         let done = Conversation { system: Vec::new(), turns: Vec::new(), called: Vec::new(), marked: false };
-        let mut builder =
-            Builder::<Short> { done, open: Vec::new(), ids: HashSet::new(), losses: &mut losses };
+        let mut builder = Builder::<Short> {
+            done,
+            open: Vec::new(),
+            ids: HashSet::new(),
+            asks: false,
+            losses: &mut losses,
+        };
         let mut wire = |id: &'static str| builder.wire_id(&Cow::Borrowed(id)).into_owned();
         assert_eq!(wire("call1"), "call1");
         assert_eq!(wire("call1"), "call_2");

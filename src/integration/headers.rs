@@ -69,8 +69,7 @@ impl Headers {
                 continue;
             }
             let metadata = metadata.get_or_insert_with(|| {
-                let raw = request.and_then(|request| request.raw("metadata")).unwrap_or(b"{}");
-                serde_json::from_slice(raw).unwrap_or_default()
+                serde_json::from_slice(request.and_then(metadata_of).unwrap_or(b"{}")).unwrap_or_default()
             });
             let text = match metadata.get(field) {
                 Some(Value::String(text)) if !text.is_empty() => text.clone(),
@@ -92,6 +91,14 @@ impl Headers {
     }
 }
 
+/// The `metadata` that the client sent, also where it goes no further: `drop` keeps it from the body alone. Without one, what
+/// `defaults` say.
+fn metadata_of(request: &Envelope) -> Option<&[u8]> {
+    request.sent(METADATA).filter(|raw| *raw != b"null").or_else(|| request.raw(METADATA))
+}
+
+const METADATA: &str = "metadata";
+
 /// Whether the client has said in `Connection` that the field is for this connection alone (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName, client: &HeaderMap) -> bool {
     connection_named(client).any(|one| one.eq_ignore_ascii_case(name.as_str()))
@@ -112,6 +119,10 @@ mod tests {
     use bytes::Bytes;
 
     fn put(client: &[(&str, &str)], body: &str) -> Result<HeaderMap, Refused> {
+        put_of(client, &Envelope::read(Bytes::copy_from_slice(body.as_bytes())).unwrap())
+    }
+
+    fn put_of(client: &[(&str, &str)], envelope: &Envelope) -> Result<HeaderMap, Refused> {
         let headers = Headers {
             forward: vec![HeaderName::from_static("x-tenant")],
             mapping: vec![
@@ -124,10 +135,26 @@ mod tests {
         for (name, value) in client {
             from.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
         }
-        let envelope = Envelope::read(Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let mut to = HeaderMap::new();
         to.insert("x-team", HeaderValue::from_static("old"));
-        headers.put(&mut to, &from, Some(&envelope)).map(|()| to)
+        headers.put(&mut to, &from, Some(envelope)).map(|()| to)
+    }
+
+    #[test]
+    fn an_id_is_found_in_metadata_that_goes_no_further() {
+        let edited = |body: &str, edit: fn(&mut Envelope)| {
+            let mut envelope = Envelope::read(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+            edit(&mut envelope);
+            put_of(&[], &envelope).unwrap().get("x-their-job").map(|id| id.to_str().unwrap().to_owned())
+        };
+        let dropped = |envelope: &mut Envelope| assert!(envelope.drop_field("metadata"));
+        let renamed = |envelope: &mut Envelope| assert!(envelope.rename("metadata", "labels"));
+        let default = |envelope: &mut Envelope| envelope.set_default("metadata", &br#"{"job_id":"d"}"#[..]);
+        let body = r#"{"m\u0065tadata":{"job_id":"m"}}"#;
+        assert_eq!(edited(body, dropped).as_deref(), Some("m"));
+        assert_eq!(edited(body, renamed).as_deref(), Some("m"));
+        assert_eq!(edited("{}", default).as_deref(), Some("d"));
+        assert_eq!(edited(r#"{"metadata":null}"#, default).as_deref(), Some("d"));
     }
 
     #[test]

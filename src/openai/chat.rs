@@ -279,14 +279,16 @@ impl fmt::Display for ShapeError {
 
 impl std::error::Error for ShapeError {}
 
-/// What is wrong with a body in which a name spells half a surrogate pair.
+/// What is wrong with an object in which a name spells half a surrogate pair.
 pub(super) fn nameless() -> ShapeError {
     ShapeError::new("the name of a field spells half a character")
 }
 
 /// `json` as an object.
 pub(super) fn object(json: &str) -> Result<Object<'_>, ShapeError> {
-    Object::read(json).map_err(|_| expected("an object", json))
+    // The body has been scanned: of an object only a name can be wrong.
+    Object::read(json)
+        .map_err(|_| if json.starts_with('{') { nameless() } else { expected("an object", json) })
 }
 
 /// `raw` as an object.
@@ -411,6 +413,19 @@ mod tests {
             assert_eq!(refused(body).0, path, "{body}");
         }
         assert_eq!(refused(r#"{"messages":[],"seed":"x"}"#).1, "expected an integer, found a string");
+    }
+
+    #[test]
+    fn an_object_with_a_name_that_is_no_text_is_told_as_that() {
+        for (body, path) in [
+            (r#"{"messages":[],"\ud800":1}"#, ""),
+            (r#"{"messages":[{"\ud800":1}]}"#, "messages[0]"),
+            (r#"{"messages":[{"role":"user","content":[{"\ud800":1}]}]}"#, "messages[0].content[0]"),
+            (r#"{"messages":[],"tools":[{"\ud800":1}]}"#, "tools[0]"),
+        ] {
+            let why = "the name of a field spells half a character";
+            assert_eq!(refused(body), (path.to_owned(), why.to_owned()), "{body}");
+        }
     }
 
     #[test]

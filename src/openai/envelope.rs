@@ -58,6 +58,12 @@ impl Envelope {
         Some(new.unwrap_or_else(|| &self.bytes[span(&self.scan.members[at].value)]))
     }
 
+    /// The value of a top-level field as the client sent it, whatever the edits have made of it.
+    pub fn sent(&self, key: &str) -> Option<&[u8]> {
+        let named = self.scan.members.iter().rev().find(|member| spells(&self.bytes[span(&member.key)], key));
+        named.map(|member| &self.bytes[span(&member.value)])
+    }
+
     /// Whether a top-level field is there and is not `null`, after the edits.
     pub fn has(&self, key: &str) -> bool {
         self.raw(key).is_some_and(|v| v != b"null")

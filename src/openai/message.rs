@@ -121,6 +121,23 @@ pub struct Call<'a> {
 }
 
 impl Message<'_> {
+    /// Puts what only messages of another role can say among the others: nobody looks for it here.
+    fn leave_to_their_roles(&mut self) {
+        let others = &mut self.others;
+        if self.role != Role::Assistant {
+            let refused = self.refusal.take().filter(|text| !text.is_empty());
+            others.extend(refused.map(|_| Cow::Borrowed("refusal")));
+            let calls = std::mem::take(&mut self.calls);
+            let has = |legacy: bool| calls.iter().any(|call| call.id.is_none() == legacy);
+            others.extend(has(false).then_some(Cow::Borrowed("tool_calls")));
+            others.extend(has(true).then_some(Cow::Borrowed("function_call")));
+        }
+        if !matches!(self.role, Role::Tool | Role::Function) {
+            let answered = self.tool_call_id.take().filter(|id| !id.is_empty());
+            others.extend(answered.map(|_| Cow::Borrowed("tool_call_id")));
+        }
+    }
+
     /// The fields that are there, say something and are not among those above: paths seen from the message.
     pub fn beyond(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let own = self.others.iter().map(|name| Cow::Borrowed(&**name));
@@ -155,7 +172,7 @@ pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
     if let Some(call) = field(&mut fields, "function_call", |raw| read_function(None, object_of(raw)?))? {
         calls.push(call);
     }
-    Ok(Message {
+    let mut message = Message {
         role,
         content,
         calls,
@@ -163,7 +180,9 @@ pub(super) fn read(mut fields: Object<'_>) -> Result<Message<'_>, ShapeError> {
         name: field(&mut fields, "name", text_of)?.filter(|name| !name.is_empty()),
         tool_call_id: field(&mut fields, "tool_call_id", text_of)?,
         others: fields.into_names(),
-    })
+    };
+    message.leave_to_their_roles();
+    Ok(message)
 }
 
 fn read_role(raw: Raw<'_>) -> Result<Role, ShapeError> {
@@ -330,6 +349,24 @@ mod tests {
         assert_eq!(message.others, ["weight"]);
         let Content::Parts(parts) = &message.content else { panic!("no parts") };
         assert_eq!(parts[0].others, ["cache_control"]);
+    }
+
+    #[test]
+    fn what_only_another_role_can_say_is_named_and_not_read() {
+        let all = r#""refusal":"no","tool_call_id":"a","tool_calls":[{"id":"a","function":{"name":"f"}}],"function_call":{"name":"g"}"#;
+        for (role, left) in [
+            ("user", &["refusal", "tool_calls", "function_call", "tool_call_id"][..]),
+            ("system", &["refusal", "tool_calls", "function_call", "tool_call_id"]),
+            ("tool", &["refusal", "tool_calls", "function_call"]),
+            ("assistant", &["tool_call_id"]),
+        ] {
+            let json = format!(r#"{{"role":"{role}","content":"x",{all}}}"#);
+            let message = message(&json);
+            assert_eq!(message.others, left, "{role}");
+            assert_eq!(message.calls.len(), if role == "assistant" { 2 } else { 0 });
+        }
+        let nothing = r#"{"role":"user","content":"x","refusal":"","tool_call_id":"","tool_calls":[]}"#;
+        assert!(message(nothing).others.is_empty());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 
 use crate::dialect::Untranslatable;
 use crate::dialect::loss::Losses;
@@ -122,7 +123,7 @@ fn file<'a>(
     match media::read(text).map_err(malformed)? {
         Source::Data { kind, base64 } if kind == PDF => Ok(document(base64)),
         Source::Data { kind, base64 } if kind == "text/plain" => {
-            let bytes = BASE64_STANDARD.decode(&*base64).unwrap_or_default();
+            let bytes = TEXT.decode(&*base64).map_err(|_| malformed("this is not valid base64"))?;
             let text = String::from_utf8(bytes).map_err(|_| malformed("this text file is not UTF-8"))?;
             Ok(Media::Document { text, title })
         }
@@ -133,6 +134,9 @@ fn file<'a>(
         Source::Web(_) => Err(malformed("`file_data` must be a data URL")),
     }
 }
+
+/// Bits behind the last byte say nothing: to most decoders they are no mistake.
+const TEXT: GeneralPurpose = GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 /// Writes a list of blocks, a mark as a member of the block before it.
 pub(super) fn write_all<'b, 'a: 'b>(blocks: impl Iterator<Item = &'b Block<'a>>, json: &mut Writer<'_>) {

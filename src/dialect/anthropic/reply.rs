@@ -29,9 +29,7 @@ pub(super) fn read(body: &[u8], legacy: bool) -> Result<Reply, Broken> {
     let finish_reason = finish_reason(&reason, legacy).having(message.calls(), legacy);
     let choice = Choice { index: 0, message, finish_reason, logprobs: None };
     let mut tokens = Tokens::default();
-    if let Some(usage) = wire.usage {
-        tokens.add(usage);
-    }
+    tokens.add(wire.usage);
     Ok(Reply::one(wire.id.map(Cow::into_owned), choice, tokens.usage()))
 }
 
@@ -99,19 +97,26 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Takes what is told now; what is not told stays.
-    pub(super) fn add(&mut self, wire: WireUsage) {
+    /// Takes what `usage` tells now; what is not told stays. What is no count tells nothing: an answer is worth more than
+    /// what it cost.
+    pub(super) fn add(&mut self, usage: Option<&RawValue>) {
+        let Some(wire) = usage.and_then(|raw| serde_json::from_str::<WireUsage<'_>>(raw.get()).ok()) else {
+            return;
+        };
+        let count = |raw: Option<&RawValue>| raw?.get().parse().ok();
         let told = &mut self.told;
         let mut set = |place: &mut u64, count: Option<u64>| {
             *told |= count.is_some();
             *place = count.unwrap_or(*place);
         };
-        set(&mut self.fresh, wire.input_tokens);
-        set(&mut self.cache_read, wire.cache_read_input_tokens);
-        set(&mut self.output, wire.output_tokens);
-        *told |= wire.cache_creation_input_tokens.is_some();
-        self.cache_written = wire.cache_creation_input_tokens.or(self.cache_written);
-        self.thought = wire.output_tokens_details.and_then(|d| d.thinking_tokens).or(self.thought);
+        set(&mut self.fresh, count(wire.input_tokens));
+        set(&mut self.cache_read, count(wire.cache_read_input_tokens));
+        set(&mut self.output, count(wire.output_tokens));
+        let written = count(wire.cache_creation_input_tokens);
+        *told |= written.is_some();
+        self.cache_written = written.or(self.cache_written);
+        let details = wire.output_tokens_details.map(|raw| serde_json::from_str::<WireOutput>(raw.get()));
+        self.thought = details.and_then(Result::ok).and_then(|d| d.thinking_tokens).or(self.thought);
     }
 
     /// The same as OpenAI counts, if anything was counted: the prompt is everything that was read, from the cache or not.
@@ -148,7 +153,8 @@ struct Wire<'a> {
     stop_reason: Option<Cow<'a, str>>,
     #[serde(borrow)]
     stop_details: Option<WireDetails<'a>>,
-    usage: Option<WireUsage>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -179,16 +185,21 @@ pub(super) struct WireDetails<'a> {
 }
 
 /// Anthropic's counts as they stand in one answer or event.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct WireUsage {
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    output_tokens_details: Option<WireOutput>,
+#[derive(Deserialize)]
+struct WireUsage<'a> {
+    #[serde(borrow)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_creation_input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_read_input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens_details: Option<&'a RawValue>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Deserialize)]
 struct WireOutput {
     thinking_tokens: Option<u64>,
 }

@@ -68,7 +68,7 @@ impl Sampling {
         losses: &mut Losses,
     ) -> Result<Sampled, Untranslatable> {
         if self == Self::Nothing {
-            let given = [request.temperature.is_some(), request.top_p.is_some(), request.top_k.is_some()];
+            let given = [says(request.temperature), says(request.top_p), request.top_k.is_some()];
             let names = ["temperature", "top_p", "top_k"].into_iter().zip(given);
             for (name, _) in names.filter(|(_, given)| *given) {
                 losses.dropped(name, "this model takes no sampling parameters")?;
@@ -81,11 +81,18 @@ impl Sampling {
         let temperature = request.temperature.map(|temperature| temperature.min(1.0));
         let mut top_p = request.top_p;
         if top_p.is_some() && temperature.is_some() && self == Self::Either {
-            losses.dropped("top_p", "this model takes either temperature or top_p, not both")?;
+            if says(top_p) {
+                losses.dropped("top_p", "this model takes either temperature or top_p, not both")?;
+            }
             top_p = None;
         }
         Ok(Sampled { temperature, top_p, top_k: request.top_k })
     }
+}
+
+/// Whether a temperature or a top_p is another than 1, which both mean where they are not given, to OpenAI and to Claude.
+fn says(value: Option<f64>) -> bool {
+    value.is_some_and(|value| value != 1.0)
 }
 
 /// The rules of `model`, by whatever name a vendor or gateway lists it.

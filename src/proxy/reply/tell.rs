@@ -159,7 +159,10 @@ fn bad(code: &'static str, message: String) -> Told {
 }
 
 fn invalid_body(message: &str, param: Option<&str>, at: &str) -> Told {
-    let Some(param) = param else { return bad("invalid_body", format!("{at}{message}")) };
+    // What is wrong with the body as a whole has no field to blame.
+    let Some(param) = param.filter(|path| !path.is_empty()) else {
+        return bad("invalid_body", format!("{at}{message}"));
+    };
     let words = format!("{at}{} is malformed (the client was told how)", field(param));
     bad("invalid_body", format!("{at}{}", naming(param, message))).param(Some(param.to_owned())).logged(words)
 }
@@ -542,11 +545,14 @@ mod tests {
             (invalid("metadata.a goes into a header", Some("metadata.a")), "metadata.a goes into a header"),
             (invalid("metadata.ab is odd", Some("metadata.a")), "`metadata.a`: metadata.ab is odd"),
             (invalid("not JSON at byte 1", None), "not JSON at byte 1"),
+            (invalid("a name is odd", Some("")), "a name is odd"),
             (lacking("one answer a request", "n"), "`n`: one answer a request"),
             (lacking("chat only", ""), "chat only"),
         ] {
             assert_eq!(said(&failure), format!("integration `acme`: {wanted}"));
         }
-        assert_eq!(tell(&lacking("chat only", ""), None).param, None);
+        for failure in [lacking("chat only", ""), invalid("a name is odd", Some(""))] {
+            assert_eq!(tell(&failure, None).param, None);
+        }
     }
 }
