@@ -65,6 +65,9 @@ impl Headers {
         for (id, name) in &self.mapping {
             let (field, header) = words(*id);
             if let Some(value) = client.get(header).filter(|value| !value.is_empty()) {
+                if holds_tab(value.as_bytes()) {
+                    return Err(refused(header.to_owned(), name));
+                }
                 headers.insert(name.clone(), value.clone());
                 continue;
             }
@@ -77,19 +80,22 @@ impl Headers {
                 Some(Value::Number(number)) => number.to_string(),
                 _ => continue,
             };
-            // A header may hold a tab, an id may not: RFC 9110 would let readers differ in what it is.
-            let value = HeaderValue::from_str(&text).ok().filter(|_| !text.contains('\t'));
-            let refused = || Refused {
-                param: format!("metadata.{field}"),
-                message: format!(
-                    "metadata.{field} goes into the header `{name}` and may not hold control characters"
-                ),
-                unsupported: false,
-            };
-            headers.insert(name.clone(), value.ok_or_else(refused)?);
+            let value = HeaderValue::from_str(&text).ok().filter(|value| !holds_tab(value.as_bytes()));
+            headers.insert(name.clone(), value.ok_or_else(|| refused(format!("metadata.{field}"), name))?);
         }
         Ok(())
     }
+}
+
+/// A header may hold a tab, an id may not: RFC 9110 would let readers differ in what it is.
+fn holds_tab(id: &[u8]) -> bool {
+    id.contains(&b'\t')
+}
+
+/// The id that the client gave as `param` cannot go into the header `name`.
+fn refused(param: String, name: &HeaderName) -> Refused {
+    let message = format!("{param} goes into the header `{name}` and may not hold control characters");
+    Refused { param, message, unsupported: false }
 }
 
 /// Whether the client has said in `Connection` that the field is for this connection alone (RFC 9110 §7.6.1).
@@ -146,6 +152,9 @@ mod tests {
             let refused = put(&[], &format!(r#"{{"metadata":{{"job_id":"{id}"}}}}"#)).unwrap_err();
             assert_eq!(refused.param, "metadata.job_id");
         }
+        let refused = put(&[("x-galileo-user-id", "a\tb")], "{}").unwrap_err();
+        assert_eq!(refused.param, "x-galileo-user-id");
+        assert!(refused.message.starts_with("x-galileo-user-id goes into the header `x-their-user`"));
     }
 
     #[test]
