@@ -54,18 +54,14 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
             match running.wait() {
                 Ok(()) => Exit::Done,
                 Err(error) => {
-                    tracing::error!("{error}");
+                    tell(&error.to_string());
                     Exit::Failed
                 }
             }
         }
-        Err(error @ (StartError::World(_) | StartError::Door(_))) => {
-            tracing::error!("{error}");
-            Exit::Config
-        }
-        Err(error @ StartError::Cannot(_)) => {
-            tracing::error!("{error}");
-            Exit::Failed
+        Err(error) => {
+            tell(&error.to_string());
+            if matches!(error, StartError::Cannot(_)) { Exit::Failed } else { Exit::Config }
         }
     }
 }
@@ -117,6 +113,15 @@ fn log_panics() {
         let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
         tracing::error!(place, "a panic; this is a bug in Outrider");
     }));
+}
+
+/// Says why it ends: in the log, and where that is off (`log.level`), on stderr.
+fn tell(why: &str) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{why}");
+    } else {
+        complain(&format!("error: {why}\n"));
+    }
 }
 
 fn complain(text: &str) {
