@@ -7,7 +7,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 
 use super::Exit;
 use super::check::world;
-use crate::app::{self, Reread, Running, Source, Start, StartError};
+use crate::app::{self, Caught, Reread, Running, Source, Start, StartError};
 use crate::config::valid::Settings;
 use crate::config::{self, Options};
 use crate::observe::Sink;
@@ -16,6 +16,13 @@ use crate::server::listen::Address;
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<PathBuf>) -> Exit {
     shield();
+    let signals = match Caught::new() {
+        Ok(signals) => Some(signals),
+        Err(error) => {
+            complain(&format!("error: signals cannot be caught: {error}\n"));
+            return Exit::Failed;
+        }
+    };
     let options = Options::process(file);
     let loaded = match config::load(&options) {
         Ok(loaded) => loaded,
@@ -48,7 +55,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
         tracing::warn!("{}", loaded.warnings.render(false));
     }
     let welcome = (!sink.is_json()).then(|| settings.clone());
-    match app::start(Start { settings, sink, source }) {
+    match app::start(Start { settings, sink, source, signals }) {
         Ok(running) => {
             announce(&running, welcome.as_ref());
             match running.wait() {
@@ -58,6 +65,10 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
                     Exit::Failed
                 }
             }
+        }
+        Err(stopped @ StartError::Stopped) => {
+            tracing::info!("{stopped}");
+            Exit::Done
         }
         Err(error) => {
             tell(&error.to_string());
