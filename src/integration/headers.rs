@@ -65,7 +65,7 @@ impl Headers {
         for (id, name) in &self.mapping {
             let (field, header) = words(*id);
             if let Some(value) = client.get(header).filter(|value| !value.is_empty()) {
-                if holds_tab(value.as_bytes()) {
+                if holds_control(value.as_bytes()) {
                     return Err(refused(header.to_owned(), name));
                 }
                 headers.insert(name.clone(), value.clone());
@@ -80,16 +80,17 @@ impl Headers {
                 Some(Value::Number(number)) => number.to_string(),
                 _ => continue,
             };
-            let value = HeaderValue::from_str(&text).ok().filter(|value| !holds_tab(value.as_bytes()));
+            let value = HeaderValue::from_str(&text).ok().filter(|value| !holds_control(value.as_bytes()));
             headers.insert(name.clone(), value.ok_or_else(|| refused(format!("metadata.{field}"), name))?);
         }
         Ok(())
     }
 }
 
-/// A header may hold a tab, an id may not: RFC 9110 would let readers differ in what it is.
-fn holds_tab(id: &[u8]) -> bool {
-    id.contains(&b'\t')
+/// A header may hold a tab, and beyond ASCII what some take for the end of a line. An id may not: readers would differ
+/// in what it is.
+fn holds_control(id: &[u8]) -> bool {
+    str::from_utf8(id).map_or_else(|_| id.contains(&b'\t'), |text| text.contains(char::is_control))
 }
 
 /// The id that the client gave as `param` cannot go into the header `name`.
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_id_with_control_characters_is_refused_by_name() {
-        for id in [r"a\r\nx-evil: 1", r"a\tb", r"a\u0000", r"a\u007f"] {
+        for id in [r"a\r\nx-evil: 1", r"a\tb", r"a\u0000", r"a\u007f", r"a\u0085"] {
             let refused = put(&[], &format!(r#"{{"metadata":{{"job_id":"{id}"}}}}"#)).unwrap_err();
             assert_eq!(refused.param, "metadata.job_id");
         }
