@@ -180,7 +180,8 @@ fn sidecar(folder: &std::path::Path, upstream: SocketAddr) -> (Running, SocketAd
     let (sink, writer) = Sink::to(io::sink(), true, Duration::from_millis(50));
     // The log is written until the process ends.
     std::mem::forget(writer);
-    let running = app::start(Start { settings: loaded.settings, sink, source: None }).expect("it starts");
+    let running = app::start(Start { settings: loaded.settings, sink, source: None, signals: None })
+        .expect("it starts");
     match running.proxy.first() {
         Some(&Address::Tcp(address)) => (running, address),
         other => unreachable!("it was told to listen on TCP, and does on {other:?}"),

@@ -1,10 +1,13 @@
 //! The control thread: signals, reload, and the stop in its order.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +20,7 @@ use crate::server::stop::Stopper;
 use crate::tasks::Tasks;
 
 /// How long background work (a token being fetched, a tail being drained) may hold up the end.
-const LAST_WORK: Duration = Duration::from_millis(500);
+pub(super) const LAST_WORK: Duration = Duration::from_millis(500);
 /// How often a lingering stop looks whether anyone is still served.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -74,11 +77,16 @@ impl Control {
         }
         house.cut.store(true, Ordering::Relaxed);
         stopper.end();
-        if let Some(stable) = &workshop.stable {
-            stable.workers.stop(patience).await;
-        }
+        end_workers(&workshop, patience).await;
         workshop.clients.close();
         let _ = timeout(patience, tasks.finished()).await;
+    }
+}
+
+/// Ends the handlers' processes, so that nothing is left of them.
+pub(super) async fn end_workers(workshop: &Workshop, patience: Duration) {
+    if let Some(stable) = &workshop.stable {
+        stable.workers.stop(patience).await;
     }
 }
 
@@ -164,8 +172,60 @@ async fn second(signals: &mut Option<Signals>) {
     }
 }
 
-/// The signals that the process obeys. They are caught from [`Signals::new`] on: it comes before the start line, so
-/// that whoever reads that line may send one.
+/// Signals that are caught from the very start of a process, and not only once it serves: by default a SIGHUP ends it,
+/// and as a container's first process it would not even hear a SIGTERM. They wait on the runtime that becomes the
+/// control thread's.
+#[derive(Debug)]
+pub struct Caught {
+    pub(super) runtime: Runtime,
+    pub(super) signals: Signals,
+}
+
+impl Caught {
+    /// From now on they are caught.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses it.
+    pub fn new() -> io::Result<Self> {
+        let runtime = runtime()?;
+        let signals = {
+            let _entered = runtime.enter();
+            Signals::new()?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Does what is left to be done where it ends before it serves.
+    pub(super) fn finish(&self, work: impl Future<Output = ()>) {
+        self.runtime.block_on(work);
+    }
+
+    /// What `work` comes to, which may take long; `None` where a stop is asked for before that.
+    pub(super) fn unless_stopped<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<T>> {
+        let (tell, told) = oneshot::channel();
+        std::thread::Builder::new().name("start".into()).spawn(move || tell.send(work()))?;
+        let Self { runtime, signals } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = signals.stop() => Ok(None),
+                done = told => done.map(Some).map_err(io::Error::other),
+            }
+        })
+    }
+}
+
+/// A runtime as the control thread has it.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// The signals that the process obeys. They are caught from [`Signals::new`] on.
+#[derive(Debug)]
 pub(super) struct Signals {
     hup: Signal,
     term: Signal,
@@ -174,7 +234,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Must be called on the runtime that waits for them.
-    pub(super) fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Self {
             hup: signal(SignalKind::hangup())?,
             term: signal(SignalKind::terminate())?,

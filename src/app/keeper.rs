@@ -336,6 +336,7 @@ impl Keeper {
             // It is a rotation gone wrong: what holds stays. Who asks for a reload is told that it is not as it should be.
             Err(why) if cause != Cause::Signal && server.api_key == self.settings.server.api_key => {
                 if print != self.key {
+                    self.house.strays.rotated(false);
                     tracing::error!("{why}; the old key stays in use");
                 }
                 let caller_key = self.house.rules.load().caller_key.clone();
@@ -360,7 +361,10 @@ impl Keeper {
     fn renew_inbound(&self) {
         match self.inbound.as_ref().map(|inbound| inbound.prepare()) {
             Some(Ok(Some(renewed))) => self.take_inbound(renewed),
-            Some(Err(why)) => tracing::error!("server.tls: {why}; the old certificate stays in use"),
+            Some(Err(why)) => {
+                self.house.strays.rotated(false);
+                tracing::error!("server.tls: {why}; the old certificate stays in use");
+            }
             Some(Ok(None)) | None => {}
         }
     }
@@ -369,6 +373,7 @@ impl Keeper {
     fn take_inbound(&self, renewed: Renewed) {
         if let Some(inbound) = &self.inbound {
             inbound.take(renewed);
+            self.house.strays.rotated(true);
             tracing::info!("server.tls renewed: new connections use it");
         }
     }
@@ -384,9 +389,13 @@ impl Keeper {
             Ok(rules) if rules.caller_key == self.house.rules.load().caller_key => {}
             Ok(rules) => {
                 self.house.rules.store(Arc::new(rules));
+                self.house.strays.rotated(true);
                 tracing::info!("the new server.api_key_file is in use");
             }
-            Err(why) => tracing::error!("{why}; the old key stays in use"),
+            Err(why) => {
+                self.house.strays.rotated(false);
+                tracing::error!("{why}; the old key stays in use");
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -33,9 +34,10 @@ use crate::server::{Doors, Serving};
 use crate::tasks::Tasks;
 use crate::tls::Inbound;
 use crate::workers::Workers;
-use control::{Control, Signals};
+use control::Control;
 use keeper::Keeper;
 
+pub use control::Caught;
 pub use keeper::{Reread, Source};
 
 /// Where the handlers' door is bound: the system chooses the port.
@@ -73,6 +75,9 @@ pub enum StartError {
     /// A key of `[server]` names a file that is not as it must be: there is nothing to serve without it.
     #[error("{0}")]
     Door(String),
+    /// It was told to stop before.
+    #[error("stopped before the start was done")]
+    Stopped,
 }
 
 /// How to start.
@@ -81,9 +86,10 @@ pub struct Start {
     pub settings: Settings,
     /// Where access lines go.
     pub sink: Sink,
-    /// Where the configuration came from; `None` leaves it as it is and all signals alone (for a sidecar inside
-    /// another process).
+    /// Where the configuration came from; `None` leaves it as it is (for a sidecar inside another process).
     pub source: Option<Source>,
+    /// The signals that it obeys; `None` leaves all signals alone.
+    pub signals: Option<Caught>,
 }
 
 impl std::fmt::Debug for Start {
@@ -125,7 +131,7 @@ impl Open {
 
 /// `lost` is cancelled when a worker thread ends before its time.
 fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, StartError> {
-    let Start { settings, sink, source } = start;
+    let Start { settings, sink, source, mut signals } = start;
     let Open { inbound, doors, admin, outside } = open;
     let door = doors[0].handlers.as_ref().map(handlers_door).transpose()?;
     let (tasks, connections) = (Tasks::new(), Tasks::new());
@@ -138,7 +144,7 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
         slots: SlotBook::default(),
         stable: Some(Stable { workers: Workers::new(clients), door: door.clone() }),
     };
-    let registry = build(&settings, &workshop)?;
+    let registry = build(&settings, &workshop, signals.as_mut())?;
     let house = Arc::new(House {
         registry: ArcSwap::from_pointee(registry),
         access: settings.log.access.then(|| Access::new(sink.clone())),
@@ -164,7 +170,6 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
     let crew = Serving::crew(&house, &settings.server, &connections, &stop, inbound.as_ref());
     let workers = spawn_workers(doors, crew, &house.ended, &connections, &lost)?;
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
-    let obeys = source.is_some();
     let source = source.unwrap_or_else(Source::none);
     let workshop = Arc::new(workshop);
     let keeper = Keeper::new(Arc::clone(&house), Arc::clone(&workshop), sink, settings, source).with(inbound);
@@ -178,7 +183,7 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
         signals: None,
         lost,
     };
-    let control = spawn_control(control, obeys, admins, stop, workers)?;
+    let control = spawn_control(control, signals, admins, stop, workers)?;
     Ok(Running { proxy, admin: inside, metrics: scraped, house: served, stopper, control })
 }
 
@@ -216,7 +221,11 @@ fn handlers_door(bound: &Bound) -> Result<Arc<HandlersDoor>, StartError> {
     }
 }
 
-fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
+fn build(
+    settings: &Settings,
+    workshop: &Workshop,
+    signals: Option<&mut Caught>,
+) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
     let failed: Vec<String> = entries.iter().filter_map(renew::failure).collect();
@@ -227,7 +236,7 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
         tracing::error!("{failure}");
     }
     if settings.server.strict_start {
-        let unfit: Vec<String> = entries.iter().filter_map(|entry| unfit_handler(entry, settings)).collect();
+        let unfit = unfit_handlers(entries.clone(), settings.handlers.start_timeout, workshop, signals)?;
         if !unfit.is_empty() {
             return Err(StartError::World(unfit));
         }
@@ -235,11 +244,29 @@ fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartErro
     Ok(Registry::new(entries, clock::unix_seconds()))
 }
 
-/// What is wrong with the handler of an entry, once its workers have begun or failed to.
-fn unfit_handler(entry: &Arc<Entry>, settings: &Settings) -> Option<String> {
-    let crew = entry.state.as_ref().ok()?.crew.as_ref()?;
+/// What is wrong with the handlers, once the workers of each have begun or failed to.
+fn unfit_handlers(
+    entries: Vec<Arc<Entry>>,
+    start_timeout: Duration,
+    workshop: &Workshop,
+    signals: Option<&mut Caught>,
+) -> Result<Vec<String>, StartError> {
     // The interpreter starts first, and then each worker.
-    let most = settings.handlers.start_timeout.saturating_mul(3);
+    let most = start_timeout.saturating_mul(3);
+    let look = move || entries.iter().filter_map(|entry| unfit_handler(entry, most)).collect();
+    let Some(caught) = signals else { return Ok(look()) };
+    match caught.unless_stopped(look) {
+        Ok(Some(unfit)) => Ok(unfit),
+        Ok(None) => {
+            caught.finish(control::end_workers(workshop, control::LAST_WORK));
+            Err(StartError::Stopped)
+        }
+        Err(error) => Err(StartError::Cannot(format!("cannot wait for the handlers: {error}"))),
+    }
+}
+
+fn unfit_handler(entry: &Arc<Entry>, most: Duration) -> Option<String> {
+    let crew = entry.state.as_ref().ok()?.crew.as_ref()?;
     let why = crew.wait_settled(most).err()?;
     Some(format!("integration `{}` ({}) cannot serve: {why}", entry.settings.name, entry.settings.origin))
 }
@@ -305,18 +332,20 @@ fn to_the_end(work: impl FnOnce() -> std::io::Result<()>) -> bool {
 
 fn spawn_control(
     mut control: Control,
-    obeys_signals: bool,
+    caught: Option<Caught>,
     admins: [(Option<Bound>, Scope); 2],
     stop: Stop,
     workers: Vec<JoinHandle<()>>,
 ) -> Result<JoinHandle<Result<(), Broken>>, StartError> {
     let (lost, visits) = (control.lost.clone(), Arc::clone(&control.house.ended));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let spawned = runtime.and_then(|runtime| {
-        if obeys_signals {
-            let _entered = runtime.enter();
-            control.signals = Some(Signals::new()?);
+    let runtime = match caught {
+        Some(Caught { runtime, signals }) => {
+            control.signals = Some(signals);
+            Ok(runtime)
         }
+        None => control::runtime(),
+    };
+    let spawned = runtime.and_then(|runtime| {
         std::thread::Builder::new().name("control".into()).spawn(move || {
             runtime.block_on(async move {
                 for (door, scope) in admins {

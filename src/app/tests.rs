@@ -25,7 +25,7 @@ fn start_before(provider: &TcpListener, server: &str) -> Start {
     let options = Options { env: Environment::default(), dir: dir.path().to_owned(), ..Options::default() };
     let settings = load(&options).unwrap_or_else(|problems| panic!("{problems}")).settings;
     let (sink, _writer) = Sink::to(io::sink(), true, Duration::ZERO);
-    Start { settings, sink, source: None }
+    Start { settings, sink, source: None, signals: None }
 }
 
 fn provider() -> TcpListener {

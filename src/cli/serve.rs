@@ -7,7 +7,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 
 use super::Exit;
 use super::check::world;
-use crate::app::{self, Reread, Running, Source, Start, StartError};
+use crate::app::{self, Caught, Reread, Running, Source, Start, StartError};
 use crate::config::valid::Settings;
 use crate::config::{self, Options};
 use crate::observe::Sink;
@@ -16,6 +16,13 @@ use crate::server::listen::Address;
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<PathBuf>) -> Exit {
     shield();
+    let signals = match Caught::new() {
+        Ok(signals) => Some(signals),
+        Err(error) => {
+            complain(&format!("error: signals cannot be caught: {error}\n"));
+            return Exit::Failed;
+        }
+    };
     let options = Options::process(file);
     let loaded = match config::load(&options) {
         Ok(loaded) => loaded,
@@ -48,24 +55,24 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
         tracing::warn!("{}", loaded.warnings.render(false));
     }
     let welcome = (!sink.is_json()).then(|| settings.clone());
-    match app::start(Start { settings, sink, source }) {
+    match app::start(Start { settings, sink, source, signals }) {
         Ok(running) => {
             announce(&running, welcome.as_ref());
             match running.wait() {
                 Ok(()) => Exit::Done,
                 Err(error) => {
-                    tracing::error!("{error}");
+                    tell(&error.to_string());
                     Exit::Failed
                 }
             }
         }
-        Err(error @ (StartError::World(_) | StartError::Door(_))) => {
-            tracing::error!("{error}");
-            Exit::Config
+        Err(stopped @ StartError::Stopped) => {
+            tracing::info!("{stopped}");
+            Exit::Done
         }
-        Err(error @ StartError::Cannot(_)) => {
-            tracing::error!("{error}");
-            Exit::Failed
+        Err(error) => {
+            tell(&error.to_string());
+            if matches!(error, StartError::Cannot(_)) { Exit::Failed } else { Exit::Config }
         }
     }
 }
@@ -117,6 +124,15 @@ fn log_panics() {
         let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
         tracing::error!(place, "a panic; this is a bug in Outrider");
     }));
+}
+
+/// Says why it ends: in the log, and where that is off (`log.level`), on stderr.
+fn tell(why: &str) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{why}");
+    } else {
+        complain(&format!("error: {why}\n"));
+    }
 }
 
 fn complain(text: &str) {

@@ -90,7 +90,8 @@ impl Expander<'_> {
             (Some(default), ..) => Ok(filled.unwrap_or(default).to_owned()),
             (_, Some(message), _) => filled.map(str::to_owned).ok_or_else(|| {
                 let colon = if message.is_empty() { "" } else { ": " };
-                missing(name, format!("the environment variable {name} is not set{colon}{message}"))
+                let lacks = if set.is_some() { "empty" } else { "not set" };
+                missing(name, format!("the environment variable {name} is {lacks}{colon}{message}"))
             }),
             (_, _, true) => set
                 .map(str::to_owned)
@@ -200,7 +201,7 @@ mod tests {
     fn a_variable_that_is_not_set_is_named() {
         for text in ["${B}", "${B:?}", "${EMPTY:?say why}"] {
             let Err(Failure::Text { message, .. }) = expand(text) else { panic!("{text} was expanded") };
-            assert!(message.contains(" B ") || message.contains("EMPTY is not set: say why"), "{message}");
+            assert!(message.contains(" B ") || message.contains("EMPTY is empty: say why"), "{message}");
         }
     }
 

@@ -263,20 +263,20 @@ impl<'a> Reading<'a> {
     }
 
     fn inline(&mut self, text: String, at: &At) -> Field<SecretSource> {
-        // A token is looked at where it is known what of it is used.
-        if is_token(at) {
-            return Field::Given(SecretSource::Inline(Secret::new(text)));
+        if is_judged_where_used(at) || self.judge(&text, at) {
+            Field::Given(SecretSource::Inline(Secret::new(text)))
+        } else {
+            Field::Bad
         }
-        match credential::check(&text) {
-            Ok(()) => {
-                self.doubt(&text, at);
-                Field::Given(SecretSource::Inline(Secret::new(text)))
-            }
-            Err(flaw) => {
-                self.flaw(flaw, at);
-                Field::Bad
-            }
+    }
+
+    /// Whether the secret at `at` may be used; if not, that is noted.
+    pub(super) fn judge(&mut self, text: &str, at: &At) -> bool {
+        match credential::check(text) {
+            Ok(()) => self.doubt(text, at),
+            Err(flaw) => self.flaw(flaw, at),
         }
+        credential::check(text).is_ok()
     }
 
     /// Notes what is wrong with the secret at `at`.
@@ -396,6 +396,12 @@ pub(super) fn is_home(path: &str) -> bool {
 /// Whether it is an argument of a handler's constructor, for which `None` is a value as any other.
 fn is_argument(at: &At) -> bool {
     matches!(at.keys().as_slice(), ["integrations", _, "custom_llm_config", "init_kwargs", _])
+}
+
+/// A token is looked at where it is known what of it is used, and a key where it is known that it is: Galileo's exports
+/// hold starred ones of another `authentication_type`.
+fn is_judged_where_used(at: &At) -> bool {
+    is_token(at) || matches!(at.keys().as_slice(), ["integrations", _, "api_key_value"])
 }
 
 fn is_token(at: &At) -> bool {

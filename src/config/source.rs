@@ -354,7 +354,11 @@ fn read_environment(options: &Options, below: &[(Layer, Dict)], problems: &mut P
     for (name, value) in options.env.all() {
         let Some(levels) = levels(name) else { continue };
         let mut path: Vec<String> = levels.split("__").enumerate().map(|(n, key)| as_key(key, n)).collect();
-        as_written(&mut path, below);
+        if let Some((taken, other)) = as_written(&mut path, below) {
+            let message = format!("it may mean `{other}` as well as `{taken}`, which it sets");
+            let help = "variables tell them not apart: rename one, or set it in the file, with `${…}`";
+            problems.push(about_variable(Severity::Warning, name, message).with_help(help));
+        }
         let number = variables.len();
         variables.push(name.to_owned());
         if !put(&mut dict, &mut root, &path, value, number) {
@@ -424,18 +428,23 @@ fn as_key(written: &str, depth: usize) -> String {
 }
 
 /// A variable's name cannot hold dashes, dots or small letters: `MY_GW` means the integration `my-gw` if there is one,
-/// and `X_TEAM` its header `X-Team`.
-fn as_written(path: &mut [String], below: &[(Layer, Dict)]) {
+/// and `X_TEAM` its header `X-Team`. Where it may mean two, the one that is taken and another.
+fn as_written(path: &mut [String], below: &[(Layer, Dict)]) -> Option<(String, String)> {
     let mut tables: Vec<&Dict> = below.iter().map(|(_, dict)| dict).collect();
+    let mut doubt = None;
     for key in path {
-        if !tables.iter().any(|table| table.contains_key(key)) {
-            let is_it = |known: &&String| keys::as_variable(known) == keys::as_variable(key);
-            if let Some(known) = tables.iter().flat_map(|table| table.keys()).find(is_it) {
-                key.clone_from(known);
-            }
+        let is_it = |known: &&String| keys::as_variable(known) == keys::as_variable(key);
+        let mut all: Vec<_> = tables.iter().flat_map(|table| table.keys()).filter(is_it).collect();
+        // As it is written, if so; else that of the first layer.
+        all.sort_by_key(|known| *known != key);
+        if let Some(known) = all.first() {
+            let other = all.iter().find(|other| *other != known);
+            doubt = doubt.or_else(|| other.map(|other| ((*known).clone(), (*other).clone())));
+            key.clone_from(known);
         }
         tables = tables.iter().filter_map(|table| table.get(key)?.as_dict()).collect();
     }
+    doubt
 }
 
 /// Puts what variable `number` says at `path`; false if another has put a text there, and not a table, where this one

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use figment::value::{Dict, Value};
 
-use super::places::{At, shown_key};
+use super::places::{At, Origin, shown_key};
 use super::read::{Reading, nearest};
 use super::{borrowed, keys};
+use crate::names::IntegrationName;
 
 /// So many keys of a table are listed where an unknown one is like none of them.
 const FEW: usize = 16;
@@ -17,6 +18,9 @@ const OPEN: [(&str, &str); 3] =
 
 /// Keys of an integration that may well be meant as one of these too.
 const COMMON: [&str; 4] = ["format", "path", "query", "token"];
+
+/// Keys by which a table is known as an integration.
+const WHOLE: [&str; 4] = ["endpoint", "authentication_type", "models", "model_properties"];
 
 impl Reading<'_> {
     /// Notes every key of `dict` that is not `known`. `elsewhere` are keys that are often put into the wrong table, and
@@ -31,7 +35,12 @@ impl Reading<'_> {
         self.look_below(dict, at, known);
         for key in dict.keys().filter(|key| !known.contains(&key.as_str())) {
             let own = at.key(key);
-            let help = if let Some(table) = above(at, key) {
+            let help = if let Some(name) = self.name_in_parts(dict, at, key) {
+                for key in WHOLE {
+                    self.note_meant(&own, Some(at.key(key)));
+                }
+                format!("a dot parts a name, unless it stands in quotes: [integrations.\"{name}\"]")
+            } else if let Some(table) = above(at, key) {
                 self.move_to(at, &table)
             } else if let Some(borrowed::Meant { key, help }) = borrowed::meant(at, key) {
                 self.note_meant(&own, key.map(|key| at.key(key)));
@@ -56,6 +65,25 @@ impl Reading<'_> {
             };
             self.error_unless_galileo(&own, message).help(help);
         }
+    }
+
+    /// The name of the integration that was written without quotes, where the unknown `key` of the one at `at` is the rest
+    /// of it: `[integrations.gpt-4.1]` is the table `1` of `gpt-4`.
+    fn name_in_parts(&self, dict: &Dict, at: &At, key: &str) -> Option<String> {
+        let keys = at.keys();
+        let (["integrations", first], Origin::Toml) =
+            (keys.as_slice(), self.places.layer_of(&at.key(key))?.origin)
+        else {
+            return None;
+        };
+        let mut name = format!("{first}.{key}");
+        let mut table = dict.get(key)?.as_dict()?;
+        while !WHOLE.iter().any(|key| table.contains_key(*key)) {
+            let (next, inner) = table.iter().next()?;
+            name = format!("{name}.{next}");
+            table = inner.as_dict()?;
+        }
+        name.parse::<IntegrationName>().is_ok().then_some(name)
     }
 
     /// Notes what the unknown key `own` stood for. Where it is only a warning, that is missed.

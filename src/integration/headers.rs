@@ -65,6 +65,9 @@ impl Headers {
         for (id, name) in &self.mapping {
             let (field, header) = words(*id);
             if let Some(value) = client.get(header).filter(|value| !value.is_empty()) {
+                if holds_control(value.as_bytes()) {
+                    return Err(refused(header.to_owned(), name));
+                }
                 headers.insert(name.clone(), value.clone());
                 continue;
             }
@@ -76,16 +79,8 @@ impl Headers {
                 Some(Value::Number(number)) => number.to_string(),
                 _ => continue,
             };
-            // A header may hold a tab, an id may not: RFC 9110 would let readers differ in what it is.
-            let value = HeaderValue::from_str(&text).ok().filter(|_| !text.contains('\t'));
-            let refused = || Refused {
-                param: format!("metadata.{field}"),
-                message: format!(
-                    "metadata.{field} goes into the header `{name}` and may not hold control characters"
-                ),
-                unsupported: false,
-            };
-            headers.insert(name.clone(), value.ok_or_else(refused)?);
+            let value = HeaderValue::from_str(&text).ok().filter(|value| !holds_control(value.as_bytes()));
+            headers.insert(name.clone(), value.ok_or_else(|| refused(format!("metadata.{field}"), name))?);
         }
         Ok(())
     }
@@ -98,6 +93,18 @@ fn metadata_of(request: &Envelope) -> Option<&[u8]> {
 }
 
 const METADATA: &str = "metadata";
+
+/// A header may hold a tab, and beyond ASCII what some take for the end of a line. An id may not: readers would differ
+/// in what it is.
+fn holds_control(id: &[u8]) -> bool {
+    str::from_utf8(id).map_or_else(|_| id.contains(&b'\t'), |text| text.contains(char::is_control))
+}
+
+/// The id that the client gave as `param` cannot go into the header `name`.
+fn refused(param: String, name: &HeaderName) -> Refused {
+    let message = format!("{param} goes into the header `{name}` and may not hold control characters");
+    Refused { param, message, unsupported: false }
+}
 
 /// Whether the client has said in `Connection` that the field is for this connection alone (RFC 9110 §7.6.1).
 fn is_hop_by_hop(name: &HeaderName, client: &HeaderMap) -> bool {
@@ -169,10 +176,13 @@ mod tests {
 
     #[test]
     fn an_id_with_control_characters_is_refused_by_name() {
-        for id in [r"a\r\nx-evil: 1", r"a\tb", r"a\u0000", r"a\u007f"] {
+        for id in [r"a\r\nx-evil: 1", r"a\tb", r"a\u0000", r"a\u007f", r"a\u0085"] {
             let refused = put(&[], &format!(r#"{{"metadata":{{"job_id":"{id}"}}}}"#)).unwrap_err();
             assert_eq!(refused.param, "metadata.job_id");
         }
+        let refused = put(&[("x-galileo-user-id", "a\tb")], "{}").unwrap_err();
+        assert_eq!(refused.param, "x-galileo-user-id");
+        assert!(refused.message.starts_with("x-galileo-user-id goes into the header `x-their-user`"));
     }
 
     #[test]

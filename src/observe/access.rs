@@ -140,8 +140,15 @@ fn text_line(record: &Record<'_>, ending: Ending, stamper: &mut Stamper, out: &m
         record.total.as_secs_f64() * 1e3,
         record.request_id
     );
+    // Where the names do not say what was asked for, the path does.
+    if record.integration.is_none() || record.model.is_none() {
+        let _ = write!(out, " path={}", printable(record.path));
+    }
     if let Some(code) = record.code {
         let _ = write!(out, " code={}", printable(code));
+    }
+    if let Some(id) = record.upstream_id {
+        let _ = write!(out, " upstream_request_id={}", printable(id));
     }
     if let Some(cause) = record.cause {
         let _ = write!(out, " cause={}", printable(cause));
@@ -253,5 +260,21 @@ mod tests {
         let mut out = Vec::new();
         text_line(&record, Ending::Cancelled, &mut Stamper::default(), &mut out);
         assert_eq!(out.iter().filter(|b| b.is_ascii_control()).count(), 1);
+    }
+
+    #[test]
+    fn a_text_line_names_the_path_where_no_model_is_known_and_the_upstreams_id() {
+        let told = |record: &Record<'_>| {
+            let mut out = Vec::new();
+            text_line(record, Ending::Failed, &mut Stamper::default(), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let record = Record { path: "/v1/chat\n", upstream_id: Some("req-7"), ..Record::default() };
+        let line = told(&record);
+        assert!(line.contains(" path=/v1/chat  upstream_request_id=req-7"), "{line}");
+        let relayed = Record { integration: Some("acme"), ..record.clone() };
+        assert!(told(&relayed).contains(" path=/v1/chat "));
+        let known = Record { model: Some("m"), ..relayed };
+        assert!(!told(&known).contains("path="));
     }
 }

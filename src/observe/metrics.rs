@@ -208,7 +208,7 @@ impl Metrics {
         add(registry.sub_registry_with_prefix("outrider"));
     }
 
-    /// The handles of one integration; `""` stands for requests that never found one.
+    /// The handles of one integration; `""` stands for requests that never found one, and for the server's own files.
     pub fn integration(self: &Arc<Self>, name: &str) -> IntegrationMetrics {
         let labels = Labels { integration: name.to_owned() };
         let ending = |e: Ending| {
@@ -216,11 +216,9 @@ impl Metrics {
         };
         let tokens =
             |kind| self.tokens.get_or_create_owned(&TokenLabels { integration: name.to_owned(), kind });
-        if !name.is_empty() {
-            for result in ["taken", "refused"] {
-                let labels = RotationLabels { integration: name.to_owned(), result };
-                drop(self.rotations.get_or_create(&labels));
-            }
+        for result in ["taken", "refused"] {
+            let labels = RotationLabels { integration: name.to_owned(), result };
+            drop(self.rotations.get_or_create(&labels));
         }
         IntegrationMetrics {
             all: Arc::clone(self),

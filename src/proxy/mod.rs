@@ -70,7 +70,7 @@ pub struct House {
     pub access: Option<Access>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
-    /// The metrics of requests that found no integration.
+    /// The metrics of requests that found no integration, and of the server's own files.
     pub strays: IntegrationMetrics,
     /// For work that outlives its request: draining a finished stream's tail.
     pub tasks: Tasks,

@@ -157,10 +157,15 @@ impl Desk {
 
 fn answer<B>(request: &Request<B>, scope: Scope, house: &House) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut response = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET is served here: this is `admin.listen`, and models answer at `server.listen`\n",
-        );
+        let told = match scope {
+            Scope::All => {
+                "only GET is served here: this is `admin.listen`, and models answer at `server.listen`\n"
+            }
+            Scope::Outside => {
+                "only GET is served here: this is `admin.metrics_listen`, and models answer at `server.listen`\n"
+            }
+        };
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, told);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
@@ -174,8 +179,11 @@ fn answer<B>(request: &Request<B>, scope: Scope, house: &House) -> Response<Full
         }
         ("/integrations", Scope::All) => integrations(house),
         ("/", Scope::All) => text(StatusCode::OK, "/livez\n/readyz\n/metrics\n/integrations\n"),
-        _ => {
+        (_, Scope::All) => {
             text(StatusCode::NOT_FOUND, "there is nothing here; try /livez /readyz /metrics /integrations\n")
+        }
+        (_, Scope::Outside) => {
+            text(StatusCode::NOT_FOUND, "there is nothing here; try /livez /readyz /metrics\n")
         }
     }
 }

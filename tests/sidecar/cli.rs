@@ -116,6 +116,17 @@ fn a_second_instance_on_a_taken_port_fails() {
 }
 
 #[test]
+fn a_start_that_fails_says_why_though_the_log_is_off() {
+    let upstream = Upstream::saying("hello");
+    let first = Setup::before(&upstream, "").start();
+    let tables = integration("acme", &upstream.url("/v1"), "") + "[log]\nlevel = \"off\"\n";
+    let second = Setup::new(tables).server(&format!("listen = \"{}\"", first.address()));
+    let ended = second.run(&["--config", &second.write().to_string_lossy()]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{}", ended.output());
+    assert!(ended.stderr.contains(&first.address().to_string()), "{}", ended.output());
+}
+
+#[test]
 fn console_writes_what_galileo_needs_and_no_secret() {
     let key = "authentication_type = \"api_key\"\napi_key_header = \"x-key\"\napi_key_value = \"key-SENTINEL\"\n\
                model_properties = [{ name = \"real-model\", alias = \"Nice Name\" }]\ncustom_header_mapping = { job_id = \"X-Corp-Job\" }";

@@ -380,3 +380,43 @@ fn a_strict_start_waits_for_handlers_and_stops_where_one_does_not_load() {
     let sidecar = setup_of(&handler("bad", "bad.py", "Handler", "")).start();
     assert_eq!(state(&sidecar, "bad")["state"], Value::from("ready"));
 }
+
+/// A handler whose file writes `began` beside it when it is loaded, and goes on once there is `go`.
+const LATE: &str = "import time
+from pathlib import Path
+
+from litellm import CustomLLM
+
+Path(__file__).with_name('began').touch()
+while not Path(__file__).with_name('go').exists():
+    time.sleep(0.02)
+
+
+class Handler(CustomLLM):
+    async def acompletion(self, *args, **kwargs):
+        pass
+";
+
+#[test]
+fn a_strict_start_that_waits_for_handlers_heeds_a_stop_and_remembers_a_reload() {
+    let setup = setup(&[], "", &handler("late", "late.py", "Handler", ""))
+        .file("handlers/late.py", LATE)
+        .server("start = \"strict\"");
+    let config = setup.write();
+    let waiting = |signal: &str| {
+        let begun = setup.begin(&["--config", &config.to_string_lossy()]);
+        begun.until_file(&setup.dir().join("handlers/began"));
+        begun.signal(signal);
+        begun
+    };
+    let ended = waiting("TERM").end("a start that is told to stop");
+    assert_eq!(ended.code, 0, "{}", ended.output());
+    assert!(ended.stdout.contains("stopped before the start was done"), "{}", ended.output());
+    std::fs::remove_file(setup.dir().join("handlers/began")).expect("the handler has written it");
+    let reloaded = waiting("HUP");
+    std::fs::write(setup.dir().join("handlers/go"), "").expect("the temporary folder can be written");
+    reloaded.logged("listening");
+    reloaded.logged("configuration reloaded");
+    reloaded.signal("TERM");
+    assert_eq!(reloaded.end("a sidecar that was reloaded").code, 0);
+}

@@ -163,6 +163,11 @@ fn the_key_of_callers_is_rotated_too() {
     sidecar.put("caller", "new-key");
     sidecar.logged("the new server.api_key_file is in use", 1);
     assert_eq!((ask("old-key"), ask("new-key")), (401, 200));
+    let counted = |result: &str| {
+        sidecar.metric(&format!("outrider_rotations_total{{integration=\"\",result=\"{result}\"}}"))
+    };
+    assert_eq!(counted("taken"), Some(1.0));
+    assert!(counted("refused") >= Some(1.0), "{:?}", counted("refused"));
 }
 
 #[test]
@@ -320,6 +325,8 @@ fn the_certificate_that_callers_see_is_rotated_without_a_signal() {
     assert_eq!(caller.send(&Call::say("m", "hi")).answer().content(), "hello");
     let ends = sidecar.metric("outrider_cert_expiry_seconds{integration=\"\",kind=\"server\"}");
     assert!(ends.is_some_and(|at| at > 1e9), "{ends:?}");
+    let taken = sidecar.metric("outrider_rotations_total{integration=\"\",result=\"taken\"}");
+    assert_eq!(taken, Some(1.0));
 }
 
 #[test]

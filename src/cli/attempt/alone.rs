@@ -54,7 +54,12 @@ impl Alone {
         let (ear, lines) = unbounded_channel();
         let (sink, writer) = Sink::to(Ear(ear), true, Duration::ZERO);
         let log = integration.handler.is_some().then(|| handlers_log(settings.log.level));
-        let start = Start { settings: private(settings.clone(), integration, &key), sink, source: None };
+        let start = Start {
+            settings: private(settings.clone(), integration, &key),
+            sink,
+            source: None,
+            signals: None,
+        };
         let running = app::start(start).map_err(|error| error.to_string())?;
         let Some(&Address::Tcp(to)) = running.proxy.first() else {
             return Err("it cannot be told where this listens".to_owned());

@@ -84,7 +84,7 @@ fn start(config: PathBuf) -> Result<(Running, SocketAddr), String> {
     let loaded = config::load(&options).map_err(|problems| problems.render(false))?;
     // Errors alone: what a handler's interpreter has to complain.
     let (sink, _writer) = Sink::to(io::stderr(), true, Duration::ZERO);
-    let start = Start { settings: loaded.settings, sink, source: None };
+    let start = Start { settings: loaded.settings, sink, source: None, signals: None };
     let running = app::start(start).map_err(|e| e.to_string())?;
     let Some(&Address::Tcp(proxy)) = running.proxy.first() else {
         return Err("the sidecar does not listen where it was told to".to_owned());

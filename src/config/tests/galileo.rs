@@ -255,6 +255,18 @@ fn an_export_without_its_secret_says_which_to_set() {
 }
 
 #[test]
+fn an_export_may_hold_a_starred_key_that_is_not_used() {
+    let oauth2 = r#"{"authentication_type": "oauth2", "endpoint": "https://a.example/v1", "models": ["m"],
+        "token": "{\"client_id\": \"me\", \"client_secret\": \"s3cret\"}", "api_key_value": "****"}"#;
+    let none = r#"{"authentication_type": "none", "endpoint": "https://a.example/v1", "models": ["n"],
+        "api_key_header": "x-key", "api_key_value": "****"}"#;
+    let house = House::new("integrations_dir = \"d\"").with("d/a.json", oauth2).with("d/b.json", none);
+    let report = house.report();
+    assert!(!report.contains("error"), "{report}");
+    assert_eq!(report.matches("warning: `api_key_value` is not used").count(), 2, "{report}");
+}
+
+#[test]
 fn a_key_that_stands_twice_is_named_and_underlined_and_neither_value_is_shown() {
     let lines = "{\"endpoint\": \"https://e.example/v1\",\n \"headers\": {\"x-a\": \"1\", \"x-b\": \"2\",\n  \"x-c\": \"3\", \"x-a\": \"4\"}}";
     let line =

@@ -84,6 +84,27 @@ fn one_port_of_two_listeners_is_an_error_where_one_is_every_address() {
 }
 
 #[test]
+fn a_socket_that_nobody_could_connect_to_is_refused() {
+    let long = format!("/run/{}", "s".repeat(120));
+    for (path, words) in [
+        (
+            long.as_str(),
+            "the path in `server.listen` has 125 bytes, and that of a Unix socket at most about 100",
+        ),
+        ("/run/a\\u0000b", "`server.listen` holds a character that no path can have"),
+    ] {
+        let report = House::new(&format!("[server]\nlisten = \"unix:{path}\"\n{}", acme(""))).report();
+        assert!(report.contains(words) && report.contains("1 error"), "{report}");
+        let admin =
+            format!("[admin]\nlisten = \"unix:{path}\"\nmetrics_listen = \"unix:{path}\"\n{}", acme(""));
+        let report = House::new(&admin).report();
+        assert!(report.contains("`admin.listen`") && report.contains("`admin.metrics_listen`"), "{report}");
+    }
+    let fits = format!("[server]\nlisten = \"unix:/run/{}\"\n{}", "s".repeat(90), acme(""));
+    assert!(!House::new(&fits).report().contains("error"));
+}
+
+#[test]
 fn one_socket_by_two_ways_is_warned_of() {
     let report = |second: &str| {
         let listen = format!("[server]\nlisten = [\"unix:/d/x\", \"unix:{second}\"]\n");

@@ -114,6 +114,24 @@ fn the_environment_stands_above_the_file_and_keeps_text_as_it_is() {
 }
 
 #[test]
+fn a_variable_that_may_mean_two_integrations_is_warned_of() {
+    let two = |name: &str, other: &str| {
+        let named = |name: &str, model: &str| {
+            acme("").replace("acme]", &format!("\"{name}\"]")).replace("[\"m\"]", &format!("[\"{model}\"]"))
+        };
+        let house = House::new(&format!("{}{}", named(name, "m"), named(other, "n")));
+        house.env([("OUTRIDER_INTEGRATIONS__MY_GW__PATH", "/x")]).report()
+    };
+    for (name, other, taken) in [("my-gw", "my.gw", "my-gw"), ("my-gw", "my_gw", "my_gw")] {
+        let report = two(name, other);
+        let rest = if taken == name { other } else { name };
+        let words = format!("warning: it may mean `{rest}` as well as `{taken}`, which it sets\n");
+        assert!(report.contains(&words) && report.contains("1 warning"), "{report}");
+    }
+    assert_eq!(two("my-gw", "my-gw2"), "");
+}
+
+#[test]
 fn an_unreadable_file_inside_an_integration_is_the_worlds_fault() {
     let house = House::new(&acme("headers = { x-a = \"${file:none}\" }"));
     let loaded = house.loaded();

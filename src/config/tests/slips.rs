@@ -349,6 +349,29 @@ fn what_could_never_work_is_an_error() {
 }
 
 #[test]
+fn a_name_with_a_dot_and_without_quotes_is_one_error_that_says_how_to_write_it() {
+    let lines = "endpoint = \"https://a.example/v1\"\nmodels = [\"m\"]\nauthentication_type = \"none\"\n";
+    let report = |toml: String| House::new(&toml).report();
+    insta::assert_snapshot!(report(format!("[integrations.gpt-4.1]\n{lines}")), @r#"
+    error: unknown key `1`
+     --> config.toml:1:21
+      |
+    1 | [integrations.gpt-4.1]
+      |                     ^
+      = help: a dot parts a name, unless it stands in quotes: [integrations."gpt-4.1"]
+
+    1 error
+    "#);
+    let below =
+        report(format!("[integrations.a.b.c]\n{lines}[integrations.a.b.c.limits]\nconnect = \"1s\"\n"));
+    assert!(below.contains("[integrations.\"a.b.c\"]") && below.contains("\n1 error\n"), "{below}");
+    let beside = report(format!("[integrations.a]\n{lines}[integrations.a.b]\n{lines}"));
+    assert!(beside.contains("[integrations.\"a.b\"]") && beside.contains("1 error"), "{beside}");
+    let other = report(format!("[integrations.a]\n{lines}[integrations.a.limit]\nconnect = \"1s\"\n"));
+    assert!(other.contains("did you mean `limits`?"), "{other}");
+}
+
+#[test]
 fn the_name_of_a_key_gives_a_terminal_nothing_to_obey() {
     let json = "{\"endpoint\": \"https://a.example/v1\", \"models\": [\"m\"], \"headers\": {\"a\\u001b[31m\": \"x\"}}";
     let report = House::new("integrations_dir = \"d\"\n").with("d/a.json", json).report();

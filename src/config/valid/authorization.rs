@@ -154,6 +154,9 @@ fn api_key(fields: Fields, at: &At, r: &mut Reading<'_>) -> Option<Authorization
     let value = fields.api_key_value.given();
     if let Some(SecretSource::Inline(secret)) = &value {
         let at = at.key("api_key_value");
+        if !r.judge(secret.expose(), &at) {
+            return None;
+        }
         headers::value(secret.expose(), &at, r)?;
         if let Some(header) = header.as_ref().filter(|_| doubt::doubt(secret.expose()).is_none())
             && let Some(doubt) = doubt::doubt_in_header(header, secret.expose())

@@ -371,7 +371,7 @@ fn address(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Listen> {
         if r.refuse_home(path, at) {
             return None;
         }
-        return Some(Listen::Unix(r.places.dir_of(at).join(Path::new(path))));
+        return socket(r.places.dir_of(at).join(path), at, r);
     }
     if let Ok(address) = text.parse() {
         return Some(Listen::Tcp(address));
@@ -387,6 +387,24 @@ fn address(text: &str, at: &At, r: &mut Reading<'_>) -> Option<Listen> {
         _ => "write an address and a port such as 127.0.0.1:4010, or unix:/path".to_owned(),
     };
     r.error(at, format!("`{at}` must be an IP address and a port, or `unix:` and a path{shown}")).help(help);
+    None
+}
+
+/// The socket at `path`. A longer path could be given to a socket by a link, but nobody could connect to it by that.
+fn socket(path: PathBuf, at: &At, r: &mut Reading<'_>) -> Option<Listen> {
+    if std::os::unix::net::SocketAddr::from_pathname(&path).is_ok() {
+        return Some(Listen::Unix(path));
+    }
+    let length = path.as_os_str().len();
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        r.error(at, format!("`{at}` holds a character that no path can have")).help("leave it out");
+    } else {
+        r.error(
+            at,
+            format!("the path in `{at}` has {length} bytes, and that of a Unix socket at most about 100"),
+        )
+        .help("put it into a directory with a short path, such as unix:/run/outrider/proxy.sock");
+    }
     None
 }
 

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 const DOTS: &str = "this path holds `.` or `..`, which could lead out of the integration's endpoint";
 const EMPTY: &str = "this path holds an empty segment (`//`)";
 const ODD: &str = "this path holds a backslash or a control character";
+const UNICODE: &str = "this path holds `%uXXXX`, which only some servers decode";
 const NO_TEXT: &str = "this path does not spell text in UTF-8";
 const TWICE: &str = "this path is percent-encoded more than twice";
 const SPELT: &str =
@@ -70,7 +71,19 @@ fn plain(rest: &str, check: impl Fn(&str) -> Result<(), &'static str>) -> Result
 }
 
 fn check_characters(text: &str) -> Result<(), &'static str> {
-    if text.contains(|c: char| c == '\\' || c.is_control()) { Err(ODD) } else { Ok(()) }
+    if text.contains(|c: char| c == '\\' || c.is_control()) {
+        Err(ODD)
+    } else if holds_unicode(text) {
+        Err(UNICODE)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a character stands there as `%u002e` does for a dot: no standard has that, and Windows' HTTP server takes it.
+fn holds_unicode(text: &str) -> bool {
+    let mut after = text.split('%').skip(1).filter_map(|rest| rest.strip_prefix(['u', 'U']));
+    after.any(|rest| rest.len() >= 4 && rest.bytes().take(4).all(|b| b.is_ascii_hexdigit()))
 }
 
 fn check_segments(text: &str) -> Result<(), &'static str> {
@@ -110,6 +123,7 @@ mod tests {
             "vector_stores/vs_1/files",
             "files/report%20of%20May.pdf",
             "files/a..b/.hidden",
+            "files/100%25upper",
             "completions",
             "chat/completions/chatcmpl-1/messages",
         ] {
@@ -139,6 +153,8 @@ mod tests {
             ("files/%00", ODD),
             ("files/%ff", NO_TEXT),
             ("files/%25252e", TWICE),
+            ("files/%u002e%u002e/admin", UNICODE),
+            ("files/%25U002E%25U002E/admin", UNICODE),
         ] {
             assert_eq!(check(path), Err(why), "{path}");
         }
@@ -156,6 +172,7 @@ mod tests {
             ("/%252e%252e", DOTS),
             ("/a%5c..", ODD),
             ("/a%0ab", ODD),
+            ("/%u002e%u002e/b", UNICODE),
             ("/%25252e", TWICE),
         ] {
             assert_eq!(check_below(path), Err(why), "{path}");

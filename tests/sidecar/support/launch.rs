@@ -297,6 +297,22 @@ impl Begun {
         assert!(found.is_some(), "no line begins with `{words}`:\n{}", self.0.output());
     }
 
+    /// Waits until there is a file at `path`; fails loudly if none comes.
+    pub(crate) fn until_file(&self, path: &Path) {
+        let end = Instant::now() + PATIENCE;
+        while !path.exists() {
+            assert!(Instant::now() < end, "{} does not come:\n{}", path.display(), self.0.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until a line of its log says `message`; fails loudly if none does.
+    pub(crate) fn logged(&self, message: &str) {
+        let said = |line: &String| fields_of(line, message).is_some();
+        let found = self.0.heard(|lines| lines.iter().any(said).then_some(()));
+        assert!(found.is_some(), "no line says `{message}`:\n{}", self.0.output());
+    }
+
     /// Sends it the signal `name`.
     pub(crate) fn signal(&self, name: &str) {
         self.0.signal(name);
