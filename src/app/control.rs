@@ -201,8 +201,12 @@ impl Caught {
         self.runtime.block_on(work);
     }
 
-    /// What `work` comes to, which may take long; `None` where a stop is asked for before that.
-    pub(super) fn unless_stopped<T: Send + 'static>(
+    /// What `work` comes to, which may take long; `None` where a stop is asked for before that, and it is left to itself.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be had for it, or it has panicked.
+    pub fn unless_stopped<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<Option<T>> {

@@ -9,35 +9,29 @@ use super::Exit;
 use super::check::world;
 use crate::app::{self, Caught, Reread, Running, Source, Start, StartError};
 use crate::config::valid::Settings;
-use crate::config::{self, Options};
+use crate::config::{self, Loaded, Options, Problems};
 use crate::observe::Sink;
 use crate::server::listen::Address;
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<PathBuf>) -> Exit {
     shield();
-    let signals = match Caught::new() {
-        Ok(signals) => Some(signals),
-        Err(error) => {
-            complain(&format!("error: signals cannot be caught: {error}\n"));
-            return Exit::Failed;
-        }
+    let mut signals = match Caught::new() {
+        Ok(signals) => signals,
+        Err(error) => return cannot("signals cannot be caught", &error),
     };
     let options = Options::process(file);
-    let loaded = match config::load(&options) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
+    let read = options.clone();
+    // A file system may hang: whoever gives up on it is heard.
+    let loaded = match signals.unless_stopped(move || load(&read)) {
+        Ok(Some(Ok(loaded))) => loaded,
+        Ok(Some(Err(problems))) => {
             complain(&problems.render(io::stderr().is_terminal()));
             return Exit::Config;
         }
+        Ok(None) => return Exit::Done,
+        Err(error) => return cannot("the configuration cannot be read", &error),
     };
-    if loaded.settings.server.strict_start {
-        let problems = world::problems(&loaded);
-        if problems.has_errors() {
-            complain(&problems.render(io::stderr().is_terminal()));
-            return Exit::Config;
-        }
-    }
     let reread: Reread = Box::new(move |texts, files| {
         let options = Options { texts: texts.cloned(), ..options.clone() };
         config::load_watched(&options, files)
@@ -55,7 +49,7 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
         tracing::warn!("{}", loaded.warnings.render(false));
     }
     let welcome = (!sink.is_json()).then(|| settings.clone());
-    match app::start(Start { settings, sink, source, signals }) {
+    match app::start(Start { settings, sink, source, signals: Some(signals) }) {
         Ok(running) => {
             announce(&running, welcome.as_ref());
             match running.wait() {
@@ -75,6 +69,23 @@ pub(super) fn run(file: Option<PathBuf>) -> Exit {
             if matches!(error, StartError::Cannot(_)) { Exit::Failed } else { Exit::Config }
         }
     }
+}
+
+/// The configuration, and where all of it must hold from the start, what it names in the world.
+fn load(options: &Options) -> Result<Loaded, Problems> {
+    let loaded = config::load(options)?;
+    if loaded.settings.server.strict_start {
+        let problems = world::problems(&loaded);
+        if problems.has_errors() {
+            return Err(problems);
+        }
+    }
+    Ok(loaded)
+}
+
+fn cannot(what: &str, error: &io::Error) -> Exit {
+    complain(&format!("error: {what}: {error}\n"));
+    Exit::Failed
 }
 
 /// Secrets are in our memory: it goes into no core dump, and no other process of the same user may read it, such as a
