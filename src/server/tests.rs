@@ -366,7 +366,12 @@ async fn what_cannot_be_passed_on_is_refused_in_openais_shape_with_our_codes() {
         let answer = sidecar.ask(method, &rest).await;
         assert_eq!((&answer[9..12], code(&answer)), (&*status.to_string(), wanted.to_owned()), "{rest}");
     }
+    let gone = provider.address();
     drop(provider);
+    // Bound again, so that nobody else comes to listen there.
+    let port = TcpSocket::new_v4().unwrap();
+    port.set_reuseaddr(true).unwrap();
+    port.bind(gone).unwrap();
     let answer = sidecar.ask("GET", &format!("/x {head}\r\n")).await;
     assert_eq!((&answer[9..12], code(&answer).as_str()), ("502", "upstream_unreachable"));
     sidecar.house.registry.store(Arc::new(Registry::new(vec![], 0)));
