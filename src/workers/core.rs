@@ -204,7 +204,7 @@ impl Core {
     pub(super) fn note_restart(&self, cause: Cause) {
         let at = Cause::ALL.iter().position(|(one, _)| *one == cause);
         if let Some(count) = at.and_then(|at| self.restarts.get(at)) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -269,6 +269,12 @@ impl Core {
     }
 
     pub(super) fn status(&self) -> CrewStatus {
+        let mut count = 0;
+        // First: what is counted has been told before.
+        let restarts = Cause::ALL.map(|(_, name)| {
+            count += 1;
+            (name, self.restarts[count - 1].load(Ordering::SeqCst))
+        });
         let serving = self.serving.load_full();
         let ledger = self.ledger();
         let failed = ledger.outcome.as_ref().and_then(|outcome| outcome.as_ref().err());
@@ -283,11 +289,6 @@ impl Core {
         let workers: Vec<_> = all
             .flat_map(|one| one.roster().iter().map(|worker| worker.status()).collect::<Vec<_>>())
             .collect();
-        let mut count = 0;
-        let restarts = Cause::ALL.map(|(_, name)| {
-            count += 1;
-            (name, self.restarts[count - 1].load(Ordering::Relaxed))
-        });
         CrewStatus {
             state,
             stale: failed.filter(|_| serving.is_some()).cloned(),

@@ -116,12 +116,17 @@ impl Supervisor {
         }
         place.slot.lost(now, healthy.unwrap_or_default());
         let cause = one.cause.unwrap_or(if was_coming { Cause::Load } else { Cause::Crash });
-        self.core.note_restart(cause);
         let what = match one.failure.or_else(|| one.worker.verdict.get().cloned()) {
             Some(what) => what,
             None if was_coming => format!("the handler's process {ending} before it was ready"),
             None => format!("the handler's process {ending}"),
         };
+        // Counted when the rest is told: who sees the count looks for what it means.
+        if was_coming {
+            self.generation.is_failing(true);
+        }
+        self.core.note_trouble(what.clone());
+        self.core.note_restart(cause);
         if cause == Cause::Crash || (was_coming && one.cause.is_none()) {
             tracing::error!(
                 integration = &*self.core.integration,
@@ -129,7 +134,6 @@ impl Supervisor {
                 "{what}; another is started"
             );
         }
-        self.core.note_trouble(what.clone());
         if was_coming && self.is_hopeless().await {
             self.fail(&what).await;
         }
