@@ -73,7 +73,7 @@ impl Desk {
             tasks: Tasks::new(),
             zygotes: Mutex::default(),
             numbers: AtomicU64::new(0),
-            wards: Wards::default(),
+            wards: Wards::of_this_process(),
             adopted,
         });
         let (orders, taken) = mpsc::unbounded_channel();

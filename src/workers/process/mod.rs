@@ -7,7 +7,7 @@ mod zygote;
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::Pid;
 use tokio::sync::{SetOnce, mpsc, watch};
@@ -62,7 +62,7 @@ struct Record {
 }
 
 /// Processes whose ends are waited for by name, so that nobody else takes them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Wards(Arc<Mutex<HashSet<i32>>>);
 
 impl Process {
@@ -131,6 +131,12 @@ impl Signal {
 }
 
 impl Wards {
+    /// Those of this process, as all children are: whoever else takes note of ends in it must let them alone.
+    pub(super) fn of_this_process() -> Self {
+        static ALL: OnceLock<Wards> = OnceLock::new();
+        ALL.get_or_init(|| Self(Arc::default())).clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
