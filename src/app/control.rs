@@ -103,8 +103,9 @@ impl Drain<'_> {
     async fn run(&self, Times { linger, drain_timeout }: Times, signals: &mut Option<Signals>) -> Duration {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (linger_ms, drain_timeout_ms) = (millis(linger), millis(drain_timeout));
-        tracing::info!(linger_ms, drain_timeout_ms, "stopping");
+        // Before it is logged: whoever reads the line may ask next.
         self.house.unready.store(true, Ordering::Relaxed);
+        tracing::info!(linger_ms, drain_timeout_ms, "stopping");
         let orderly = async {
             if !linger.is_zero() {
                 tokio::select! {

@@ -439,9 +439,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_and_a_name_without_address_have_their_words() {
-        let upstream = Upstream::bind().await;
-        let (gone, port) = (upstream.url("http"), upstream.port());
-        drop(upstream);
+        let (_socket, port) = closed_port();
+        let gone = format!("http://127.0.0.1:{port}").parse().unwrap();
         let error = egress(&gone, &Profile::default(), &LIMITS).send(SEAT, post(&["x"])).await.unwrap_err();
         let words = format!("no connection to 127.0.0.1:{port}: Connection refused (os error 111)");
         assert_eq!(error, SendError::Connect(words));

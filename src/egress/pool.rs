@@ -461,14 +461,15 @@ mod tests {
         let egress = upstream.egress(EgressLimits { max_connection_age: age, ..LIMITS });
         let (old, mut old_peer) = upstream.answer(&egress, CHUNK).await;
         tokio::time::sleep(age / 2).await;
-        let mut young_peer = upstream.warm(&egress).await;
+        let (born, mut young_peer) = (Instant::now(), upstream.warm(&egress).await);
         settle().await;
         old_peer.say("0\r\n\r\n").await;
         assert_eq!(text(old.unwrap()).await, "hello");
         old_peer.closed().await;
         let mut byte = [0];
         let is_open = futures_util::poll!(std::pin::pin!(young_peer.io.read(&mut byte))).is_pending();
-        assert!(is_open, "the young one was closed first");
+        // A machine that stood still meanwhile has found both of them old at once.
+        assert!(is_open || born.elapsed() >= age, "the young one was closed first");
     }
 
     #[tokio::test]

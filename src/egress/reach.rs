@@ -22,7 +22,7 @@ use super::connect::Destination;
 use super::error::SendError;
 use super::secure::rustls_error;
 use super::wire::Stream;
-use crate::tls::{self, Profile, Validity};
+use crate::tls::{self, Validity};
 
 /// How long a server is given for the word that need not come: that it refuses our certificate, or speaks TLS where none
 /// was expected.
@@ -116,7 +116,7 @@ async fn word(stream: &mut Stream) -> io::Result<()> {
 /// Whether what listens at `address` answers a TLS handshake with TLS. One that says nothing does not.
 async fn speaks_tls(address: &Address) -> bool {
     let Ok(name) = ServerName::try_from(address.host().to_owned()) else { return false };
-    let Ok(client) = tls::load(&Profile::default()) else { return false };
+    let Ok(client) = tls::distrustful() else { return false };
     let shake_hands = async {
         let tcp = address.reach(address.look_up().await.ok()?).await.ok()?;
         Some(TlsConnector::from(client).connect(name, tcp).await)
@@ -150,6 +150,7 @@ mod tests {
     use super::*;
     use crate::config::valid::Proxy;
     use crate::tasks::Tasks;
+    use crate::tls::Profile;
     use crate::tls::testing::{Authority, server};
 
     fn egress(upstream: &Upstream, scheme: &str, profile: &Profile) -> Egress {

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Uri};
 use http_body_util::BodyExt as _;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -113,6 +113,14 @@ impl Upstream {
     pub(super) async fn is_called(&self) -> bool {
         tokio::select! { biased; _ = self.0.accept() => true, () = settle() => false }
     }
+}
+
+/// A port where nobody listens, nor can: it is bound as long as the socket lives.
+pub(super) fn closed_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 /// One accepted connection.

@@ -406,7 +406,9 @@ mod tests {
              CONNECT took too long"
         );
         assert_eq!(error, SendError::ConnectTimeout(words));
-        drop(listener);
+        let (_socket, port) = closed_port();
+        let at = format!("http://127.0.0.1:{port}");
+        let way = Proxy::Through { url: Secret::new(at.clone()), shown: at.clone() };
         for url in ["http://llm.example", "https://llm.example"] {
             let gone = egress(url, &Authority::new().trusted(), &way, &LIMITS);
             let error = soon(gone.send(SEAT, post(&["x"]))).await.unwrap_err();

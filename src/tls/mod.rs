@@ -283,6 +283,18 @@ impl Version {
     }
 }
 
+/// A client that trusts nobody: it finds out whether TLS is spoken, and needs no authorities for that.
+///
+/// # Errors
+///
+/// That this build cannot speak TLS.
+pub fn distrustful() -> Result<Arc<ClientConfig>, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let mut client = builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(client))
+}
+
 /// The cryptography that all TLS of ours uses; never installed for the process, since a second library might do so.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();

@@ -96,7 +96,7 @@ fn what_could_not_be_written_is_not_called_done() {
     for command in ["check", "console acme", "explain acme", "schema", "completions bash"] {
         let line = format!("\"$0\" {command} > /dev/full");
         let mut full = Command::new("/bin/sh");
-        full.args(["-c", &line, env!("CARGO_BIN_EXE_outrider")]).env("OUTRIDER_CONFIG", &config);
+        full.args(["-c", &line, env!("CARGO_BIN_EXE_outrider")]).env_clear().env("OUTRIDER_CONFIG", &config);
         let ended = run_to_end(full, command);
         assert_eq!(ended.code, 1, "{command}: {}", ended.output());
         assert!(ended.stderr.contains("the output could not be written"), "{command}: {}", ended.output());

@@ -49,7 +49,9 @@ fn a_port_where_nobody_listens_is_unreachable() {
 
 #[test]
 fn a_name_that_does_not_resolve_is_unreachable() {
-    let sidecar = Setup::new(integration("acme", "http://no-such-host.invalid/v1", "")).start();
+    // Behind a firewall a resolver may give up only after a while.
+    let lines = "limits = { connect = \"55s\" }";
+    let sidecar = Setup::new(integration("acme", "http://no-such-host.invalid/v1", lines)).start();
     let message = refused(&sidecar.ask(&Call::say("m", "hi")), 502, "upstream_unreachable");
     assert!(message.contains("no-such-host.invalid"), "{message}");
 }

@@ -142,6 +142,7 @@ fn a_slot_is_held_to_the_last_byte_and_freed_when_the_client_leaves() {
     streaming.data();
     sidecar.ask(&Call::say("m", "too early")).refusal(503, "overloaded");
     drop(streaming);
+    sidecar.until_metric("outrider_in_flight{integration=\"acme\"}", 0.0);
     assert_eq!(sidecar.ask(&Call::say("m", "next")).content(), "hello");
     assert_eq!(upstream.count(), 2);
 }

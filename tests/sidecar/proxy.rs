@@ -178,10 +178,16 @@ fn the_environment_names_the_proxy_and_what_is_spared_goes_straight() {
     let upstream = hidden(&authority);
     let straight = Upstream::saying("straight");
     let via = Via::start(Doing::Lead(upstream.address()));
+    // Behind a firewall a resolver may give up only after a while.
+    let unhurried = format!("limits = {{ connect = \"55s\" }}\n{CA}");
     let tables = integration("far", "https://llm.corp.example/v1", CA)
         + &integration("near", &straight.url("/v1"), "")
-        + &integration("own", "https://llm.corp.example.invalid/v1", &format!("proxy = \"none\"\n{CA}"))
-        + &integration("spared", "https://gw.svc.invalid/v1", CA);
+        + &integration(
+            "own",
+            "https://llm.corp.example.invalid/v1",
+            &format!("proxy = \"none\"\n{unhurried}"),
+        )
+        + &integration("spared", "https://gw.svc.invalid/v1", &unhurried);
     let sidecar = Setup::new(tables)
         .file("ca.pem", &authority.pem())
         .env("HTTPS_PROXY", &via.url(""))

@@ -225,6 +225,7 @@ fn a_slot_is_held_to_the_last_byte_and_free_again_when_the_client_leaves() {
     assert_eq!(endless.event().as_deref(), Some("one"));
     sidecar.ask(&Call::get("/acme/v1/files")).refusal(503, "overloaded");
     drop(endless);
+    sidecar.until_metric("outrider_in_flight{integration=\"acme\"}", 0.0);
     assert_eq!(sidecar.ask(&Call::get("/acme/v1/files")).status, 200);
     upstream.wait_closed(1);
     let line = sidecar.log_line("the access line", |line| line["request_id"] == "left-1");

@@ -437,9 +437,12 @@ mod tests {
         let open = GOOD.replace("127.0.0.1:9", &listener.local_addr().unwrap().to_string());
         let (exit, text) = check(&open, true, Format::Text, Environment::default());
         assert_eq!(exit, Exit::Done, "{text}");
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let (exit, text) = check(&open, true, Format::Text, Environment::default());
+        // Bound, and never listened on: nobody else gets it.
+        let closed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        closed.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = closed.local_addr().unwrap().as_socket().unwrap();
+        let nobody = GOOD.replace("127.0.0.1:9", &address.to_string());
+        let (exit, text) = check(&nobody, true, Format::Text, Environment::default());
         assert_eq!(exit, Exit::Unreachable, "{text}");
         assert!(text.contains(&address.to_string()) && text.contains("refused"), "{text}");
     }

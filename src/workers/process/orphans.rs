@@ -150,4 +150,23 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(session_of(pid), None);
     }
+
+    #[test]
+    fn an_end_that_somebody_in_this_process_waits_for_is_left_to_them() {
+        // In a session of its own, as workers are, and gone once its stdin is.
+        let script = "import os; os.setsid(); os.read(0, 1); os._exit(5)";
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (pid, wards) = (pid(child.id()).unwrap(), Wards::of_process());
+        wards.add(pid);
+        drop(child.stdin.take());
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        reap_strays(&Wards::of_process());
+        assert_eq!(ended(pid), Some(Ending::Exited(5)));
+        wards.remove(pid);
+        assert!(child.wait().is_err(), "its end was taken");
+    }
 }

@@ -19,6 +19,9 @@ use super::{PATIENCE, Watched, schema};
 /// How long a look that waits for the log waits at most.
 const BETWEEN: Duration = Duration::from_millis(20);
 
+/// How long a command may take: some load handlers one after another, or make a virtual environment.
+const COMMAND: Duration = PATIENCE.saturating_mul(5);
+
 /// More than [`PATIENCE`].
 const LONG: &str = "5m";
 
@@ -236,10 +239,10 @@ impl Process {
         Self { child, stdout, stderr }
     }
 
-    /// Waits for the end, at most [`PATIENCE`]: a child that ends closes its pipes.
-    fn wait(&mut self) -> Option<ExitStatus> {
+    /// Waits for the end, at most about `limit`: a child that ends closes its pipes.
+    fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         for pipe in [&self.stdout, &self.stderr] {
-            pipe.wait(|pipe| pipe.ended.then_some(()))?;
+            pipe.wait_at_most(limit, |pipe| pipe.ended.then_some(()))?;
         }
         Some(self.child.wait().expect("the child is ours"))
     }
@@ -320,8 +323,8 @@ impl Begun {
 
     /// Waits for its end; fails loudly if it does not come. `what` names it.
     pub(crate) fn end(mut self, what: &str) -> Ended {
-        let status = self.0.wait();
-        assert!(status.is_some(), "{what} did not end in {PATIENCE:?}:\n{}", self.0.output());
+        let status = self.0.wait(COMMAND);
+        assert!(status.is_some(), "{what} did not end in {COMMAND:?}:\n{}", self.0.output());
         let code = status.and_then(|s| s.code()).unwrap_or(-1);
         Ended { code, stdout: text(&self.0.stdout), stderr: text(&self.0.stderr) }
     }
@@ -458,7 +461,7 @@ impl Sidecar {
 
     /// Waits for its end; its exit code.
     pub(crate) fn wait(&mut self) -> i32 {
-        let status = self.process.wait();
+        let status = self.process.wait(PATIENCE);
         assert!(status.is_some(), "the sidecar did not end in {PATIENCE:?}:\n{}", self.output());
         status.and_then(|s| s.code()).unwrap_or(-1)
     }

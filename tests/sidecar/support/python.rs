@@ -14,10 +14,8 @@ const REQUIREMENTS: &str = include_str!("../../requirements.txt");
 pub(crate) fn run(script: &str, arguments: &[&str]) -> Ended {
     let mut command = Command::new(interpreter());
     command.arg("-c").arg(script).args(arguments);
-    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
-        command.env_remove(proxy);
-    }
-    command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
+    // Proxies, an address for the SDK, another PYTHONPATH: whoever runs the tests may have set any of them.
+    command.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
     run_to_end(command, "the Python script")
 }
 
