@@ -13,7 +13,7 @@ fn line(sidecar: &Sidecar, id: &str) -> Value {
 #[test]
 fn a_request_that_is_refused_early_belongs_to_the_integration_in_its_path() {
     let upstream = Upstream::saying("unreached");
-    let setup = Setup::before(&upstream, "").server("max_body = \"1KiB\"\nbody_timeout = \"200ms\"");
+    let setup = Setup::before(&upstream, "").server("max_body = \"1KiB\"\nbody_timeout = \"1s\"");
     let sidecar = setup.start();
     let at = |body: &str| Call::chat(body).at("/acme/v1/chat/completions");
     let calls = [

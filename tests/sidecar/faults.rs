@@ -61,7 +61,7 @@ fn an_upstream_that_says_nothing_is_given_up_at_the_first_byte_limit() {
     let silent: fn(&mut Turn) = |turn| {
         turn.until_left();
     };
-    refused(&answer_and_leave("limits = { first_byte = \"300ms\" }", silent), 504, "upstream_timeout");
+    refused(&answer_and_leave("limits = { first_byte = \"1s\" }", silent), 504, "upstream_timeout");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_answer_that_stalls_in_its_body_is_given_up_at_the_idle_limit() {
         turn.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"a\":");
         turn.until_left();
     };
-    let answer = answer_and_leave("limits = { idle = \"300ms\" }", stalled);
+    let answer = answer_and_leave("limits = { idle = \"1s\" }", stalled);
     assert!(
         answer.status == 504 || !answer.clean,
         "half an answer was passed on as a whole one: {}",
@@ -133,7 +133,7 @@ fn a_refusal_that_drips_is_told_at_the_idle_limit() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     };
-    let answer = answer_and_leave("limits = { idle = \"300ms\" }", dripping);
+    let answer = answer_and_leave("limits = { idle = \"1s\" }", dripping);
     assert!(answer.status == 500 && answer.text().contains("the disk is full."), "{}", answer.text());
 }
 

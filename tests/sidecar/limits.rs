@@ -173,7 +173,7 @@ fn a_full_integration_does_not_slow_the_others() {
 #[test]
 fn a_head_that_does_not_come_to_its_end_is_cut_at_its_limit() {
     let upstream = Upstream::saying("hello");
-    let sidecar = Setup::before(&upstream, "").server("header_timeout = \"300ms\"").start();
+    let sidecar = Setup::before(&upstream, "").server("header_timeout = \"1s\"").start();
     let mut slow = sidecar.connect();
     slow.send_raw(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n");
     assert!(slow.is_closed());
@@ -183,7 +183,7 @@ fn a_head_that_does_not_come_to_its_end_is_cut_at_its_limit() {
 #[test]
 fn an_idle_connection_outlives_the_head_limit() {
     let upstream = Upstream::saying("hello");
-    let sidecar = Setup::before(&upstream, "").server("header_timeout = \"200ms\"").start();
+    let sidecar = Setup::before(&upstream, "").server("header_timeout = \"1s\"").start();
     let mut idle = sidecar.connect();
     assert_eq!(idle.send(&Call::say("m", "hi")).answer().content(), "hello");
     // Another connection shows that the limit has passed: it began its head after ours fell idle.
@@ -196,7 +196,7 @@ fn an_idle_connection_outlives_the_head_limit() {
 #[test]
 fn an_idle_connection_is_closed_at_its_own_limit() {
     let upstream = Upstream::saying("hello");
-    let sidecar = Setup::before(&upstream, "").server("idle_timeout = \"200ms\"").start();
+    let sidecar = Setup::before(&upstream, "").server("idle_timeout = \"1s\"").start();
     let mut idle = sidecar.connect();
     assert_eq!(idle.send(&Call::say("m", "hi")).answer().content(), "hello");
     assert!(idle.is_closed());
