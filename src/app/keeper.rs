@@ -348,6 +348,10 @@ impl Keeper {
             }
         };
         self.key = print;
+        let is_rotation = server.api_key == self.settings.server.api_key;
+        if is_rotation && rules.caller_key != self.house.rules.load().caller_key {
+            self.house.strays.rotated(true);
+        }
         self.house.rules.store(Arc::new(rules));
         Ok(loaded)
     }

@@ -16,7 +16,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -99,9 +98,23 @@ impl std::fmt::Debug for Start {
 }
 
 /// Binds, builds and serves; returns once requests are answered.
-pub fn start(start: Start) -> Result<Running, StartError> {
-    let open = Open::new(&start.settings)?;
+pub fn start(mut start: Start) -> Result<Running, StartError> {
+    let settings = start.settings.clone();
+    let open = unless_stopped(start.signals.as_mut(), move || Open::new(&settings))?;
     run(start, open, CancellationToken::new())
+}
+
+/// What `work` comes to. A file system or a socket may hold it up: whoever gives up on that is heard.
+fn unless_stopped<T: Send + 'static>(
+    signals: Option<&mut Caught>,
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let Some(caught) = signals else { return work() };
+    match caught.unless_stopped(work) {
+        Ok(Some(done)) => done,
+        Ok(None) => Err(StartError::Stopped),
+        Err(error) => Err(StartError::Cannot(format!("cannot start: {error}"))),
+    }
 }
 
 /// Everything that is listened on, and what TLS is spoken there.
@@ -137,14 +150,14 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
     let (tasks, connections) = (Tasks::new(), Tasks::new());
     let metrics = Arc::new(Metrics::new());
     let clients = Arc::new(Clients::new(settings.server.workers, tasks.clone()));
-    let workshop = Workshop {
+    let workshop = Arc::new(Workshop {
         clients: Arc::clone(&clients),
         tokens: Tokens::new(tasks.clone()),
         metrics: Arc::clone(&metrics),
         slots: SlotBook::default(),
         stable: Some(Stable { workers: Workers::new(clients), door: door.clone() }),
-    };
-    let registry = build(&settings, &workshop, signals.as_mut())?;
+    });
+    let registry = build_unless_stopped(&settings, &workshop, signals.as_mut())?;
     let house = Arc::new(House {
         registry: ArcSwap::from_pointee(registry),
         access: settings.log.access.then(|| Access::new(sink.clone())),
@@ -171,7 +184,6 @@ fn run(start: Start, open: Open, lost: CancellationToken) -> Result<Running, Sta
     let workers = spawn_workers(doors, crew, &house.ended, &connections, &lost)?;
     let admins = [(admin, Scope::All), (outside, Scope::Outside)];
     let source = source.unwrap_or_else(Source::none);
-    let workshop = Arc::new(workshop);
     let keeper = Keeper::new(Arc::clone(&house), Arc::clone(&workshop), sink, settings, source).with(inbound);
     let control = Control {
         house: Arc::clone(&house),
@@ -221,11 +233,20 @@ fn handlers_door(bound: &Bound) -> Result<Arc<HandlersDoor>, StartError> {
     }
 }
 
-fn build(
+fn build_unless_stopped(
     settings: &Settings,
-    workshop: &Workshop,
-    signals: Option<&mut Caught>,
+    workshop: &Arc<Workshop>,
+    mut signals: Option<&mut Caught>,
 ) -> Result<Registry, StartError> {
+    let (wanted, shared) = (settings.clone(), Arc::clone(workshop));
+    let built = unless_stopped(signals.as_deref_mut(), move || build(&wanted, &shared));
+    if let (Err(StartError::Stopped), Some(caught)) = (&built, signals) {
+        caught.finish(control::end_workers(workshop, control::LAST_WORK));
+    }
+    built
+}
+
+fn build(settings: &Settings, workshop: &Workshop) -> Result<Registry, StartError> {
     let built = settings.integrations.values().map(|one| Arc::new(Entry::build(one.clone(), workshop)));
     let entries: Vec<Arc<Entry>> = built.collect();
     let failed: Vec<String> = entries.iter().filter_map(renew::failure).collect();
@@ -236,7 +257,7 @@ fn build(
         tracing::error!("{failure}");
     }
     if settings.server.strict_start {
-        let unfit = unfit_handlers(entries.clone(), settings.handlers.start_timeout, workshop, signals)?;
+        let unfit: Vec<String> = entries.iter().filter_map(|entry| unfit_handler(entry, settings)).collect();
         if !unfit.is_empty() {
             return Err(StartError::World(unfit));
         }
@@ -244,29 +265,11 @@ fn build(
     Ok(Registry::new(entries, clock::unix_seconds()))
 }
 
-/// What is wrong with the handlers, once the workers of each have begun or failed to.
-fn unfit_handlers(
-    entries: Vec<Arc<Entry>>,
-    start_timeout: Duration,
-    workshop: &Workshop,
-    signals: Option<&mut Caught>,
-) -> Result<Vec<String>, StartError> {
-    // The interpreter starts first, and then each worker.
-    let most = start_timeout.saturating_mul(3);
-    let look = move || entries.iter().filter_map(|entry| unfit_handler(entry, most)).collect();
-    let Some(caught) = signals else { return Ok(look()) };
-    match caught.unless_stopped(look) {
-        Ok(Some(unfit)) => Ok(unfit),
-        Ok(None) => {
-            caught.finish(control::end_workers(workshop, control::LAST_WORK));
-            Err(StartError::Stopped)
-        }
-        Err(error) => Err(StartError::Cannot(format!("cannot wait for the handlers: {error}"))),
-    }
-}
-
-fn unfit_handler(entry: &Arc<Entry>, most: Duration) -> Option<String> {
+/// What is wrong with the handler of an entry, once its workers have begun or failed to.
+fn unfit_handler(entry: &Arc<Entry>, settings: &Settings) -> Option<String> {
     let crew = entry.state.as_ref().ok()?.crew.as_ref()?;
+    // The interpreter starts first, and then each worker.
+    let most = settings.handlers.start_timeout.saturating_mul(3);
     let why = crew.wait_settled(most).err()?;
     Some(format!("integration `{}` ({}) cannot serve: {why}", entry.settings.name, entry.settings.origin))
 }

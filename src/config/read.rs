@@ -273,10 +273,15 @@ impl<'a> Reading<'a> {
     /// Whether the secret at `at` may be used; if not, that is noted.
     pub(super) fn judge(&mut self, text: &str, at: &At) -> bool {
         match credential::check(text) {
-            Ok(()) => self.doubt(text, at),
-            Err(flaw) => self.flaw(flaw, at),
+            Ok(()) => {
+                self.doubt(text, at);
+                true
+            }
+            Err(flaw) => {
+                self.flaw(flaw, at);
+                false
+            }
         }
-        credential::check(text).is_ok()
     }
 
     /// Notes what is wrong with the secret at `at`.

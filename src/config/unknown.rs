@@ -35,7 +35,7 @@ impl Reading<'_> {
         self.look_below(dict, at, known);
         for key in dict.keys().filter(|key| !known.contains(&key.as_str())) {
             let own = at.key(key);
-            let help = if let Some(name) = self.name_in_parts(dict, at, key) {
+            let help = if let Some(name) = self.name_in_parts(dict, at, key, known) {
                 for key in WHOLE {
                     self.note_meant(&own, Some(at.key(key)));
                 }
@@ -69,16 +69,22 @@ impl Reading<'_> {
 
     /// The name of the integration that was written without quotes, where the unknown `key` of the one at `at` is the rest
     /// of it: `[integrations.gpt-4.1]` is the table `1` of `gpt-4`.
-    fn name_in_parts(&self, dict: &Dict, at: &At, key: &str) -> Option<String> {
+    fn name_in_parts(&self, dict: &Dict, at: &At, key: &str, known: &[&str]) -> Option<String> {
         let keys = at.keys();
         let (["integrations", first], Origin::Toml) =
             (keys.as_slice(), self.places.layer_of(&at.key(key))?.origin)
         else {
             return None;
         };
+        let is_whole = |table: &Dict| WHOLE.iter().any(|key| table.contains_key(*key));
+        // What is one without it may as well have a table whose name is only misspelt.
+        let is_near = || borrowed::meant(at, key).is_some() || nearest(key, known.iter().copied()).is_some();
+        if is_whole(dict) && is_near() {
+            return None;
+        }
         let mut name = format!("{first}.{key}");
         let mut table = dict.get(key)?.as_dict()?;
-        while !WHOLE.iter().any(|key| table.contains_key(*key)) {
+        while !is_whole(table) {
             let (next, inner) = table.iter().next()?;
             name = format!("{name}.{next}");
             table = inner.as_dict()?;

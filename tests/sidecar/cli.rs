@@ -1,8 +1,10 @@
 //! The commands: what they print, and the exit codes that scripts rely on.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::support::launch::run_to_end;
 use crate::support::{Call, Setup, Upstream, integration};
@@ -124,6 +126,36 @@ fn a_start_that_fails_says_why_though_the_log_is_off() {
     let ended = second.run(&["--config", &second.write().to_string_lossy()]);
     assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{}", ended.output());
     assert!(ended.stderr.contains(&first.address().to_string()), "{}", ended.output());
+}
+
+/// A Unix socket whose queue is full, so that whoever connects to it waits; and those that fill it.
+fn full(path: &Path) -> (Socket, Vec<Socket>) {
+    let unix = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket can be had");
+    let (listener, at) = (unix(), SockAddr::unix(path).expect("the path is short"));
+    listener.bind(&at).and_then(|()| listener.listen(0)).expect("the temporary folder takes a socket");
+    let mut queue = Vec::new();
+    loop {
+        let one = unix();
+        one.set_nonblocking(true).expect("a socket can be told not to wait");
+        if one.connect(&at).is_err() {
+            return (listener, queue);
+        }
+        queue.push(one);
+    }
+}
+
+#[test]
+fn a_start_that_hangs_heeds_a_stop() {
+    let setup = Setup::new(integration("acme", "http://127.0.0.1:9/v1", ""))
+        .server("listen = [\"unix:free.sock\", \"unix:full.sock\"]");
+    let config = setup.write();
+    let _queue = full(&setup.dir().join("full.sock"));
+    let begun = setup.begin(&["--config", &config.to_string_lossy()]);
+    begun.until_file(&setup.dir().join("free.sock"));
+    begun.signal("TERM");
+    let ended = begun.end("a start that hangs");
+    assert_eq!(ended.code, 0, "{}", ended.output());
+    assert!(ended.stdout.contains("stopped before the start was done"), "{}", ended.output());
 }
 
 #[test]

@@ -171,6 +171,21 @@ fn the_key_of_callers_is_rotated_too() {
 }
 
 #[test]
+fn a_key_of_callers_that_a_reload_takes_over_is_counted_as_well() {
+    let upstream = Upstream::saying("hello");
+    let setup = Setup::before(&upstream, "").server("api_key_file = \"caller\"");
+    let sidecar = setup.server("rotation_interval = \"1h\"").file("caller", "old-key").start();
+    let taken = || sidecar.metric("outrider_rotations_total{integration=\"\",result=\"taken\"}");
+    sidecar.reload();
+    sidecar.logged("configuration reloaded", 1);
+    assert_eq!(taken(), Some(0.0));
+    sidecar.put("caller", "new-key");
+    sidecar.reload();
+    sidecar.logged("configuration reloaded", 2);
+    assert_eq!(taken(), Some(1.0));
+}
+
+#[test]
 fn a_client_secret_that_changes_is_used_for_the_next_token() {
     let (upstream, server) = (Upstream::saying("hello"), TokenServer::issuing());
     let lines = format!(

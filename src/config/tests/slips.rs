@@ -369,6 +369,10 @@ fn a_name_with_a_dot_and_without_quotes_is_one_error_that_says_how_to_write_it()
     assert!(beside.contains("[integrations.\"a.b\"]") && beside.contains("1 error"), "{beside}");
     let other = report(format!("[integrations.a]\n{lines}[integrations.a.limit]\nconnect = \"1s\"\n"));
     assert!(other.contains("did you mean `limits`?"), "{other}");
+    let table = report(format!(
+        "[integrations.a]\n{lines}[integrations.a.oauth]\nendpoint = \"https://a.example/t\"\n"
+    ));
+    assert!(table.contains("did you mean `oauth2`?"), "{table}");
 }
 
 #[test]

@@ -78,13 +78,17 @@ impl Sampling {
         if request.temperature.is_some_and(|temperature| temperature > 1.0) {
             losses.changed("temperature", format!("{vendor}'s temperature ends at 1"))?;
         }
-        let temperature = request.temperature.map(|temperature| temperature.min(1.0));
+        let mut temperature = request.temperature.map(|temperature| temperature.min(1.0));
         let mut top_p = request.top_p;
         if top_p.is_some() && temperature.is_some() && self == Self::Either {
-            if says(top_p) {
-                losses.dropped("top_p", "this model takes either temperature or top_p, not both")?;
+            match (says(request.temperature), says(top_p)) {
+                (false, true) => temperature = None,
+                (_, false) => top_p = None,
+                (true, true) => {
+                    losses.dropped("top_p", "this model takes either temperature or top_p, not both")?;
+                    top_p = None;
+                }
             }
-            top_p = None;
         }
         Ok(Sampled { temperature, top_p, top_k: request.top_k })
     }
