@@ -356,7 +356,8 @@ fn read_environment(options: &Options, below: &[(Layer, Dict)], problems: &mut P
         let mut path: Vec<String> = levels.split("__").enumerate().map(|(n, key)| as_key(key, n)).collect();
         if let Some((taken, other)) = as_written(&mut path, below) {
             let message = format!("it may mean `{other}` as well as `{taken}`, which it sets");
-            let help = "variables tell them not apart: rename one, or set it in the file, with `${…}`";
+            let help =
+                "a variable's name cannot tell them apart: rename one, or set it in the file, with `${…}`";
             problems.push(about_variable(Severity::Warning, name, message).with_help(help));
         }
         let number = variables.len();

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 const DOTS: &str = "this path holds `.` or `..`, which could lead out of the integration's endpoint";
 const EMPTY: &str = "this path holds an empty segment (`//`)";
 const ODD: &str = "this path holds a backslash or a control character";
-const UNICODE: &str = "this path holds `%uXXXX`, which only some servers decode";
+const UNICODE: &str = "this path holds `%u` and four hexadecimal digits, which only some servers decode";
 const NO_TEXT: &str = "this path does not spell text in UTF-8";
 const TWICE: &str = "this path is percent-encoded more than twice";
 const SPELT: &str =
