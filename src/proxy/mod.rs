@@ -194,7 +194,7 @@ async fn journey(
         taking.await?
     };
     if order.envelope.stream() {
-        let opening = pin!(relay::open(order, permit, patience, house));
+        let opening = pin!(relay::open(order, permit, patience));
         return Ok(Outcome::Stream(opening.await?));
     }
     let answer = pin!(take_whole(order, permit, patience, visit));

@@ -30,7 +30,6 @@ use crate::framing::sse;
 use crate::integration::Permit;
 use crate::openai::Fault;
 use crate::outbound::Report;
-use crate::tasks::Tasks;
 use crate::tasks::bell::Bell;
 
 const ERROR: Logged =
@@ -52,7 +51,6 @@ pub(super) struct Stream {
     idle: Duration,
     /// How long the client may hear nothing.
     ping: Duration,
-    tasks: Tasks,
     hidden: Hidden,
     /// What was read of it already.
     first: Bytes,
@@ -77,20 +75,17 @@ pub(super) async fn open(
     order: Box<Order>,
     permit: Permit,
     patience: Option<Patience>,
-    house: &Arc<House>,
 ) -> Result<Box<Stream>, Failure> {
     let idle = order.entry.settings.limits.idle;
     let ping = patience.map_or(PING_AFTER, |it| it.limit.clamp(PING_LEAST, PING_AFTER));
     let first_ping = Instant::now() + PING_AFTER;
     let first_ping = patience.map_or(first_ping, |it| it.end.min(first_ping));
-    let tasks = house.tasks.clone();
     let mut opening: Opening = Box::pin(exchange::open(order));
     let stream = |source| Stream {
         source,
         permit,
         idle,
         ping,
-        tasks,
         hidden: Hidden::default(),
         first: Bytes::new(),
         headers: None,
@@ -115,36 +110,40 @@ pub(super) async fn open(
     }
 }
 
-/// The body of a streamed answer.
+/// The body of a streamed answer. What each event touches stands side by side: with hundreds of streams, the processor's
+/// caches have lost it by the next one.
+#[repr(C)]
 pub(super) struct Relay {
     source: Source,
     /// Events that wait to be sent.
     out: BytesMut,
+    /// How many bytes the client was sent that the visit has not been told of.
+    sent: usize,
     /// Since when the upstream has had nothing for us; `None` while it talks.
     silent: Option<Instant>,
     /// Since when the client has heard nothing, as last looked at.
     quiet: Instant,
     /// Whether it has heard something since then.
     spoke: bool,
-    timer: Pin<Box<Sleep>>,
+    house: Arc<House>,
+    /// Tells when the timer is over.
+    bell: Bell,
     /// When the timer is over; `None` if it is.
     rings: Option<Instant>,
-    /// Tells when it is over.
-    bell: Bell,
     idle: Duration,
     ping: Duration,
-    tasks: Tasks,
+    visit: Stay,
+    timer: Pin<Box<Sleep>>,
+    permit: Option<Permit>,
     /// What must not come back in the upstream's words.
     hidden: Hidden,
     /// The upstream's own request id, for the log if the stream fails.
     id: Option<HeaderValue>,
-    visit: Stay,
-    permit: Option<Permit>,
 }
 
 impl Relay {
     pub(super) fn new(stream: Stream, visit: Stay) -> Self {
-        let Stream { source, permit, idle, ping, tasks, hidden, first, id, .. } = stream;
+        let Stream { source, permit, idle, ping, hidden, first, id, .. } = stream;
         let now = Instant::now();
         let mut out = BytesMut::new();
         if matches!(source, Source::Opening(_)) {
@@ -154,19 +153,20 @@ impl Relay {
         let mut relay = Self {
             source,
             out,
+            sent: 0,
             silent: None,
             quiet: now,
             spoke: false,
-            timer: Box::pin(tokio::time::sleep_until(rings)),
-            rings: Some(rings),
+            house: Arc::clone(visit.house()),
             bell: Bell::default(),
+            rings: Some(rings),
             idle,
             ping,
-            tasks,
+            visit,
+            timer: Box::pin(tokio::time::sleep_until(rings)),
+            permit: Some(permit),
             hidden,
             id,
-            visit,
-            permit: Some(permit),
         };
         relay.begin(first);
         relay
@@ -183,7 +183,7 @@ impl Relay {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
-        if self.visit.is_cut() {
+        if self.house.is_cut() {
             self.cut();
         }
         loop {
@@ -216,12 +216,17 @@ impl Relay {
         }
     }
 
+    /// Whose quiet things call the task that drives it by `bell`.
+    pub(super) fn call_by(&mut self, bell: Bell) {
+        self.bell = bell;
+    }
+
     pub(super) fn visit(&mut self) -> &mut Visit {
         &mut self.visit
     }
 
     fn send(&mut self, bytes: Bytes) -> Poll<Option<Frame<Bytes>>> {
-        self.visit.sent(bytes.len());
+        self.sent += bytes.len();
         self.spoke = true;
         Poll::Ready(Some(Frame::data(bytes)))
     }
@@ -285,8 +290,8 @@ impl Relay {
                     permit.hold(upstream.lease);
                 }
                 self.source = Source::Open(upstream.sent.body, upstream.decoder);
-                // The wait for the head has its own limit.
-                self.silent = None;
+                // The wait for the head has its own limit, and what the timer was set for may be later than what comes now.
+                (self.silent, self.rings) = (None, None);
                 self.begin(upstream.first);
             }
             Err(failure) => {
@@ -384,13 +389,14 @@ impl Relay {
         decoder.finish(End::Clean, &mut BytesMut::new());
         self.visit.used(decoder.usage().as_ref());
         self.visit.ended();
-        rest::drain(body, &self.tasks);
+        rest::drain(body, &self.house.tasks);
     }
 
     /// Ready if something was written or the stream has ended; pending until the next moment that matters.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let rang = self.bell.rang(cx).map(Context::from_waker);
-        let is_over = rang.is_some_and(|mut cx| self.timer.as_mut().poll(&mut cx).is_ready());
+        let rang = self.bell.rang(cx);
+        let is_over =
+            rang.is_some_and(|waker| self.timer.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
         if is_over {
             self.rings = None;
         } else if self.silent.is_some() {
@@ -398,6 +404,15 @@ impl Relay {
         }
         let now = Instant::now();
         let silent = *self.silent.get_or_insert(now);
+        // An upstream may talk without a word for the client: pings of its own, half an event.
+        if std::mem::take(&mut self.spoke) {
+            self.quiet = now;
+        }
+        // Waking too early costs less than moving the timer for each event; it never wakes too late, since what it was
+        // set for has only been put off.
+        if self.rings.is_some() {
+            return Poll::Pending;
+        }
         let cut = match self.source {
             Source::Open(..) => Some(silent + self.idle),
             Source::Opening(_) | Source::Ended => None,
@@ -407,10 +422,6 @@ impl Relay {
             let (code, words) = if self.is_of_a_handler() { HANDLER_SILENT } else { SILENT };
             self.break_off(code, 504, words, Some(how));
             return Poll::Ready(());
-        }
-        // An upstream may talk without a word for the client: pings of its own, half an event.
-        if std::mem::take(&mut self.spoke) {
-            self.quiet = now;
         }
         let ping = self.quiet + self.ping;
         if ping <= now {
@@ -424,10 +435,6 @@ impl Relay {
             return Poll::Ready(());
         }
         let next = cut.map_or(ping, |cut| cut.min(ping));
-        // Waking too early costs less than moving the timer for each chunk.
-        if self.rings.is_some_and(|at| at <= next) {
-            return Poll::Pending;
-        }
         self.timer.as_mut().reset(next);
         self.rings = Some(next);
         self.bell.ring();
@@ -447,6 +454,7 @@ impl Drop for Relay {
         } else if matches!(self.source, Source::Open(..)) {
             self.name();
         }
+        self.visit.sent(self.sent);
     }
 }
 

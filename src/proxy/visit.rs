@@ -120,7 +120,7 @@ impl Visit {
     }
 
     /// Whose visit it is.
-    pub(super) fn house(&self) -> &House {
+    pub(super) fn house(&self) -> &Arc<House> {
         &self.house
     }
 

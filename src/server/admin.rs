@@ -26,6 +26,7 @@ use crate::integration::Entry;
 use crate::observe::Status;
 use crate::proxy::House;
 use crate::tasks::Tasks;
+use crate::tasks::bell::Bell;
 use crate::workers::{CrewState, CrewStatus, WorkerStatus};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -123,7 +124,7 @@ impl Desk {
     /// One connection, to its end or its limit.
     async fn talk(&self, stream: Stream, mut stop: Stop) {
         let Limits { header, idle, stuck, .. } = self.limits;
-        let clock = Clock::new(stuck);
+        let clock = Clock::new(stuck, Bell::default());
         let service = service_fn(|request| {
             let response = answer(&request, self.scope, &self.house);
             // It is all there: from now on we wait for the client alone.

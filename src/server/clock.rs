@@ -14,23 +14,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::remainder::Remainder;
+use crate::tasks::bell::Bell;
 
-/// The low two bits hold the wait, the rest the milliseconds since `born`.
+/// What each event of a stream touches stands first.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Clock {
-    born: Instant,
-    state: AtomicU64,
-    /// Since when the client has taken nothing of what is to be written, in milliseconds since `born`; 0 while it does.
-    stuck: AtomicU64,
-    /// How long it may.
-    patience: Duration,
+    /// In this turn of the connection's task the answer's body has said that it must wait.
+    waits: AtomicBool,
     /// Whether the last answer may come before all of its request has been read.
     early: AtomicBool,
     /// Whether the connection's end has begun, which tells the client that nothing more comes.
     leaves: AtomicBool,
     lingers: AtomicBool,
-    /// In this turn of the connection's task the answer's body has said that it must wait.
-    waits: AtomicBool,
+    /// Since when the client has taken nothing of what is to be written, in milliseconds since `born`; 0 while it does.
+    stuck: AtomicU64,
+    /// The low two bits hold the wait, the rest the milliseconds since `born`.
+    state: AtomicU64,
+    born: Instant,
+    /// How long the client may take nothing.
+    patience: Duration,
+    bell: Bell,
 }
 
 /// How long a client may take nothing of its answer: as long as with nginx (`send_timeout`). One that stalls longer
@@ -49,11 +53,16 @@ pub(super) enum Wait {
 }
 
 impl Clock {
-    /// That of a connection whose client may take nothing of its answer for `patience`.
-    pub(super) fn new(patience: Duration) -> Arc<Self> {
+    /// That of a connection whose client may take nothing of its answer for `patience`; `bell` is its task's.
+    pub(super) fn new(patience: Duration, bell: Bell) -> Arc<Self> {
         let (state, stuck) = (AtomicU64::new(Wait::Idle as u64), AtomicU64::new(0));
         let (early, leaves, lingers, waits) = Default::default();
-        Arc::new(Self { born: Instant::now(), state, stuck, patience, early, leaves, lingers, waits })
+        Arc::new(Self { born: Instant::now(), state, stuck, patience, early, leaves, lingers, waits, bell })
+    }
+
+    /// A bell of the connection's task.
+    pub(super) fn bell(&self) -> Bell {
+        self.bell.another()
     }
 
     pub(super) fn set(&self, wait: Wait) {
@@ -251,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_and_an_idle_time_have_limits_of_their_own() {
-        let clock = Clock::new(STUCK);
+        let clock = Clock::new(STUCK, Bell::default());
         let (mut client, server) = tokio::io::duplex(64);
         let mut server = Clocked::new(server, Arc::clone(&clock));
         tokio::time::advance(HEADER * 2).await;
@@ -277,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_body_that_must_wait_is_asked_once_a_turn() {
-        let clock = Clock::new(STUCK);
+        let clock = Clock::new(STUCK, Bell::default());
         let asked = std::cell::Cell::new(0);
         let ask = |said| {
             clock.ask(|| {
@@ -297,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_client_sent_ahead_is_read_before_a_close_which_would_be_a_reset() {
         let (mut client, server) = tokio::net::UnixStream::pair().unwrap();
-        let clock = Clock::new(STUCK);
+        let clock = Clock::new(STUCK, Bell::default());
         let mut server = Clocked::new(server, Arc::clone(&clock));
         client.write_all(b"Pmore").await.unwrap();
         server.read_u8().await.unwrap();
@@ -316,7 +325,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
-        let clock = Clock::new(STUCK);
+        let clock = Clock::new(STUCK, Bell::default());
         clock.set(Wait::Answer);
         let (mut client, server) = tokio::io::duplex(4);
         let mut server = Clocked::new(server, Arc::clone(&clock));
@@ -337,7 +346,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_idle_time_begins_when_the_client_has_taken_the_end_of_its_answer() {
-        let clock = Clock::new(STUCK);
+        let clock = Clock::new(STUCK, Bell::default());
         let (mut client, server) = tokio::io::duplex(4);
         let mut server = Clocked::new(server, Arc::clone(&clock));
         clock.set(Wait::Idle);
@@ -358,7 +367,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_begins_late_in_an_idle_time_is_noticed_in_time() {
-        let clock = Clock::new(STUCK);
+        let clock = Clock::new(STUCK, Bell::default());
         assert_eq!(clock.deadline(HEADER, IDLE), Instant::now() + HEADER);
         tokio::time::advance(IDLE - Duration::from_secs(1)).await;
         assert_eq!(clock.deadline(HEADER, IDLE), Instant::now() + Duration::from_secs(1));

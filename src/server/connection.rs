@@ -16,11 +16,13 @@ use tokio::time::Instant;
 use super::clock::{Clock, Clocked, STUCK, Wait};
 use super::handshake;
 use super::listen::{Heard, Stream};
+use super::room::Place;
 use super::shell::{self, Host};
 use super::stop::Stop;
 use super::watch::Watched;
 use crate::config::valid;
 use crate::proxy::Answer;
+use crate::tasks::Tasks;
 use crate::tasks::bell::Bell;
 use crate::tasks::hush::Caller;
 use crate::tls::Inbound;
@@ -52,22 +54,28 @@ impl Limits {
     }
 }
 
+/// What a connection is served with.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) host: Host,
+    pub(super) limits: Limits,
+    pub(super) stop: Stop,
+    /// Free again when the connection has ended.
+    pub(super) place: Place,
+}
+
 /// Serves `stream` until the client leaves, falls silent too long, or the stop has let the last answer out.
 ///
-/// A connection that has sent nothing yet costs its task and no buffer: clients may hold thousands of them.
-pub(super) async fn serve(
-    stream: Stream,
-    tls: Option<Arc<Inbound>>,
-    host: Host,
-    limits: Limits,
-    mut stop: Stop,
-) {
-    let patience = if tls.is_some() { limits.header } else { limits.idle };
+/// A connection that has sent nothing yet costs its task and no buffer: clients may hold thousands of them. It goes on in
+/// another of `tasks`, with nothing around it that each event of a stream would have to go through.
+pub(super) async fn serve(stream: Stream, tls: Option<Arc<Inbound>>, mut guest: Guest, tasks: Tasks) {
+    let Limits { header, idle, .. } = guest.limits;
+    let patience = if tls.is_some() { header } else { idle };
     let first = tokio::select! {
         biased;
         // Before the stop: a request that is here is told of it.
         begun = tokio::time::timeout(patience, stream.begins()) => begun.ok().flatten(),
-        () = stop.begun() => None,
+        () = guest.stop.begun() => None,
     };
     let Some(first) = first else { return };
     if tls.is_none() && first == handshake::FIRST {
@@ -77,26 +85,28 @@ pub(super) async fn serve(
     }
     match (tls, stream) {
         (Some(tls), Stream::Tcp(stream)) => {
-            let shaken = Box::pin(handshake::accept(stream, &tls, limits.header, stop.clone())).await;
+            let shaken = Box::pin(handshake::accept(stream, &tls, header, guest.stop.clone())).await;
             if let Some(stream) = shaken {
-                Box::pin(talk(Watched::new(stream), host, limits, stop)).await;
+                tasks.spawn(talk(stream, guest));
             }
         }
-        (_, stream) => Box::pin(talk(Watched::new(stream), host, limits, stop)).await,
+        (_, stream) => {
+            tasks.spawn(talk(stream, guest));
+        }
     }
 }
 
-async fn talk<S>(stream: Watched<S>, host: Host, limits: Limits, mut stop: Stop)
+async fn talk<S>(stream: S, Guest { host, limits, mut stop, place: _place }: Guest)
 where
     S: AsyncRead + AsyncWrite + Heard + Send + Unpin + 'static,
 {
-    let clock = Clock::new(limits.stuck);
-    let io = TokioIo::new(Clocked::new(stream, Arc::clone(&clock)));
+    let mut bell = Bell::of_this_task().await;
+    let clock = Clock::new(limits.stuck, bell.another());
+    let io = TokioIo::new(Clocked::new(Watched::new(stream, bell.another()), Arc::clone(&clock)));
     let service = shell::service(host, Arc::clone(&clock));
-    let connection = protocol(limits).serve_connection(io, service);
-    let mut connection = pin!(connection);
+    let mut connection = pin!(protocol(limits).serve_connection(io, service));
     let mut timer = pin!(tokio::time::sleep_until(clock.deadline(limits.header, limits.idle)));
-    let (mut stage, mut bell, mut caller) = (Stage::Serving, Bell::default(), Caller::default());
+    let (mut stage, mut caller) = (Stage::Serving, Caller::default());
     loop {
         let step = {
             let mut asked = pin!(stop.after(stage != Stage::Serving));
@@ -123,7 +133,7 @@ where
                     return Poll::Ready(Step::BetweenHeads);
                 }
                 let Some(waker) = bell.rang(cx) else { return Poll::Pending };
-                let mut cx = Context::from_waker(waker);
+                let mut cx = Context::from_waker(&waker);
                 if timer.as_mut().poll(&mut cx).is_ready() {
                     return Poll::Ready(Step::Timer);
                 }
@@ -200,7 +210,8 @@ pub(super) struct Timed {
 }
 
 impl Timed {
-    pub(super) fn new(answer: Answer, clock: Arc<Clock>) -> Self {
+    pub(super) fn new(mut answer: Answer, clock: Arc<Clock>) -> Self {
+        answer.call_by(clock.bell());
         Self { answer, clock }
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::RecvFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -266,8 +267,8 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tcp(stream) => Pin::new(&mut Eager(stream)).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(&mut Eager(stream)).poll_write(cx, buf),
         }
     }
 
@@ -291,13 +292,50 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => joined::poll_write(Pin::new(stream), cx, bufs),
-            Self::Unix(stream) => joined::poll_write(Pin::new(stream), cx, bufs),
+            Self::Tcp(stream) => joined::poll_write(Pin::new(&mut Eager(stream)), cx, bufs),
+            Self::Unix(stream) => joined::poll_write(Pin::new(&mut Eager(stream)), cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         true
+    }
+}
+
+/// A socket that is written to without asking the runtime whether it takes anything: it nearly always does, and what the
+/// runtime knows of it has left the processor's caches by the next event of a stream.
+struct Eager<'a, S>(&'a mut S);
+
+/// No signal where the other side has left: elsewhere than on Linux the socket itself is set so.
+#[cfg(target_os = "linux")]
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+#[cfg(not(target_os = "linux"))]
+const SEND: SendFlags = SendFlags::DONTWAIT;
+
+impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Eager<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self(socket) = self.get_mut();
+        match rustix::net::send(&socket, buf, SEND) {
+            // Who waits must be known to the runtime.
+            Err(Errno::AGAIN | Errno::INTR) => Pin::new(socket).poll_write(cx, buf),
+            sent => Poll::Ready(sent.map_err(io::Error::from)),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.get_mut().0).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_shutdown(cx)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::proxy::House;
 use crate::tasks::{Seat, Tasks};
 use crate::tls::Inbound;
 use complaint::Complaint;
-use connection::Limits;
+use connection::{Guest, Limits};
 use listen::{Accepted, Bound, Door, Stream};
 use prometheus_client::metrics::gauge::Gauge;
 use room::{Place, Room};
@@ -233,11 +233,8 @@ impl Shared {
 
     fn serve(&self, stream: Stream, seat: Seat, place: Place) {
         let host = Host { house: Arc::clone(&self.house), seat, guests: self.guests };
-        let (limits, stop) = (self.limits, self.stop.clone());
+        let guest = Guest { host, limits: self.limits, stop: self.stop.clone(), place };
         let tls = self.tls.clone().filter(|_| matches!(stream, Stream::Tcp(_)));
-        self.connections.spawn(async move {
-            connection::serve(stream, tls, host, limits, stop).await;
-            drop(place);
-        });
+        self.connections.spawn(connection::serve(stream, tls, guest, self.connections.clone()));
     }
 }

@@ -45,8 +45,9 @@ pub(super) struct Watched<S> {
 }
 
 impl<S: AsyncRead + Heard + Unpin> Watched<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, reads: false, heard: false, bell: Bell::default(), ahead: BytesMut::new(), look: None }
+    /// On `stream`, which is driven by the task of `bell`.
+    pub(super) fn new(stream: S, bell: Bell) -> Self {
+        Self { stream, reads: false, heard: false, bell, ahead: BytesMut::new(), look: None }
     }
 
     /// Fails if the client has left; else `cx` is called when it does.
@@ -58,7 +59,7 @@ impl<S: AsyncRead + Heard + Unpin> Watched<S> {
             return self.take(cx);
         }
         let Some(waker) = self.bell.rang(cx) else { return Ok(()) };
-        match self.stream.poll_heard(&mut Context::from_waker(waker)) {
+        match self.stream.poll_heard(&mut Context::from_waker(&waker)) {
             Poll::Ready(Ok(Some(_))) => {
                 self.heard = true;
                 // It may be the rest of what hyper is reading, and is then read, not taken, at its next turn.
@@ -196,7 +197,7 @@ mod tests {
     async fn ends(said: &[u8]) -> (Watched<Stream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut near = Watched::new(Stream::Tcp(listener.accept().await.unwrap().0));
+        let mut near = Watched::new(Stream::Tcp(listener.accept().await.unwrap().0), Bell::default());
         far.write_all(said).await.unwrap();
         near.read_exact(&mut vec![0; said.len()]).await.unwrap();
         (near, far)
@@ -230,7 +231,7 @@ mod tests {
             is_noticed(&mut near, far, breaks_off).await;
         }
         let (near, far) = UnixStream::pair().unwrap();
-        let mut near = Watched::new(Stream::Unix(near));
+        let mut near = Watched::new(Stream::Unix(near), Bell::default());
         near.flush().await.unwrap();
         let (_, error) = tokio::join!(async { drop(far) }, left(&mut near));
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);

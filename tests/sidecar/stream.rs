@@ -320,6 +320,28 @@ fn the_wait_for_a_late_head_is_no_silence_inside_of_its_stream() {
 }
 
 #[test]
+fn a_stream_that_is_silent_behind_a_late_head_is_not_borne_until_the_next_comment() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |turn| {
+        held.wait();
+        // Longer than the limit, and over before the next comment, both times.
+        std::thread::sleep(Duration::from_millis(600));
+        turn.open_stream();
+        std::thread::sleep(Duration::from_millis(1200));
+        turn.delta("late");
+        turn.until_left();
+    });
+    let sidecar = Setup::before(&upstream, "limits = { idle = \"300ms\" }").start();
+    let mut connection = sidecar.connect();
+    connection.send(&Call::stream("m", "hi").header("x-stainless-read-timeout", "4"));
+    assert_eq!(connection.head().0, 200);
+    assert_eq!(connection.event_or_comment().as_deref(), Some(": ping"));
+    gate.open();
+    assert_eq!(broken_after(&mut connection, &[])["code"], "upstream_timeout");
+}
+
+#[test]
 fn a_client_that_says_how_long_it_bears_silence_hears_comments_before_that() {
     let gates = [Gate::new(), Gate::new()];
     let held = gates.clone();

@@ -16,14 +16,15 @@ use crate::framing::Complete;
 use crate::framing::sse::{self, Event, Events, Splitter};
 use crate::openai::{Fault, Usage, excerpt, scan};
 
-/// Passes an answer on and watches how it ends.
+/// Passes an answer on and watches how it ends. What each event touches stands side by side, as in a `Relay`.
 #[derive(Debug)]
+#[repr(C)]
 pub(in crate::dialect) struct Passing {
     splitter: Splitter,
     alike: Alike,
+    end: Option<Outcome>,
     choices: Choices,
     usage: Option<Usage>,
-    end: Option<Outcome>,
     /// The client was given an event's id.
     has_id: bool,
 }

@@ -51,15 +51,16 @@ pub(super) struct Line {
     born: Instant,
 }
 
-/// What is said on a connection.
+/// What is said on a connection. What each piece of an answer touches stands side by side, from the end of `output` on.
+#[repr(C)]
 struct Talk {
-    stream: Stream,
     output: Output,
+    stream: Stream,
     input: Input,
-    reader: Reader,
-    method: Method,
     /// What is still to come of the answer.
     rest: Rest,
+    reader: Reader,
+    method: Method,
     /// It may carry another request after this one.
     keeps: bool,
     /// The request has more of a body than [`MOST_UNREAD`].

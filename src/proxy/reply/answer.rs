@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::proxy::ended::Stay;
 use crate::proxy::relay::Relay;
 use crate::proxy::whole::{Cut, Whole};
+use crate::tasks::bell::Bell;
 
 /// The body of an answer. Dropped before its end, the client has left: the upstream is closed and the slot is free.
 #[derive(Debug)]
@@ -39,6 +40,13 @@ impl Answer {
 
     pub(super) fn stream(relay: Relay) -> Self {
         Self(Kind::Stream(Box::new(relay)))
+    }
+
+    /// Whose quiet things call the connection's task by `bell`: of those a stream alone has some.
+    pub fn call_by(&mut self, bell: Bell) {
+        if let Kind::Stream(relay) = &mut self.0 {
+            relay.call_by(bell);
+        }
     }
 
     /// Notes that the client is given up: it took nothing of this for `patience`.
