@@ -170,7 +170,9 @@ impl Line {
 
 impl Talk {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, LineError>> {
-        self.poll_output(cx)?;
+        if !self.output.is_done() {
+            self.poll_output(cx)?;
+        }
         loop {
             let head = self.reader.take(&mut self.input.bytes, &self.method).map_err(LineError::Garbled)?;
             if let Some(Head { parts, rest, keeps }) = head {
@@ -186,7 +188,9 @@ impl Talk {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, LineError>>> {
-        self.poll_output(cx)?;
+        if !self.output.is_done() {
+            self.poll_output(cx)?;
+        }
         loop {
             if let Some(data) = self.take()? {
                 return Poll::Ready(Some(Ok(data)));
@@ -242,9 +246,6 @@ impl Talk {
 
     /// Writes what is left of the request. That more cannot be written is no failure yet: the answer may be there.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.output.is_done() {
-            return Ok(());
-        }
         let first = if self.stream.is_secure() { ONE_RECORD } else { usize::MAX };
         let Poll::Ready(Err(error)) = self.output.poll(Pin::new(&mut self.stream), first, cx) else {
             return Ok(());
