@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::plain;
 use crate::auth;
 use crate::config::valid::{Authorization, AwsKeys, Integration, SecretSource, Settings};
-use crate::config::{At, Loaded, Problems, Severity};
+use crate::config::{At, Loaded, Problem, Problems, Severity};
 use crate::integration::{Entry, Workshop, misplaced};
 use crate::tls;
 
@@ -21,7 +21,7 @@ pub(in crate::cli) fn problems(loaded: &Loaded) -> Problems {
 pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
     let (mut problems, mut entries) = (Problems::default(), Vec::new());
     for (at, why) in of_server(&loaded.settings) {
-        problems.push(loaded.places.problem(Severity::Error, &at, why));
+        problems.push(error(loaded, &at, why));
     }
     let workshop = Workshop::dry();
     for (at, why) in of_authorities(loaded) {
@@ -31,11 +31,7 @@ pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
     let common = of_common_authorities(loaded);
     if let Some(why) = &common {
         let at = At::root().key("egress").key("ca_file");
-        problems.push(loaded.places.problem(
-            Severity::Error,
-            &at,
-            why.replacen("ca_file", "egress.ca_file", 1),
-        ));
+        problems.push(error(loaded, &at, why.replacen("ca_file", "egress.ca_file", 1)));
     }
     let is_common = |why: &str| common.as_ref().is_some_and(|common| why.contains(common));
     for one in loaded.settings.integrations.values() {
@@ -55,7 +51,7 @@ pub(super) fn look(loaded: &Loaded) -> (Problems, Vec<Arc<Entry>>) {
                 Some(name) => format!("the environment variable {name}: {why}"),
                 None => named(&at, why),
             };
-            let problem = problems.push(loaded.places.problem(Severity::Error, &at, why));
+            let problem = problems.push(error(loaded, &at, why));
             if let Some(name) = variable {
                 problem.of_variable(name);
             }
@@ -73,6 +69,23 @@ fn named(at: &At, why: String) -> String {
     let key = at.to_string();
     let last = key.rsplit('.').next().unwrap_or_default();
     if why.contains(last) { why } else { format!("`{key}`: {why}") }
+}
+
+/// An error at `at`, with what to do where a file cannot be had. The last part of a path may be kept back: a secret is put
+/// there by mistake.
+fn error(loaded: &Loaded, at: &At, why: String) -> Problem {
+    let says = |end| why.contains(end);
+    let help = if says("/…: No such file") {
+        "put the file there, or correct its path: a relative one begins at the file that names it (its last part is not \
+         shown, in case it is the secret itself, which belongs into the key without `_file`)"
+    } else if says("No such file") {
+        "put it there, or correct the path: a relative one begins at the file that names it"
+    } else if says("Permission denied") {
+        "let the user that Outrider runs as read it"
+    } else {
+        return loaded.places.problem(Severity::Error, at, why);
+    };
+    loaded.places.problem(Severity::Error, at, why).with_help(help)
 }
 
 /// The environment variable that says what the key at `at` would, where nobody writes that key.
