@@ -68,7 +68,7 @@ pub(super) struct Guest {
 ///
 /// A connection that has sent nothing yet costs its task and no buffer: clients may hold thousands of them. It goes on in
 /// another of `tasks`, with nothing around it that each event of a stream would have to go through.
-pub(super) async fn serve(stream: Stream, tls: Option<Arc<Inbound>>, mut guest: Guest, tasks: Tasks) {
+pub(super) async fn serve(mut guest: Guest, stream: Stream, tls: Option<Arc<Inbound>>, tasks: Tasks) {
     let Limits { header, idle, .. } = guest.limits;
     let patience = if tls.is_some() { header } else { idle };
     let first = tokio::select! {

@@ -235,6 +235,6 @@ impl Shared {
         let host = Host { house: Arc::clone(&self.house), seat, guests: self.guests };
         let guest = Guest { host, limits: self.limits, stop: self.stop.clone(), place };
         let tls = self.tls.clone().filter(|_| matches!(stream, Stream::Tcp(_)));
-        self.connections.spawn(connection::serve(stream, tls, guest, self.connections.clone()));
+        self.connections.spawn(connection::serve(guest, stream, tls, self.connections.clone()));
     }
 }

@@ -52,7 +52,7 @@ impl Bell {
     }
 
     /// What the quiet things are to be polled with; `None` if none has called since the last time. It rings by itself
-    /// the first time, and when another task asks.
+    /// the first time, and when another task asks one that is not of a certain task.
     pub fn rang(&mut self, cx: &Context<'_>) -> Option<Waker> {
         let call = match &self.call {
             Some(call) if self.is_shared || call.task.will_wake(cx.waker()) => call,

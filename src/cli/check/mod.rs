@@ -244,7 +244,7 @@ mod tests {
        |
     10 | api_key_value_file = ***
        | ^^^^^^^^^^^^^^^^^^
-       = help: put the file there, or correct its path: a relative one begins at the file that names it (its last part is not shown, in case it is the secret itself, which belongs into the key without `_file`)
+       = help: put the file there, or correct its path (its last part is not shown, in case it is the secret itself)
 
     error: `integrations.handler.custom_llm_config`: handlers are not enabled: set `enabled = true` in [handlers] or GALILEO_CUSTOM_LLMS_ENABLED=true
       --> config.toml:15:1
@@ -257,14 +257,14 @@ mod tests {
        |
     15 | custom_llm_config = { file_name = "h.py", class_name = "H" }
        | ^^^^^^^^^^^^^^^^^
-       = help: put it there, or correct the path: a relative one begins at the file that names it
+       = help: put it there, or correct the path
 
     error: integrations.file.endpoint: cannot read DIR/…: No such file or directory
       --> config.toml:17:1
        |
     17 | endpoint = ***
        | ^^^^^^^^
-       = help: put the file there, or correct its path: a relative one begins at the file that names it (its last part is not shown, in case it is the secret itself, which belongs into the key without `_file`)
+       = help: put the file there, or correct its path (its last part is not shown, in case it is the secret itself)
 
     4 errors
     "#);
@@ -319,14 +319,14 @@ mod tests {
       |
     9 | tls = { ca_file = "own.pem" }
       |         ^^^^^^^
-      = help: put it there, or correct the path: a relative one begins at the file that names it
+      = help: put it there, or correct the path
 
     error: `egress.ca_file` DIR/corp.pem cannot be read: No such file or directory
       --> config.toml:11:1
        |
     11 | ca_file = "corp.pem"
        | ^^^^^^^
-       = help: put it there, or correct the path: a relative one begins at the file that names it
+       = help: put it there, or correct the path
 
     2 errors, 1 warning
     "#);

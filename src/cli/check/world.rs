@@ -76,10 +76,9 @@ fn named(at: &At, why: String) -> String {
 fn error(loaded: &Loaded, at: &At, why: String) -> Problem {
     let says = |end| why.contains(end);
     let help = if says("/…: No such file") {
-        "put the file there, or correct its path: a relative one begins at the file that names it (its last part is not \
-         shown, in case it is the secret itself, which belongs into the key without `_file`)"
+        "put the file there, or correct its path (its last part is not shown, in case it is the secret itself)"
     } else if says("No such file") {
-        "put it there, or correct the path: a relative one begins at the file that names it"
+        "put it there, or correct the path"
     } else if says("Permission denied") {
         "let the user that Outrider runs as read it"
     } else {
