@@ -216,7 +216,7 @@ impl Relay {
         }
     }
 
-    /// Whose quiet things call the task that drives it by `bell`.
+    /// Its quiet things call the task that drives it by `bell`.
     pub(super) fn call_by(&mut self, bell: Bell) {
         self.bell = bell;
     }

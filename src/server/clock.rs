@@ -61,8 +61,8 @@ impl Clock {
     }
 
     /// A bell of the connection's task.
-    pub(super) fn bell(&self) -> Bell {
-        self.bell.another()
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     pub(super) fn set(&self, wait: Wait) {

@@ -51,7 +51,7 @@ pub(super) struct Line {
     born: Instant,
 }
 
-/// What is said on a connection. What each piece of an answer touches stands side by side, from the end of `output` on.
+/// What is said on a connection. What each piece of an answer touches stands side by side, as in a `Relay`.
 #[repr(C)]
 struct Talk {
     output: Output,

@@ -42,10 +42,10 @@ impl Answer {
         Self(Kind::Stream(Box::new(relay)))
     }
 
-    /// Whose quiet things call the connection's task by `bell`: of those a stream alone has some.
-    pub fn call_by(&mut self, bell: Bell) {
+    /// Its quiet things call the connection's task by a bell like `bell`: a stream alone has some.
+    pub fn call_by(&mut self, bell: &Bell) {
         if let Kind::Stream(relay) = &mut self.0 {
-            relay.call_by(bell);
+            relay.call_by(bell.another());
         }
     }
 
